@@ -1,0 +1,1 @@
+"""Whisper on Flax/JAX. Knows nothing of Beam, of files of audio, or of recordings."""

@@ -1,0 +1,82 @@
+"""What the outside needs of the model: plain records of numpy and text, and no JAX.
+
+The transforms import this module of `model` and nothing else, so that a pipeline can be built, pickled
+and tested where JAX is not even installed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+SAMPLE_RATE = 16_000  # Hz, what every Whisper was trained on
+WINDOW_SAMPLES = 30 * SAMPLE_RATE  # 480,000 samples: the encoder sees 30 s, never more or less
+
+Samples = NDArray[np.float32]
+"""Mono audio at `SAMPLE_RATE`, float32[n] in [-1, 1]."""
+
+
+@dataclass(frozen=True)
+class Segment:
+    """A stretch of a window with its text.
+
+    `start` and `stop` are samples of the window, `0 <= start <= stop <= n_samples`. `text` is as the model
+    wrote it, its leading space included, so that texts concatenate.
+    """
+
+    start: int
+    stop: int
+    text: str
+    tokens: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True)
+class WindowResult:
+    """What the model said of one window, and how sure it was.
+
+    Attributes:
+        segments: in order of time; empty when the model wrote nothing.
+        language: code of the language decoded in (`en`).
+        language_probs: posterior of each language the model weighed; empty when the language was given.
+        avg_logprob: mean natural-log probability of the tokens written, the end included.
+        no_speech_prob: probability of `<|nospeech|>` at the start of the transcript.
+        compression_ratio: bytes of the text over its bytes deflated; above 2.4 it repeats itself.
+        temperature: what it was sampled at; 0 is greedy.
+        timestamped: whether the segments' times are the model's own. When False there is one segment a
+            window, with the window's bounds.
+    """
+
+    segments: tuple[Segment, ...]
+    language: str
+    language_probs: Mapping[str, float] = field(default_factory=dict)
+    avg_logprob: float = 0.0
+    no_speech_prob: float = 0.0
+    compression_ratio: float = 0.0
+    temperature: float = 0.0
+    timestamped: bool = True
+
+
+class Transcriber(Protocol):
+    """Speech to text for batches of windows of any recordings. Safe to call from several threads."""
+
+    @property
+    def batch_size(self) -> int:
+        """Windows a call is compiled for; a shorter batch is padded, a longer one is an error."""
+
+    def transcribe(
+        self, windows: Sequence[Samples], languages: Sequence[str | None]
+    ) -> list[WindowResult]:
+        """Transcribes each window on its own; the result does not depend on its neighbours in the batch.
+
+        Args:
+            windows: 1 to `batch_size` windows of 1 to `WINDOW_SAMPLES` samples each.
+            languages: a window each, the code to decode in, or None to detect it.
+
+        Raises:
+            ValueError: an empty or too long batch or window, samples that are not finite, or a language
+                the model does not know.
+        """

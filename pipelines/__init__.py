@@ -1,0 +1,1 @@
+"""The programs: read options, build the graph, run it."""

@@ -1,0 +1,148 @@
+"""The records that flow through the pipeline. No Beam and no JAX, so that anything may import them.
+
+Times inside a window are integer samples (`model.interface.Segment`); from `WindowTranscript` on they are
+seconds of the recording, and `transforms.transcribe` is the one place that turns one into the other.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from model.interface import Samples
+
+
+@dataclass(frozen=True)
+class AudioSource:
+    """A recording that somebody named.
+
+    Attributes:
+        audio_id: unique in a run and the same in every run: a hash of `uri`.
+        uri: where it is, for people and for `fetch`; without credentials it goes into the rows.
+        payload: the encoded bytes, for rows of a dataset that carry their audio; else None.
+        reference: what was really said, where the manifest or the dataset knows it.
+    """
+
+    audio_id: str
+    uri: str
+    payload: bytes | None = field(default=None, repr=False)
+    reference: str | None = None
+
+
+@dataclass(frozen=True)
+class AudioSpan:
+    """The unit of work: some windows of one recording, to be transcribed in one language.
+
+    Attributes:
+        language: the code to decode in, or None to let each window detect it.
+        windows: indices of the windows wanted; None for all of them.
+    """
+
+    source: AudioSource
+    language: str | None = None
+    windows: frozenset[int] | None = None
+
+
+@dataclass(frozen=True)
+class Window:
+    """What the model sees: at most 30 s of a recording.
+
+    Attributes:
+        index: the how-many-th window of its recording, from 0.
+        start: its first sample, counted from the recording's first at 16 kHz.
+        samples: float32[n], 1 <= n <= 480,000, mono, 16 kHz.
+        language: the code to decode in, or None to detect it.
+    """
+
+    audio_id: str
+    index: int
+    start: int
+    samples: Samples = field(repr=False)
+    language: str | None = None
+
+
+@dataclass(frozen=True)
+class Recording:
+    """What is known of a recording once its last sample was read: it goes to the merge without samples.
+
+    Attributes:
+        source: with `payload` None.
+        duration_s: seconds that could be decoded.
+        truncated: less could be decoded than the file declares, or decoding broke off.
+    """
+
+    source: AudioSource
+    duration_s: float
+    n_windows: int
+    truncated: bool = False
+
+
+@dataclass(frozen=True)
+class Segment:
+    """A stretch of a recording with its text, in seconds of the recording; scores are its window's."""
+
+    start_s: float
+    end_s: float
+    text: str
+    avg_logprob: float
+    no_speech_prob: float
+    compression_ratio: float
+    temperature: float
+
+
+@dataclass(frozen=True)
+class WindowTranscript:
+    """What the model said of one window, in seconds of the recording.
+
+    Attributes:
+        start_s: where the window starts.
+        end_s: where it ends; never after the recording.
+        timestamped: the segments' times are the model's; else they are the window's bounds.
+    """
+
+    audio_id: str
+    index: int
+    start_s: float
+    end_s: float
+    segments: tuple[Segment, ...]
+    language: str
+    language_probs: Mapping[str, float] = field(default_factory=dict)
+    no_speech_prob: float = 0.0
+    timestamped: bool = True
+
+
+@dataclass(frozen=True)
+class Transcript:
+    """A recording's merged text: one row of the dataset."""
+
+    audio_id: str
+    uri: str
+    duration_s: float
+    truncated: bool
+    language: str
+    task: str
+    text: str
+    segments: tuple[Segment, ...]
+    model: str
+    reference: str | None = None
+
+
+@dataclass(frozen=True)
+class Failure:
+    """A recording, or a part of one, that could not be done.
+
+    Attributes:
+        uri: without credentials.
+        stage: `list`, `fetch`, `decode`, `transcribe` or `merge`.
+        kind: a short word to count by: `not_found`, `empty`, `not_audio`, `corrupt`, `truncated`, ...
+        message: what was wrong, with the value, and what to do; without credentials.
+        retryable: whether the same command might succeed another time.
+    """
+
+    audio_id: str
+    uri: str
+    stage: str
+    kind: str
+    message: str
+    retryable: bool = False
+    attempts: int = 1
