@@ -67,9 +67,7 @@ class Transcriber(Protocol):
     def batch_size(self) -> int:
         """Windows a call is compiled for; a shorter batch is padded, a longer one is an error."""
 
-    def transcribe(
-        self, windows: Sequence[Samples], languages: Sequence[str | None]
-    ) -> list[WindowResult]:
+    def transcribe(self, windows: Sequence[Samples], languages: Sequence[str | None]) -> list[WindowResult]:
         """Transcribes each window on its own; the result does not depend on its neighbours in the batch.
 
         Args:
