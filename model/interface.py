@@ -60,6 +60,25 @@ class WindowResult:
     timestamped: bool = True
 
 
+@dataclass(frozen=True)
+class TranscriberSettings:
+    """What a worker must know to load its own `Transcriber`: small and picklable.
+
+    Attributes:
+        model: a local folder, or a name such as `openai/whisper-base`.
+        dtype: `auto` (float32 on a CPU, bfloat16 elsewhere), `float32`, `bfloat16` or `float16`.
+        task: `transcribe` in the language spoken, or `translate` to English.
+        timestamps: let the model write times; without, a window is one segment.
+        batch_size: windows a call is compiled for.
+    """
+
+    model: str
+    dtype: str = "auto"
+    task: str = "transcribe"
+    timestamps: bool = True
+    batch_size: int = 8
+
+
 class Transcriber(Protocol):
     """Speech to text for batches of windows of any recordings. Safe to call from several threads."""
 
