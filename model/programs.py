@@ -1,0 +1,79 @@
+"""The network on a mesh: weights placed, and the two programs that run on them compiled."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+from jax.sharding import Mesh
+
+from model.checkpoint import Checkpoint, CheckpointError
+from model.features import log_mel
+from model.generate import DecodingRules, Generated, generate
+from model.network import Whisper
+from model.sharding import batch_sharding, weight_sharding
+
+
+class Programs:
+    """Samples to encoded audio, and encoded audio to tokens, each compiled once a shape.
+
+    They are two programs, with the encoded audio left on the devices between them, so that a window can be
+    decoded again (in another language, at another temperature) without being encoded again.
+
+    Raises:
+        CheckpointError: the weights cannot be read or do not fit the config.
+    """
+
+    def __init__(self, checkpoint: Checkpoint, rules: DecodingRules, dtype: jnp.dtype, mesh: Mesh) -> None:
+        graph, self._weights = _load_network(checkpoint, dtype, mesh)
+        n_mels, windows = checkpoint.config.n_mels, batch_sharding(mesh)
+
+        def encode_audio(weights: nnx.State, samples: jax.Array) -> jax.Array:
+            network = nnx.merge(graph, weights)
+            return network.encoder(log_mel(samples, n_mels).astype(dtype))
+
+        def generate_tokens(weights: nnx.State, encoded: jax.Array, languages: jax.Array) -> Generated:
+            return generate(nnx.merge(graph, weights).decoder, encoded, languages, rules)
+
+        self._encode = jax.jit(encode_audio, out_shardings=windows)
+        self._generate: Callable[..., Generated] = jax.jit(generate_tokens)
+
+    def encode(self, samples: jax.Array) -> jax.Array:
+        """Encodes float32[B, 480000] at 16 kHz to [B, 1500, d_model]."""
+        return self._encode(self._weights, samples)
+
+    def generate(self, encoded: jax.Array, languages: jax.Array) -> Generated:
+        """Decodes [B, 1500, d_model] in languages int32[B]; see `model.generate.generate`."""
+        return self._generate(self._weights, encoded, languages)
+
+
+def _load_network(
+    checkpoint: Checkpoint, dtype: jnp.dtype, mesh: Mesh
+) -> tuple[nnx.GraphDef[Whisper], nnx.State]:
+    """The network's structure, and its weights placed on the mesh.
+
+    The network is built without memory, and each weight goes from the file to its place on the mesh before
+    the next is read.
+    """
+    shapes = nnx.eval_shape(lambda: Whisper(checkpoint.config, dtype=dtype, rngs=nnx.Rngs(0)))
+    graph, state = nnx.split(shapes)
+    expected = {".".join(map(str, path)): path for path, _ in nnx.to_flat_state(state)}
+    variables = dict(nnx.to_flat_state(state))
+    loaded = {}
+    for name, weight in checkpoint.weights():
+        path = expected.get(name)
+        if path is None or variables[path].shape != weight.shape:
+            wanted = "none" if path is None else str(variables[path].shape)
+            raise CheckpointError(
+                f"model {checkpoint.name!r} has a weight {name!r} of shape {weight.shape}, "
+                f"where its config asks for {wanted}"
+            )
+        placed = jax.device_put(np.asarray(weight, dtype), weight_sharding(mesh, name))
+        loaded[path] = variables[path].replace(placed)
+    missing = sorted(name for name, path in expected.items() if path not in loaded)
+    if missing:
+        raise CheckpointError(f"model {checkpoint.name!r} lacks the weights {', '.join(missing[:5])}")
+    return graph, nnx.from_flat_state(loaded)

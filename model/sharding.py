@@ -1,0 +1,70 @@
+"""The device mesh, and which axis of it each kind of weight is split over.
+
+Two axes: `data` splits the batch of windows, `model` splits heads and hidden units within each layer
+(Shoeybi et al., "Megatron-LM", 2019): the kernels that come first are split by outputs, those that come
+second by inputs, so that a layer needs one sum over `model` after each pair.
+"""
+
+from __future__ import annotations
+
+import re
+
+import jax
+import numpy as np
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+
+from model.config import WhisperConfig
+
+DATA, MODEL = "data", "model"
+
+_SPECS = (
+    (r"attention\.(query|key|value)\.kernel$", PartitionSpec(None, MODEL)),
+    (r"attention\.(query|value)\.bias$", PartitionSpec(MODEL)),
+    (r"attention\.out\.kernel$", PartitionSpec(MODEL, None)),
+    (r"mlp\.up\.kernel$", PartitionSpec(None, MODEL)),
+    (r"mlp\.up\.bias$", PartitionSpec(MODEL)),
+    (r"mlp\.down\.kernel$", PartitionSpec(MODEL, None)),
+    # By width: the sizes of the vocabularies (51,864 to 51,866) divide by nothing useful.
+    (r"embedding\.embedding$", PartitionSpec(None, MODEL)),
+)
+
+
+def make_mesh(data: int = 1, model: int = 1) -> Mesh:
+    """A mesh of `data` x `model` of this process's devices.
+
+    Raises:
+        ValueError: there are too few devices.
+    """
+    devices = jax.local_devices()
+    if data < 1 or model < 1 or data * model > len(devices):
+        raise ValueError(f"a mesh of data={data}, model={model} needs {data * model} devices, "
+                         f"and this process has {len(devices)}")  # fmt: skip
+    return Mesh(np.asarray(devices[: data * model]).reshape(data, model), (DATA, MODEL))
+
+
+def check_mesh(mesh: Mesh, config: WhisperConfig, batch_size: int) -> None:
+    """Raises ValueError where heads or windows cannot be divided over the mesh."""
+    n_model, n_data = mesh.shape[MODEL], mesh.shape[DATA]
+    for heads in (config.encoder_heads, config.decoder_heads):
+        if heads % n_model:
+            raise ValueError(f"{heads} heads cannot be divided over the mesh axis model={n_model}")
+    if batch_size % n_data:
+        raise ValueError(f"batch_size {batch_size} cannot be divided over the mesh axis data={n_data}")
+
+
+def weight_spec(name: str) -> PartitionSpec:
+    """How a weight is split, by its name in `model.network`; what no rule names is on every device."""
+    for pattern, spec in _SPECS:
+        if re.search(pattern, name):
+            return spec
+    return PartitionSpec()
+
+
+def weight_sharding(mesh: Mesh, name: str) -> NamedSharding:
+    """Where a weight lives on the mesh."""
+    return NamedSharding(mesh, weight_spec(name))
+
+
+def batch_sharding(mesh: Mesh) -> NamedSharding:
+    """Where an array whose first axis is windows lives on the mesh."""
+    return NamedSharding(mesh, PartitionSpec(DATA))

@@ -1,0 +1,244 @@
+"""Ids and text: special tokens, prompts, and segments from what the model wrote. No JAX."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from tokenizers import Tokenizer
+
+from model.interface import SAMPLE_RATE, Segment
+
+SAMPLES_PER_TIMESTAMP = SAMPLE_RATE // 50  # 320 samples: a timestamp token counts steps of 20 ms
+
+# Codes and English names, in the order of the language tokens (`whisper/tokenizer.py`).
+LANGUAGES: Mapping[str, str] = {
+    "en": "english",
+    "zh": "chinese",
+    "de": "german",
+    "es": "spanish",
+    "ru": "russian",
+    "ko": "korean",
+    "fr": "french",
+    "ja": "japanese",
+    "pt": "portuguese",
+    "tr": "turkish",
+    "pl": "polish",
+    "ca": "catalan",
+    "nl": "dutch",
+    "ar": "arabic",
+    "sv": "swedish",
+    "it": "italian",
+    "id": "indonesian",
+    "hi": "hindi",
+    "fi": "finnish",
+    "vi": "vietnamese",
+    "he": "hebrew",
+    "uk": "ukrainian",
+    "el": "greek",
+    "ms": "malay",
+    "cs": "czech",
+    "ro": "romanian",
+    "da": "danish",
+    "hu": "hungarian",
+    "ta": "tamil",
+    "no": "norwegian",
+    "th": "thai",
+    "ur": "urdu",
+    "hr": "croatian",
+    "bg": "bulgarian",
+    "lt": "lithuanian",
+    "la": "latin",
+    "mi": "maori",
+    "ml": "malayalam",
+    "cy": "welsh",
+    "sk": "slovak",
+    "te": "telugu",
+    "fa": "persian",
+    "lv": "latvian",
+    "bn": "bengali",
+    "sr": "serbian",
+    "az": "azerbaijani",
+    "sl": "slovenian",
+    "kn": "kannada",
+    "et": "estonian",
+    "mk": "macedonian",
+    "br": "breton",
+    "eu": "basque",
+    "is": "icelandic",
+    "hy": "armenian",
+    "ne": "nepali",
+    "mn": "mongolian",
+    "bs": "bosnian",
+    "kk": "kazakh",
+    "sq": "albanian",
+    "sw": "swahili",
+    "gl": "galician",
+    "mr": "marathi",
+    "pa": "punjabi",
+    "si": "sinhala",
+    "km": "khmer",
+    "sn": "shona",
+    "yo": "yoruba",
+    "so": "somali",
+    "af": "afrikaans",
+    "oc": "occitan",
+    "ka": "georgian",
+    "be": "belarusian",
+    "tg": "tajik",
+    "sd": "sindhi",
+    "gu": "gujarati",
+    "am": "amharic",
+    "yi": "yiddish",
+    "lo": "lao",
+    "uz": "uzbek",
+    "fo": "faroese",
+    "ht": "haitian creole",
+    "ps": "pashto",
+    "tk": "turkmen",
+    "nn": "nynorsk",
+    "mt": "maltese",
+    "sa": "sanskrit",
+    "lb": "luxembourgish",
+    "my": "myanmar",
+    "bo": "tibetan",
+    "tl": "tagalog",
+    "mg": "malagasy",
+    "as": "assamese",
+    "tt": "tatar",
+    "haw": "hawaiian",
+    "ln": "lingala",
+    "ha": "hausa",
+    "ba": "bashkir",
+    "jw": "javanese",
+    "su": "sundanese",
+    "yue": "cantonese",
+}
+
+
+class TokenizerError(ValueError):
+    """The tokenizer is not a Whisper's, or cannot be read."""
+
+
+@dataclass(frozen=True)
+class SpecialTokens:
+    """Ids with a meaning of their own; `languages` maps codes to ids, in the order of the ids.
+
+    `timestamp_begin` stands for 0.00 s; each id above it is 20 ms later, up to 30.00 s. Every id from
+    `end_of_text` on is special, every one below it is text.
+    """
+
+    start_of_transcript: int
+    end_of_text: int
+    transcribe: int
+    translate: int
+    start_of_previous: int
+    start_of_lm: int
+    no_speech: int
+    no_timestamps: int
+    timestamp_begin: int
+    languages: Mapping[str, int]
+
+
+class WhisperTokenizer:
+    """Text of ids, and the special ids.
+
+    Args:
+        path: `tokenizer.json`, or a folder with `vocab.json` and `merges.txt`.
+
+    Raises:
+        TokenizerError: it cannot be read, or lacks one of Whisper's tokens.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._tokenizer = _load(path)
+        self.special = self._find_special(path)
+
+    def decode(self, ids: Sequence[int]) -> str:
+        """Text of ids; special ones and timestamps are left out."""
+        return str(self._tokenizer.decode([i for i in ids if i < self.special.end_of_text]))
+
+    def encode(self, text: str) -> list[int]:
+        """Ids of a text, with no special ones around it."""
+        return list(self._tokenizer.encode(text, add_special_tokens=False).ids)
+
+    def _find_special(self, path: Path) -> SpecialTokens:
+        def find(*names: str) -> int:
+            for name in names:
+                token = self._tokenizer.token_to_id(f"<|{name}|>")
+                if token is not None:
+                    return int(token)
+            raise TokenizerError(f"{path} is no tokenizer of Whisper: it lacks <|{names[0]}|>")
+
+        languages = ((code, self._tokenizer.token_to_id(f"<|{code}|>")) for code in LANGUAGES)
+        no_timestamps = find("notimestamps")
+        return SpecialTokens(
+            start_of_transcript=find("startoftranscript"),
+            end_of_text=find("endoftext"),
+            transcribe=find("transcribe"),
+            translate=find("translate"),
+            start_of_previous=find("startofprev"),
+            start_of_lm=find("startoflm"),
+            no_speech=find("nospeech", "nocaptions"),
+            no_timestamps=no_timestamps,
+            timestamp_begin=no_timestamps + 1,
+            languages={code: int(token) for code, token in languages if token is not None},
+        )
+
+
+def segments_of(ids: Sequence[int], tokenizer: WhisperTokenizer, n_samples: int) -> tuple[Segment, ...]:
+    """Cuts what the model wrote at its timestamps.
+
+    A segment lies between a timestamp and the next; text whose end the model did not write ends with the
+    window (`whisper/transcribe.py` reads on from there instead, which a batch of windows cannot). Times
+    after the window's last sample, in its padding, are moved to it.
+
+    Args:
+        ids: what was generated after the prompt, without the end of text.
+        tokenizer: the model's own.
+        n_samples: length of the window without padding.
+    """
+    segments = []
+    for start, stop, tokens in _runs(ids, tokenizer.special.timestamp_begin, n_samples):
+        text = tokenizer.decode(tokens)
+        if text.strip():
+            segments.append(Segment(start, stop, text, tuple(tokens)))
+    return tuple(segments)
+
+
+def _runs(ids: Sequence[int], timestamp_begin: int, n_samples: int) -> Iterator[tuple[int, int, list[int]]]:
+    """Each run of text ids with its start and stop in samples; the last run may lack its stop."""
+    start, tokens = 0, list[int]()
+    for token in ids:
+        if token < timestamp_begin:
+            tokens.append(token)
+            continue
+        time = min((token - timestamp_begin) * SAMPLES_PER_TIMESTAMP, n_samples)
+        if tokens:
+            yield start, time, tokens
+        start, tokens = time, []
+    if tokens:
+        yield start, n_samples, tokens
+
+
+def compression_ratio(text: str) -> float:
+    """Bytes of a text over its bytes deflated; above 2.4 it repeats itself (`whisper/utils.py`)."""
+    encoded = text.encode()
+    return len(encoded) / len(zlib.compress(encoded)) if encoded else 0.0
+
+
+def _load(path: Path) -> Tokenizer:
+    try:
+        if path.is_file():
+            return Tokenizer.from_file(str(path))
+        return _convert(path)
+    except Exception as error:  # the Rust library raises bare Exception for whatever is wrong
+        raise TokenizerError(f"{path} cannot be read as a tokenizer: {error}") from error
+
+
+def _convert(folder: Path) -> Tokenizer:
+    from transformers import WhisperTokenizerFast  # slow to import, and only old checkpoints need it
+
+    return WhisperTokenizerFast.from_pretrained(str(folder)).backend_tokenizer
