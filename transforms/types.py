@@ -69,12 +69,14 @@ class Recording:
         source: with `payload` None.
         duration_s: seconds that could be decoded.
         truncated: less could be decoded than the file declares, or decoding broke off.
+        problem: what is missing or damaged, in words; None when nothing is.
     """
 
     source: AudioSource
     duration_s: float
     n_windows: int
     truncated: bool = False
+    problem: str | None = None
 
 
 @dataclass(frozen=True)
