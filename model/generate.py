@@ -257,4 +257,4 @@ def _allowed_times(loop: _Loop, rules: DecodingRules, n_vocab: int) -> jax.Array
     floor = jnp.where(loop.last_timestamp == 0, begin, loop.last_timestamp + ~opens)
     ceiling = jnp.where(loop.step == 0, begin + MAX_INITIAL_TIMESTAMP, n_vocab)
     in_range = (ids >= floor[:, None]) & (ids <= ceiling)
-    return in_range & ~(paired & (loop.step > 0))[:, None]
+    return in_range & ~paired[:, None]

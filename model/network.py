@@ -13,14 +13,8 @@ import jax.numpy as jnp
 from flax import nnx
 from jax.typing import DTypeLike
 
+from model.attention import KeyValue, attend, attend_long
 from model.config import MAX_TEXT_POSITIONS, N_POSITIONS, WhisperConfig
-
-
-class KeyValue(NamedTuple):
-    """Keys and values of one attention, [B, H, T, K] each."""
-
-    key: jax.Array
-    value: jax.Array
 
 
 class LayerCache(NamedTuple):
@@ -44,21 +38,22 @@ class Attention(nnx.Module):
         """Projects [B, T, D] to keys and values."""
         return KeyValue(self._split(self.key(x)), self._split(self.value(x)))
 
-    def __call__(self, x: jax.Array, memory: KeyValue, mask: jax.Array | None = None) -> jax.Array:
-        """Attends from [B, T, D] to `memory`; `mask` [T, S] is True where a position may be seen."""
-        query = self._split(self.query(x))
-        query = query * (query.shape[-1] ** -0.5)
-        scores = jnp.einsum("bhtk,bhsk->bhts", query, memory.key, preferred_element_type=jnp.float32)
-        if mask is not None:
-            scores = jnp.where(mask, scores, -jnp.inf)
-        weights = jax.nn.softmax(scores, axis=-1).astype(memory.value.dtype)
-        heads = jnp.einsum("bhts,bhsk->bhtk", weights, memory.value)
-        batch, _, length, _ = heads.shape
-        return self.out(heads.swapaxes(1, 2).reshape(batch, length, -1))
+    def __call__(self, x: jax.Array, memory: KeyValue, mask: jax.Array | None) -> jax.Array:
+        """Attends from [B, T, D] to `memory`; `mask`: see `attend`."""
+        return self._merge(attend(self._split(self.query(x)), memory, mask))
+
+    def attend_self(self, x: jax.Array) -> jax.Array:
+        """Attends from each position of [B, T, D] to all of them; for long inputs."""
+        return self._merge(attend_long(self._split(self.query(x)), self.key_value(x)))
 
     def _split(self, x: jax.Array) -> jax.Array:
         batch, length, _ = x.shape
         return x.reshape(batch, length, self.n_heads, -1).swapaxes(1, 2)
+
+    def _merge(self, heads: jax.Array) -> jax.Array:
+        batch, _, length, _ = heads.shape
+        merged: jax.Array = self.out(heads.swapaxes(1, 2).reshape(batch, length, -1))
+        return merged
 
 
 class Mlp(nnx.Module):
@@ -88,8 +83,7 @@ class EncoderLayer(nnx.Module):
 
     def __call__(self, x: jax.Array) -> jax.Array:
         """Maps [B, T, D] to the same shape."""
-        y = self.attention_norm(x)
-        x = x + self.attention(y, self.attention.key_value(y))
+        x = x + self.attention.attend_self(self.attention_norm(x))
         return x + self.mlp(self.mlp_norm(x))
 
 
@@ -149,7 +143,7 @@ class DecoderLayer(nnx.Module):
             jax.lax.dynamic_update_slice_in_dim(old.value, new.value, position, axis=2),
         )
         x = x + self.self_attention(y, grown, mask)
-        x = x + self.cross_attention(self.cross_attention_norm(x), cache.cross_attention)
+        x = x + self.cross_attention(self.cross_attention_norm(x), cache.cross_attention, None)
         return x + self.mlp(self.mlp_norm(x)), grown
 
 

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 from jax.sharding import Mesh
@@ -15,6 +14,8 @@ from model.features import log_mel
 from model.generate import DecodingRules, Generated, generate
 from model.network import Whisper
 from model.sharding import batch_sharding, weight_sharding
+
+Weights = nnx.State[Any, Any]
 
 
 class Programs:
@@ -27,19 +28,22 @@ class Programs:
         CheckpointError: the weights cannot be read or do not fit the config.
     """
 
-    def __init__(self, checkpoint: Checkpoint, rules: DecodingRules, dtype: jnp.dtype, mesh: Mesh) -> None:
+    def __init__(
+        self, checkpoint: Checkpoint, rules: DecodingRules, dtype: np.dtype[Any], mesh: Mesh
+    ) -> None:
         graph, self._weights = _load_network(checkpoint, dtype, mesh)
         n_mels, windows = checkpoint.config.n_mels, batch_sharding(mesh)
 
-        def encode_audio(weights: nnx.State, samples: jax.Array) -> jax.Array:
+        def encode_audio(weights: Weights, samples: jax.Array) -> jax.Array:
             network = nnx.merge(graph, weights)
-            return network.encoder(log_mel(samples, n_mels).astype(dtype))
+            encoded: jax.Array = network.encoder(log_mel(samples, n_mels).astype(dtype))
+            return encoded
 
-        def generate_tokens(weights: nnx.State, encoded: jax.Array, languages: jax.Array) -> Generated:
+        def generate_tokens(weights: Weights, encoded: jax.Array, languages: jax.Array) -> Generated:
             return generate(nnx.merge(graph, weights).decoder, encoded, languages, rules)
 
         self._encode = jax.jit(encode_audio, out_shardings=windows)
-        self._generate: Callable[..., Generated] = jax.jit(generate_tokens)
+        self._generate = jax.jit(generate_tokens)
 
     def encode(self, samples: jax.Array) -> jax.Array:
         """Encodes float32[B, 480000] at 16 kHz to [B, 1500, d_model]."""
@@ -51,8 +55,8 @@ class Programs:
 
 
 def _load_network(
-    checkpoint: Checkpoint, dtype: jnp.dtype, mesh: Mesh
-) -> tuple[nnx.GraphDef[Whisper], nnx.State]:
+    checkpoint: Checkpoint, dtype: np.dtype[Any], mesh: Mesh
+) -> tuple[nnx.GraphDef[Whisper], Weights]:
     """The network's structure, and its weights placed on the mesh.
 
     The network is built without memory, and each weight goes from the file to its place on the mesh before

@@ -239,6 +239,8 @@ def _load(path: Path) -> Tokenizer:
 
 
 def _convert(folder: Path) -> Tokenizer:
-    from transformers import WhisperTokenizerFast  # slow to import, and only old checkpoints need it
+    # Slow to import, and only old checkpoints need it.
+    from transformers.models.whisper.tokenization_whisper import WhisperTokenizer as Converter
 
-    return WhisperTokenizerFast.from_pretrained(str(folder)).backend_tokenizer
+    tokenizer: Tokenizer = Converter.from_pretrained(str(folder)).backend_tokenizer
+    return tokenizer

@@ -6,6 +6,7 @@ import os
 import threading
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -128,18 +129,18 @@ class WhisperTranscriber:
 
 
 def _keep_compiled_programs() -> None:
-    """Keeps what XLA compiles on disk, unless the user chose a place or a rule for it."""
-    if jax.config.jax_compilation_cache_dir is None:
+    """Keeps what XLA compiles on disk, unless the user chose a place for it."""
+    if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
         caches = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
         jax.config.update("jax_compilation_cache_dir", str(caches / "whisper-beam" / "xla"))
 
 
-def _dtype_of(name: str) -> jnp.dtype:
+def _dtype_of(name: str) -> np.dtype[Any]:
     if name == "auto":
         name = "float32" if jax.default_backend() == "cpu" else "bfloat16"
     if name not in _DTYPES:
         raise ValueError(f"dtype {name!r} is unknown; use auto, {', '.join(_DTYPES)}")
-    return jnp.dtype(_DTYPES[name])
+    return np.dtype(_DTYPES[name])
 
 
 def _rules_of(
