@@ -1,0 +1,151 @@
+"""What ships: the sdist as Beam's stager builds it, its requirements, and the two commands."""
+
+from __future__ import annotations
+
+import ast
+import email
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tarfile
+from importlib.metadata import packages_distributions
+from pathlib import Path
+
+import pytest
+from apache_beam.runners.portability.stager import Stager
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+ROOT = Path(__file__).parents[1]
+PACKAGES = ("model", "pipelines", "transforms")
+NOT_SOURCE = shutil.ignore_patterns(
+    ".*", "__pycache__", "*.egg-info", "build", "dist", "out", "samples", "shared"
+)
+BASE, BENCH = "", "bench"  # extras; the first is what is always required
+
+
+@pytest.fixture(scope="module")
+def sdist(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Built from a copy, for a build leaves its egg-info in the tree."""
+    tree = tmp_path_factory.mktemp("tree") / "whisper-beam"
+    shutil.copytree(ROOT, tree, ignore=NOT_SOURCE)
+    folder = tmp_path_factory.mktemp("staged")
+    return Path(Stager._build_setup_package(str(tree / "setup.py"), str(folder)))
+
+
+@pytest.fixture(scope="module")
+def installed(sdist: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder that the sdist was installed into, as a worker would, but without its dependencies."""
+    folder = tmp_path_factory.mktemp("site")
+    options = ["--no-deps", "--no-index", "--no-build-isolation", "--no-compile", "--quiet"]
+    command = [sys.executable, "-m", "pip", "install", *options, "--target", str(folder), str(sdist)]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return folder
+
+
+@pytest.fixture(scope="module")
+def requirements(sdist: Path) -> dict[str, list[Requirement]]:
+    """The direct requirements by extra."""
+    with tarfile.open(sdist) as archive:
+        member = archive.extractfile(f"{sdist.name.removesuffix('.tar.gz')}/PKG-INFO")
+        assert member is not None
+        metadata = email.message_from_bytes(member.read())
+    extras = [BASE, *metadata.get_all("Provides-Extra", [])]
+    found: dict[str, list[Requirement]] = {extra: [] for extra in extras}
+    for line in metadata.get_all("Requires-Dist", []):
+        requirement = Requirement(line)
+        marker = requirement.marker
+        extra = next(e for e in extras if marker is None or marker.evaluate({"extra": e}))
+        found[extra].append(requirement)
+    return found
+
+
+def constraints() -> dict[str, str]:
+    lines = [line for line in (ROOT / "constraints.txt").read_text().splitlines() if line[0] != "#"]
+    pins = {}
+    for line in lines:
+        match = re.fullmatch(r"([A-Za-z0-9._-]+)==([0-9][A-Za-z0-9.+]*)", line)
+        assert match, f"{line!r} is no pin to a published version"
+        pins[canonicalize_name(match[1])] = match[2]
+    return pins
+
+
+def source_files() -> set[str]:
+    found = (path for package in PACKAGES for path in (ROOT / package).rglob("*"))
+    return {str(path.relative_to(ROOT)) for path in found if path.suffix == ".py" or path.name == "py.typed"}
+
+
+def test_the_sdist_holds_the_packages_and_no_tests(sdist: Path) -> None:
+    with tarfile.open(sdist) as archive:
+        paths = [Path(*Path(member.name).parts[1:]) for member in archive if member.isfile()]
+    folders = {path.parts[0] for path in paths if len(path.parts) > 1}
+    assert folders == {*PACKAGES, "whisper_beam.egg-info"}
+    assert source_files() <= {str(path) for path in paths}
+    assert Path("LICENSE") in paths
+
+
+def test_the_sdist_installs_the_packages_and_nothing_else(installed: Path) -> None:
+    files = {str(path.relative_to(installed)) for path in installed.rglob("*") if path.is_file()}
+    assert {file for file in files if ".dist-info" not in file} == source_files()
+    assert {f"{package}/py.typed" for package in PACKAGES} <= files
+
+
+def test_a_worker_imports_what_was_installed(installed: Path) -> None:
+    code = (
+        f"import sys; sys.path.insert(0, {str(installed)!r}); import transforms.types as t; print(t.__file__)"
+    )
+    done = subprocess.run([sys.executable, "-I", "-c", code], capture_output=True, text=True, check=True)
+    assert Path(done.stdout.strip()) == installed / "transforms" / "types.py"
+
+
+def test_nothing_requires_torch(requirements: dict[str, list[Requirement]]) -> None:
+    direct = {canonicalize_name(r.name) for listed in requirements.values() for r in listed}
+    assert not {name for name in direct | constraints().keys() if "torch" in name or "nvidia" in name}
+
+
+def test_constraints_pin_every_direct_requirement(requirements: dict[str, list[Requirement]]) -> None:
+    pins = constraints()
+    for extra, listed in requirements.items():
+        if extra == BENCH:
+            continue
+        for requirement in listed:
+            pin = pins.get(canonicalize_name(requirement.name))
+            assert pin is not None, f"{requirement} of [{extra}] is not pinned: run scripts/lock.sh"
+            assert requirement.specifier.contains(pin), f"{requirement} against {pin}: run scripts/lock.sh"
+
+
+def test_the_packages_import_what_is_required_and_all_of_it(
+    requirements: dict[str, list[Requirement]],
+) -> None:
+    distributions = packages_distributions()
+    imported = {
+        canonicalize_name(distributions[module][0])
+        for module in imported_modules()
+        if module not in sys.stdlib_module_names and module not in PACKAGES
+    }
+    assert imported == {canonicalize_name(r.name) for r in requirements[BASE]}
+
+
+def imported_modules() -> set[str]:
+    modules = set()
+    for path in source_files():
+        if path.endswith(".py"):
+            for node in ast.walk(ast.parse((ROOT / path).read_text())):
+                if isinstance(node, ast.Import):
+                    modules |= {alias.name.split(".")[0] for alias in node.names}
+                elif isinstance(node, ast.ImportFrom) and node.module:
+                    modules.add(node.module.split(".")[0])
+    return modules
+
+
+@pytest.mark.parametrize(
+    "script", ["run_local.sh", "run_tests.sh", ".ci/run", "scripts/setup.sh", "scripts/lock.sh"]
+)
+def test_the_scripts_parse_and_are_executable(script: str) -> None:
+    path = ROOT / script
+    assert os.access(path, os.X_OK)
+    done = subprocess.run(["bash", "-n", str(path)], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
