@@ -206,7 +206,7 @@ def _declared_s(container: InputContainer, stream: AudioStream, file: BinaryIO) 
             return None
         seconds = _stream_s(container, stream)
         file.seek(0)
-        promised = declared_bytes(file.read(28))
+        promised = declared_bytes(file.read(24))
         if seconds is not None and promised is not None:
             seconds *= max(1.0, promised / file.seek(0, 2))
         return seconds

@@ -30,14 +30,12 @@ def looks_like_audio(head: bytes) -> bool:
 
 
 def declared_bytes(head: bytes) -> int | None:
-    """How long a WAV, RF64 or W64 file says that it is, by its first 24 bytes; None if it does not say.
+    """How long a WAV or W64 file says that it is, by its first 24 bytes; None if it does not say.
 
     FFmpeg takes the smaller of this and the real size, so that a file cut short seems whole.
     """
     if head.startswith(b"riff"):
         return int.from_bytes(head[16:24], "little")
-    if head.startswith(b"RF64"):
-        return int.from_bytes(head[20:28], "little") + 8
     if head.startswith((b"RIFF", b"RIFX")):
         size = int.from_bytes(head[4:8], "little" if head.startswith(b"RIFF") else "big")
         return size + 8 if 0 < size < _UNKNOWN_LENGTH else None

@@ -69,7 +69,8 @@ def audio_id_of(uri: str) -> str:
         uri = scheme + separator + authority.rpartition("@")[2] + slash + path
     if is_http(uri):
         place, query = _split_http(uri)
-        uri = place + "?" + _unsigned(query)
+        kept = _unsigned(query)
+        uri = f"{place}?{kept}" if kept else place
     return hashlib.sha256(uri.encode("utf-8", "surrogatepass")).hexdigest()[:16]
 
 

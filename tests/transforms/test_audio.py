@@ -1,0 +1,399 @@
+from __future__ import annotations
+
+import contextlib
+import io
+import struct
+import tracemalloc
+from collections.abc import Iterator
+from pathlib import Path
+from typing import BinaryIO
+
+import av
+import numpy as np
+import pytest
+import soundfile as sf
+import soxr
+from av.audio.stream import AudioStream
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from model.interface import SAMPLE_RATE, Samples
+from transforms import audio
+from transforms.audio import AudioReader
+from transforms.errors import AudioError
+
+
+def speechlike(seconds: float, rate: int = SAMPLE_RATE, seed: int = 0) -> Samples:
+    """A tone in noise: float32[seconds * rate], well inside full scale."""
+    n = round(seconds * rate)
+    noise = np.random.default_rng(seed).standard_normal(n) * 0.01
+    return np.asarray(0.3 * np.sin(2 * np.pi * 220 * np.arange(n) / rate) + noise, np.float32)
+
+
+def encoded(samples: Samples, rate: int = SAMPLE_RATE, fmt: str = "WAV", subtype: str = "PCM_16") -> bytes:
+    file = io.BytesIO()
+    sf.write(file, samples, rate, format=fmt, subtype=subtype)
+    return file.getvalue()
+
+
+def ffmpeg_encoded(
+    samples: Samples, fmt: str, codec: str, rate: int = 48_000, options: dict[str, str] | None = None
+) -> bytes:
+    file = io.BytesIO()
+    with av.open(file, "w", format=fmt, options=options or {}) as container:
+        stream = container.add_stream(codec, rate=rate)
+        assert isinstance(stream, AudioStream)
+        stream.layout = "mono"
+        stream.bit_rate = 64_000
+        frame = av.AudioFrame.from_ndarray(samples[None], format="fltp", layout="mono")
+        frame.sample_rate = rate
+        container.mux([*stream.encode(frame), *stream.encode(None)])
+    return file.getvalue()
+
+
+def video_without_sound() -> bytes:
+    file = io.BytesIO()
+    with av.open(file, "w", format="matroska") as container:
+        stream = container.add_stream("mpeg4", rate=10)
+        stream.width = stream.height = 16
+        frame = av.VideoFrame.from_ndarray(np.zeros((16, 16, 3), np.uint8))
+        container.mux([*stream.encode(frame), *stream.encode(None)])
+    return file.getvalue()
+
+
+def decoded(data: bytes) -> tuple[AudioReader, Samples]:
+    reader = AudioReader(io.BytesIO(data))
+    blocks = list(reader.blocks())
+    assert all(len(block) for block in blocks)
+    return reader, np.concatenate(blocks)
+
+
+def patched(data: bytes, offset: int, fmt: str, value: int) -> bytes:
+    packed = struct.pack(fmt, value)
+    return data[:offset] + packed + data[offset + len(packed) :]
+
+
+def flipped(data: bytes, n_bytes: int = 100) -> bytes:
+    middle = len(data) // 2
+    return data[:middle] + bytes(b ^ 0x5A for b in data[middle : middle + n_bytes]) + data[middle + n_bytes :]
+
+
+@pytest.mark.parametrize(
+    ("fmt", "subtype"),
+    [
+        ("WAV", "PCM_U8"), ("WAV", "PCM_16"), ("WAV", "PCM_24"), ("WAV", "PCM_32"), ("WAV", "FLOAT"),
+        ("WAV", "DOUBLE"), ("WAV", "ULAW"), ("WAV", "ALAW"), ("WAV", "IMA_ADPCM"), ("WAVEX", "PCM_24"),
+        ("RF64", "PCM_16"), ("W64", "PCM_24"), ("AIFF", "PCM_16"), ("AIFF", "PCM_S8"), ("AU", "PCM_16"),
+        ("CAF", "PCM_16"), ("FLAC", "PCM_16"), ("FLAC", "PCM_24"), ("FLAC", "PCM_S8"), ("NIST", "PCM_16"),
+    ],
+)  # fmt: skip
+def test_gives_the_samples_that_libsndfile_gives(fmt: str, subtype: str) -> None:
+    data = encoded(speechlike(1.3), SAMPLE_RATE, fmt, subtype)
+    reader, samples = decoded(data)
+    expected, _ = sf.read(io.BytesIO(data), dtype="float32")
+    assert samples.dtype == np.float32
+    np.testing.assert_allclose(samples, expected, atol=1e-7)
+    assert reader.declared_s == pytest.approx(len(expected) / SAMPLE_RATE, abs=1e-4)
+    assert (reader.truncated, reader.problem) == (False, None)
+
+
+@pytest.mark.parametrize("rate", [8_000, 11_025, 22_050, 44_100, 48_000, 96_000])
+def test_resamples_as_one_shot_resampling_does(rate: int) -> None:
+    original = speechlike(70, rate)  # several blocks
+    reader, samples = decoded(encoded(original, rate, subtype="FLOAT"))
+    np.testing.assert_array_equal(samples, soxr.resample(original, rate, SAMPLE_RATE))
+    assert reader.decoded_s == pytest.approx(70, abs=1e-3)
+
+
+@pytest.mark.parametrize("fmt", ["WAV", "FLAC"])
+def test_averages_the_channels(fmt: str) -> None:
+    left, right = speechlike(1, seed=1), speechlike(1, seed=2)
+    data = encoded(np.stack([left, right, right], axis=1), SAMPLE_RATE, fmt)
+    _, samples = decoded(data)
+    np.testing.assert_allclose(samples, (left + 2 * right) / 3, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("fmt", "codec", "declares"),
+    [
+        ("mp3", "libmp3lame", True), ("ogg", "libopus", False), ("webm", "libopus", True),
+        ("matroska", "libopus", True), ("ipod", "aac", True), ("adts", "aac", False), ("mp4", "aac", True),
+        ("mpegts", "aac", False), ("wav", "libmp3lame", True),
+    ],
+)  # fmt: skip
+def test_decodes_what_ffmpeg_encodes(fmt: str, codec: str, declares: bool) -> None:
+    original = speechlike(5, 48_000)
+    reader, samples = decoded(ffmpeg_encoded(original, fmt, codec))
+    assert reader.decoded_s == pytest.approx(5, abs=0.1)
+    assert (reader.declared_s is not None) == declares
+    assert (reader.truncated, reader.problem) == (False, None)
+    spectrum = np.abs(np.fft.rfft(samples[SAMPLE_RATE : 2 * SAMPLE_RATE]))
+    assert spectrum.argmax() == 220  # Hz
+    assert np.abs(samples).max() == pytest.approx(0.33, abs=0.06)
+
+
+@pytest.mark.parametrize("fmt", ["WAV", "RF64", "W64", "AIFF", "AU", "FLAC"])
+def test_half_a_file_is_decoded_and_said_to_be_truncated(fmt: str) -> None:
+    data = encoded(speechlike(20), SAMPLE_RATE, fmt)
+    reader, samples = decoded(data[: len(data) // 2])
+    assert len(samples) / SAMPLE_RATE == pytest.approx(10, abs=0.4)
+    assert reader.declared_s == pytest.approx(20, abs=0.1)
+    assert reader.truncated
+    assert "of 20.0" in str(reader.problem)
+
+
+def test_half_a_big_endian_wav_is_said_to_be_truncated() -> None:
+    file = io.BytesIO()
+    sf.write(file, speechlike(20), SAMPLE_RATE, format="WAV", endian="BIG")
+    reader, _ = decoded(file.getvalue()[:320_000])
+    assert reader.decoded_s == pytest.approx(10, abs=0.1)
+    assert reader.truncated
+
+
+@pytest.mark.parametrize(("fmt", "codec"), [("mp3", "libmp3lame"), ("webm", "libopus"), ("ogg", "libopus")])
+def test_half_a_compressed_file_is_decoded_and_said_to_be_truncated(fmt: str, codec: str) -> None:
+    data = ffmpeg_encoded(speechlike(20, 48_000), fmt, codec)
+    reader, _ = decoded(data[: len(data) // 2])
+    assert reader.decoded_s == pytest.approx(10, abs=1.1)
+    assert reader.truncated
+    assert reader.problem
+
+
+@pytest.mark.parametrize(
+    ("fmt", "codec"), [("mp3", "libmp3lame"), ("ipod", "aac"), ("matroska", "libopus"), ("FLAC", "")]
+)
+def test_goes_on_behind_damaged_bytes(fmt: str, codec: str) -> None:
+    original = speechlike(20, 48_000)
+    data = ffmpeg_encoded(original, fmt, codec) if codec else encoded(original, 48_000, fmt)
+    reader, _ = decoded(flipped(data))
+    assert reader.decoded_s == pytest.approx(20, abs=0.2)
+    assert not reader.truncated
+
+
+def test_says_how_many_packets_were_damaged() -> None:
+    reader, _ = decoded(flipped(ffmpeg_encoded(speechlike(20, 48_000), "ipod", "aac"), 300))
+    assert "damaged packets were skipped" in str(reader.problem)
+
+
+def test_joined_mp3s_are_decoded_to_the_end() -> None:
+    one = ffmpeg_encoded(speechlike(5, 48_000), "mp3", "libmp3lame")
+    other = ffmpeg_encoded(speechlike(5, 24_000), "mp3", "libmp3lame", rate=24_000)
+    reader, _ = decoded(one + other)
+    assert reader.decoded_s == pytest.approx(10, abs=0.15)
+    assert not reader.truncated
+
+
+def test_an_mp3_that_does_not_count_its_frames_declares_nothing() -> None:
+    data = ffmpeg_encoded(speechlike(5, 48_000), "mp3", "libmp3lame", options={"write_xing": "0"})
+    reader, _ = decoded(data)
+    assert reader.declared_s is None
+    assert not reader.truncated
+
+
+def test_reads_a_wav_whose_recorder_died_before_it_wrote_the_length() -> None:
+    data = patched(patched(encoded(speechlike(2)), 4, "<I", 0), 40, "<I", 0)
+    reader, samples = decoded(data)
+    assert len(samples) == 2 * SAMPLE_RATE
+    assert not reader.truncated
+
+
+def test_a_wav_from_a_pipe_declares_no_length() -> None:
+    data = patched(patched(encoded(speechlike(2)), 4, "<I", 0xFFFF_FFFF), 40, "<I", 0xFFFF_FFFF)
+    reader, samples = decoded(data)
+    assert len(samples) == 2 * SAMPLE_RATE
+    assert not reader.truncated
+
+
+def test_a_header_that_claims_two_to_the_36_samples_costs_nothing() -> None:
+    flac = encoded(speechlike(2), fmt="FLAC")
+    claiming = flac[:21] + bytes([flac[21] | 0x0F]) + b"\xff" * 4 + flac[26:]
+    tracemalloc.start()
+    try:
+        reader, samples = decoded(claiming)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert len(samples) == 2 * SAMPLE_RATE
+    assert reader.declared_s == pytest.approx((2**36 - 1) / SAMPLE_RATE)
+    assert reader.truncated
+    assert peak < 10e6
+
+
+def test_gives_the_one_sample_there_is() -> None:
+    reader, samples = decoded(encoded(np.full(1, 0.5, np.float32)))
+    assert samples.tolist() == [0.5]
+    assert reader.decoded_s == 1 / SAMPLE_RATE
+
+
+def test_samples_above_full_scale_stay_as_they_are() -> None:
+    loud = speechlike(1) * 100
+    _, samples = decoded(encoded(loud, subtype="FLOAT"))
+    np.testing.assert_array_equal(samples, loud)
+
+
+WAV = encoded(speechlike(2))
+
+
+@pytest.mark.parametrize(
+    ("data", "kind"),
+    [
+        (np.random.default_rng(0).bytes(100_000), "not_audio"),
+        (b"<!DOCTYPE html><html><body>404</body></html>" * 50, "not_audio"),
+        (b"hello world " * 1000, "not_audio"),
+        (bytes(100_000), "not_audio"),
+        (b"x", "not_audio"),
+        (video_without_sound(), "no_audio_stream"),
+        (WAV[:44], "empty"),
+        (encoded(np.zeros(0, np.float32)), "empty"),
+        (encoded(np.zeros(1, np.float32), 44_100), "empty"),
+        (encoded(speechlike(2), fmt="FLAC")[:44], "corrupt"),
+        (ffmpeg_encoded(speechlike(5, 48_000), "ipod", "aac")[:20_000], "corrupt"),
+        (patched(WAV, 24, "<I", 1), "unsupported"),
+        (patched(WAV, 24, "<I", 0x7FFF_FFFF), "unsupported"),
+        (patched(patched(WAV, 22, "<H", 1024), 32, "<H", 2048), "unsupported"),
+        (patched(patched(WAV, 22, "<H", 65), 32, "<H", 130), "unsupported"),
+        (encoded(np.full(8000, np.nan, np.float32), subtype="FLOAT"), "not_finite"),
+        (encoded(np.full(8000, -np.inf, np.float32), 44_100, subtype="FLOAT"), "not_finite"),
+        (encoded(np.full(8000, 1e30, np.float32), subtype="FLOAT"), "not_finite"),
+        (encoded(np.full((8000, 2), 3e38, np.float32), subtype="FLOAT"), "not_finite"),
+        (encoded(np.full(8000, 1e300), subtype="DOUBLE"), "not_finite"),
+    ],
+)  # fmt: skip
+def test_what_cannot_be_decoded_is_an_error_of_its_kind(data: bytes, kind: str) -> None:
+    with pytest.raises(AudioError) as caught:
+        decoded(data)
+    assert (caught.value.stage, caught.value.kind, caught.value.retryable) == ("decode", kind, False)
+    assert caught.value.message
+
+
+@pytest.mark.parametrize(
+    "playlist",
+    [
+        "ffconcat version 1.0\nfile '{}'\n",
+        "#EXTM3U\n#EXT-X-VERSION:3\n#EXT-X-TARGETDURATION:10\n#EXTINF:10,\nfile://{}\n#EXT-X-ENDLIST\n",
+        '<?xml version="1.0"?><MPD xmlns="urn:mpeg:dash:schema:mpd:2011"><BaseURL>{}</BaseURL></MPD>',
+    ],
+)
+def test_a_playlist_opens_nothing_else(tmp_path: Path, playlist: str) -> None:
+    target = tmp_path / "target.wav"
+    target.write_bytes(WAV)
+    with pytest.raises(AudioError) as caught:
+        decoded(playlist.format(target).encode())
+    assert caught.value.kind == "not_audio"
+
+
+def test_the_name_of_the_file_does_not_count(tmp_path: Path) -> None:
+    path = tmp_path / "really_a_wav.mp3"
+    path.write_bytes(WAV)
+    with path.open("rb") as file:
+        assert sum(map(len, AudioReader(file).blocks())) == 2 * SAMPLE_RATE
+
+
+def test_tags_in_any_encoding_do_not_matter() -> None:
+    data = ffmpeg_encoded(speechlike(2, 48_000), "mp3", "libmp3lame")
+    frame = b"TIT2" + struct.pack(">IH", 6, 0) + b"\x03caf\xe9\xff"  # said to be UTF-8, and is not
+    size = bytes((len(frame) >> shift) & 0x7F for shift in (21, 14, 7, 0))
+    body = data[data.index(b"\xff\xfb") :]
+    reader, _ = decoded(b"ID3\x03\x00\x00" + size + frame + body)
+    assert reader.declared_s == pytest.approx(2, abs=0.1)
+
+
+def test_nan_in_the_middle_ends_it_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(audio, "BLOCK_S", 1)
+    samples = speechlike(10)
+    samples[7 * SAMPLE_RATE] = np.nan
+    reader, decoded_samples = decoded(encoded(samples, subtype="FLOAT"))
+    assert 5 * SAMPLE_RATE < len(decoded_samples) <= 7 * SAMPLE_RATE
+    assert reader.truncated
+    assert "nan" in str(reader.problem)
+
+
+def test_what_is_too_long_ends_at_the_limit(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(audio, "BLOCK_S", 1)
+    monkeypatch.setattr(audio, "MAX_DURATION_S", 5.0)
+    reader, _ = decoded(encoded(speechlike(10)))
+    assert 3 < reader.decoded_s <= 5
+    assert reader.truncated
+    assert "split it" in str(reader.problem)
+
+
+class FailingDisk(io.BytesIO):
+    """Reads up to a byte, and then no more."""
+
+    limit = 0
+
+    def read(self, size: int | None = -1) -> bytes:
+        if self.tell() > self.limit:
+            raise OSError(5, "Input/output error")
+        return super().read(size)
+
+
+def test_a_failing_disk_is_no_end_of_file() -> None:
+    file = FailingDisk(encoded(speechlike(60)))
+    file.limit = 1_000_000
+    reader = AudioReader(file)
+    assert 20 < sum(map(len, reader.blocks())) / SAMPLE_RATE < 60
+    assert reader.truncated
+    assert "Input/output error" in str(reader.problem)
+
+
+def test_a_disk_that_fails_at_once_may_be_tried_again() -> None:
+    file = FailingDisk(WAV)
+    file.limit = 20
+    with pytest.raises(AudioError) as caught:
+        list(AudioReader(file).blocks())
+    assert (caught.value.stage, caught.value.kind, caught.value.retryable) == ("fetch", "io", True)
+
+
+class Zeros(io.RawIOBase):
+    """A WAV of silence that takes no memory, however long."""
+
+    def __init__(self, n_samples: int) -> None:
+        header = patched(patched(WAV[:44], 4, "<I", 36 + 2 * n_samples), 40, "<I", 2 * n_samples)
+        self._header, self._size, self._at = header, len(header) + 2 * n_samples, 0
+
+    def read(self, size: int = -1) -> bytes:
+        stop = self._size if size < 0 else min(self._size, self._at + size)
+        data = (
+            (self._header + bytes(max(0, stop - 44)))[self._at : stop]
+            if self._at < 44
+            else bytes(max(0, stop - self._at))
+        )
+        self._at = max(self._at, stop)
+        return data
+
+    def seek(self, offset: int, whence: int = 0) -> int:
+        self._at = offset + (0, self._at, self._size)[whence]
+        return self._at
+
+    def tell(self) -> int:
+        return self._at
+
+
+def peak_bytes(blocks: Iterator[Samples]) -> int:
+    tracemalloc.start()
+    try:
+        for _ in blocks:
+            pass
+        return tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+
+
+def test_memory_does_not_grow_with_the_length() -> None:
+    def peak(minutes: int) -> int:
+        file: BinaryIO = Zeros(minutes * 60 * SAMPLE_RATE)  # type: ignore[assignment]
+        return peak_bytes(AudioReader(file).blocks())
+
+    assert peak(60) < peak(5) + 1e6
+
+
+FLAC = encoded(speechlike(0.1), fmt="FLAC")
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.sampled_from([WAV, FLAC, b"OggS", b"ID3\x04"]), st.integers(0, 40), st.binary(max_size=300))
+def test_no_bytes_make_it_crash(head: bytes, kept: int, tail: bytes) -> None:
+    with contextlib.suppress(AudioError):
+        for block in AudioReader(io.BytesIO(head[:kept] + tail)).blocks():
+            assert np.isfinite(block).all()
