@@ -61,4 +61,5 @@ def _attend_in_blocks(query: jax.Array, memory: KeyValue) -> jax.Array:
 
 
 def _scaled(query: jax.Array) -> jax.Array:
-    return query * (query.shape[-1] ** -0.5)
+    scaled: jax.Array = query * (query.shape[-1] ** -0.5)
+    return scaled

@@ -47,11 +47,13 @@ class Programs:
 
     def encode(self, samples: jax.Array) -> jax.Array:
         """Encodes float32[B, 480000] at 16 kHz to [B, 1500, d_model]."""
-        return self._encode(self._weights, samples)
+        encoded: jax.Array = self._encode(self._weights, samples)
+        return encoded
 
     def generate(self, encoded: jax.Array, languages: jax.Array) -> Generated:
         """Decodes [B, 1500, d_model] in languages int32[B]; see `model.generate.generate`."""
-        return self._generate(self._weights, encoded, languages)
+        generated: Generated = self._generate(self._weights, encoded, languages)
+        return generated
 
 
 def _load_network(

@@ -84,7 +84,8 @@ class WhisperTranscriber:
         return self._programs.generate(encoded, self._put(languages))
 
     def _put(self, array: NDArray[np.generic]) -> jax.Array:
-        return jax.device_put(array, batch_sharding(self._mesh))
+        placed: jax.Array = jax.device_put(array, batch_sharding(self._mesh))
+        return placed
 
     def _language_indices(self, languages: Sequence[str | None], n_windows: int) -> NDArray[np.int32]:
         if len(languages) != n_windows:
@@ -140,7 +141,8 @@ def _dtype_of(name: str) -> np.dtype[Any]:
         name = "float32" if jax.default_backend() == "cpu" else "bfloat16"
     if name not in _DTYPES:
         raise ValueError(f"dtype {name!r} is unknown; use auto, {', '.join(_DTYPES)}")
-    return np.dtype(_DTYPES[name])
+    dtype: np.dtype[Any] = np.dtype(_DTYPES[name])
+    return dtype
 
 
 def _rules_of(

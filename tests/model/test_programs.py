@@ -1,0 +1,57 @@
+from dataclasses import replace
+from pathlib import Path
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from safetensors.numpy import save_file
+
+from model.checkpoint import Checkpoint, CheckpointError, find_checkpoint
+from model.generate import DecodingRules, make_rules
+from model.programs import Programs
+from model.sharding import make_mesh
+from model.tokens import WhisperTokenizer
+from tests.model.tiny import save_huggingface, tiny_weights
+
+
+def rules_of(checkpoint: Checkpoint) -> DecodingRules:
+    special = WhisperTokenizer(checkpoint.tokenizer).special
+    return make_rules(special, checkpoint.decoding, multilingual=True, task="transcribe", timestamps=True)
+
+
+def encode(checkpoint: Checkpoint, dtype: str) -> NDArray[np.float32]:
+    programs = Programs(checkpoint, rules_of(checkpoint), np.dtype(jnp.dtype(dtype)), make_mesh())
+    samples = np.random.default_rng(0).standard_normal((2, 480_000)).astype(np.float32) * 0.1
+    encoded = programs.encode(jnp.asarray(samples))
+    assert encoded.dtype == dtype
+    return np.asarray(encoded, np.float32)
+
+
+@pytest.mark.parametrize(("dtype", "error"), [("bfloat16", 0.05), ("float16", 0.01)])
+def test_half_precision_is_close_to_float32(tiny_checkpoint: Checkpoint, dtype: str, error: float) -> None:
+    exact, rounded = encode(tiny_checkpoint, "float32"), encode(tiny_checkpoint, dtype)
+    assert np.linalg.norm(rounded - exact) / np.linalg.norm(exact) < error
+
+
+def test_a_weight_of_another_shape_is_named(tmp_path: Path) -> None:
+    weights = tiny_weights()
+    weights["model.encoder.conv1.bias"] = np.zeros(7, np.float32)
+    checkpoint = find_checkpoint(str(save_huggingface(tmp_path / "odd", weights)))
+    with pytest.raises(CheckpointError, match=r"'encoder\.conv1\.bias' of shape \(7,\).* asks for \(32,\)"):
+        encode(checkpoint, "float32")
+
+
+def test_a_weight_that_is_missing_is_named(tmp_path: Path) -> None:
+    folder = save_huggingface(tmp_path / "odd", tiny_weights())
+    weights = tiny_weights()
+    del weights["model.decoder.layer_norm.bias"]
+    save_file(weights, folder / "model.safetensors")
+    with pytest.raises(CheckpointError, match=r"lacks the weights decoder\.norm\.bias"):
+        encode(find_checkpoint(str(folder)), "float32")
+
+
+def test_a_config_with_more_layers_than_weights(tiny_checkpoint: Checkpoint) -> None:
+    deeper = replace(tiny_checkpoint, config=replace(tiny_checkpoint.config, encoder_layers=2))
+    with pytest.raises(CheckpointError, match=r"lacks the weights encoder\.layers\.1"):
+        encode(deeper, "float32")

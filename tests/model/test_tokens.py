@@ -1,0 +1,123 @@
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from model.checkpoint import Checkpoint
+from model.tokens import LANGUAGES, TokenizerError, WhisperTokenizer, compression_ratio, segments_of
+
+BEGIN = 50_364
+
+
+@pytest.fixture(scope="module")
+def tokenizer(tiny_checkpoint: Checkpoint) -> WhisperTokenizer:
+    return WhisperTokenizer(tiny_checkpoint.tokenizer)
+
+
+def at(seconds: float) -> int:
+    return BEGIN + round(seconds * 50)
+
+
+def test_special_tokens_are_where_the_multilingual_models_have_them(tokenizer: WhisperTokenizer) -> None:
+    special = tokenizer.special
+    assert (special.end_of_text, special.start_of_transcript) == (50_257, 50_258)
+    assert (special.translate, special.transcribe) == (50_358, 50_359)
+    assert (special.no_speech, special.no_timestamps, special.timestamp_begin) == (50_362, 50_363, BEGIN)
+    assert special.languages["en"] == 50_259
+    assert len(special.languages) == 99
+
+
+def test_there_are_a_hundred_languages() -> None:
+    assert len(LANGUAGES) == 100
+    assert (LANGUAGES["en"], LANGUAGES["yue"]) == ("english", "cantonese")
+
+
+def test_text_comes_back_whole(tokenizer: WhisperTokenizer) -> None:
+    text = " Grüße, 世界"
+    assert tokenizer.decode([50_258, *tokenizer.encode(text), at(3), 50_257]) == text
+
+
+def test_segments_lie_between_timestamps(tokenizer: WhisperTokenizer) -> None:
+    one, two = tokenizer.encode(" one"), tokenizer.encode(" two")
+    segments = segments_of([at(0.5), *one, at(2), at(2), *two, at(3.5)], tokenizer, 480_000)
+    assert [(s.start, s.stop, s.text) for s in segments] == [
+        (8_000, 32_000, " one"),
+        (32_000, 56_000, " two"),
+    ]
+    assert segments[1].tokens == tuple(two)
+
+
+def test_text_without_an_end_ends_with_the_window(tokenizer: WhisperTokenizer) -> None:
+    segments = segments_of([at(1), *tokenizer.encode(" cut")], tokenizer, 400_000)
+    assert [(s.start, s.stop) for s in segments] == [(16_000, 400_000)]
+
+
+def test_text_without_any_timestamp_is_the_whole_window(tokenizer: WhisperTokenizer) -> None:
+    segments = segments_of(tokenizer.encode(" plain"), tokenizer, 480_000)
+    assert [(s.start, s.stop, s.text) for s in segments] == [(0, 480_000, " plain")]
+
+
+def test_times_in_the_padding_move_to_the_end(tokenizer: WhisperTokenizer) -> None:
+    segments = segments_of([at(0), *tokenizer.encode(" hi"), at(30)], tokenizer, 16_001)
+    assert [(s.start, s.stop) for s in segments] == [(0, 16_001)]
+
+
+def test_segments_of_blanks_vanish(tokenizer: WhisperTokenizer) -> None:
+    assert segments_of([at(0), *tokenizer.encode("  "), at(4)], tokenizer, 480_000) == ()
+
+
+@given(st.lists(st.integers(0, 1500), max_size=20), st.integers(1, 480_000), st.integers(0, 2**20))
+def test_no_text_is_lost_and_times_stay_in_the_window(times: list[int], n_samples: int, words: int) -> None:
+    # No fixture here: hypothesis calls this many times, and the ids need no text.
+    class Plain:
+        special = type("S", (), {"timestamp_begin": 1000})
+
+        @staticmethod
+        def decode(ids: list[int]) -> str:
+            return "".join(f" {i}" for i in ids)
+
+    ids, written = [], []
+    for i, time in enumerate(sorted(times)):
+        ids.append(1000 + time)
+        if words >> i & 1:
+            ids.append(i)
+            written.append(i)
+    segments = segments_of(ids, Plain(), n_samples)  # type: ignore[arg-type]
+    assert [t for s in segments for t in s.tokens] == written
+    bounds = [t for s in segments for t in (s.start, s.stop)]
+    assert bounds == sorted(bounds)
+    assert all(0 <= t <= n_samples for t in bounds)
+
+
+def test_compression_ratio_tells_loops() -> None:
+    assert compression_ratio("") == 0.0
+    assert compression_ratio("thank you " * 30) > 2.4 > compression_ratio("A plain sentence, said once.")
+
+
+def test_a_file_that_is_no_tokenizer(tmp_path: Path) -> None:
+    (tmp_path / "tokenizer.json").write_text("{}")
+    with pytest.raises(TokenizerError, match=r"tokenizer\.json cannot be read"):
+        WhisperTokenizer(tmp_path / "tokenizer.json")
+
+
+def test_a_tokenizer_of_another_model(tmp_path: Path) -> None:
+    from tokenizers import Tokenizer
+    from tokenizers.models import BPE
+
+    Tokenizer(BPE({"a": 0}, [])).save(str(tmp_path / "tokenizer.json"))
+    with pytest.raises(TokenizerError, match="no tokenizer of Whisper: it lacks"):
+        WhisperTokenizer(tmp_path / "tokenizer.json")
+
+
+def test_old_checkpoints_without_tokenizer_json(tmp_path: Path) -> None:
+    import json
+
+    (tmp_path / "vocab.json").write_text(json.dumps({"a": 0, "b": 1, "ab": 2, "<|endoftext|>": 3}))
+    (tmp_path / "merges.txt").write_text("#version: 0.2\na b\n")
+    specials = ["startoftranscript", "en", "translate", "transcribe", "startoflm", "startofprev", "nospeech"]
+    added = {f"<|{name}|>": 4 + i for i, name in enumerate([*specials, "notimestamps"])}
+    (tmp_path / "added_tokens.json").write_text(json.dumps(added))
+    tokenizer = WhisperTokenizer(tmp_path)
+    assert tokenizer.decode([2, 0]) == "aba"
+    assert tokenizer.special.languages == {"en": added["<|en|>"]}
