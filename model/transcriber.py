@@ -52,9 +52,9 @@ class WhisperTranscriber:
         check_mesh(mesh, checkpoint.config, settings.batch_size)
         self._batch_size = settings.batch_size
         self._mesh = mesh
-        self._tokenizer = WhisperTokenizer(checkpoint.tokenizer)
-        self._rules = _rules_of(checkpoint, self._tokenizer, settings)
-        self._codes = list(self._tokenizer.special.languages) if self._rules.language_ids else []
+        self.tokenizer = WhisperTokenizer(checkpoint.tokenizer)
+        self._rules = _rules_of(checkpoint, self.tokenizer, settings)
+        self._codes = list(self.tokenizer.special.languages) if self._rules.language_ids else []
         self._programs = Programs(checkpoint, self._rules, _dtype_of(settings.dtype), mesh)
         self._lock = threading.Lock()
 
@@ -116,7 +116,7 @@ class WhisperTranscriber:
         )
 
     def _segments(self, ids: list[int], n_samples: int) -> tuple[Segment, ...]:
-        return segments_of(ids, self._tokenizer, n_samples)
+        return segments_of(ids, self.tokenizer, n_samples)
 
     def _language_probs(self, generated: Generated, row: int) -> Mapping[str, float]:
         if not self._codes:

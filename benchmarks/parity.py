@@ -1,0 +1,152 @@
+"""Compares the model with independent implementations on the same weights: features, encoder, ids.
+
+    python -m benchmarks.parity --audio ../shared/data samples
+
+The log-mel against transformers, the encoder's output and the greedy ids with the same prompt against
+CTranslate2 in float32. A clip whose ids differ is printed with the score of either text under either
+system: a difference is explained when the scores lie within 1e-3 a token.
+"""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import ctranslate2
+import jax.numpy as jnp
+import numpy as np
+from numpy.typing import NDArray
+from transformers import WhisperFeatureExtractor
+
+from benchmarks.clips import read_clip
+from model.checkpoint import Checkpoint, find_checkpoint
+from model.features import log_mel
+from model.interface import WINDOW_SAMPLES, TranscriberSettings, WindowResult
+from model.transcriber import WhisperTranscriber, load_transcriber
+
+_SUFFIXES = (".flac", ".wav", ".mp3")
+_BATCH_SIZE = 8
+
+
+def main() -> None:
+    """Prints a table in Markdown for each model."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("--audio", nargs="+", type=Path, required=True, help="folders of clips")
+    parser.add_argument("--models", nargs="+", default=["openai/whisper-base", "openai/whisper-tiny.en"])
+    parser.add_argument("--limit", type=int, default=10_000, help="clips at most")
+    args = parser.parse_args()
+    files = sorted(path for folder in args.audio for path in folder.rglob("*") if path.suffix in _SUFFIXES)
+    clips = {str(path): read_clip(path)[:WINDOW_SAMPLES] for path in files[: args.limit]}
+    print("| what | clips | result |\n|---|---|---|")
+    for n_mels in (80, 128):
+        print(
+            f"| log-mel, {n_mels} bins, max abs difference | {len(clips)} | {_mel_error(clips, n_mels):.1e} |"
+        )
+    for model in args.models:
+        compare(model, clips)
+
+
+def compare(model: str, clips: dict[str, NDArray[np.float32]]) -> None:
+    """Prints how far a model is from CTranslate2 on these clips."""
+    checkpoint = find_checkpoint(model)
+    ours = load_transcriber(TranscriberSettings(model, dtype="float32", batch_size=_BATCH_SIZE))
+    language = None if checkpoint.config.is_multilingual else "en"
+    worst, differing = 0.0, []
+    with ctranslate2_model(checkpoint) as theirs:
+        for names in _batches(list(clips)):
+            samples = [clips[name] for name in names]
+            results = ours.transcribe(samples, [language] * len(names))
+            encoded = ours.encode(samples)
+            for name, clip, result, states in zip(names, samples, results, encoded, strict=True):
+                reference = Reference(theirs, checkpoint, ours, clip, result.language)
+                error = np.linalg.norm(states - reference.encoded) / np.linalg.norm(reference.encoded)
+                worst = max(worst, float(error))
+                if reference.ids != text_ids(result):
+                    differing.append((name, result, reference))
+    print(f"| {model}: encoder, largest relative error | {len(clips)} | {worst:.1e} |")
+    print(f"| {model}: clips whose ids differ | {len(clips)} | {len(differing)} |")
+    for name, result, reference in differing:
+        print(f"<!-- {name}: ours {result.avg_logprob:.4f} {text_ids(result)}")
+        print(f"     theirs {reference.avg_logprob:.4f} {reference.ids} -->")
+
+
+class Reference:
+    """What CTranslate2 makes of one window."""
+
+    def __init__(
+        self,
+        model: ctranslate2.models.Whisper,
+        checkpoint: Checkpoint,
+        ours: WhisperTranscriber,
+        clip: NDArray[np.float32],
+        language: str,
+    ) -> None:
+        special = ours.tokenizer.special
+        prompt = [special.start_of_transcript]
+        if checkpoint.config.is_multilingual:
+            prompt += [special.languages[language], special.transcribe]
+        features = ctranslate2.StorageView.from_array(mel_of(clip, checkpoint.config.n_mels))
+        encoded = model.encode(features)
+        (result,) = model.generate(
+            encoded,
+            [prompt],
+            beam_size=1,
+            max_length=448,
+            return_scores=True,
+            return_no_speech_prob=True,
+            max_initial_timestamp_index=50,
+        )
+        self.encoded = np.array(encoded)[0]
+        ids = result.sequences_ids[0]
+        self.ids = [i for i in ids if i < special.end_of_text]
+        self.avg_logprob = result.scores[0] * len(ids) / (len(ids) + 1)
+        self.no_speech_prob = result.no_speech_prob
+
+
+def text_ids(result: WindowResult) -> list[int]:
+    """Ids of a window's text, without timestamps."""
+    return [token for segment in result.segments for token in segment.tokens]
+
+
+def mel_of(clip: NDArray[np.float32], n_mels: int) -> NDArray[np.float32]:
+    """Our features of one clip, float32[1, n_mels, 3000]."""
+    padded = np.zeros((1, WINDOW_SAMPLES), np.float32)
+    padded[0, : len(clip)] = clip
+    return np.array(log_mel(jnp.asarray(padded), n_mels))
+
+
+@contextmanager
+def ctranslate2_model(checkpoint: Checkpoint) -> Iterator[ctranslate2.models.Whisper]:
+    """The same weights in CTranslate2, float32; it wants one folder, so the parts are joined in one."""
+    with tempfile.TemporaryDirectory() as folder:
+        with Path(folder, "model.bin").open("wb") as target:
+            for part in checkpoint.weight_files:
+                with part.open("rb") as source:
+                    shutil.copyfileobj(source, target)
+        packaged = checkpoint.tokenizer.parent
+        for name in ("config.json", "tokenizer.json", "vocabulary.json", "vocabulary.txt"):
+            if (packaged / name).exists():
+                shutil.copy(packaged / name, folder)
+        yield ctranslate2.models.Whisper(folder, device="cpu", compute_type="float32")
+
+
+def _mel_error(clips: dict[str, NDArray[np.float32]], n_mels: int) -> float:
+    extractor = WhisperFeatureExtractor(feature_size=n_mels)
+    worst = 0.0
+    for clip in clips.values():
+        expected = extractor(clip, sampling_rate=16_000, return_tensors="np").input_features
+        worst = max(worst, float(np.abs(mel_of(clip, n_mels) - expected).max()))
+    return worst
+
+
+def _batches(names: Sequence[str]) -> Iterator[Sequence[str]]:
+    for start in range(0, len(names), _BATCH_SIZE):
+        yield names[start : start + _BATCH_SIZE]
+
+
+if __name__ == "__main__":
+    main()
