@@ -1,0 +1,46 @@
+"""The model as the programs need it: imported where it is used, so that a launcher needs no JAX."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from model.interface import Transcriber, TranscriberSettings
+
+
+@dataclass(frozen=True)
+class Backend:
+    """What a program must know of a family of models. `WHISPER` is the one; tests bring their own.
+
+    Attributes:
+        load: makes the model in a worker; picklable.
+        languages: codes that a model of that name knows; raises `ValueError` when there is no such model.
+    """
+
+    load: Callable[[TranscriberSettings], Transcriber]
+    languages: Callable[[str], Sequence[str]]
+
+
+def load_whisper(settings: TranscriberSettings) -> Transcriber:
+    """Loads a Whisper on JAX."""
+    from model.transcriber import load_transcriber
+
+    return load_transcriber(settings)
+
+
+def whisper_languages(model: str) -> tuple[str, ...]:
+    """The codes of the languages that a checkpoint knows; `en` alone for an English-only one.
+
+    Raises:
+        CheckpointError: there is no such checkpoint, or it cannot be read.
+    """
+    from model.checkpoint import find_checkpoint
+    from model.tokens import WhisperTokenizer
+
+    checkpoint = find_checkpoint(model)
+    if not checkpoint.config.is_multilingual:
+        return ("en",)
+    return tuple(WhisperTokenizer(checkpoint.tokenizer).special.languages)
+
+
+WHISPER = Backend(load_whisper, whisper_languages)

@@ -1,0 +1,115 @@
+"""The graph: what `pipelines.transcribe` asks Beam to do, from the recordings listed to the files written.
+
+    listed -> spread -> ( open -> read windows -> batch -> transcribe )
+           -> [vote on the language -> the same again for the windows that were outvoted]
+           -> group by audio_id -> merge -> write
+
+The parentheses are one fused stage: samples never pass a grouping, which would hold them all in memory.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import apache_beam as beam
+from apache_beam.pvalue import PCollection
+from apache_beam.utils.shared import Shared
+
+from model.interface import TranscriberSettings
+from pipelines.options import TranscribeOptions
+from pipelines.run_folder import FAILURES as FAILURES_FOLDER
+from pipelines.run_folder import TRANSCRIPTS, RunFolder
+from transforms.assemble import SECOND_LOOK, Assemble, open_again, second_looks
+from transforms.read import FAILURES, ORIGINS, RECORDINGS, SPANS, WINDOWS, OpenWork, Work
+from transforms.transcribe import LoadTranscriber, TranscribeSpans
+from transforms.write import WriteRows, failure_row, transcript_row
+
+ROWS = "rows"
+
+Parts = dict[str, PCollection[Any]]
+"""Collections by name: of (audio_id, value), or of failures."""
+
+
+def build(
+    pipeline: beam.Pipeline,
+    work: Sequence[Work],
+    options: TranscribeOptions,
+    language: str | None,
+    load: LoadTranscriber,
+) -> None:
+    """Adds to a pipeline all that a run does.
+
+    Args:
+        pipeline: one without transforms.
+        work: recordings and shards of datasets, each once.
+        options: of the run.
+        language: the code to decode in, or None to have the windows of each recording vote on it.
+        load: makes the model in a worker; must be picklable.
+    """
+    opened = (
+        pipeline
+        | "List" >> beam.Create(work)
+        | "Spread" >> beam.Reshuffle()
+        | "Open" >> beam.ParDo(OpenWork(language)).with_outputs(ORIGINS, FAILURES, main=SPANS)
+    )
+    transcribe = TranscribeSpans(
+        settings_of(options), load, Shared(), options.chunk_length_s, options.stride_length_s
+    )
+    said = opened[SPANS] | "Transcribe" >> transcribe
+    failures = [opened[FAILURES], said[FAILURES]]
+    parts = {RECORDINGS: said[RECORDINGS], WINDOWS: said[WINDOWS]}
+    if language is None:
+        again = _transcribe_again({**parts, ORIGINS: opened[ORIGINS]}, transcribe)
+        parts[SECOND_LOOK] = again[WINDOWS]
+        failures.append(again[FAILURES])
+    merged = (
+        parts
+        | "Group by recording" >> beam.CoGroupByKey()
+        | "Merge"
+        >> beam.ParDo(Assemble(language, options.task, options.model)).with_outputs(FAILURES, main=ROWS)
+    )
+    _write(merged[ROWS], [*failures, merged[FAILURES]], options)
+
+
+def settings_of(options: TranscribeOptions) -> TranscriberSettings:
+    """What a worker must know to load the model."""
+    return TranscriberSettings(
+        model=options.model,
+        dtype=options.dtype,
+        task=options.task,
+        timestamps=options.return_timestamps,
+        batch_size=options.batch_size,
+    )
+
+
+def _transcribe_again(parts: Parts, transcribe: TranscribeSpans) -> Parts:
+    """Decodes again, in the language of their recording, the windows that were decoded in another."""
+    spans = (
+        parts
+        | "Group to vote" >> beam.CoGroupByKey()
+        | "Vote on language" >> beam.FlatMap(second_looks)
+        | "Group by place" >> beam.GroupByKey()
+        | "Open again" >> beam.FlatMap(open_again).with_outputs(FAILURES, main=SPANS)
+    )
+    said = spans[SPANS] | "Transcribe again" >> transcribe
+    failures = (spans[FAILURES], said[FAILURES]) | "Failures again" >> beam.Flatten()
+    return {WINDOWS: said[WINDOWS], FAILURES: failures}
+
+
+def _write(
+    transcripts: PCollection[Any], failures: Sequence[PCollection[Any]], options: TranscribeOptions
+) -> None:
+    folder = RunFolder(options.output)
+    _ = (
+        transcripts
+        | "Transcript row" >> beam.Map(transcript_row)
+        | "Write transcripts"
+        >> WriteRows(folder.part_folder(TRANSCRIPTS), options.format, options.num_shards)
+    )
+    _ = (
+        failures
+        | "All failures" >> beam.Flatten()
+        | "Failure row" >> beam.Map(failure_row)
+        | "Write failures" >> WriteRows(folder.part_folder(FAILURES_FOLDER), ("jsonl",))
+    )

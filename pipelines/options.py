@@ -1,0 +1,317 @@
+"""The options of `pipelines.transcribe`, described once: for the command line, for Python and for the docs.
+
+Nothing heavy is imported here, so that `--help` answers at once.
+"""
+
+from __future__ import annotations
+
+import argparse
+import difflib
+from collections.abc import Sequence
+from dataclasses import MISSING, Field, dataclass, field, fields
+from typing import Any, NoReturn
+
+FORMATS = ("parquet", "jsonl")
+DTYPES = ("auto", "float32", "bfloat16", "float16")
+TASKS = ("transcribe", "translate")
+AUTO = "auto"
+MAX_CHUNK_S = 30.0  # what Whisper's encoder sees at a time
+MIN_CHUNK_S = 1.0
+
+
+class OptionsError(ValueError):
+    """An option that cannot be used: which, its value, and what is allowed."""
+
+
+def _option(
+    default: Any,  # noqa: ANN401  # of whatever type the option is
+    group: str,
+    text: str,
+    *,
+    metavar: str | None = None,
+    choices: tuple[str, ...] = (),
+    shapes_output: bool = True,
+) -> Any:  # noqa: ANN401  # a dataclass field, typed as what it holds
+    metadata = {
+        "group": group,
+        "help": text,
+        "metavar": metavar,
+        "choices": choices,
+        "shapes_output": shapes_output,
+    }
+    return field(default=default, metadata=metadata)
+
+
+@dataclass(frozen=True, kw_only=True)
+class TranscribeOptions:
+    """What to transcribe, how, and where to. Impossible values raise `OptionsError`, at once."""
+
+    input: tuple[str, ...] = _option(
+        (),
+        "What to read",
+        "recordings: files, folders, globs, URLs (http, gs, s3, memory, ...) or manifests of them "
+        "(.jsonl, .csv, .tsv, .txt); several at a time, or repeat it",
+        metavar="URI",
+    )
+    dataset: str | None = _option(
+        None,
+        "What to read",
+        "a Hugging Face dataset of Parquet files with audio: a folder or file, or a name on the Hub "
+        "(NAME:CONFIG where it has several)",
+        metavar="NAME",
+    )
+    dataset_split: str = _option("train", "What to read", "the dataset's split", metavar="SPLIT")
+    audio_column: str | None = _option(
+        None,
+        "What to read",
+        "the dataset's or manifest's column with the audio, where it has no usual name",
+        metavar="COLUMN",
+    )
+    text_column: str | None = _option(
+        None,
+        "What to read",
+        "the column with what was really said, kept in the row, where it has no usual name",
+        metavar="COLUMN",
+    )
+    output: str = _option(
+        MISSING, "What to write", "folder or URL for the transcripts", metavar="DIR", shapes_output=False
+    )
+    format: tuple[str, ...] = _option(
+        FORMATS, "What to write", "kinds of files, separated by commas", choices=FORMATS
+    )
+    num_shards: int = _option(1, "What to write", "files of each kind", metavar="N")
+    overwrite: bool = _option(
+        False,
+        "What to write",
+        "remove what another run wrote to the output folder, and that alone",
+        shapes_output=False,
+    )
+    model: str = _option(
+        "openai/whisper-base",
+        "How to transcribe",
+        "name or folder of a Whisper model (safetensors or CTranslate2)",
+        metavar="NAME",
+    )
+    dtype: str = _option(
+        AUTO,
+        "How to transcribe",
+        "precision; auto is float32 on a CPU and bfloat16 elsewhere",
+        choices=DTYPES,
+    )
+    language: str = _option(
+        AUTO,
+        "How to transcribe",
+        "code or English name of the language spoken; auto has the windows of a recording vote on it",
+        metavar="LANGUAGE",
+    )
+    task: str = _option(
+        "transcribe", "How to transcribe", "in the language spoken, or translate to English", choices=TASKS
+    )
+    return_timestamps: bool = _option(
+        True, "How to transcribe", "let the model write times; without, a window is one segment"
+    )
+    chunk_length_s: float = _option(
+        30.0, "How to transcribe", "seconds that the model hears at a time, at most 30", metavar="SECONDS"
+    )
+    stride_length_s: float = _option(
+        5.0, "How to transcribe", "seconds that neighbouring windows share", metavar="SECONDS"
+    )
+    batch_size: int = _option(
+        8, "How to run", "windows that the model takes at a time", metavar="N", shapes_output=False
+    )
+    runner: str = _option(
+        "DirectRunner",
+        "How to run",
+        "Beam runner; DirectRunner is Beam's in-process FnApiRunner, any other name goes to Beam",
+        metavar="NAME",
+        shapes_output=False,
+    )
+
+    def __post_init__(self) -> None:
+        if not self.input and not self.dataset:
+            raise OptionsError("nothing to transcribe: give --input or --dataset")
+        _check_range("batch_size", self.batch_size, 1, None)
+        _check_range("num_shards", self.num_shards, 1, None)
+        _check_range("chunk_length_s", self.chunk_length_s, MIN_CHUNK_S, MAX_CHUNK_S)
+        # With more than half, a moment would be in three windows, and the merge compares neighbours alone.
+        _check_range("stride_length_s", self.stride_length_s, 0, self.chunk_length_s / 2)
+        for option in fields(self):
+            if option.metadata["choices"]:
+                _check_choice(option, getattr(self, option.name))
+        language_code(self.language)
+
+    def language_code(self) -> str | None:
+        """The code of the language given, None to detect it."""
+        return language_code(self.language)
+
+
+def language_code(language: str) -> str | None:
+    """`fr` for `fr`, `FR` or `French`; None for `auto`.
+
+    Raises:
+        OptionsError: no language of Whisper's.
+    """
+    from model.tokens import LANGUAGES  # brings a tokenizer library, which --help needs not wait for
+
+    wanted = language.strip().lower()
+    if wanted == AUTO:
+        return None
+    if wanted in LANGUAGES:
+        return wanted
+    codes = {name: code for code, name in LANGUAGES.items()}
+    if wanted in codes:
+        return codes[wanted]
+    raise OptionsError(
+        f"--language {language}: no such language{_nearest(wanted, codes)}; give auto, or a code or English "
+        f"name of: {', '.join(f'{code} ({name})' for code, name in LANGUAGES.items())}"
+    )
+
+
+def check_model_fits(options: TranscribeOptions, languages: Sequence[str]) -> None:
+    """Raises `OptionsError` where a model is asked for a language or a task it does not know.
+
+    Args:
+        options: of the run.
+        languages: codes of the languages that the model knows; `en` alone for an English-only one.
+    """
+    code = options.language_code()
+    if code is not None and code not in languages:
+        allowed = ", ".join(languages)
+        raise OptionsError(f"--language {options.language}: {options.model} knows {allowed} alone")
+    if options.task == "translate" and len(languages) == 1:
+        raise OptionsError(
+            f"--task translate: {options.model} knows {languages[0]} alone; give --task transcribe, or a "
+            "multilingual model such as openai/whisper-base"
+        )
+
+
+def parse(argv: Sequence[str]) -> tuple[TranscribeOptions, list[str]]:
+    """The options of a command line, and the arguments that are left for Beam.
+
+    Raises:
+        OptionsError: a value that cannot be used. Flags nobody knows are found by `check_beam_flags`.
+        SystemExit: after `--help` was answered.
+    """
+    known, rest = _parser().parse_known_args(list(argv))
+    return TranscribeOptions(**vars(known)), rest
+
+
+def check_beam_flags(rest: Sequence[str], beam_flags: Sequence[str], unknown_flags: Sequence[str]) -> None:
+    """Raises `OptionsError` for arguments that neither we nor Beam know, with the nearest that we do.
+
+    Args:
+        rest: what `parse` left.
+        beam_flags: names of Beam's flags, without dashes.
+        unknown_flags: names among `rest` that are none of them.
+    """
+    ours = [option.name for option in fields(TranscribeOptions)]
+    for flag in unknown_flags:
+        nearest = _nearest(flag.lstrip("-"), [*ours, *beam_flags], prefix="--")
+        raise OptionsError(f"--{flag.lstrip('-')}: no such option{nearest}; --help lists them all")
+    for before, word in zip(("", *rest), rest, strict=False):
+        if not word.startswith("-") and (not before.startswith("-") or "=" in before):
+            raise OptionsError(f"{word}: belongs to no option; recordings follow --input")
+
+
+def options_table() -> str:
+    """The table of the options for the README, in Markdown."""
+    rows = ["| option | default | what it is |", "|---|---|---|"]
+    for option in fields(TranscribeOptions):
+        choices = option.metadata["choices"]
+        text = option.metadata["help"] + (f": `{'`, `'.join(choices)}`" if choices else "")
+        rows.append(f"| `{_flags(option)}` | {_shown_default(option)} | {text} |")
+    return "\n".join(rows)
+
+
+class _Parser(argparse.ArgumentParser):
+    """Raises instead of exiting with 2, which is what a run with failed recordings gives."""
+
+    def error(self, message: str) -> NoReturn:
+        raise OptionsError(message)
+
+
+def _parser() -> _Parser:
+    parser = _Parser(
+        prog="python -m pipelines.transcribe",
+        description="Transcribes recordings with Whisper into a dataset of Parquet and JSON lines.",
+        epilog="Any other option goes to Apache Beam. Exit codes: 0 all was transcribed, 2 some recordings "
+        "failed (listed in DIR/failures), 1 the run failed, 130 it was interrupted.",
+        allow_abbrev=False,
+    )
+    groups: dict[str, argparse._ArgumentGroup] = {}
+    for option in fields(TranscribeOptions):
+        name = option.metadata["group"]
+        group = groups.setdefault(name, parser.add_argument_group(name))
+        group.add_argument(f"--{option.name}", **_argparse_settings(option))
+    return parser
+
+
+def _argparse_settings(option: Field[Any]) -> dict[str, Any]:
+    shown = _shown_default(option).replace("`", "")
+    text = option.metadata["help"] + (f" (default: {shown})" if shown else "")
+    settings: dict[str, Any] = {"help": text.replace("%", "%%"), "metavar": option.metadata["metavar"]}
+    default = option.default
+    if default is MISSING:
+        return {**settings, "required": True}
+    settings["default"] = default
+    if isinstance(default, bool):
+        del settings["metavar"]
+        return {**settings, "action": argparse.BooleanOptionalAction if default else "store_true"}
+    if isinstance(default, tuple) and option.metadata["choices"]:
+        return {**settings, "type": _comma_separated, "metavar": ",".join(option.metadata["choices"])}
+    if isinstance(default, tuple):  # several words too: what a shell makes of an unquoted glob
+        return {**settings, "action": _Extend, "nargs": "+"}
+    if option.metadata["choices"]:
+        settings["metavar"] = "|".join(option.metadata["choices"])
+    return {**settings, "type": type(default) if isinstance(default, int | float) else str}
+
+
+class _Extend(argparse.Action):
+    """Like argparse's own `extend`, for tuples."""
+
+    def __call__(
+        self,
+        parser: argparse.ArgumentParser,
+        namespace: argparse.Namespace,
+        values: str | Sequence[Any] | None,
+        option_string: str | None = None,
+    ) -> None:
+        setattr(namespace, self.dest, (*getattr(namespace, self.dest), *(values or ())))
+
+
+def _comma_separated(text: str) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(part.strip() for part in text.split(",")))
+
+
+def _check_choice(option: Field[Any], value: str | tuple[str, ...]) -> None:
+    choices = option.metadata["choices"]
+    for one in value if isinstance(value, tuple) else (value,):
+        if one not in choices:
+            nearest = _nearest(one, choices)
+            raise OptionsError(f"--{option.name} {one}: not one of {', '.join(choices)}{nearest}")
+
+
+def _check_range(name: str, value: float, least: float, most: float | None) -> None:
+    if not value >= least or (most is not None and value > most):  # `not >=` refuses NaN too
+        bounds = f"at least {least:g}" if most is None else f"between {least:g} and {most:g}"
+        raise OptionsError(f"--{name} {value:g}: must be {bounds}")
+
+
+def _nearest(word: str, known: Sequence[str] | dict[str, str], prefix: str = "") -> str:
+    found = difflib.get_close_matches(word, list(known), n=1)
+    return f" (did you mean {prefix}{found[0]}?)" if found else ""
+
+
+def _flags(option: Field[Any]) -> str:
+    return f"--{option.name}" + (f"` `--no-{option.name}" if option.default is True else "")
+
+
+def _shown_default(option: Field[Any]) -> str:
+    default = option.default
+    if default is MISSING or default is None or default == () or default is False:
+        return ""
+    if isinstance(default, bool):
+        return "on"
+    if isinstance(default, tuple):
+        return f"`{','.join(default)}`"
+    return f"`{default:g}`" if isinstance(default, float) else f"`{default}`"

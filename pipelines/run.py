@@ -1,0 +1,157 @@
+"""One run: list, claim the output folder, run the graph, report. All that `--help` need not wait for."""
+
+from __future__ import annotations
+
+import signal
+import sys
+import threading
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from time import perf_counter
+from types import FrameType
+from typing import NoReturn
+
+import apache_beam as beam
+from apache_beam.metrics.metric import MetricsFilter
+from apache_beam.options.pipeline_options import PipelineOptions
+from apache_beam.runners.portability.fn_api_runner.fn_runner import FnApiRunner
+from apache_beam.runners.runner import PipelineRunner, PipelineState
+
+from pipelines.backend import Backend
+from pipelines.graph import build
+from pipelines.options import TranscribeOptions, check_beam_flags, check_model_fits
+from pipelines.report import Report, make_report, summary
+from pipelines.run_folder import RunFolder, identity_of
+from pipelines.watch import shown_progress
+from transforms.dataset_rows import DatasetShard, dataset_shards
+from transforms.errors import redact
+from transforms.progress import NAMESPACE, PROGRESS
+from transforms.read import Work
+from transforms.sources import expand_all
+from transforms.types import AudioSource
+
+LOCAL_RUNNER = "DirectRunner"
+
+
+class RunFailedError(RuntimeError):
+    """Beam ended the run before its end."""
+
+
+def transcribe(options: TranscribeOptions, beam_args: Sequence[str], backend: Backend) -> int:
+    """Does the run, or finds it done; gives its exit code: 0, or 2 when some recordings failed.
+
+    Args:
+        options: of the run.
+        beam_args: what goes to Beam's `PipelineOptions`.
+        backend: the model.
+
+    Raises:
+        ValueError: options that cannot be used, no input, an output folder that is not this run's.
+        RunFailedError: the runner gave up.
+        OSError: the output cannot be written.
+    """
+    started = perf_counter()
+    pipeline = beam.Pipeline(runner=_runner(options.runner), options=_beam_options(beam_args))
+    languages = backend.languages(options.model)
+    check_model_fits(options, languages)
+    work = list_work(options)
+    folder = RunFolder(options.output)
+    identity = identity_of(options, map(_work_name, work))
+    report = None if options.overwrite else folder.finished_report(identity)
+    if report is not None:
+        print("This run was finished before; nothing is done again.", file=sys.stderr)
+        return _close(report, folder)
+    folder.claim(identity, options.overwrite)
+    language = languages[0] if len(languages) == 1 else options.language_code()
+    build(pipeline, work, options, language, backend.load)
+    counters = _run(pipeline, work)
+    report = make_report(options, identity, counters, folder, perf_counter() - started)
+    folder.finish(report)
+    return _close(report, folder)
+
+
+def list_work(options: TranscribeOptions) -> list[Work]:
+    """The recordings and shards that the options name, each once."""
+    named: dict[str, Work] = {}
+    if options.input:
+        for source in expand_all(options.input, options.audio_column, options.text_column):
+            named.setdefault(_work_name(source), source)
+    if options.dataset is not None:
+        for shard in dataset_shards(
+            options.dataset, options.dataset_split, options.audio_column, options.text_column
+        ):
+            named.setdefault(_work_name(shard), shard)
+    return list(named.values())
+
+
+def _work_name(work: Work) -> str:
+    return work.audio_id if isinstance(work, AudioSource) else repr(work)
+
+
+def _beam_options(beam_args: Sequence[str]) -> PipelineOptions:
+    beam_options = PipelineOptions(list(beam_args))
+    known = beam_options.get_all_options()
+    everything = beam_options.get_all_options(retain_unknown_options=True)
+    check_beam_flags(beam_args, sorted(known), sorted(everything.keys() - known.keys()))
+    return beam_options
+
+
+def _run(pipeline: beam.Pipeline, work: Sequence[Work]) -> dict[str, int]:
+    """Runs to the end and gives the counters of all steps, by name."""
+    has_shards = any(isinstance(one, DatasetShard) for one in work)
+    PROGRESS.reset()
+    with _interruptible(), shown_progress(None if has_shards else len(work)):
+        result = pipeline.run()
+        state = result.wait_until_finish()
+    if state != PipelineState.DONE:
+        raise RunFailedError(f"Beam ended the run in state {state}; its log says why")
+    counters: dict[str, int] = defaultdict(int)
+    for counter in result.metrics().query(MetricsFilter().with_namespace(NAMESPACE))["counters"]:
+        counters[counter.key.metric.name] += counter.result
+    return dict(counters)
+
+
+@contextmanager
+def _interruptible() -> Iterator[None]:
+    """Lets Ctrl-C stop workers in threads too, and come out as itself.
+
+    Beam makes a `RuntimeError` of a `KeyboardInterrupt` in a `DoFn`, and waits for threads to end.
+    """
+    if threading.current_thread() is not threading.main_thread():  # signals are not ours to handle
+        yield
+        return
+
+    def interrupt(signal_number: int, frame: FrameType | None) -> NoReturn:
+        PROGRESS.request_stop()
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGINT, interrupt)
+    try:
+        yield
+    except Exception as error:
+        if PROGRESS.stop_requested:
+            raise KeyboardInterrupt from error
+        raise
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def _runner(name: str) -> PipelineRunner | str:
+    """Beam's own `DirectRunner` may pick, and download, another one; ours is the in-process runner."""
+    return FnApiRunner() if name == LOCAL_RUNNER else name
+
+
+def _close(report: Report, folder: RunFolder) -> int:
+    print(summary(report, folder))
+    counts = report["counts"]
+    if not counts["failures"]:
+        print(f"Done: all {counts['transcribed']} recordings were transcribed.", file=sys.stderr)
+        return 0
+    missing = counts["not_transcribed"]
+    told = f"{missing} of {counts['recordings']} recordings have no transcript"
+    if not missing:
+        told = "parts of some recordings are missing"
+    where = redact(folder.part_folder("failures"))
+    print(f"Done, but {told}: {counts['failures']} failures are listed in {where}.", file=sys.stderr)
+    return 2

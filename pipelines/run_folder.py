@@ -1,0 +1,206 @@
+"""The folder a run writes to: whose it is, whether it is finished, and what may be removed.
+
+DIR/transcripts/part-00000-of-00001.{parquet,jsonl}
+DIR/failures/part-00000-of-00001.jsonl
+DIR/run.json                 the report, written when all parts are there
+DIR/_SUCCESS                 written last
+DIR/.whisper-beam/run.json   written first: which run these files belong to
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, fields
+from typing import Any
+
+import fsspec
+
+from pipelines.options import TranscribeOptions
+from transforms.errors import redact
+from transforms.publish import PARTIAL_SUFFIX, published
+
+SCHEMA_VERSION = 1  # of what a run writes; another version is another run
+IDENTITY_FILE = ".whisper-beam/run.json"
+REPORT_FILE = "run.json"
+SUCCESS_FILE = "_SUCCESS"
+TRANSCRIPTS, FAILURES = "transcripts", "failures"
+
+_PART = re.compile(r"part-\d{5,}-of-\d{5,}\.(parquet|jsonl)")
+_PARTIAL = re.compile(rf"\.{_PART.pattern}\.[0-9a-f]{{32}}{re.escape(PARTIAL_SUFFIX)}")
+
+
+class RunFolderError(ValueError):
+    """The output folder cannot be used: what is there, and what to do."""
+
+
+@dataclass(frozen=True)
+class RunIdentity:
+    """What makes two runs the same: the options that shape the output, and the recordings.
+
+    Attributes:
+        options: by name, without credentials.
+        inputs: a hash of what was listed.
+    """
+
+    options: Mapping[str, Any]
+    inputs: str
+
+    @property
+    def digest(self) -> str:
+        """One word for it all."""
+        told = json.dumps([SCHEMA_VERSION, dict(self.options), self.inputs], sort_keys=True)
+        return hashlib.sha256(told.encode()).hexdigest()
+
+
+def identity_of(options: TranscribeOptions, inputs: Iterable[str]) -> RunIdentity:
+    """The identity of a run over `inputs`: a stable name for each recording or shard that was listed."""
+    listed = hashlib.sha256("\n".join(sorted(inputs)).encode("utf-8", "surrogatepass")).hexdigest()
+    shaping = {option.name for option in fields(options) if option.metadata["shapes_output"]}
+    told = {name: value for name, value in public_options(options).items() if name in shaping}
+    return RunIdentity(told, listed)
+
+
+def public_options(options: TranscribeOptions) -> dict[str, Any]:
+    """The options by name, as JSON knows them, without credentials."""
+    return {option.name: _public(getattr(options, option.name)) for option in fields(options)}
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """An output folder on any filesystem.
+
+    Args:
+        url: as the user gave it.
+    """
+
+    url: str
+
+    def part_folder(self, name: str) -> str:
+        """URL of `transcripts` or `failures`."""
+        return self._url(name)
+
+    def finished_report(self, identity: RunIdentity) -> dict[str, Any] | None:
+        """The report of this very run if it was finished before, else None."""
+        found = self._read_json(IDENTITY_FILE)
+        if found is None or found.get("digest") != identity.digest or not self._exists(SUCCESS_FILE):
+            return None
+        return self._read_json(REPORT_FILE)
+
+    def claim(self, identity: RunIdentity, overwrite: bool) -> None:
+        """Makes the folder this run's: removes what an unfinished or overwritten run left, and signs it.
+
+        Raises:
+            RunFolderError: it holds another run and `overwrite` is not set, or files that no run of ours
+                wrote and that must not be mixed with ours.
+        """
+        found = self._read_json(IDENTITY_FILE)
+        if found is None:
+            self._refuse_foreign()
+        elif found.get("digest") != identity.digest and not overwrite:
+            raise RunFolderError(
+                f"--output {redact(self.url)} holds another run ({_difference(found, identity)}); "
+                "give another --output, or --overwrite to remove that run's files"
+            )
+        self._remove_run()
+        self._write_json(IDENTITY_FILE, {"digest": identity.digest, **_told(identity)})
+
+    def finish(self, report: Mapping[str, Any]) -> None:
+        """Writes the report, then the mark that all is there."""
+        self._write_json(REPORT_FILE, report)
+        with published(self._url(SUCCESS_FILE)):
+            pass
+
+    def parts(self) -> list[str]:
+        """The files of rows, relative to the folder, in order."""
+        return self._matching(_PART)
+
+    def open(self, name: str) -> Any:  # noqa: ANN401  # fsspec is untyped: a binary file
+        """Opens a file of the folder for reading."""
+        return fsspec.open(self._url(name), "rb")
+
+    def _refuse_foreign(self) -> None:
+        ours = (TRANSCRIPTS, FAILURES, REPORT_FILE, SUCCESS_FILE)
+        foreign = [name for name in ours if self._exists(name)]
+        if foreign:
+            raise RunFolderError(
+                f"--output {redact(self.url)} has {', '.join(foreign)} that whisper-beam did not write, "
+                "and that it neither mixes with its own files nor removes; give another --output, or move "
+                "them away"
+            )
+
+    def _remove_run(self) -> None:
+        """Removes files of our names alone, the mark of success first."""
+        fs, root = self._filesystem()
+        for name in (SUCCESS_FILE, REPORT_FILE, *self.parts(), *self._matching(_PARTIAL)):
+            if self._exists(name):
+                fs.rm_file(f"{root}/{name}")
+
+    def _matching(self, pattern: re.Pattern[str]) -> list[str]:
+        return sorted(
+            f"{folder}/{name}"
+            for folder in (TRANSCRIPTS, FAILURES)
+            for name in self._names(folder)
+            if pattern.fullmatch(name)
+        )
+
+    def _names(self, folder: str) -> list[str]:
+        fs, root = self._filesystem()
+        fs.invalidate_cache()
+        if not self._exists(folder):
+            return []
+        return [entry.rsplit("/", 1)[-1] for entry in fs.ls(f"{root}/{folder}", detail=False)]
+
+    def _exists(self, name: str) -> bool:
+        fs, root = self._filesystem()
+        return bool(fs.exists(f"{root}/{name}"))
+
+    def _read_json(self, name: str) -> dict[str, Any] | None:
+        if not self._exists(name):
+            return None
+        with self.open(name) as file:
+            try:
+                content = json.load(file)
+            except ValueError as error:
+                raise RunFolderError(f"{redact(self._url(name))} is not JSON ({error}); remove it") from error
+        if not isinstance(content, dict):
+            raise RunFolderError(f"{redact(self._url(name))} was not written by whisper-beam; remove it")
+        return content
+
+    def _write_json(self, name: str, content: Mapping[str, Any]) -> None:
+        with published(self._url(name)) as file:
+            file.write(json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False).encode() + b"\n")
+
+    def _url(self, name: str) -> str:
+        return f"{self.url.rstrip('/')}/{name}"
+
+    def _filesystem(self) -> tuple[Any, str]:
+        fs, root = fsspec.core.url_to_fs(self.url)
+        return fs, root.rstrip("/")
+
+
+def _told(identity: RunIdentity) -> dict[str, Any]:
+    return {"schema_version": SCHEMA_VERSION, "options": dict(identity.options), "inputs": identity.inputs}
+
+
+def _difference(found: Mapping[str, Any], identity: RunIdentity) -> str:
+    """What sets the run that is there apart, in words."""
+    before = found.get("options", {})
+    for name, now in identity.options.items():
+        if before.get(name) != now:
+            return f"with --{name} {_spelt(before.get(name))}, not {_spelt(now)}"
+    if found.get("inputs") != identity.inputs:
+        return "over other recordings: some were added, moved or removed since"
+    return "of another version of whisper-beam"
+
+
+def _spelt(value: object) -> str:
+    return ",".join(map(str, value)) if isinstance(value, list) else str(value)
+
+
+def _public(value: Any) -> Any:  # noqa: ANN401  # of whatever type the option is
+    if isinstance(value, tuple):
+        return [_public(one) for one in value]
+    return redact(value) if isinstance(value, str) and "://" in value else value

@@ -1,0 +1,67 @@
+"""Transcribes recordings with Whisper on Flax through Apache Beam.
+
+    python -m pipelines.transcribe --input 'talks/**/*.mp3' --output out
+
+and on a cluster, with Beam's own options behind:
+
+    python -m pipelines.transcribe --input gs://bucket/talks --output gs://bucket/out \
+        --runner DataflowRunner --project NAME --region europe-west4 --temp_location gs://bucket/tmp
+
+Exit codes: 0 all was transcribed, 2 some recordings failed, 1 the run failed, 130 it was interrupted.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+from collections.abc import Sequence
+
+from pipelines.backend import WHISPER, Backend
+from pipelines.options import parse
+
+_LOGGER = logging.getLogger(__name__)
+
+
+def main(argv: Sequence[str] | None = None, backend: Backend = WHISPER) -> int:
+    """Runs the command line; `argv` is without the program's name. Gives the exit code."""
+    _quiet_logs()
+    try:
+        options, beam_args = parse(sys.argv[1:] if argv is None else argv)
+        from pipelines.run import transcribe  # brings Beam, seconds that --help need not wait for
+
+        return transcribe(options, beam_args, backend)
+    except KeyboardInterrupt:
+        print("Interrupted: the run is not finished; the same command starts it again.", file=sys.stderr)
+        return 130
+    except Exception as error:  # whatever ends a run ends it with a sentence; LOG_LEVEL=DEBUG has the rest
+        _LOGGER.debug("the run failed", exc_info=True)
+        print(f"The run failed: {_sentence(error)}", file=sys.stderr)
+        return 1
+
+
+def _sentence(error: Exception) -> str:
+    """What an error says; of a traceback in text, which is how Beam passes errors on, the last line."""
+    lines = [line for line in str(error).splitlines() if line.strip()]
+    if not lines:
+        return type(error).__name__
+    return lines[-1].strip() if "Traceback" in lines[0] else " ".join(lines)
+
+
+def _quiet_logs() -> None:
+    level = os.environ.get("LOG_LEVEL", "WARNING").upper()
+    logging.basicConfig(level=level, format="%(levelname)s %(name)s: %(message)s")
+    if level == "DEBUG":
+        return
+    for handler in logging.getLogger().handlers:
+        handler.addFilter(_speaks_to_users)
+
+
+def _speaks_to_users(record: logging.LogRecord) -> bool:
+    """Drops what Beam says beside our own sentences: tracebacks, unknown flags, packages it would like."""
+    is_beam_traceback = record.name.startswith("apache_beam") and record.exc_info
+    return not is_beam_traceback and record.name not in ("root", "apache_beam.options.pipeline_options")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,30 @@
+from __future__ import annotations
+
+import pickle
+import subprocess
+import sys
+
+import pytest
+
+from model.checkpoint import CheckpointError
+from pipelines.backend import WHISPER, whisper_languages
+
+
+def test_a_missing_model_is_told(tmp_path_factory: pytest.TempPathFactory) -> None:
+    empty = str(tmp_path_factory.mktemp("empty"))
+    with pytest.raises(CheckpointError, match=empty):
+        whisper_languages(empty)
+
+
+@pytest.mark.weights
+def test_languages_are_those_of_the_checkpoint() -> None:
+    assert whisper_languages("openai/whisper-tiny.en") == ("en",)
+    languages = whisper_languages("openai/whisper-base")
+    assert len(languages) == 99
+    assert {"en", "fr", "ja"} <= set(languages)
+
+
+def test_a_launcher_ships_the_model_loader_without_jax() -> None:
+    assert pickle.loads(pickle.dumps(WHISPER)) == WHISPER
+    program = "import sys, pipelines.graph, pipelines.run; assert not {'jax', 'flax'} & set(sys.modules)"
+    subprocess.run([sys.executable, "-W", "ignore", "-c", program], check=True, capture_output=True)

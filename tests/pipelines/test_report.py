@@ -1,0 +1,93 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pipelines.options import TranscribeOptions
+from pipelines.report import make_report, summary
+from pipelines.run_folder import RunFolder, identity_of
+from transforms.publish import published
+from transforms.types import Failure, Segment, Transcript
+from transforms.write import failure_row, transcript_row, write_jsonl, write_parquet
+
+OPTIONS = TranscribeOptions(input=("https://me:pw@host/a.wav",), output="out")
+COUNTERS = {
+    "listed": 4,
+    "transcribed": 2,
+    "duplicates": 1,
+    "windows": 5,
+    "audio_ms": 7_200_000,
+    "read_us": 1_500_000,
+    "model_us": 60_000_000,
+}
+
+
+def transcript(name: str, text: str) -> Transcript:
+    segments = (Segment(0, 1, text, 0.0, 0.0, 1.0, 0.0),)
+    return Transcript(name, f"/talks/{name}", 1.0, False, "en", "transcribe", text, segments, "m")
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> RunFolder:
+    rows = [transcript_row(transcript("a.wav", "good " * 40)), transcript_row(transcript("b.wav", ""))]
+    failed = [failure_row(Failure("c", "/talks/c.wav", "fetch", "not_found", "gone"))]
+    with published(f"{tmp_path}/transcripts/part-00000-of-00001.parquet") as file:
+        write_parquet(rows, file)
+    with published(f"{tmp_path}/failures/part-00000-of-00001.jsonl") as file:
+        write_jsonl(failed, file)
+    return RunFolder(str(tmp_path))
+
+
+def report(folder: RunFolder) -> dict[str, Any]:
+    return make_report(OPTIONS, identity_of(OPTIONS, []), COUNTERS, folder, wall_s=720.0)
+
+
+def test_counts_times_and_files_are_in_the_report(folder: RunFolder) -> None:
+    told = report(folder)
+    assert told["counts"] == {
+        "recordings": 3,
+        "transcribed": 2,
+        "not_transcribed": 1,
+        "duplicates": 1,
+        "failures": 1,
+        "failures_by_kind": {"not_found": 1},
+        "windows": 5,
+        "windows_redone": 0,
+    }
+    assert (told["audio_hours"], told["wall_s"], told["times_real_time"]) == (2.0, 720.0, 10.0)
+    assert told["stage_s"] == {"read": 1.5, "load": 0.0, "model": 60.0, "merge": 0.0, "write": 0.0}
+    assert told["files"] == ["failures/part-00000-of-00001.jsonl", "transcripts/part-00000-of-00001.parquet"]
+    assert {"python", "apache-beam", "pyarrow"} <= told["versions"].keys()
+
+
+def test_the_report_is_json_without_credentials(folder: RunFolder) -> None:
+    assert "pw" not in json.dumps(report(folder), allow_nan=False)
+
+
+def test_the_summary_of_a_small_run_shows_the_text(
+    folder: RunFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "60")
+    lines = summary(report(folder), folder).splitlines()
+    assert lines[0] == "a.wav [en]"
+    assert max(len(line) for line in lines[1:5]) <= 60
+    assert lines[lines.index("b.wav [en]") + 1] == "  (no words)"
+    said = "\n".join(lines)
+    assert "2 of 3 recordings transcribed, 2.00 hours of audio in 12 min 00 s: 10.0 times real time" in said
+    assert "failures: 1 not_found; see" in said
+
+
+def test_the_summary_of_a_large_run_shows_no_text(folder: RunFolder) -> None:
+    told = report(folder)
+    told["counts"]["transcribed"] = 41
+    assert "a.wav" not in summary(told, folder)
+
+
+def test_texts_come_from_json_lines_where_there_is_no_parquet(folder: RunFolder) -> None:
+    Path(folder.url, "transcripts/part-00000-of-00001.parquet").unlink()
+    with published(f"{folder.url}/transcripts/part-00000-of-00001.jsonl") as file:
+        write_jsonl([transcript_row(transcript("c.wav", "other words"))], file)
+    assert summary(report(folder), folder).startswith("c.wav [en]\n  other words")

@@ -1,0 +1,140 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import fsspec
+import pytest
+
+from pipelines.options import TranscribeOptions
+from pipelines.run_folder import RunFolder, RunFolderError, RunIdentity, identity_of, public_options
+from transforms.publish import published
+
+
+def options(**changed: Any) -> TranscribeOptions:  # noqa: ANN401  # of whatever type the option is
+    return TranscribeOptions(**{"input": ("a.wav",), "output": "out", **changed})
+
+
+IDENTITY = identity_of(options(), ["1", "2"])
+
+
+@pytest.fixture(params=["local", "memory"])
+def folder(request: pytest.FixtureRequest, tmp_path: Path) -> RunFolder:
+    return RunFolder(str(tmp_path / "out") if request.param == "local" else f"memory://{tmp_path.name}/out/")
+
+
+def put(folder: RunFolder, name: str, content: bytes = b"x") -> None:
+    with published(f"{folder.url.rstrip('/')}/{name}") as file:
+        file.write(content)
+
+
+def names(folder: RunFolder) -> set[str]:
+    fs, root = fsspec.core.url_to_fs(folder.url)
+    root = root.rstrip("/")
+    return {name.removeprefix(f"{root}/") for name in fs.find(root)}
+
+
+def test_identity_knows_what_shapes_the_output_and_no_more() -> None:
+    for changed in ({"language": "fr"}, {"num_shards": 2}, {"stride_length_s": 4.0}, {"model": "other"}):
+        assert identity_of(options(**changed), ["1", "2"]).digest != IDENTITY.digest
+    for same in ({"batch_size": 3}, {"output": "other"}, {"overwrite": True}, {"runner": "FlinkRunner"}):
+        assert identity_of(options(**same), ["1", "2"]).digest == IDENTITY.digest
+    assert identity_of(options(), ["2", "1"]).digest == IDENTITY.digest
+    assert identity_of(options(), ["1", "2", "3"]).digest != IDENTITY.digest
+
+
+def test_options_are_told_without_credentials() -> None:
+    told = public_options(
+        options(input=("https://me:pw@host/a.wav?token=s3cret", "b.wav"), output="s3://k:s@b/o")
+    )
+    assert told["input"] == ["https://host/a.wav", "b.wav"]
+    assert told["output"] == "s3://b/o"
+
+
+def test_a_new_folder_is_signed_first_and_finished_last(folder: RunFolder) -> None:
+    folder.claim(IDENTITY, overwrite=False)
+    assert names(folder) == {".whisper-beam/run.json"}
+    assert folder.finished_report(IDENTITY) is None
+    folder.finish({"counts": 1})
+    assert names(folder) == {".whisper-beam/run.json", "run.json", "_SUCCESS"}
+    assert folder.finished_report(IDENTITY) == {"counts": 1}
+    assert folder.finished_report(identity_of(options(language="fr"), ["1", "2"])) is None
+
+
+def test_parts_are_listed_and_leftovers_of_a_killed_run_are_not(folder: RunFolder) -> None:
+    assert folder.parts() == []
+    put(folder, "transcripts/part-00001-of-00002.parquet")
+    put(folder, "transcripts/part-00000-of-00002.parquet")
+    put(folder, "failures/part-00000-of-00001.jsonl")
+    put(folder, f"transcripts/.part-00000-of-00002.parquet.{'0' * 32}.partial")
+    put(folder, "transcripts/mine.txt")
+    assert folder.parts() == [
+        "failures/part-00000-of-00001.jsonl",
+        "transcripts/part-00000-of-00002.parquet",
+        "transcripts/part-00001-of-00002.parquet",
+    ]
+
+
+def test_an_unfinished_run_is_cleared_of_its_own_files_alone(folder: RunFolder) -> None:
+    folder.claim(IDENTITY, overwrite=False)
+    put(folder, "transcripts/part-00000-of-00001.parquet")
+    put(folder, f"transcripts/.part-00000-of-00001.jsonl.{'a' * 32}.partial")
+    put(folder, "run.json", b"{}")
+    put(folder, "transcripts/mine.parquet")
+    folder.claim(IDENTITY, overwrite=False)
+    assert names(folder) == {".whisper-beam/run.json", "transcripts/mine.parquet"}
+
+
+@pytest.mark.parametrize(
+    ("other", "why"),
+    [
+        (identity_of(options(input=("b.wav", "c.wav")), ["1", "2"]), "with --input a.wav, not b.wav,c.wav"),
+        (
+            identity_of(options(return_timestamps=False), ["1", "2"]),
+            "with --return_timestamps True, not False",
+        ),
+        (identity_of(options(), ["1"]), "over other recordings"),
+    ],
+)
+def test_another_run_is_refused_unless_it_may_be_overwritten(
+    other: RunIdentity, why: str, folder: RunFolder
+) -> None:
+    folder.claim(IDENTITY, overwrite=False)
+    put(folder, "transcripts/part-00000-of-00001.parquet")
+    with pytest.raises(RunFolderError, match=why):
+        folder.claim(other, overwrite=False)
+    assert "transcripts/part-00000-of-00001.parquet" in names(folder)
+    folder.claim(other, overwrite=True)
+    assert names(folder) == {".whisper-beam/run.json"}
+    with pytest.raises(RunFolderError):
+        folder.claim(IDENTITY, overwrite=False)
+
+
+def test_a_run_of_another_version_is_refused(folder: RunFolder) -> None:
+    folder.claim(IDENTITY, overwrite=False)
+    signed = {"digest": "another", "options": dict(IDENTITY.options), "inputs": IDENTITY.inputs}
+    put(folder, ".whisper-beam/run.json", json.dumps(signed).encode())
+    with pytest.raises(RunFolderError, match="of another version"):
+        folder.claim(IDENTITY, overwrite=False)
+
+
+@pytest.mark.parametrize("name", ["transcripts/a.txt", "failures/a.txt", "run.json", "_SUCCESS"])
+def test_what_no_run_wrote_is_never_claimed(name: str, folder: RunFolder) -> None:
+    put(folder, name)
+    with pytest.raises(RunFolderError, match="did not write"):
+        folder.claim(IDENTITY, overwrite=True)
+    assert names(folder) == {name}
+
+
+def test_other_files_are_no_hindrance(folder: RunFolder) -> None:
+    put(folder, "talks/a.wav")
+    folder.claim(IDENTITY, overwrite=False)
+    assert names(folder) == {"talks/a.wav", ".whisper-beam/run.json"}
+
+
+@pytest.mark.parametrize("content", [b"half {", b"[]"])
+def test_a_damaged_signature_is_told(content: bytes, folder: RunFolder) -> None:
+    put(folder, ".whisper-beam/run.json", content)
+    with pytest.raises(RunFolderError, match="remove it"):
+        folder.claim(IDENTITY, overwrite=False)

@@ -1,0 +1,129 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from apache_beam.pvalue import TaggedOutput
+
+from transforms import assemble
+from transforms.assemble import SECOND_LOOK, Assemble, SecondLook, choose_windows, open_again, second_looks
+from transforms.dataset_rows import DatasetShard, dataset_shards, read_shard
+from transforms.read import ORIGINS, RECORDINGS, WINDOWS
+from transforms.types import AudioSource, AudioSpan, Recording, Segment, Transcript, WindowTranscript
+
+SOURCE = AudioSource("id", "/a.wav", reference="what was said")
+RECORDING = Recording(SOURCE, duration_s=60.0, n_windows=3)
+
+
+def window(index: int, language: str, text: str = "") -> WindowTranscript:
+    start_s = 25.0 * index
+    end_s = min(start_s + 30.0, 60.0)
+    segment = Segment(start_s + 6, start_s + 8, f" {text or language}{index}", -0.1, 0.0, 1.0, 0.0)
+    return WindowTranscript("id", index, start_s, end_s, (segment,), language, {language: 0.9})
+
+
+def grouped(windows: list[WindowTranscript], /, **others: Any) -> tuple[str, dict[str, list[Any]]]:  # noqa: ANN401
+    return "id", {RECORDINGS: [RECORDING], WINDOWS: windows, ORIGINS: [SOURCE], **others}
+
+
+def test_windows_that_agree_need_no_second_look() -> None:
+    assert list(second_looks(grouped([window(i, "en") for i in range(3)]))) == []
+
+
+def test_outvoted_windows_get_a_second_look_where_the_recording_was_found() -> None:
+    windows = [window(0, "en"), window(1, "cy"), window(2, "en")]
+    expected = SecondLook("id", "en", frozenset({1}), SOURCE)
+    assert list(second_looks(grouped(windows))) == [("id", expected)]
+
+
+@pytest.mark.parametrize("missing", [RECORDINGS, WINDOWS])
+def test_a_recording_that_failed_gets_no_second_look(missing: str) -> None:
+    assert list(second_looks(grouped([window(0, "en"), window(1, "cy")], **{missing: []}))) == []
+
+
+def test_a_file_is_opened_again_as_it_is() -> None:
+    look = SecondLook("id", "en", frozenset({1}), SOURCE)
+    assert list(open_again(("id", [look]))) == [AudioSpan(SOURCE, "en", frozenset({1}))]
+
+
+def write_shard(path: Path, n_rows: int) -> DatasetShard:
+    audio = [{"bytes": f"audio {n}".encode(), "path": f"{n}.wav"} for n in range(n_rows)]
+    pq.write_table(pa.table({"audio": audio}), path)
+    return dataset_shards(str(path), "train")[0]
+
+
+def test_rows_of_a_shard_get_their_payload_again(tmp_path: Path) -> None:
+    shard = write_shard(tmp_path / "train.parquet", 5)
+    ids = [source.audio_id for source in read_shard(shard)]
+    looks = [SecondLook(ids[n], "en", frozenset({n}), shard) for n in (3, 1)]
+    spans = [span for span in open_again((repr(shard), looks)) if isinstance(span, AudioSpan)]
+    assert [(span.source.payload, span.language, span.windows) for span in spans] == [
+        (b"audio 1", "en", {1}),
+        (b"audio 3", "en", {3}),
+    ]
+
+
+def test_a_shard_that_is_gone_for_the_second_look_is_a_failure(tmp_path: Path) -> None:
+    shard = write_shard(tmp_path / "train.parquet", 1)
+    (tmp_path / "train.parquet").unlink()
+    (failure,) = open_again((repr(shard), [SecondLook("id", "en", frozenset({0}), shard)]))
+    assert isinstance(failure, TaggedOutput)
+    assert failure.value.kind == "not_found"
+
+
+def test_the_second_look_replaces_what_was_outvoted() -> None:
+    first = [window(2, "en"), window(1, "cy"), window(0, "en")]
+    language, windows = choose_windows(None, first, [window(1, "en", "again")])
+    assert language == "en"
+    assert [w.segments[0].text for w in windows] == [" en0", " again1", " en2"]
+
+
+def test_an_outvoted_window_without_a_second_look_is_left_out() -> None:
+    language, windows = choose_windows(None, [window(0, "en"), window(1, "cy"), window(2, "en")], [])
+    assert (language, [w.index for w in windows]) == ("en", [0, 2])
+
+
+def test_a_language_given_needs_no_vote() -> None:
+    language, windows = choose_windows("fr", [window(0, "fr"), window(1, "fr")], [])
+    assert (language, len(windows)) == ("fr", 2)
+
+
+def test_windows_become_a_transcript() -> None:
+    values = grouped([window(1, "cy"), window(0, "en"), window(2, "en")], **{SECOND_LOOK: [window(1, "en")]})
+    (transcript,) = Assemble(None, "transcribe", "openai/whisper-base").process(values)
+    assert isinstance(transcript, Transcript)
+    assert transcript.text == "en0 en1 en2"
+    assert (transcript.audio_id, transcript.uri, transcript.duration_s) == ("id", "/a.wav", 60.0)
+    assert (transcript.language, transcript.task, transcript.model) == (
+        "en",
+        "transcribe",
+        "openai/whisper-base",
+    )
+    assert transcript.reference == "what was said"
+
+
+def test_a_recording_named_twice_is_one_row() -> None:
+    windows = [window(0, "en"), window(0, "en"), window(1, "en"), window(1, "en")]
+    (transcript,) = Assemble("en", "transcribe", "m").process(
+        grouped(windows, **{RECORDINGS: [RECORDING, RECORDING]})
+    )
+    assert isinstance(transcript, Transcript)
+    assert transcript.text == "en0 en1"
+
+
+@pytest.mark.parametrize("missing", [RECORDINGS, WINDOWS])
+def test_a_recording_that_failed_has_no_row(missing: str) -> None:
+    assert list(Assemble("en", "transcribe", "m").process(grouped([window(0, "en")], **{missing: []}))) == []
+
+
+def test_a_surprise_while_merging_is_the_failure_of_one_recording(monkeypatch: pytest.MonkeyPatch) -> None:
+    def surprise(*args: object) -> None:
+        raise IndexError("out of range")
+
+    monkeypatch.setattr(assemble, "merge_windows", surprise)
+    (failure,) = Assemble("en", "transcribe", "m").process(grouped([window(0, "en")]))
+    assert isinstance(failure, TaggedOutput)
+    assert (failure.value.stage, failure.value.kind) == ("merge", "unexpected")

@@ -1,0 +1,142 @@
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import soundfile
+from apache_beam.pvalue import TaggedOutput
+
+from model.interface import SAMPLE_RATE
+from transforms import read
+from transforms.dataset_rows import dataset_shards
+from transforms.errors import AudioError
+from transforms.progress import PROGRESS
+from transforms.read import OpenWork, ReadWindows, caught, name_of
+from transforms.types import AudioSource, AudioSpan, Failure, Recording, Window
+from transforms.uris import audio_source
+
+
+@pytest.fixture(autouse=True)
+def _fresh() -> None:
+    PROGRESS.reset()
+
+
+def wav(path: Path, seconds: float) -> Path:
+    soundfile.write(path, np.full(int(seconds * SAMPLE_RATE), 0.1, np.float32), SAMPLE_RATE)
+    return path
+
+
+def outputs(results: Iterator[Any]) -> dict[str, list[Any]]:
+    found: dict[str, list[Any]] = {"main": []}
+    for result in results:
+        if isinstance(result, TaggedOutput):
+            found.setdefault(result.tag, []).append(result.value)
+        else:
+            found["main"].append(result)
+    return found
+
+
+def test_a_file_gives_its_windows_then_what_it_is(tmp_path: Path) -> None:
+    source = audio_source(str(wav(tmp_path / "a.wav", 70)))
+    found = outputs(ReadWindows(30, 5).process(AudioSpan(source, "fr")))
+    assert [(window.index, window.start, window.language) for _, window in found["main"]] == [
+        (0, 0, "fr"),
+        (1, 25 * SAMPLE_RATE, "fr"),
+        (2, 50 * SAMPLE_RATE, "fr"),
+    ]
+    ((audio_id, recording),) = found[read.RECORDINGS]
+    assert audio_id == source.audio_id
+    assert (recording.duration_s, recording.n_windows) == (70.0, 3)
+    assert read.FAILURES not in found
+    assert PROGRESS.tally().recordings == 1
+    assert PROGRESS.tally().audio_s == pytest.approx(70.0)  # shared seconds are counted once
+
+
+def test_a_payload_goes_no_further_than_the_reader(tmp_path: Path) -> None:
+    payload = wav(tmp_path / "a.wav", 1).read_bytes()
+    found = outputs(ReadWindows(30, 5).process(AudioSpan(audio_source("dataset://d/0", payload))))
+    assert [source.payload for source, _ in found["main"]] == [None]
+    assert found[read.RECORDINGS][0][1].source.payload is None
+
+
+def test_a_second_look_gives_the_windows_wanted_and_is_counted_nowhere(tmp_path: Path) -> None:
+    source = audio_source(str(wav(tmp_path / "a.wav", 70)))
+    found = outputs(ReadWindows(30, 5).process(AudioSpan(source, "en", frozenset({1}))))
+    assert [window.index for _, window in found["main"]] == [1]
+    assert read.RECORDINGS not in found
+    assert (PROGRESS.tally().recordings, PROGRESS.tally().audio_s) == (0, 0.0)
+
+
+def test_what_cannot_be_read_is_a_failure(tmp_path: Path) -> None:
+    source = audio_source(str(tmp_path / "missing.wav"))
+    found = outputs(ReadWindows(30, 5).process(AudioSpan(source)))
+    (failure,) = found[read.FAILURES]
+    assert (failure.audio_id, failure.stage, failure.kind) == (source.audio_id, "fetch", "not_found")
+    assert found["main"] == []
+    assert (PROGRESS.tally().recordings, PROGRESS.tally().failures) == (1, 1)
+
+
+def test_truncated_audio_gives_both_its_windows_and_a_failure(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = audio_source("/a.mp3")
+    cut = Recording(source, 12.5, 1, truncated=True, problem="the file ends in the middle of a frame")
+    window = Window(source.audio_id, 0, 0, np.zeros(200_000, np.float32))
+    monkeypatch.setattr(read, "read_windows", lambda *args: iter([window, cut]))
+    found = outputs(ReadWindows(30, 5).process(AudioSpan(source)))
+    assert len(found["main"]) == len(found[read.RECORDINGS]) == 1
+    (failure,) = found[read.FAILURES]
+    assert (failure.stage, failure.kind) == ("decode", "truncated")
+    assert "in the middle of a frame" in failure.message
+    assert "12.50 s" in failure.message
+
+
+def broken(error: Exception) -> Iterator[int]:
+    yield 1
+    raise error
+
+
+def test_known_and_unknown_exceptions_become_failures_without_credentials() -> None:
+    source = AudioSource("id", "https://me:pw@host/a.mp3")
+    known = list(caught(broken(AudioError("fetch", "timeout", "60 s", retryable=True)), source, "decode"))
+    assert known == [1, Failure("id", "https://host/a.mp3", "fetch", "timeout", "60 s", retryable=True)]
+    _, unknown = caught(broken(ZeroDivisionError("by zero")), source, "decode")
+    assert isinstance(unknown, Failure)
+    assert (unknown.stage, unknown.kind, unknown.uri) == ("decode", "unexpected", "https://host/a.mp3")
+    assert "ZeroDivisionError: by zero" in unknown.message
+
+
+def test_an_interrupt_is_no_failure() -> None:
+    def interrupted() -> Iterator[int]:
+        raise KeyboardInterrupt
+        yield 1
+
+    with pytest.raises(KeyboardInterrupt):
+        list(caught(interrupted(), AudioSource("id", "u"), "decode"))
+
+
+def test_a_file_is_one_span_and_its_own_origin() -> None:
+    source = audio_source("/a.wav")
+    found = outputs(OpenWork("fr").process(source))
+    assert found["main"] == [AudioSpan(source, "fr")]
+    assert found[read.ORIGINS] == [(source.audio_id, source)]
+
+
+def test_a_shard_is_a_span_a_row_and_a_broken_one_a_failure(tmp_path: Path) -> None:
+    path = tmp_path / "train.parquet"
+    pq.write_table(
+        pa.table({"audio": [{"bytes": b"a", "path": "a.wav"}, {"bytes": b"b", "path": "b.wav"}]}), path
+    )
+    (shard,) = dataset_shards(str(path), "train")
+    found = outputs(OpenWork(None).process(shard))
+    assert [span.source.payload for span in found["main"]] == [b"a", b"b"]
+    assert found[read.ORIGINS] == [(span.source.audio_id, shard) for span in found["main"]]
+    path.write_bytes(b"no parquet")
+    found = outputs(OpenWork(None).process(shard))
+    (failure,) = found[read.FAILURES]
+    assert (failure.stage, failure.uri) == ("list", name_of(shard).uri)

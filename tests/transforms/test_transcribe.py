@@ -1,0 +1,135 @@
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pytest
+from apache_beam.pvalue import TaggedOutput
+from apache_beam.utils.shared import Shared
+
+from model.interface import SAMPLE_RATE, Samples, Segment, TranscriberSettings, WindowResult
+from transforms import types
+from transforms.transcribe import TranscribeBatches, to_window_transcript, transcribe_each
+from transforms.types import AudioSource, Window
+
+POISON = 0.5
+
+
+class FakeTranscriber:
+    """Says which window it heard: its first sample, in thousandths."""
+
+    batch_size = 8
+
+    def __init__(self) -> None:
+        self.calls: list[int] = []
+
+    def transcribe(self, windows: Sequence[Samples], languages: Sequence[str | None]) -> list[WindowResult]:
+        self.calls.append(len(windows))
+        if any(window[0] == np.float32(POISON) for window in windows):
+            raise ValueError("poisoned")
+        return [
+            WindowResult((Segment(0, window.size, f" {round(window[0] * 1000)}"),), language or "en")
+            for window, language in zip(windows, languages, strict=True)
+        ]
+
+
+class ForgetfulTranscriber(FakeTranscriber):
+    def transcribe(self, windows: Sequence[Samples], languages: Sequence[str | None]) -> list[WindowResult]:
+        return super().transcribe(windows, languages)[:-1]
+
+
+def window(index: int, first: float | None = None, language: str | None = None) -> Window:
+    samples = np.full(SAMPLE_RATE, index / 1000 if first is None else first, np.float32)
+    return Window(f"id{index}", index, 25 * SAMPLE_RATE * index, samples, language)
+
+
+def texts(results: Sequence[WindowResult | Exception]) -> list[str]:
+    return [str(r) if isinstance(r, Exception) else r.segments[0].text.strip() for r in results]
+
+
+def test_a_good_batch_is_one_call() -> None:
+    model = FakeTranscriber()
+    assert texts(transcribe_each(model, [window(i) for i in range(5)])) == ["0", "1", "2", "3", "4"]
+    assert model.calls == [5]
+
+
+@pytest.mark.parametrize("bad", [{0}, {7}, {3, 4}, {0, 2, 7}, set(range(8))])
+def test_bad_windows_stand_alone_and_the_others_are_transcribed(bad: set[int]) -> None:
+    windows = [window(i, POISON if i in bad else None) for i in range(8)]
+    expected = ["poisoned" if i in bad else str(i) for i in range(8)]
+    assert texts(transcribe_each(FakeTranscriber(), windows)) == expected
+
+
+def test_a_model_that_gives_too_few_results_is_found_out() -> None:
+    (result,) = transcribe_each(ForgetfulTranscriber(), [window(1)])
+    assert "0 results for 1 windows" in str(result)
+
+
+def load_fake(settings: TranscriberSettings) -> FakeTranscriber:
+    LOADED.append(settings)
+    return FakeTranscriber()
+
+
+LOADED: list[TranscriberSettings] = []
+
+
+def test_a_process_loads_one_model_at_its_first_batch() -> None:
+    LOADED.clear()
+    shared = Shared()
+    settings = TranscriberSettings("m")
+    first, second = (TranscribeBatches(settings, load_fake, shared) for _ in range(2))
+    assert LOADED == []
+    for do_fn in (first, second, first):
+        assert len(list(do_fn.process([(AudioSource("id1", "u"), window(1))]))) == 1
+    assert [settings] == LOADED
+
+
+def test_a_batch_gives_keyed_transcripts_and_failures_that_name_the_seconds() -> None:
+    do_fn = TranscribeBatches(TranscriberSettings("m"), load_fake, Shared())
+    source = AudioSource("id2", "https://me:pw@host/a.mp3")
+    batch = [(AudioSource("id1", "u"), window(1, language="fr")), (source, window(2, POISON))]
+    good, bad = do_fn.process(batch)
+    assert isinstance(good, tuple)
+    assert (good[0], good[1].index, good[1].language) == ("id1", 1, "fr")
+    assert isinstance(bad, TaggedOutput)
+    failure: Any = bad.value
+    assert (failure.audio_id, failure.uri) == ("id2", "https://host/a.mp3")
+    assert (failure.stage, failure.kind) == ("transcribe", "model_error")
+    assert "seconds 50.00 to 51.00 are missing" in failure.message
+    assert "ValueError: poisoned" in failure.message
+
+
+def test_samples_become_seconds_of_the_recording() -> None:
+    result = WindowResult(
+        (Segment(0, 8_000, " a"), Segment(8_000, 16_000, " b")),
+        language="fr",
+        language_probs={"fr": 0.8},
+        avg_logprob=-0.3,
+        no_speech_prob=0.2,
+        compression_ratio=1.5,
+        temperature=0.4,
+        timestamped=False,
+    )
+    said = to_window_transcript(window(2), result)
+    assert said == types.WindowTranscript(
+        audio_id="id2",
+        index=2,
+        start_s=50.0,
+        end_s=51.0,
+        segments=(
+            types.Segment(50.0, 50.5, " a", -0.3, 0.2, 1.5, 0.4),
+            types.Segment(50.5, 51.0, " b", -0.3, 0.2, 1.5, 0.4),
+        ),
+        language="fr",
+        language_probs={"fr": 0.8},
+        no_speech_prob=0.2,
+        timestamped=False,
+    )
+
+
+def test_no_segment_ends_after_its_window() -> None:
+    said = to_window_transcript(window(0), WindowResult((Segment(10_000, 480_000, " a"),), "en"))
+    assert [(segment.start_s, segment.end_s) for segment in said.segments] == [(0.625, 1.0)]
+    beyond = to_window_transcript(window(0), WindowResult((Segment(20_000, 30_000, " a"),), "en"))
+    assert [(segment.start_s, segment.end_s) for segment in beyond.segments] == [(1.0, 1.0)]

@@ -1,0 +1,105 @@
+"""What a run has done so far: counters for Beam, and a tally in this process for a progress bar.
+
+Beam's metrics are what a run reports in the end, on any runner; they cannot be read while the in-process
+runner works. The tally can, and is simply not seen where workers are other processes.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from time import perf_counter
+from typing import TypeVar
+
+from apache_beam.metrics.metric import Metrics
+
+T = TypeVar("T")
+
+NAMESPACE = "whisper_beam"
+STAGES = ("read", "load", "model", "merge", "write")
+"""Where seconds are counted: fetch, decode and window; load the model; the model; merge; write."""
+
+
+class StopRequestedError(Exception):
+    """The run was asked to stop; raised between two windows, so that no thread outlives the program."""
+
+
+@dataclass(frozen=True)
+class Tally:
+    """Counts of this process, since `PROGRESS.reset()`."""
+
+    recordings: int = 0
+    failures: int = 0
+    audio_s: float = 0.0
+
+
+@dataclass
+class Progress:
+    """A `Tally` that threads may add to. One a process: `PROGRESS`."""
+
+    _tally: Tally = Tally()
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+    _stop: threading.Event = field(default_factory=threading.Event)
+
+    def reset(self) -> None:
+        """Begins a run."""
+        with self._lock:
+            self._tally = Tally()
+        self._stop.clear()
+
+    def add(self, *, recordings: int = 0, failures: int = 0, audio_s: float = 0.0) -> None:
+        """Adds to the tally."""
+        with self._lock:
+            now = self._tally
+            self._tally = replace(
+                now,
+                recordings=now.recordings + recordings,
+                failures=now.failures + failures,
+                audio_s=now.audio_s + audio_s,
+            )
+
+    def tally(self) -> Tally:
+        """The counts now."""
+        with self._lock:
+            return self._tally
+
+    def request_stop(self) -> None:
+        """Lets the next `check` raise."""
+        self._stop.set()
+
+    @property
+    def stop_requested(self) -> bool:
+        """Whether `request_stop` was called in this run."""
+        return self._stop.is_set()
+
+    def check(self) -> None:
+        """Raises `StopRequestedError` once a stop was requested."""
+        if self._stop.is_set():
+            raise StopRequestedError("the run was asked to stop")
+
+
+PROGRESS = Progress()
+
+
+def count(name: str, n: int = 1) -> None:
+    """Adds to the Beam counter of that name; must be called where Beam runs."""
+    Metrics.counter(NAMESPACE, name).inc(n)
+
+
+def count_seconds(stage: str, seconds: float) -> None:
+    """Adds to the time of one of `STAGES`; counters are whole numbers, so in microseconds."""
+    Metrics.counter(NAMESPACE, f"{stage}_us").inc(round(seconds * 1e6))
+
+
+def timed(items: Iterator[T], stage: str) -> Iterator[T]:
+    """Passes the items on and counts the time spent getting them, not what is done with them."""
+    while True:
+        started = perf_counter()
+        try:
+            item = next(items)
+        except StopIteration:
+            return
+        finally:
+            count_seconds(stage, perf_counter() - started)
+        yield item

@@ -1,0 +1,126 @@
+"""Recordings into windows: the first half of the fused stage, where samples are made."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any, TypeVar
+
+import apache_beam as beam
+from apache_beam.pvalue import TaggedOutput
+
+from model.interface import SAMPLE_RATE
+from transforms.dataset_rows import DatasetShard, read_shard
+from transforms.errors import AudioError, to_failure
+from transforms.progress import PROGRESS, count, timed
+from transforms.types import AudioSource, AudioSpan, Failure, Recording, Window
+from transforms.windows import read_windows
+
+T = TypeVar("T")
+
+Work = AudioSource | DatasetShard
+"""What the launcher lists: a recording, or a shard of a dataset that holds many."""
+
+FAILURES = "failures"
+ORIGINS = "origins"
+RECORDINGS = "recordings"
+SPANS = "spans"
+WINDOWS = "windows"
+
+
+class OpenWork(beam.DoFn):
+    """Gives the span of each recording, and says on `ORIGINS` by its audio_id where it was found.
+
+    Args:
+        language: the code to decode in, or None to let each window detect it.
+    """
+
+    def __init__(self, language: str | None) -> None:
+        self._language = language
+
+    def process(self, work: Work) -> Iterator[AudioSpan | TaggedOutput[str, Any]]:
+        """Opens a shard row by row, so that one row's audio is held at a time."""
+        for source in caught(open_work(work), name_of(work), "list"):
+            if isinstance(source, Failure):
+                yield failed(source)
+                continue
+            count("listed")
+            yield TaggedOutput(ORIGINS, (source.audio_id, work))
+            yield AudioSpan(source, self._language)
+
+
+class ReadWindows(beam.DoFn):
+    """Fetches, decodes and cuts a span: (source, window) pairs, then on `RECORDINGS` what it is.
+
+    The sources given on carry no payload. What goes wrong with a recording is a row on `FAILURES`, and the
+    others go on.
+    """
+
+    def __init__(self, chunk_length_s: float, stride_length_s: float) -> None:
+        self._chunk_length_s = chunk_length_s
+        self._stride_length_s = stride_length_s
+
+    def process(self, span: AudioSpan) -> Iterator[tuple[AudioSource, Window] | TaggedOutput[str, Any]]:
+        """Reads one window at a time; samples are held until their batch is done."""
+        windows = read_windows(span, self._chunk_length_s, self._stride_length_s)
+        source = replace(span.source, payload=None)
+        first_look = span.windows is None
+        heard = 0  # samples of the recording, those that windows share counted once
+        for item in caught(timed(windows, "read"), source, "decode"):
+            PROGRESS.check()
+            if isinstance(item, Window):
+                if first_look:
+                    stop = item.start + item.samples.size
+                    PROGRESS.add(audio_s=(stop - heard) / SAMPLE_RATE)
+                    heard = stop
+                yield source, item
+                continue
+            if first_look:
+                PROGRESS.add(recordings=1)
+            if isinstance(item, Failure):
+                yield failed(item)
+            elif first_look:  # the second look at a recording has nothing new to say of it as a whole
+                yield from self._end(item)
+
+    def _end(self, recording: Recording) -> Iterator[TaggedOutput[str, Any]]:
+        yield TaggedOutput(RECORDINGS, (recording.source.audio_id, recording))
+        if recording.truncated:
+            reason = (
+                f"{recording.problem or 'the audio breaks off'}; what could be decoded, "
+                f"{recording.duration_s:.2f} s, was transcribed; fetch the recording again if it is longer"
+            )
+            error = AudioError("decode", "truncated", reason, retryable=False)
+            yield failed(to_failure(recording.source, error))
+
+
+def caught(items: Iterator[T], source: AudioSource, stage: str) -> Iterator[T | Failure]:
+    """Passes the items on; an exception on the way ends them with a `Failure` of the source."""
+    try:
+        yield from items
+    except AudioError as error:
+        yield to_failure(source, error)
+    except Exception as error:  # a library's surprise over one file must not cost the other ten thousand
+        yield unexpected(source, stage, error)
+
+
+def unexpected(source: AudioSource, stage: str, error: Exception) -> Failure:
+    """The failure for an exception that nobody foresaw, with its type, so that it can be reported."""
+    reason = f"{type(error).__name__}: {error}; if the recording plays elsewhere, please report this"
+    return to_failure(source, AudioError(stage, "unexpected", reason, retryable=False))
+
+
+def failed(failure: Failure) -> TaggedOutput[str, Failure]:
+    """Counts a failure and puts it on its output."""
+    count("failures")
+    PROGRESS.add(failures=1)
+    return TaggedOutput(FAILURES, failure)
+
+
+def open_work(work: Work) -> Iterator[AudioSource]:
+    """The recordings of what was listed: a file is one, a shard's rows are many."""
+    return iter([work]) if isinstance(work, AudioSource) else timed(read_shard(work), "read")
+
+
+def name_of(work: Work) -> AudioSource:
+    """What a failure calls it: a shard as a whole goes by its description."""
+    return work if isinstance(work, AudioSource) else AudioSource(audio_id="", uri=str(work))

@@ -1,0 +1,148 @@
+"""The fused stage: read, batch, transcribe. Samples never leave it; what leaves is text and failures."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from time import perf_counter
+from typing import Any
+
+import apache_beam as beam
+from apache_beam.pvalue import PCollection, TaggedOutput
+from apache_beam.utils.shared import Shared
+
+from model.interface import SAMPLE_RATE, Transcriber, TranscriberSettings, WindowResult
+from transforms.errors import AudioError, to_failure
+from transforms.progress import PROGRESS, count, count_seconds
+from transforms.read import FAILURES, RECORDINGS, WINDOWS, ReadWindows, failed
+from transforms.types import AudioSource, AudioSpan, Failure, Segment, Window, WindowTranscript
+
+LoadTranscriber = Callable[[TranscriberSettings], Transcriber]
+
+
+@dataclass
+class TranscribeSpans(beam.PTransform[PCollection[AudioSpan], dict[str, PCollection[Any]]]):
+    """`AudioSpan`s into what was said in their windows, keyed by `audio_id`.
+
+    The result is a dict: `windows` of (audio_id, WindowTranscript), `recordings` of (audio_id, Recording),
+    of those spans that want all their windows, and `failures` of Failure.
+
+    Args:
+        shared: the handle of the model; the same for every use, so that a process loads one.
+    """
+
+    settings: TranscriberSettings
+    load: LoadTranscriber
+    shared: Shared
+    chunk_length_s: float
+    stride_length_s: float
+
+    def expand(self, spans: PCollection[AudioSpan]) -> dict[str, PCollection[Any]]:
+        """Read, batch, transcribe; Beam fuses the three, as nothing between them is a grouping."""
+        n = self.settings.batch_size
+        read = spans | "Read windows" >> beam.ParDo(
+            ReadWindows(self.chunk_length_s, self.stride_length_s)
+        ).with_outputs(RECORDINGS, FAILURES, main=WINDOWS)
+        said = (
+            read[WINDOWS]
+            | "Batch" >> beam.BatchElements(min_batch_size=n, max_batch_size=n)  # one shape, compiled once
+            | "Transcribe batch"
+            >> beam.ParDo(TranscribeBatches(self.settings, self.load, self.shared)).with_outputs(
+                FAILURES, main=WINDOWS
+            )
+        )
+        failures = (read[FAILURES], said[FAILURES]) | beam.Flatten()
+        return {WINDOWS: said[WINDOWS], RECORDINGS: read[RECORDINGS], FAILURES: failures}
+
+
+class TranscribeBatches(beam.DoFn):
+    """Batches of (source, window) into (audio_id, WindowTranscript); the bad windows are failures."""
+
+    def __init__(self, settings: TranscriberSettings, load: LoadTranscriber, shared: Shared) -> None:
+        self._settings = settings
+        self._load = load
+        self._shared = shared
+        self._transcriber: Transcriber | None = None
+
+    def process(
+        self, batch: Sequence[tuple[AudioSource, Window]]
+    ) -> Iterator[tuple[str, WindowTranscript] | TaggedOutput[str, Failure]]:
+        """Loads the model at the first batch (a run in which nothing can be read needs none)."""
+        PROGRESS.check()
+        if self._transcriber is None:
+            self._transcriber = self._shared.acquire(self._timed_load)
+        started = perf_counter()
+        results = transcribe_each(self._transcriber, [window for _, window in batch])
+        count_seconds("model", perf_counter() - started)
+        for (source, window), result in zip(batch, results, strict=True):
+            if isinstance(result, Exception):
+                yield failed(window_failure(source, window, result))
+                continue
+            count("windows")
+            yield window.audio_id, to_window_transcript(window, result)
+
+    def _timed_load(self) -> Transcriber:
+        started = perf_counter()
+        transcriber = self._load(self._settings)
+        count_seconds("load", perf_counter() - started)
+        return transcriber
+
+
+def transcribe_each(transcriber: Transcriber, windows: Sequence[Window]) -> list[WindowResult | Exception]:
+    """What the model said of each window, or the exception that this window alone raises.
+
+    A batch that fails is halved until what fails stands alone, so that the others are still transcribed.
+    """
+    try:
+        results = transcriber.transcribe(
+            [window.samples for window in windows], [window.language for window in windows]
+        )
+        if len(results) != len(windows):
+            raise ValueError(f"the model gave {len(results)} results for {len(windows)} windows")
+    except Exception as error:  # whatever one window makes the model raise must not cost the other windows
+        if len(windows) == 1:
+            return [error]
+        half = len(windows) // 2
+        return transcribe_each(transcriber, windows[:half]) + transcribe_each(transcriber, windows[half:])
+    return list(results)
+
+
+def to_window_transcript(window: Window, result: WindowResult) -> WindowTranscript:
+    """Samples of the window into seconds of the recording; no segment ends after its window."""
+    n_samples = window.samples.size
+    segments = tuple(
+        Segment(
+            start_s=_seconds(window, min(segment.start, n_samples)),
+            end_s=_seconds(window, min(segment.stop, n_samples)),
+            text=segment.text,
+            avg_logprob=result.avg_logprob,
+            no_speech_prob=result.no_speech_prob,
+            compression_ratio=result.compression_ratio,
+            temperature=result.temperature,
+        )
+        for segment in result.segments
+    )
+    return WindowTranscript(
+        audio_id=window.audio_id,
+        index=window.index,
+        start_s=_seconds(window, 0),
+        end_s=_seconds(window, n_samples),
+        segments=segments,
+        language=result.language,
+        language_probs=result.language_probs,
+        no_speech_prob=result.no_speech_prob,
+        timestamped=result.timestamped,
+    )
+
+
+def window_failure(source: AudioSource, window: Window, error: Exception) -> Failure:
+    """The failure of one window, which names its seconds, as the rest of the recording is transcribed."""
+    reason = (
+        f"seconds {_seconds(window, 0):.2f} to {_seconds(window, window.samples.size):.2f} are missing "
+        f"from the transcript: the model raised {type(error).__name__}: {error}"
+    )
+    return to_failure(source, AudioError("transcribe", "model_error", reason, retryable=False))
+
+
+def _seconds(window: Window, sample: int) -> float:
+    return (window.start + sample) / SAMPLE_RATE

@@ -1,0 +1,189 @@
+"""Rows into files: sorted, sharded by a stable hash, the same bytes for the same rows.
+
+Beam's own sinks give neither sorted rows nor files on every filesystem of fsspec, so these few lines do.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from time import perf_counter
+from typing import IO, Any
+
+import apache_beam as beam
+import pyarrow as pa
+import pyarrow.parquet as pq
+from apache_beam.pvalue import PCollection
+
+from transforms.errors import redact
+from transforms.progress import count_seconds
+from transforms.publish import published
+from transforms.types import Failure, Segment, Transcript
+
+Row = dict[str, Any]
+"""A row with the types of JSON: text, numbers, None, lists and dicts."""
+
+SEGMENT_TYPE = pa.struct(
+    [
+        ("id", pa.int32()),
+        ("start", pa.float64()),
+        ("end", pa.float64()),
+        ("text", pa.string()),
+        ("avg_logprob", pa.float64()),
+        ("no_speech_prob", pa.float64()),
+        ("compression_ratio", pa.float64()),
+        ("temperature", pa.float64()),
+    ]
+)
+SCHEMA = pa.schema(
+    [
+        ("audio_id", pa.string()),
+        ("uri", pa.string()),
+        ("duration_s", pa.float64()),
+        ("truncated", pa.bool_()),
+        ("language", pa.string()),
+        ("task", pa.string()),
+        ("text", pa.string()),
+        ("segments", pa.list_(SEGMENT_TYPE)),
+        ("model", pa.string()),
+        ("reference", pa.string()),
+    ]
+)
+ROW_GROUP_ROWS = 10_000
+
+
+def transcript_row(transcript: Transcript) -> Row:
+    """The row of the dataset for one recording: the columns of `SCHEMA`, in their order."""
+    return {
+        "audio_id": transcript.audio_id,
+        "uri": _storable(redact(transcript.uri)),
+        "duration_s": transcript.duration_s,
+        "truncated": transcript.truncated,
+        "language": transcript.language,
+        "task": transcript.task,
+        "text": _storable(transcript.text),
+        "segments": [_segment_row(index, segment) for index, segment in enumerate(transcript.segments)],
+        "model": transcript.model,
+        "reference": None if transcript.reference is None else _storable(transcript.reference),
+    }
+
+
+def failure_row(failure: Failure) -> Row:
+    """The row of `failures/` for one failure."""
+    texts = {"uri": _storable(failure.uri), "message": _storable(failure.message)}
+    return {**asdict(failure), **texts}
+
+
+def write_parquet(rows: Sequence[Row], file: IO[bytes]) -> None:
+    """Writes transcript rows as one Parquet file with the nested types of `SCHEMA`, zstd inside."""
+    with pq.ParquetWriter(file, SCHEMA, compression="zstd") as writer:
+        if rows:  # `datasets` cannot read a row group without rows, only a file without row groups
+            writer.write_table(pa.Table.from_pylist(list(rows), schema=SCHEMA), ROW_GROUP_ROWS)
+
+
+def write_jsonl(rows: Iterable[Row], file: IO[bytes]) -> None:
+    """Writes rows of any kind as JSON lines: UTF-8, nothing escaped that need not be."""
+    for row in rows:
+        line = json.dumps(row, ensure_ascii=False, allow_nan=False)
+        file.write(line.encode() + b"\n")
+
+
+WRITERS: dict[str, Callable[[Sequence[Row], IO[bytes]], None]] = {
+    "parquet": write_parquet,
+    "jsonl": write_jsonl,
+}
+"""By the name of the format, which is also its files' suffix."""
+
+
+def shard_of(audio_id: str, num_shards: int) -> int:
+    """The shard of a recording, 0 <= shard < num_shards: the same in every run, on every runner."""
+    digest = hashlib.sha256(audio_id.encode("utf-8", "surrogatepass")).digest()
+    return int.from_bytes(digest[:8], "big") % num_shards
+
+
+def part_name(shard: int, num_shards: int, suffix: str) -> str:
+    """`part-00000-of-00001.parquet`."""
+    return f"part-{shard:05d}-of-{num_shards:05d}.{suffix}"
+
+
+@dataclass
+class WriteRows(beam.PTransform[PCollection[Row], PCollection[str]]):
+    """Writes rows (dicts with `audio_id` and `uri`) to `num_shards` files a format.
+
+    Every shard's file is there in the end, empty or not, so that a reader can see that none is missing.
+    A retried bundle replaces its files by the same bytes.
+
+    Args:
+        folder: URL of the folder; made if there is none.
+        formats: keys of `WRITERS`.
+    """
+
+    folder: str
+    formats: tuple[str, ...]
+    num_shards: int = 1
+
+    def expand(self, rows: PCollection[Row]) -> PCollection[str]:
+        """Gives the URL of each file, once it is written."""
+        names = [_shard_key(shard) for shard in range(self.num_shards)]
+        shards = rows.pipeline | "Shards" >> beam.Create([(name, []) for name in names])
+        keyed = rows | "To shard" >> beam.Map(_keyed, self.num_shards)
+        files: PCollection[str] = (
+            (keyed, shards)
+            | "All shards" >> beam.Flatten()
+            | "Group shard" >> beam.GroupByKey()
+            | "Write shard" >> beam.FlatMap(_write_shard, self.folder, self.formats, self.num_shards)
+        )
+        return files
+
+
+def _keyed(row: Row, num_shards: int) -> tuple[str, list[Row]]:
+    return _shard_key(shard_of(row["audio_id"], num_shards)), [row]
+
+
+def _shard_key(shard: int) -> str:
+    return f"{shard:05d}"
+
+
+def _write_shard(
+    keyed: tuple[str, Iterable[list[Row]]], folder: str, formats: Sequence[str], num_shards: int
+) -> Iterator[str]:
+    started = perf_counter()
+    shard, groups = keyed
+    rows = sorted((row for group in groups for row in group), key=_order)
+    for name in formats:
+        url = f"{folder}/{part_name(int(shard), num_shards, name)}"
+        with published(url) as file:
+            WRITERS[name](rows, file)
+        yield url
+    count_seconds("write", perf_counter() - started)
+
+
+def _order(row: Row) -> tuple[str, str, str]:
+    """By place, as people list their recordings; several failures of one recording by their message."""
+    return row["uri"], row["audio_id"], row.get("message", "")
+
+
+def _segment_row(index: int, segment: Segment) -> Row:
+    return {
+        "id": index,
+        "start": segment.start_s,
+        "end": segment.end_s,
+        "text": _storable(segment.text),
+        "avg_logprob": _finite(segment.avg_logprob),
+        "no_speech_prob": _finite(segment.no_speech_prob),
+        "compression_ratio": _finite(segment.compression_ratio),
+        "temperature": _finite(segment.temperature),
+    }
+
+
+def _finite(score: float) -> float | None:
+    """JSON has no NaN; None says the same and every reader knows it."""
+    return float(score) if math.isfinite(score) else None
+
+
+def _storable(text: str) -> str:
+    r"""Text that UTF-8 can hold: bytes of a file name that are not become `\udc80`, spelt out."""
+    return text.encode("utf-8", "backslashreplace").decode()
