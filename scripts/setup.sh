@@ -86,15 +86,20 @@ install() {
   rm "$incomplete"
 }
 
-# The lock is for two first starts at once. macOS has no flock; there they would have to wait by hand.
-if ! installed "$@"; then
-  if command -v flock >/dev/null; then
-    exec 9<"$root/setup.py"
-    flock 9
-  fi
-  installed "$@" || install "$@"
+fetched() {
+  [[ -e $root/samples/manifest.jsonl ]] # written last
+}
+
+if installed "$@" && fetched; then
+  exit
 fi
-if [[ ! -e $root/samples/manifest.jsonl ]]; then
+# Two first starts at once take turns. macOS has no flock; there it is for the person to wait.
+if command -v flock >/dev/null; then
+  exec 9<"$root/setup.py"
+  flock --nonblock 9 || { echo "Waiting for another set-up to end" && flock 9; }
+fi
+installed "$@" || install "$@"
+if ! fetched; then
   echo "Fetching the sample recordings into samples/"
   "$python" "$root/scripts/fetch_samples.py" "$root/samples"
 fi

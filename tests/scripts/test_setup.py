@@ -99,6 +99,13 @@ def test_a_moved_checkout_is_installed_from_where_it_is(checkout: Checkout) -> N
     assert checkout.did() == ["install"]
 
 
+def test_missing_samples_are_fetched_without_an_installation(checkout: Checkout) -> None:
+    checkout.set_up("local")
+    (checkout.root / "samples/manifest.jsonl").unlink()
+    checkout.set_up("local")
+    assert checkout.did() == ["samples"]
+
+
 def test_a_python_that_does_not_do_is_named(checkout: Checkout) -> None:
     done = checkout.set_up("local", PYTHON="/nowhere/python")
     assert done.returncode == 1
