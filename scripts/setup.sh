@@ -96,7 +96,7 @@ fi
 # Two first starts at once take turns. macOS has no flock; there it is for the person to wait.
 if command -v flock >/dev/null; then
   exec 9<"$root/setup.py"
-  flock --nonblock 9 || { echo "Waiting for another set-up to end" && flock 9; }
+  flock -n 9 || { echo "Waiting for another set-up to end" && flock 9; }
 fi
 installed "$@" || install "$@"
 if ! fetched; then
