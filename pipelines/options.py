@@ -235,7 +235,8 @@ def _parser() -> _Parser:
         prog="python -m pipelines.transcribe",
         description="Transcribes recordings with Whisper into a dataset of Parquet and JSON lines.",
         epilog="Any other option goes to Apache Beam. Exit codes: 0 all was transcribed, 2 some recordings "
-        "failed (listed in DIR/failures), 1 the run failed, 130 it was interrupted.",
+        "failed (listed in DIR/failures), 1 the run failed, 130 it was interrupted. LOG_LEVEL=DEBUG in the "
+        "environment shows what Beam says, and tracebacks.",
         allow_abbrev=False,
     )
     groups: dict[str, argparse._ArgumentGroup] = {}

@@ -73,16 +73,14 @@ def transcribe(options: TranscribeOptions, beam_args: Sequence[str], backend: Ba
 
 def list_work(options: TranscribeOptions) -> list[Work]:
     """The recordings and shards that the options name, each once."""
-    named: dict[str, Work] = {}
+    work: list[Work] = []
     if options.input:
-        for source in expand_all(options.input, options.audio_column, options.text_column):
-            named.setdefault(_work_name(source), source)
+        work += expand_all(options.input, options.audio_column, options.text_column)
     if options.dataset is not None:
-        for shard in dataset_shards(
+        work += dataset_shards(
             options.dataset, options.dataset_split, options.audio_column, options.text_column
-        ):
-            named.setdefault(_work_name(shard), shard)
-    return list(named.values())
+        )
+    return work
 
 
 def _work_name(work: Work) -> str:

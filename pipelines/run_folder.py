@@ -104,8 +104,11 @@ class RunFolder:
                 f"--output {redact(self.url)} holds another run ({_difference(found, identity)}); "
                 "give another --output, or --overwrite to remove that run's files"
             )
-        self._remove_run()
-        self._write_json(IDENTITY_FILE, {"digest": identity.digest, **_told(identity)})
+        try:
+            self._remove_run()
+            self._write_json(IDENTITY_FILE, {"digest": identity.digest, **_told(identity)})
+        except OSError as error:
+            raise RunFolderError(f"--output {redact(self.url)} cannot be written: {error}") from error
 
     def finish(self, report: Mapping[str, Any]) -> None:
         """Writes the report, then the mark that all is there."""
@@ -177,7 +180,10 @@ class RunFolder:
         return f"{self.url.rstrip('/')}/{name}"
 
     def _filesystem(self) -> tuple[Any, str]:
-        fs, root = fsspec.core.url_to_fs(self.url)
+        try:
+            fs, root = fsspec.core.url_to_fs(self.url)
+        except (ImportError, ValueError) as error:  # a scheme without its package, or that nobody knows
+            raise RunFolderError(f"--output {redact(self.url)} cannot be opened: {error}") from error
         return fs, root.rstrip("/")
 
 

