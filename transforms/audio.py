@@ -101,7 +101,7 @@ class AudioReader:
             waiting: list[NDArray[Any]] = []
             n_waiting = 0
             for frame in frames:
-                waiting.append(frame.to_ndarray())
+                waiting.append(_values(frame))
                 n_waiting += frame.samples
                 if n_waiting >= limit:
                     yield rate, _mono(waiting, kind)
@@ -222,15 +222,24 @@ def _stream_s(container: InputContainer, stream: AudioStream) -> float | None:
     return None
 
 
-def _kind(frame: AudioFrame) -> tuple[int, int, bool]:
-    return frame.sample_rate, frame.layout.nb_channels, frame.format.is_planar
+def _kind(frame: AudioFrame) -> tuple[int, int, str]:
+    return frame.sample_rate, frame.layout.nb_channels, frame.format.name
 
 
-def _mono(frames: list[NDArray[Any]], kind: tuple[int, int, bool]) -> Samples:
-    """The mean over the channels, float32[n], full scale 1, of frames of any of FFmpeg's sample formats."""
-    _, channels, planar = kind
+def _values(frame: AudioFrame) -> NDArray[Any]:
+    try:
+        return frame.to_ndarray()
+    except ValueError as error:
+        message = f"samples of the format {frame.format.name}; 8 to 32 bits and floats are read"
+        raise AudioError("decode", "unsupported", message) from error
+
+
+def _mono(frames: list[NDArray[Any]], kind: tuple[int, int, str]) -> Samples:
+    """The mean over the channels, float32[n], full scale 1, of frames of one of FFmpeg's sample formats."""
+    _, channels, sample_format = kind
     values = np.concatenate(frames, axis=1)
-    values = values if planar else values.reshape(-1, channels).T
+    if not sample_format.endswith("p"):  # the p says that each channel is apart: [channels, n]
+        values = values.reshape(-1, channels).T
     with np.errstate(
         over="ignore", invalid="ignore"
     ):  # float64 beyond float32 becomes infinite, and is refused later
