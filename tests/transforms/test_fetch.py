@@ -201,7 +201,10 @@ def test_a_short_body_is_no_recording(server: Server) -> None:
     assert len(server.requests) == 4
 
 
-def test_a_short_body_is_fetched_again_from_the_start(server: Server) -> None:
+def test_a_short_body_is_fetched_again_from_the_start(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fetch, "BLOCK_BYTES", 1000)
     server.answers = [(200, b"x" * len(BODY) * 2, len(BODY) * 3), (200, BODY, None)]
     assert read(f"{server.url}/a.wav") == BODY
 
