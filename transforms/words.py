@@ -1,0 +1,146 @@
+"""Words with times: what the merge of neighbouring windows aligns.
+
+The model times segments; the merge needs words. `timed_words` is where one becomes the other, by
+interpolation; word times from an alignment would enter here too, as words of a smaller `slack_s`, and the
+merge would follow them without a change.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from transforms.types import Segment, WindowTranscript
+
+UNSPACED_LANGUAGES = frozenset({"zh", "yue", "ja", "th", "lo", "my", "km", "bo"})
+"""Codes of Whisper's languages that put no space between words: their "words" are characters here."""
+
+SEGMENT_SLACK_S = 1.0  # Whisper rounds a segment's times, and interpolation assumes an even pace
+WINDOW_SLACK_S = 10.0  # words spread evenly over a whole window: each long pause in it moves them by seconds
+
+_SPACED_PIECE = re.compile(r"\s*\S+|\s+")
+_OPENING = ("Ps", "Pi")  # Unicode categories of opening brackets and quotes: they belong to what follows
+_LETTER_CLASSES = ("L", "M", "N")
+
+
+@dataclass(frozen=True, slots=True)
+class TimedWord:
+    """A piece of a segment's text, with seconds of the recording.
+
+    Attributes:
+        text: as it stands in the segment, the space before it and the punctuation around it included.
+        key: what two windows must agree on for it to be the same word (see `word_key`).
+        start_s: where it begins.
+        end_s: where it ends; not before `start_s`.
+        slack_s: by how much the times may be off. All gates of the merge are made of it.
+        source: index of the window, and number of the segment in it.
+        mid_s: the middle of the word, which is the time it is compared by.
+    """
+
+    text: str
+    key: str
+    start_s: float
+    end_s: float
+    slack_s: float
+    source: tuple[int, int]
+    mid_s: float = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "mid_s", (self.start_s + self.end_s) / 2)
+
+
+def timed_words(window: WindowTranscript) -> list[TimedWord]:
+    """Gives every word of a window a time, by the length of the pieces of its segment.
+
+    The texts of a segment's words, joined, are the segment's text. A segment of no or only white text has
+    no words. Words of a window that is not `timestamped` get `WINDOW_SLACK_S`, the others `SEGMENT_SLACK_S`.
+    """
+    slack_s = SEGMENT_SLACK_S if window.timestamped else WINDOW_SLACK_S
+    return [
+        TimedWord(text, word_key(text), start_s, end_s, slack_s, (window.index, number))
+        for number, segment in enumerate(window.segments)
+        for text, start_s, end_s in _interpolate(segment, split_words(segment.text, window.language))
+    ]
+
+
+def split_words(text: str, language: str) -> tuple[str, ...]:
+    """Splits a text so that the pieces, joined, give it back exactly.
+
+    Languages written without spaces are split at every character (a base with its combining marks), but a
+    run of ASCII letters and digits stays whole; all others at spaces. A piece has at least one letter or
+    digit: punctuation goes with the word before it, opening brackets and quotes with the word after. A
+    text without any letter or digit (`...`) is one piece; an empty or white one has none.
+
+    Args:
+        text: of a segment, its leading space included.
+        language: Whisper's code, such as `en`.
+    """
+    if not text.strip():
+        return ()
+    unspaced = language in UNSPACED_LANGUAGES
+    return tuple(_attach_punctuation(_characters(text) if unspaced else _SPACED_PIECE.findall(text)))
+
+
+def word_key(text: str) -> str:
+    """What is left of a word for comparing: NFKC, casefolded, of letters, marks and digits alone.
+
+    A text that has none of these is compared as it is, so that `...` equals `...`.
+    """
+    return _letters(text) or text.strip()
+
+
+def _letters(text: str) -> str:
+    stripped = text.strip()
+    if stripped.isascii() and stripped.isalnum():
+        return stripped.lower()
+    folded = unicodedata.normalize("NFKC", stripped).casefold()
+    return "".join(char for char in folded if unicodedata.category(char)[0] in _LETTER_CLASSES)
+
+
+def _interpolate(segment: Segment, pieces: tuple[str, ...]) -> Iterable[tuple[str, float, float]]:
+    """Yields (piece, start_s, end_s): each piece takes as much of the segment's time as of its text."""
+    sizes = [len(piece.strip()) for piece in pieces]
+    total = sum(sizes)
+    duration_s = segment.end_s - segment.start_s
+    done = 0
+    for piece, size in zip(pieces, sizes, strict=True):
+        start_s = segment.start_s + duration_s * done / total
+        done += size
+        yield piece, start_s, segment.start_s + duration_s * done / total
+
+
+def _characters(text: str) -> list[str]:
+    """Splits at every character but before combining marks and inside runs of ASCII letters and digits."""
+    pieces: list[str] = []
+    for char in text:
+        marks = unicodedata.category(char).startswith("M")
+        if pieces and (marks or (_is_ascii_word(pieces[-1][-1]) and _is_ascii_word(char))):
+            pieces[-1] += char
+        else:
+            pieces.append(char)
+    return pieces
+
+
+def _is_ascii_word(char: str) -> bool:
+    return char.isascii() and char.isalnum()
+
+
+def _attach_punctuation(pieces: Iterable[str]) -> list[str]:
+    """Joins pieces without letters to the one before; to the one after if they open, or come first."""
+    words: list[str] = []
+    opening = ""
+    for piece in pieces:
+        if _letters(piece):
+            words.append(opening + piece)
+            opening = ""
+        elif not words or opening or piece.isspace() or unicodedata.category(piece[-1]) in _OPENING:
+            opening += piece
+        else:
+            words[-1] += piece
+    if words:
+        words[-1] += opening
+    else:
+        words.append(opening)
+    return words
