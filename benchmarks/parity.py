@@ -10,10 +10,7 @@ system: a difference is explained when the scores lie within 1e-3 a token.
 from __future__ import annotations
 
 import argparse
-import shutil
-import tempfile
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from pathlib import Path
 
 import ctranslate2
@@ -23,6 +20,7 @@ from numpy.typing import NDArray
 from transformers import WhisperFeatureExtractor
 
 from benchmarks.clips import read_clip
+from benchmarks.ctranslate2_folder import ctranslate2_folder
 from model.checkpoint import Checkpoint, find_checkpoint
 from model.features import log_mel
 from model.interface import WINDOW_SAMPLES, TranscriberSettings, WindowResult
@@ -56,7 +54,8 @@ def compare(model: str, clips: dict[str, NDArray[np.float32]]) -> None:
     ours = load_transcriber(TranscriberSettings(model, dtype="float32", batch_size=_BATCH_SIZE))
     language = None if checkpoint.config.is_multilingual else "en"
     worst, differing = 0.0, []
-    with ctranslate2_model(checkpoint) as theirs:
+    with ctranslate2_folder(checkpoint) as folder:
+        theirs = ctranslate2.models.Whisper(str(folder), device="cpu", compute_type="float32")
         for names in _batches(list(clips)):
             samples = [clips[name] for name in names]
             results = ours.transcribe(samples, [language] * len(names))
@@ -117,21 +116,6 @@ def mel_of(clip: NDArray[np.float32], n_mels: int) -> NDArray[np.float32]:
     padded = np.zeros((1, WINDOW_SAMPLES), np.float32)
     padded[0, : len(clip)] = clip
     return np.array(log_mel(jnp.asarray(padded), n_mels))
-
-
-@contextmanager
-def ctranslate2_model(checkpoint: Checkpoint) -> Iterator[ctranslate2.models.Whisper]:
-    """The same weights in CTranslate2, float32; it wants one folder, so the parts are joined in one."""
-    with tempfile.TemporaryDirectory() as folder:
-        with Path(folder, "model.bin").open("wb") as target:
-            for part in checkpoint.weight_files:
-                with part.open("rb") as source:
-                    shutil.copyfileobj(source, target)
-        packaged = checkpoint.tokenizer.parent
-        for name in ("config.json", "tokenizer.json", "vocabulary.json", "vocabulary.txt"):
-            if (packaged / name).exists():
-                shutil.copy(packaged / name, folder)
-        yield ctranslate2.models.Whisper(folder, device="cpu", compute_type="float32")
 
 
 def _mel_error(clips: dict[str, NDArray[np.float32]], n_mels: int) -> float:

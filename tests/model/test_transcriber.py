@@ -6,13 +6,15 @@ import threading
 from collections.abc import Callable
 from pathlib import Path
 
+import ctranslate2
 import numpy as np
 import pytest
 import soundfile as sf
 import soxr
 from numpy.typing import NDArray
 
-from benchmarks.parity import Reference, ctranslate2_model, text_ids
+from benchmarks.ctranslate2_folder import ctranslate2_folder
+from benchmarks.parity import Reference, text_ids
 from model.checkpoint import Checkpoint
 from model.interface import WINDOW_SAMPLES, Transcriber, TranscriberSettings, WindowResult
 from model.transcriber import WhisperTranscriber, load_transcriber
@@ -144,7 +146,8 @@ def test_encoder_scores_and_ids_are_those_of_ctranslate2(packaged: Callable[[str
     ours = load("openai/whisper-tiny.en")
     samples = speech(DATA / "english/jfk.flac") if DATA.exists() else noise(11)
     (result,) = ours.transcribe([samples], ["en"])
-    with ctranslate2_model(checkpoint) as theirs:
+    with ctranslate2_folder(checkpoint) as folder:
+        theirs = ctranslate2.models.Whisper(str(folder), device="cpu", compute_type="float32")
         reference = Reference(theirs, checkpoint, ours, samples, "en")
     error = np.linalg.norm(ours.encode([samples])[0] - reference.encoded)
     assert error / np.linalg.norm(reference.encoded) < 1e-3

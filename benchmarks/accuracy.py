@@ -1,0 +1,173 @@
+"""Word error rates and speed beside faster-whisper, on the same weights and audio.
+
+    pip install -e '.[local,bench]'
+    python -m benchmarks.accuracy --data ../shared/data --model openai/whisper-base
+
+`--data` is a folder with `manifest.jsonl` (path, language, text, duration_s), whose first path component
+names the evaluation set. Each system runs in a process of its own, one after the other: ours is the whole
+pipeline from files to rows. Text is normalised as in the Whisper paper (appendix C); where words have no
+spaces between them (Japanese), characters are counted.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+
+import jiwer
+from whisper_normalizer.basic import BasicTextNormalizer
+from whisper_normalizer.english import EnglishTextNormalizer
+
+from benchmarks.ctranslate2_folder import ctranslate2_folder
+from model.checkpoint import find_checkpoint
+
+BATCHED = "faster-whisper batched"
+OURS = "whisper-beam"
+SEQUENTIAL = "faster-whisper"
+
+
+@dataclass(frozen=True)
+class Clip:
+    """A recording and what is said in it."""
+
+    path: Path
+    group: str
+    language: str
+    text: str
+    duration_s: float
+
+
+@dataclass(frozen=True)
+class Score:
+    """Errors of one system on one set."""
+
+    n_words: int
+    substitutions: int
+    deletions: int
+    insertions: int
+
+    @property
+    def percent(self) -> float:
+        """Word error rate in %."""
+        return 100 * (self.substitutions + self.deletions + self.insertions) / self.n_words
+
+    def __str__(self) -> str:
+        return f"{self.percent:.2f} ({self.substitutions}, {self.deletions}, {self.insertions})"
+
+
+def main() -> None:
+    """Prints a table in Markdown."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--model", default="openai/whisper-base")
+    parser.add_argument("--sets", nargs="+", default=["english", "long", "languages"])
+    parser.add_argument("--compute_type", default="int8", help="of faster-whisper: int8, float32")
+    parser.add_argument("--systems", nargs="+", default=[OURS, SEQUENTIAL, BATCHED])
+    parser.add_argument("--temperature_0", action="store_true", help="faster-whisper without its fallback")
+    parser.add_argument("--rival", help=argparse.SUPPRESS)  # a child process of this one
+    args, ours = parser.parse_known_args()
+    clips = read_clips(args.data, args.sets)
+    if args.rival:
+        print(json.dumps(run_rival(args, clips)))
+        return
+    print(f"| system | {' | '.join(args.sets)} | seconds | times real time |")
+    print("|---" * (len(args.sets) + 3) + "|")
+    for system in args.systems:
+        started = perf_counter()
+        texts = run_ours(args.model, clips, ours) if system == OURS else call_rival(system)
+        seconds = perf_counter() - started
+        scores = [str(score([c for c in clips if c.group == group], texts)) for group in args.sets]
+        speed = sum(clip.duration_s for clip in clips) / seconds
+        print(f"| {system} | {' | '.join(scores)} | {seconds:.0f} | {speed:.1f} |", flush=True)
+
+
+def read_clips(data: Path, groups: Iterable[str]) -> list[Clip]:
+    """The recordings of these sets that have a reference."""
+    rows = map(json.loads, (data / "manifest.jsonl").read_text().splitlines())
+    return [
+        Clip(
+            (data / row["path"]).absolute(),
+            row["path"].split("/")[0],
+            row["language"],
+            row["text"],
+            row["duration_s"],
+        )
+        for row in rows
+        if row["text"] and row["path"].split("/")[0] in groups
+    ]
+
+
+def run_ours(model: str, clips: Iterable[Clip], options: list[str]) -> dict[str, str]:
+    """Texts by path, through the whole pipeline; `options` are passed on to it."""
+    with tempfile.TemporaryDirectory() as folder:
+        manifest = Path(folder, "clips.txt")
+        manifest.write_text("".join(f"{clip.path}\n" for clip in clips))
+        command = [sys.executable, "-m", "pipelines.transcribe", "--input", str(manifest), "--model", model]
+        command += ["--output", f"{folder}/out", "--format", "jsonl", *options]
+        subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+        rows = [
+            json.loads(line)
+            for part in Path(folder, "out", "transcripts").glob("*.jsonl")
+            for line in part.read_text().splitlines()
+        ]
+    return {row["uri"]: row["text"] for row in rows}
+
+
+def call_rival(system: str) -> dict[str, str]:
+    """Texts by path, from faster-whisper in a process of its own."""
+    command = [sys.executable, "-m", "benchmarks.accuracy", *sys.argv[1:], "--rival", system]
+    done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
+    texts: dict[str, str] = json.loads(done.stdout)
+    return texts
+
+
+def run_rival(args: argparse.Namespace, clips: Iterable[Clip]) -> dict[str, str]:
+    """Texts by path, from faster-whisper with beam 1 and else its defaults."""
+    from faster_whisper import BatchedInferencePipeline, WhisperModel
+
+    options: dict[str, Any] = {"beam_size": 1}
+    if args.temperature_0:
+        options |= {"temperature": 0.0, "condition_on_previous_text": False}
+    texts = {}
+    with ctranslate2_folder(find_checkpoint(args.model)) as folder:
+        model = WhisperModel(str(folder), device="cpu", compute_type=args.compute_type)
+        if args.rival == BATCHED:
+            model, options = BatchedInferencePipeline(model), {**options, "batch_size": 8}
+        for clip in clips:
+            segments, _ = model.transcribe(str(clip.path), **options)
+            texts[str(clip.path)] = "".join(segment.text for segment in segments).strip()
+    return texts
+
+
+def score(clips: Iterable[Clip], texts: Mapping[str, str]) -> Score:
+    """Errors over all words of these recordings; one without a text has all its words deleted."""
+    references, hypotheses = [], []
+    for clip in clips:
+        references.append(_normalise(clip.text, clip.language))
+        hypotheses.append(_normalise(texts.get(str(clip.path), ""), clip.language))
+    measured = jiwer.process_words(references, hypotheses)
+    n_words = measured.hits + measured.substitutions + measured.deletions
+    return Score(n_words, measured.substitutions, measured.deletions, measured.insertions)
+
+
+_ENGLISH = EnglishTextNormalizer()
+_OTHER = BasicTextNormalizer()
+_BY_CHARACTER = BasicTextNormalizer(split_letters=True)
+
+
+def _normalise(text: str, language: str) -> str:
+    if language == "en":
+        return str(_ENGLISH(text))
+    return str((_BY_CHARACTER if language in ("ja", "zh") else _OTHER)(text))
+
+
+if __name__ == "__main__":
+    main()
