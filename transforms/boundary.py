@@ -98,7 +98,23 @@ class _Shared:
     def is_rough(self) -> bool:
         """Whether times may be off by so much that they say nothing of where in these seconds a word is."""
         slack_s = max(word.slack_s for word in (*self.lefts, *self.rights))
-        return 2 * slack_s > self.end_s - self.start_s
+        return 2 * slack_s > self.end_s - self.start_s or self.left_stopped
+
+    @property
+    def left_stopped(self) -> bool:
+        """Whether the left side stopped seconds before its end, while the right one speaks on.
+
+        Whisper often leaves out a sentence that its window cuts. Few words of the left side are then at
+        the time of the right side's first ones: they are what comes before them, and not the same ones.
+        """
+        last = self.lefts[-1]
+        until_s = last.end_s + last.slack_s
+        if until_s + last.slack_s >= self.end_s:
+            return False
+        n_left, n_right = (
+            sum(self.start_s <= word.mid_s <= until_s for word in words) for words in (self.lefts, self.rights)
+        )
+        return n_right > n_left + 1  # one may be what the left side heard, garbled by the window's edge
 
 
 @dataclass(frozen=True, slots=True)
