@@ -112,7 +112,8 @@ class _Shared:
         if until_s + last.slack_s >= self.end_s:
             return False
         n_left, n_right = (
-            sum(self.start_s <= word.mid_s <= until_s for word in words) for words in (self.lefts, self.rights)
+            sum(self.start_s <= word.mid_s <= until_s for word in words)
+            for words in (self.lefts, self.rights)
         )
         return n_right > n_left + 1  # one may be what the left side heard, garbled by the window's edge
 

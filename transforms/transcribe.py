@@ -9,12 +9,14 @@ from typing import Any
 
 import apache_beam as beam
 from apache_beam.pvalue import PCollection, TaggedOutput
+from apache_beam.transforms.window import GlobalWindows
 from apache_beam.utils.shared import Shared
 
 from model.interface import SAMPLE_RATE, Transcriber, TranscriberSettings, WindowResult
 from transforms.errors import AudioError, to_failure
 from transforms.progress import PROGRESS, count, count_seconds
 from transforms.read import FAILURES, RECORDINGS, WINDOWS, ReadWindows, failed
+from transforms.remainder import Hearing, first_looks
 from transforms.types import AudioSource, AudioSpan, Failure, Segment, Window, WindowTranscript
 
 LoadTranscriber = Callable[[TranscriberSettings], Transcriber]
@@ -56,30 +58,65 @@ class TranscribeSpans(beam.PTransform[PCollection[AudioSpan], dict[str, PCollect
 
 
 class TranscribeBatches(beam.DoFn):
-    """Batches of (source, window) into (audio_id, WindowTranscript); the bad windows are failures."""
+    """Batches of (source, window) into (audio_id, WindowTranscript); the bad windows are failures.
+
+    Windows of which a remainder is to be decoded wait until they fill a batch, or for the end of the bundle.
+    """
 
     def __init__(self, settings: TranscriberSettings, load: LoadTranscriber, shared: Shared) -> None:
         self._settings = settings
         self._load = load
         self._shared = shared
         self._transcriber: Transcriber | None = None
+        self._waiting: list[Hearing] = []
+
+    def start_bundle(self) -> None:
+        """Forgets what a bundle that failed left behind."""
+        self._waiting = []
 
     def process(
         self, batch: Sequence[tuple[AudioSource, Window]]
     ) -> Iterator[tuple[str, WindowTranscript] | TaggedOutput[str, Failure]]:
         """Loads the model at the first batch (a run in which nothing can be read needs none)."""
+        yield from self._look(first_looks(batch))
+        while len(self._waiting) >= self._settings.batch_size:
+            yield from self._look(self._next_batch())
+
+    def finish_bundle(self) -> Iterator[Any]:
+        """Looks at the remainders that still wait."""
+        while self._waiting:
+            for output in self._look(self._next_batch()):
+                if isinstance(output, TaggedOutput):
+                    yield TaggedOutput(output.tag, GlobalWindows.windowed_value(output.value))
+                else:
+                    yield GlobalWindows.windowed_value(output)
+
+    def _next_batch(self) -> list[Hearing]:
+        n = self._settings.batch_size
+        batch, self._waiting = self._waiting[:n], self._waiting[n:]
+        return batch
+
+    def _look(
+        self, hearings: Sequence[Hearing]
+    ) -> Iterator[tuple[str, WindowTranscript] | TaggedOutput[str, Failure]]:
         PROGRESS.check()
         if self._transcriber is None:
             self._transcriber = self._shared.acquire(self._timed_load)
         started = perf_counter()
-        results = transcribe_each(self._transcriber, [window for _, window in batch])
+        results = transcribe_each(self._transcriber, [hearing.next_window for hearing in hearings])
         count_seconds("model", perf_counter() - started)
-        for (source, window), result in zip(batch, results, strict=True):
+        for hearing, result in zip(hearings, results, strict=True):
             if isinstance(result, Exception):
-                yield failed(window_failure(source, window, result))
-                continue
-            count("windows")
-            yield window.audio_id, to_window_transcript(window, result)
+                yield failed(window_failure(hearing.source, hearing.next_window, result))
+                hearing = hearing.given_up()
+            else:
+                hearing = hearing.heard(result)
+            if hearing.start is not None:
+                count("remainders")
+                self._waiting.append(hearing)
+            elif hearing.looks:
+                count("windows")
+                yield hearing.window.audio_id, to_window_transcript(hearing.window, hearing.looks)
 
     def _timed_load(self) -> Transcriber:
         started = perf_counter()
@@ -107,21 +144,28 @@ def transcribe_each(transcriber: Transcriber, windows: Sequence[Window]) -> list
     return list(results)
 
 
-def to_window_transcript(window: Window, result: WindowResult) -> WindowTranscript:
-    """Samples of the window into seconds of the recording; no segment ends after its window."""
+def to_window_transcript(window: Window, looks: Sequence[tuple[int, WindowResult]]) -> WindowTranscript:
+    """Samples of the window into seconds of the recording; no segment ends after its window.
+
+    Args:
+        window: as it was read.
+        looks: at least one: the sample of the window that a look began at, and what it gave, in order.
+    """
     n_samples = window.samples.size
     segments = tuple(
         Segment(
-            start_s=_seconds(window, min(segment.start, n_samples)),
-            end_s=_seconds(window, min(segment.stop, n_samples)),
+            start_s=_seconds(window, min(offset + segment.start, n_samples)),
+            end_s=_seconds(window, min(offset + segment.stop, n_samples)),
             text=segment.text,
-            avg_logprob=result.avg_logprob,
-            no_speech_prob=result.no_speech_prob,
-            compression_ratio=result.compression_ratio,
-            temperature=result.temperature,
+            avg_logprob=look.avg_logprob,
+            no_speech_prob=look.no_speech_prob,
+            compression_ratio=look.compression_ratio,
+            temperature=look.temperature,
         )
-        for segment in result.segments
+        for offset, look in looks
+        for segment in look.segments
     )
+    _, result = looks[0]
     return WindowTranscript(
         audio_id=window.audio_id,
         index=window.index,

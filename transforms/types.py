@@ -51,6 +51,7 @@ class Window:
         index: the how-many-th window of its recording, from 0.
         start: its first sample, counted from the recording's first at 16 kHz.
         samples: float32[n], 1 <= n <= 480,000, mono, 16 kHz.
+        n_own: how many of them, from the first on, no later window hears; in the last window all.
         language: the code to decode in, or None to detect it.
     """
 
@@ -58,6 +59,7 @@ class Window:
     index: int
     start: int
     samples: Samples = field(repr=False)
+    n_own: int
     language: str | None = None
 
 

@@ -39,10 +39,11 @@ def read_windows(
     source, n_windows = span.source, 0
     with open_audio(source) as file:
         reader = AudioReader(file)
-        for index, (start, samples) in enumerate(cut_windows(reader.blocks(), window_samples, hop_samples)):
+        cuts = cut_windows(reader.blocks(), window_samples, hop_samples)
+        for index, (start, samples, n_own) in enumerate(cuts):
             n_windows += 1
             if span.windows is None or index in span.windows:
-                yield Window(source.audio_id, index, start, samples, span.language)
+                yield Window(source.audio_id, index, start, samples, n_own, span.language)
     yield Recording(
         source=replace(source, uri=redact(source.uri), payload=None),
         duration_s=reader.decoded_s,
@@ -54,7 +55,7 @@ def read_windows(
 
 def cut_windows(
     blocks: Iterable[Samples], window_samples: int, hop_samples: int
-) -> Iterator[tuple[int, Samples]]:
+) -> Iterator[tuple[int, Samples, int]]:
     """Cuts consecutive blocks of samples into windows: one every hop, the last the first to reach the end.
 
     Args:
@@ -63,7 +64,8 @@ def cut_windows(
         hop_samples: samples from one window's start to the next one's, `0 < hop <= window`.
 
     Yields:
-        Each window's first sample, and the samples: an array of its own, float32[<= window_samples].
+        Each window's first sample; the samples, an array of its own, float32[<= window_samples]; and how many
+        of them no later window hears.
 
     Raises:
         ValueError: a hop that does not fit the window.
@@ -78,7 +80,7 @@ def cut_windows(
     for block in blocks:
         ahead = np.concatenate([ahead, block])
         while len(ahead) > window_samples:  # with exactly a window left, it may be the last
-            yield next(starts), ahead[:window_samples].copy()
+            yield next(starts), ahead[:window_samples].copy(), hop_samples
             ahead = ahead[hop_samples:]
     if len(ahead):
-        yield next(starts), ahead.copy()
+        yield next(starts), ahead.copy(), len(ahead)

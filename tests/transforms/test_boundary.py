@@ -190,3 +190,16 @@ def test_rough_times_are_no_reason_to_drop_a_word() -> None:
     left = said(10.0, "a b c d e f g h", 2.5, slack_s=10.0)
     right = said(25.0, "m n o p q", 1.0, slack_s=10.0)
     assert join(left, right)[0] == "a b c d e f g h | m n o p q"
+
+
+def test_where_the_left_side_stopped_early_the_right_one_is_not_weighed_against_its_silence() -> None:
+    left = said(23.0, "has never been") + said(25.0, "surpassed")
+    right = said(25.1, "printing then for our purpose may be considered", every_s=0.35)
+    text, _ = join(left, right)
+    assert text == "has never been surpassed | printing then for our purpose may be considered"
+
+
+def test_one_garbled_word_beside_the_last_of_a_side_that_stopped_is_the_same_word() -> None:
+    left = said(23.0, "has never been") + said(25.0, "surpassed")
+    right = said(25.0, "passed") + said(28.9, "printing then")
+    assert join(left, right)[0].replace(" |", "") == "has never been surpassed printing then"

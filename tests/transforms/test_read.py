@@ -86,7 +86,7 @@ def test_truncated_audio_gives_both_its_windows_and_a_failure(
 ) -> None:
     source = audio_source("/a.mp3")
     cut = Recording(source, 12.5, 1, truncated=True, problem="the file ends in the middle of a frame")
-    window = Window(source.audio_id, 0, 0, np.zeros(200_000, np.float32))
+    window = Window(source.audio_id, 0, 0, np.zeros(200_000, np.float32), 200_000)
     monkeypatch.setattr(read, "read_windows", lambda *args: iter([window, cut]))
     found = outputs(ReadWindows(30, 5).process(AudioSpan(source)))
     assert len(found["main"]) == len(found[read.RECORDINGS]) == 1

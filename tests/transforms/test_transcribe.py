@@ -41,7 +41,7 @@ class ForgetfulTranscriber(FakeTranscriber):
 
 def window(index: int, first: float | None = None, language: str | None = None) -> Window:
     samples = np.full(SAMPLE_RATE, index / 1000 if first is None else first, np.float32)
-    return Window(f"id{index}", index, 25 * SAMPLE_RATE * index, samples, language)
+    return Window(f"id{index}", index, 25 * SAMPLE_RATE * index, samples, samples.size, language)
 
 
 def texts(results: Sequence[WindowResult | Exception]) -> list[str]:
@@ -111,7 +111,7 @@ def test_samples_become_seconds_of_the_recording() -> None:
         temperature=0.4,
         timestamped=False,
     )
-    said = to_window_transcript(window(2), result)
+    said = to_window_transcript(window(2), [(0, result)])
     assert said == types.WindowTranscript(
         audio_id="id2",
         index=2,
@@ -129,7 +129,80 @@ def test_samples_become_seconds_of_the_recording() -> None:
 
 
 def test_no_segment_ends_after_its_window() -> None:
-    said = to_window_transcript(window(0), WindowResult((Segment(10_000, 480_000, " a"),), "en"))
+    said = to_window_transcript(window(0), [(0, WindowResult((Segment(10_000, 480_000, " a"),), "en"))])
     assert [(segment.start_s, segment.end_s) for segment in said.segments] == [(0.625, 1.0)]
-    beyond = to_window_transcript(window(0), WindowResult((Segment(20_000, 30_000, " a"),), "en"))
+    beyond = to_window_transcript(window(0), [(0, WindowResult((Segment(20_000, 30_000, " a"),), "en"))])
     assert [(segment.start_s, segment.end_s) for segment in beyond.segments] == [(1.0, 1.0)]
+
+
+def test_a_second_look_counts_from_where_it_began_and_keeps_its_scores() -> None:
+    first = WindowResult((Segment(0, 4_000, " a"),), "en", avg_logprob=-0.1, no_speech_prob=0.3)
+    second = WindowResult((Segment(1_000, 8_000, " b"),), "en", avg_logprob=-0.7)
+    said = to_window_transcript(window(2), [(0, first), (8_000, second)])
+    assert [(s.start_s, s.end_s, s.text, s.avg_logprob) for s in said.segments] == [
+        (50.0, 50.25, " a", -0.1),
+        (50.5625, 51.0, " b", -0.7),
+    ]
+    assert said.no_speech_prob == 0.3
+
+
+class StoppingTranscriber(FakeTranscriber):
+    """Stops after the first second of whatever it hears; fails on a remainder that begins with poison."""
+
+    def transcribe(self, windows: Sequence[Samples], languages: Sequence[str | None]) -> list[WindowResult]:
+        self.calls.append(len(windows))
+        if any(abs(window[0]) == np.float32(POISON) for window in windows):
+            raise ValueError("poisoned")
+        return [WindowResult((Segment(0, SAMPLE_RATE, f" {w.size}"),), "en") for w in windows]
+
+
+def speaking(seconds: float, poison_at_s: float | None = None) -> Window:
+    samples = (np.random.default_rng(0).standard_normal(int(seconds * SAMPLE_RATE)) * 0.1).astype(np.float32)
+    samples[::2000] = 0.0
+    for start in range(
+        0, len(samples), SAMPLE_RATE
+    ):  # a pause in each second, so that there is a noise level
+        samples[start + 8_000 : start + 12_000] *= 0.001
+    if poison_at_s is not None:
+        samples[int(poison_at_s * SAMPLE_RATE)] = POISON
+    return Window("id", 0, 0, samples, samples.size)
+
+
+def run_bundle(model: FakeTranscriber, windows: Sequence[Window]) -> list[Any]:
+    settings = TranscriberSettings("m", batch_size=2)
+    do_fn = TranscribeBatches(settings, lambda _: model, Shared())
+    do_fn.start_bundle()
+    outputs = list(do_fn.process([(AudioSource("id", "u"), window) for window in windows]))
+    return outputs + [getattr(late, "value", late) for late in do_fn.finish_bundle()]
+
+
+def failure_of(output: Any) -> types.Failure:
+    value = getattr(output, "value", output)
+    return value if isinstance(value, types.Failure) else failure_of(value)
+
+
+def test_what_the_model_left_out_is_decoded_from_where_it_stopped() -> None:
+    model = StoppingTranscriber()
+    ((key, said),) = run_bundle(model, [speaking(3.5)])
+    assert key == "id"
+    assert [(s.start_s, s.text) for s in said.segments] == [(0.0, " 56000"), (1.0, " 40000"), (2.0, " 24000")]
+
+
+def test_remainders_of_windows_fill_batches() -> None:
+    model = StoppingTranscriber()
+    assert len(run_bundle(model, [speaking(2.5), speaking(2.5)])) == 2
+    assert model.calls == [2, 2]
+
+
+def test_a_remainder_that_fails_leaves_what_was_said_before_it() -> None:
+    failure, (_, said) = run_bundle(StoppingTranscriber(), [speaking(3.0, poison_at_s=1.0)])
+    assert "seconds 1.00 to 3.00 are missing" in failure_of(failure).message
+    assert [s.text for s in said.segments] == [" 48000"]
+
+
+def test_a_bundle_begins_with_nothing_left_of_the_one_before() -> None:
+    do_fn = TranscribeBatches(TranscriberSettings("m"), lambda _: StoppingTranscriber(), Shared())
+    do_fn.start_bundle()
+    assert list(do_fn.process([(AudioSource("id", "u"), speaking(3.0))])) == []
+    do_fn.start_bundle()
+    assert list(do_fn.finish_bundle()) == []

@@ -33,7 +33,15 @@ def test_windows_are_the_plan_whatever_the_blocks(case: tuple[Samples, list[Samp
     n_windows = math.ceil(max(0, len(recording) - window) / hop) + 1 if len(recording) else 0
     expected = [(k * hop, recording[k * hop : k * hop + window].tolist()) for k in range(n_windows)]
     actual = list(cut_windows(blocks, window, hop))
-    assert [(start, samples.tolist()) for start, samples in actual] == expected
+    assert [(start, samples.tolist()) for start, samples, _ in actual] == expected
+
+
+@settings(deadline=None)
+@given(cuts())
+def test_own_samples_are_the_recording_each_once(case: tuple[Samples, list[Samples], int, int]) -> None:
+    recording, blocks, window, hop = case
+    own = [samples[:n_own] for _, samples, n_own in cut_windows(blocks, window, hop)]
+    np.testing.assert_array_equal(np.concatenate([np.empty(0, np.float32), *own]), recording)
 
 
 @settings(deadline=None)
@@ -43,11 +51,11 @@ def test_every_sample_is_covered_and_only_the_last_window_reaches_the_end(
 ) -> None:
     recording, blocks, window, hop = case
     windows = list(cut_windows(blocks, window, hop))
-    covered = {round(float(value)) for _, samples in windows for value in samples}
+    covered = {round(float(value)) for _, samples, _ in windows for value in samples}
     assert covered == set(range(len(recording)))
-    reaching = [start + len(samples) == len(recording) for start, samples in windows]
+    reaching = [start + len(samples) == len(recording) for start, samples, _ in windows]
     assert reaching == [False] * (len(windows) - 1) + [True] * bool(windows)
-    for _, samples in windows:
+    for _, samples, _ in windows:
         assert samples.dtype == np.float32
         assert samples.flags.c_contiguous
         assert samples.base is None
@@ -63,7 +71,7 @@ def test_every_sample_is_covered_and_only_the_last_window_reaches_the_end(
 def test_thirty_seconds_that_share_five(seconds: int, extra: int, starts: list[int]) -> None:
     blocks = [np.zeros(seconds * SAMPLE_RATE, np.float32), np.zeros(extra, np.float32)]
     windows = cut_windows(blocks, 30 * SAMPLE_RATE, 25 * SAMPLE_RATE)
-    assert [start / SAMPLE_RATE for start, _ in windows] == starts
+    assert [start / SAMPLE_RATE for start, _, _ in windows] == starts
 
 
 def test_one_window_and_one_block_are_held_at_a_time() -> None:
