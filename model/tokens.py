@@ -196,12 +196,14 @@ def segments_of(ids: Sequence[int], tokenizer: WhisperTokenizer, n_samples: int)
     after the window's last sample, in its padding, are moved to it.
 
     Args:
-        ids: what was generated after the prompt, without the end of text.
+        ids: what was generated after the prompt. Special ids in it, such as a language's, are no text.
         tokenizer: the model's own.
         n_samples: length of the window without padding.
     """
     segments = []
-    for start, stop, tokens in _runs(ids, tokenizer.special.timestamp_begin, n_samples):
+    special = tokenizer.special
+    written = [token for token in ids if token < special.end_of_text or token >= special.timestamp_begin]
+    for start, stop, tokens in _runs(written, special.timestamp_begin, n_samples):
         text = tokenizer.decode(tokens)
         if text.strip():
             segments.append(Segment(start, stop, text, tuple(tokens)))

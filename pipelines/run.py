@@ -18,7 +18,7 @@ from apache_beam.options.pipeline_options import PipelineOptions
 from apache_beam.runners.portability.fn_api_runner.fn_runner import FnApiRunner
 from apache_beam.runners.runner import PipelineRunner, PipelineState
 
-from pipelines.backend import Backend
+from pipelines.backend import WHISPER, Backend
 from pipelines.graph import build
 from pipelines.options import TranscribeOptions, check_beam_flags, check_model_fits
 from pipelines.report import Report, make_report, summary
@@ -38,7 +38,7 @@ class RunFailedError(RuntimeError):
     """Beam ended the run before its end."""
 
 
-def transcribe(options: TranscribeOptions, beam_args: Sequence[str], backend: Backend) -> int:
+def transcribe(options: TranscribeOptions, beam_args: Sequence[str] = (), backend: Backend = WHISPER) -> int:
     """Does the run, or finds it done; gives its exit code: 0, or 2 when some recordings failed.
 
     Args:

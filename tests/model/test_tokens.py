@@ -63,6 +63,12 @@ def test_times_in_the_padding_move_to_the_end(tokenizer: WhisperTokenizer) -> No
     assert [(s.start, s.stop) for s in segments] == [(0, 16_001)]
 
 
+def test_special_ids_that_the_model_writes_are_no_text(tokenizer: WhisperTokenizer) -> None:
+    one = tokenizer.encode(" one")
+    (segment,) = segments_of([at(0), 50_283, *one, 50_258, at(4)], tokenizer, 480_000)
+    assert (segment.text, segment.tokens) == (" one", tuple(one))
+
+
 def test_segments_of_blanks_vanish(tokenizer: WhisperTokenizer) -> None:
     assert segments_of([at(0), *tokenizer.encode("  "), at(4)], tokenizer, 480_000) == ()
 
@@ -71,7 +77,7 @@ def test_segments_of_blanks_vanish(tokenizer: WhisperTokenizer) -> None:
 def test_no_text_is_lost_and_times_stay_in_the_window(times: list[int], n_samples: int, words: int) -> None:
     # No fixture here: hypothesis calls this many times, and the ids need no text.
     class Plain:
-        special = type("S", (), {"timestamp_begin": 1000})
+        special = type("S", (), {"end_of_text": 500, "timestamp_begin": 1000})
 
         @staticmethod
         def decode(ids: list[int]) -> str:

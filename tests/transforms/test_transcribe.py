@@ -176,7 +176,7 @@ def run_bundle(model: FakeTranscriber, windows: Sequence[Window]) -> list[Any]:
     return outputs + [getattr(late, "value", late) for late in do_fn.finish_bundle()]
 
 
-def failure_of(output: Any) -> types.Failure:
+def failure_of(output: object) -> types.Failure:
     value = getattr(output, "value", output)
     return value if isinstance(value, types.Failure) else failure_of(value)
 
