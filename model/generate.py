@@ -18,6 +18,7 @@ from model.config import MAX_TEXT_POSITIONS, DecodingConfig
 from model.network import Decoder, LayerCache
 from model.tokens import SpecialTokens
 
+MAX_NEW_TOKENS = MAX_TEXT_POSITIONS // 2  # 224, `sample_len`: the other half is for prompts
 MAX_INITIAL_TIMESTAMP = 50  # steps of 20 ms: the first segment starts in the first second
 DETECT_LANGUAGE = -1
 
@@ -46,11 +47,6 @@ class DecodingRules:
     def prompt_length(self) -> int:
         """Tokens before the first that the model writes."""
         return 1 + 2 * (self.task_id is not None) + (not self.timestamps)
-
-    @property
-    def max_new_tokens(self) -> int:
-        """Tokens that the model may write: as many as it has positions for."""
-        return MAX_TEXT_POSITIONS - self.prompt_length
 
 
 def make_rules(
@@ -81,7 +77,7 @@ class Generated(NamedTuple):
     """What was written for each window of a batch.
 
     Attributes:
-        tokens: int32[B, max_new_tokens], the end of text and all after it included.
+        tokens: int32[B, 224], the end of text and all after it included.
         n_tokens: int32[B], tokens before the end of text.
         sum_logprob: float32[B], natural log, the end of text included.
         no_speech_prob: float32[B].
@@ -121,7 +117,7 @@ def generate(decoder: Decoder, encoded: jax.Array, language: jax.Array, rules: D
         language: int32[B], index into `rules.language_ids`, or `DETECT_LANGUAGE`.
         rules: what may be written.
     """
-    caches = decoder.init_caches(encoded, MAX_TEXT_POSITIONS)
+    caches = decoder.init_caches(encoded, rules.prompt_length + MAX_NEW_TOKENS)
     start = jnp.full((encoded.shape[0], 1), rules.special.start_of_transcript, jnp.int32)
     logits, caches = decoder(start, 0, caches)
     no_speech_prob = jax.nn.softmax(logits, axis=-1)[:, rules.special.no_speech]
@@ -132,7 +128,7 @@ def generate(decoder: Decoder, encoded: jax.Array, language: jax.Array, rules: D
     loop = _write(logits, _start_loop(caches, encoded.shape[0], rules), rules)
 
     def unfinished(loop: _Loop) -> jax.Array:
-        return (loop.step < rules.max_new_tokens) & ~loop.finished.all()
+        return (loop.step < MAX_NEW_TOKENS) & ~loop.finished.all()
 
     def write_next(loop: _Loop) -> _Loop:
         position = rules.prompt_length + loop.step - 1
@@ -174,7 +170,7 @@ def _start_loop(caches: tuple[LayerCache, ...], batch: int, rules: DecodingRules
     end = rules.special.end_of_text
     return _Loop(
         step=jnp.int32(0),
-        tokens=jnp.full((batch, rules.max_new_tokens), end, jnp.int32),
+        tokens=jnp.full((batch, MAX_NEW_TOKENS), end, jnp.int32),
         last=zeros,
         last_is_timestamp=no,
         # One token counts as a pair, so that the first timestamp may be followed by text.

@@ -188,7 +188,9 @@ class WhisperTokenizer:
         )
 
 
-def segments_of(ids: Sequence[int], tokenizer: WhisperTokenizer, n_samples: int) -> tuple[Segment, ...]:
+def segments_of(
+    ids: Sequence[int], tokenizer: WhisperTokenizer, n_samples: int, *, complete: bool = True
+) -> tuple[Segment, ...]:
     """Cuts what the model wrote at its timestamps.
 
     A segment lies between a timestamp and the next; text whose end the model did not write ends with the
@@ -199,6 +201,8 @@ def segments_of(ids: Sequence[int], tokenizer: WhisperTokenizer, n_samples: int)
         ids: what was generated after the prompt. Special ids in it, such as a language's, are no text.
         tokenizer: the model's own.
         n_samples: length of the window without padding.
+        complete: whether the model came to an end. If it ran out of tokens, the segment that it was in is
+            left out, unless it is the only one: it can be decoded again from its start.
     """
     segments = []
     special = tokenizer.special
@@ -207,6 +211,8 @@ def segments_of(ids: Sequence[int], tokenizer: WhisperTokenizer, n_samples: int)
         text = tokenizer.decode(tokens)
         if text.strip():
             segments.append(Segment(start, stop, text, tuple(tokens)))
+    if not complete and len(segments) > 1 and written[-1] < special.timestamp_begin:
+        segments.pop()
     return tuple(segments)
 
 

@@ -15,11 +15,10 @@ from jax.sharding import Mesh
 from numpy.typing import NDArray
 
 from model.checkpoint import Checkpoint, find_checkpoint
-from model.generate import DETECT_LANGUAGE, DecodingRules, Generated, make_rules
+from model.generate import DETECT_LANGUAGE, MAX_NEW_TOKENS, DecodingRules, Generated, make_rules
 from model.interface import (
     WINDOW_SAMPLES,
     Samples,
-    Segment,
     TranscriberSettings,
     WindowResult,
 )
@@ -103,7 +102,7 @@ class WhisperTranscriber:
     def _result(self, generated: Generated, row: int, n_samples: int, language: str | None) -> WindowResult:
         n_tokens = int(generated.n_tokens[row])
         ids = [int(token) for token in generated.tokens[row, :n_tokens]]
-        segments = self._segments(ids, n_samples)
+        segments = segments_of(ids, self.tokenizer, n_samples, complete=n_tokens < MAX_NEW_TOKENS)
         code = self._codes[int(generated.language[row])] if self._codes else "en"
         return WindowResult(
             segments=segments,
@@ -114,9 +113,6 @@ class WhisperTranscriber:
             compression_ratio=compression_ratio("".join(segment.text for segment in segments).strip()),
             timestamped=self._rules.timestamps,
         )
-
-    def _segments(self, ids: list[int], n_samples: int) -> tuple[Segment, ...]:
-        return segments_of(ids, self.tokenizer, n_samples)
 
     def _language_probs(self, generated: Generated, row: int) -> Mapping[str, float]:
         if not self._codes:

@@ -69,6 +69,16 @@ def test_special_ids_that_the_model_writes_are_no_text(tokenizer: WhisperTokeniz
     assert (segment.text, segment.tokens) == (" one", tuple(one))
 
 
+def test_a_segment_that_tokens_ran_out_in_is_left_to_be_decoded_again(tokenizer: WhisperTokenizer) -> None:
+    one, two = tokenizer.encode(" one"), tokenizer.encode(" two")
+    (segment,) = segments_of([at(0), *one, at(2), at(2), *two], tokenizer, 480_000, complete=False)
+    assert (segment.stop, segment.text) == (32_000, " one")
+    (only,) = segments_of([at(0), *one], tokenizer, 480_000, complete=False)
+    assert (only.stop, only.text) == (480_000, " one")
+    closed = segments_of([at(0), *one, at(2), at(2), *two, at(3)], tokenizer, 480_000, complete=False)
+    assert [s.text for s in closed] == [" one", " two"]
+
+
 def test_segments_of_blanks_vanish(tokenizer: WhisperTokenizer) -> None:
     assert segments_of([at(0), *tokenizer.encode("  "), at(4)], tokenizer, 480_000) == ()
 
