@@ -49,7 +49,9 @@ def _attend_in_blocks(query: jax.Array, memory: KeyValue) -> jax.Array:
             scores = jnp.matmul(rows, key.T, preferred_element_type=jnp.float32)
             weights = jnp.exp(scores - scores.max(axis=-1, keepdims=True))
             total = weights.sum(axis=-1, keepdims=True)
-            return ((weights.astype(value.dtype) @ value) / total).astype(value.dtype)
+            # In float32: the weights are not divided by their sum yet, and 1,500 of them overflow float16.
+            heads = jnp.matmul(weights.astype(value.dtype), value, preferred_element_type=jnp.float32)
+            return (heads / total).astype(value.dtype)
 
         attended: jax.Array = jax.lax.map(attend_block, queries)
         return attended

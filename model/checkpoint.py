@@ -195,7 +195,11 @@ def _verify(file: PackagedFile) -> None:
 
 def _from_folder(name: str, folder: Path) -> Checkpoint:
     config_file = folder / "config.json"
-    safetensors = huggingface.weight_files(folder)
+    try:
+        safetensors = huggingface.weight_files(folder)
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        index = folder / huggingface.INDEX_FILE
+        raise CheckpointError(f"model {name!r}: {index} is no index of shards: {error!r}") from error
     if (folder / "model.bin").is_file() and not safetensors:
         values = _read_json(config_file) if config_file.is_file() else {}
         return _from_ctranslate2(name, (folder / "model.bin",), values, _tokenizer_of(name, folder))
@@ -218,7 +222,7 @@ def _from_huggingface(name: str, folder: Path, safetensors: Sequence[Path]) -> C
     generation = _read_json(generation_file) if generation_file.is_file() else {}
     try:
         config = huggingface.read_config(values)
-    except ValueError as error:
+    except (ValueError, TypeError) as error:
         raise CheckpointError(f"model {name!r}: {error}") from error
     decoding = huggingface.read_decoding(values, generation)
     return Checkpoint(name, config, decoding, tuple(safetensors), _tokenizer_of(name, folder))

@@ -97,7 +97,7 @@ class CTranslate2File:
         self._entries = dict(self._read_entry() for _ in range(self._count("variables")))
         for _ in range(self._count("aliases")):
             alias, name = self._string(), self._string()
-            self._entries[alias] = self._entries[name]
+            self._entries[alias] = self._entry(name)
 
     def __contains__(self, name: str) -> bool:
         return name in self._entries

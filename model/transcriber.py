@@ -100,6 +100,11 @@ class WhisperTranscriber:
         return indices
 
     def _result(self, generated: Generated, row: int, n_samples: int, language: str | None) -> WindowResult:
+        if not np.isfinite(generated.sum_logprob[row]):
+            raise ValueError(
+                "the model's probabilities are not finite: its weights are damaged, or the dtype is too "
+                "narrow for them; try --dtype float32"
+            )
         n_tokens = int(generated.n_tokens[row])
         ids = [int(token) for token in generated.tokens[row, :n_tokens]]
         segments = segments_of(ids, self.tokenizer, n_samples, complete=n_tokens < MAX_NEW_TOKENS)

@@ -128,6 +128,9 @@ class TranscribeOptions:
     )
 
     def __post_init__(self) -> None:
+        for name in ("input", "format"):  # in Python, people write lists
+            value = getattr(self, name)
+            object.__setattr__(self, name, (value,) if isinstance(value, str) else tuple(value))
         if not self.input and not self.dataset:
             raise OptionsError("nothing to transcribe: give --input or --dataset")
         _check_range("batch_size", self.batch_size, 1, None)
@@ -208,9 +211,23 @@ def check_beam_flags(rest: Sequence[str], beam_flags: Sequence[str], unknown_fla
     for flag in unknown_flags:
         nearest = _nearest(flag.lstrip("-"), [*ours, *beam_flags], prefix="--")
         raise OptionsError(f"--{flag.lstrip('-')}: no such option{nearest}; --help lists them all")
+    for word in rest:
+        if word.startswith("-") and not word.startswith("--") and not _is_number(word):
+            nearest = _nearest(word.lstrip("-"), [*ours, *beam_flags], prefix="--")
+            raise OptionsError(f"{word}: no such option{nearest}; --help lists them all")
+        if word == "--":
+            raise OptionsError("--: belongs to no option; --help lists them all")
     for before, word in zip(("", *rest), rest, strict=False):
         if not word.startswith("-") and (not before.startswith("-") or "=" in before):
             raise OptionsError(f"{word}: belongs to no option; recordings follow --input")
+
+
+def _is_number(word: str) -> bool:
+    try:
+        float(word)
+    except ValueError:
+        return False
+    return True
 
 
 def options_table() -> str:

@@ -58,6 +58,7 @@ def make_report(
             "failures_by_kind": dict(sorted(Counter(row["kind"] for row in failures).items())),
             "windows": counters.get("windows", 0),
             "windows_redone": counters.get("windows_redone", 0),
+            "remainders": counters.get("remainders", 0),
         },
         "audio_hours": round(audio_s / 3600, 6),
         "wall_s": round(wall_s, 3),
@@ -104,7 +105,9 @@ def _transcripts(folder: RunFolder) -> Iterator[Mapping[str, Any]]:
         yield from _jsonl_rows(folder, TRANSCRIPTS)
     for name in tables:
         with folder.open(name) as file:
-            yield from pq.read_table(file, columns=columns).to_pylist()
+            # In this thread alone: an Arrow thread that lets go of a Python file while Python ends aborts it.
+            table = pq.ParquetFile(file, pre_buffer=False).read(columns=columns, use_threads=False)
+            yield from table.to_pylist()
 
 
 def _jsonl_rows(folder: RunFolder, part_folder: str) -> Iterator[dict[str, Any]]:

@@ -20,7 +20,7 @@ from apache_beam.runners.runner import PipelineRunner, PipelineState
 
 from pipelines.backend import WHISPER, Backend
 from pipelines.graph import build
-from pipelines.options import TranscribeOptions, check_beam_flags, check_model_fits
+from pipelines.options import OptionsError, TranscribeOptions, check_beam_flags, check_model_fits
 from pipelines.report import Report, make_report, summary
 from pipelines.run_folder import RunFolder, identity_of
 from pipelines.watch import shown_progress
@@ -60,7 +60,8 @@ def transcribe(options: TranscribeOptions, beam_args: Sequence[str] = (), backen
     identity = identity_of(options, map(_work_name, work))
     report = None if options.overwrite else folder.finished_report(identity)
     if report is not None:
-        print("This run was finished before; nothing is done again.", file=sys.stderr)
+        again = "; with --overwrite, all of it is" if report["counts"]["failures"] else ""
+        print(f"This run was finished before; nothing is done again{again}.", file=sys.stderr)
         return _close(report, folder)
     folder.claim(identity, options.overwrite)
     language = languages[0] if len(languages) == 1 else options.language_code()
@@ -89,8 +90,11 @@ def _work_name(work: Work) -> str:
 
 def _beam_options(beam_args: Sequence[str]) -> PipelineOptions:
     beam_options = PipelineOptions(list(beam_args))
-    known = beam_options.get_all_options()
-    everything = beam_options.get_all_options(retain_unknown_options=True)
+    try:
+        known = beam_options.get_all_options()
+        everything = beam_options.get_all_options(retain_unknown_options=True)
+    except SystemExit as error:  # Beam's parser has printed what is wrong, and would exit with 2
+        raise OptionsError(f"Beam cannot use {' '.join(beam_args)}; see above") from error
     check_beam_flags(beam_args, sorted(known), sorted(everything.keys() - known.keys()))
     return beam_options
 

@@ -5,28 +5,34 @@
 and on a cluster, with Beam's own options behind:
 
     python -m pipelines.transcribe --input gs://bucket/talks --output gs://bucket/out \
-        --runner DataflowRunner --project NAME --region europe-west4 --temp_location gs://bucket/tmp
+        --runner DataflowRunner --project NAME --region europe-west4 --temp_location gs://bucket/tmp \
+        --setup_file ./setup.py
 
 Exit codes: 0 all was transcribed, 2 some recordings failed, 1 the run failed, 130 it was interrupted.
 """
 
 from __future__ import annotations
 
+import io
 import logging
 import os
 import sys
 from collections.abc import Sequence
 
 from pipelines.backend import WHISPER, Backend
-from pipelines.options import parse
+from pipelines.options import OptionsError, parse
+from transforms.errors import redact
 
 _LOGGER = logging.getLogger(__name__)
 
 
 def main(argv: Sequence[str] | None = None, backend: Backend = WHISPER) -> int:
     """Runs the command line; `argv` is without the program's name. Gives the exit code."""
-    _quiet_logs()
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # a terminal that cannot show a text must not end the run
+            stream.reconfigure(errors="backslashreplace")
     try:
+        _quiet_logs()
         options, beam_args = parse(sys.argv[1:] if argv is None else argv)
         from pipelines.run import transcribe  # brings Beam, seconds that --help need not wait for
 
@@ -36,7 +42,7 @@ def main(argv: Sequence[str] | None = None, backend: Backend = WHISPER) -> int:
         return 130
     except Exception as error:  # whatever ends a run ends it with a sentence; LOG_LEVEL=DEBUG has the rest
         _LOGGER.debug("the run failed", exc_info=True)
-        print(f"The run failed: {_sentence(error)}", file=sys.stderr)
+        print(f"The run failed: {redact(_sentence(error))}", file=sys.stderr)
         return 1
 
 
@@ -50,6 +56,9 @@ def _sentence(error: Exception) -> str:
 
 def _quiet_logs() -> None:
     level = os.environ.get("LOG_LEVEL", "WARNING").upper()
+    if level not in logging.getLevelNamesMapping():
+        known = ", ".join(logging.getLevelNamesMapping())
+        raise OptionsError(f"LOG_LEVEL={level} in the environment: not one of {known}")
     logging.basicConfig(level=level, format="%(levelname)s %(name)s: %(message)s")
     if level == "DEBUG":
         return

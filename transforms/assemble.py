@@ -10,6 +10,7 @@ from typing import Any
 import apache_beam as beam
 from apache_beam.pvalue import TaggedOutput
 
+from transforms.errors import AudioError, to_failure
 from transforms.language import outvoted, vote
 from transforms.merge import merge_windows
 from transforms.progress import count, count_seconds
@@ -55,7 +56,7 @@ def second_looks(grouped: Grouped) -> Iterator[tuple[str, SecondLook]]:
     indices = outvoted(windows, language)
     if indices:
         count("windows_redone", len(indices))
-        origin = next(iter(values[ORIGINS]))
+        origin = min(values[ORIGINS], key=repr)
         key = audio_id if isinstance(origin, AudioSource) else repr(origin)
         yield key, SecondLook(audio_id, language, indices, origin)
 
@@ -88,14 +89,24 @@ def choose_windows(
     Args:
         language: the code that was given, or None to have the windows vote.
         first: at least one; what was said of each window in the language given, or in its own.
-        again: what was said in the recording's language of those that the vote overruled.
+        again: what was said in the recording's language of those that the vote overruled. One that is
+            missing here keeps its first transcript: text in another language is better than a hole.
     """
-    windows = [*first, *again]
-    if language is None:
-        language = vote(first)
-        windows = [window for window in windows if window.language == language]
-    once = {window.index: window for window in windows}  # twice where a dataset names one file twice
-    return language, [once[index] for index in sorted(once)]
+    once = {window.index: window for window in (*first, *again)}
+    return language or vote(first), [once[index] for index in sorted(once)]
+
+
+def language_failures(
+    recording: Recording, language: str, windows: Sequence[WindowTranscript]
+) -> Iterator[Failure]:
+    """A failure for each window whose transcript is still in another language than its recording's."""
+    for window in windows:
+        if window.language != language:
+            reason = (
+                f"seconds {window.start_s:.2f} to {window.end_s:.2f} are transcribed in {window.language!r}, "
+                f"for they could not be read again to be decoded in {language!r}; try --language {language}"
+            )
+            yield to_failure(recording.source, AudioError("transcribe", "other_language", reason))
 
 
 class Assemble(beam.DoFn):
@@ -117,23 +128,23 @@ class Assemble(beam.DoFn):
     def process(self, grouped: Grouped) -> Iterator[Transcript | TaggedOutput[str, Failure]]:
         """Merges; a surprise while merging is the failure of this recording alone."""
         _, values = grouped
-        recordings, first = list(values[RECORDINGS]), values[WINDOWS]
+        recordings, first = sorted(values[RECORDINGS], key=repr), values[WINDOWS]
         if not recordings or not first:  # it could not be read to its end, or no window transcribed
             return
         count("duplicates", len(recordings) - 1)
         started = perf_counter()
         try:
             language, windows = choose_windows(self._language, first, values.get(SECOND_LOOK, []))
-            transcript = self._transcript(recordings[0], language, windows) if windows else None
+            transcript = self._transcript(recordings[0], language, windows)
         except Exception as error:  # one recording's surprise must not cost the others
             yield failed(unexpected(recordings[0].source, "merge", error))
             return
         finally:
             count_seconds("merge", perf_counter() - started)
-        if transcript is not None:
-            count("transcribed")
-            count("audio_ms", round(transcript.duration_s * 1000))
-            yield transcript
+        yield from map(failed, language_failures(recordings[0], language, windows))
+        count("transcribed")
+        count("audio_ms", round(transcript.duration_s * 1000))
+        yield transcript
 
     def _transcript(
         self, recording: Recording, language: str, windows: Sequence[WindowTranscript]

@@ -109,7 +109,8 @@ class _Shared:
         """
         last = self.lefts[-1]
         until_s = last.end_s + last.slack_s
-        if until_s + last.slack_s >= self.end_s:
+        speaks_on = any(until_s < word.mid_s <= self.end_s for word in self.rights)
+        if until_s + last.slack_s >= self.end_s or not speaks_on:
             return False
         n_left, n_right = (
             sum(self.start_s <= word.mid_s <= until_s for word in words)

@@ -14,8 +14,11 @@ class AudioError(Exception):
         stage: where it happened: `list`, `fetch`, `decode`, `transcribe` or `merge`.
         kind: a short word to count by, such as `not_found` or `not_audio`.
         message: what was wrong, with the value, and what to do; redacted.
-        retryable: whether the same command might succeed another time.
+        retryable: whether trying again, with nothing changed, might succeed.
+        attempts: how often it was tried.
     """
+
+    attempts = 1
 
     def __init__(self, stage: str, kind: str, message: str, retryable: bool = False) -> None:
         self.stage, self.kind, self.message, self.retryable = stage, kind, redact(message), retryable
@@ -47,7 +50,13 @@ class DatasetError(InputError):
 def to_failure(source: AudioSource, error: AudioError) -> Failure:
     """The row that tells of a recording's error, without credentials."""
     return Failure(
-        source.audio_id, redact(source.uri), error.stage, error.kind, error.message, error.retryable
+        source.audio_id,
+        redact(source.uri),
+        error.stage,
+        error.kind,
+        error.message,
+        error.retryable,
+        error.attempts,
     )
 
 
@@ -56,7 +65,7 @@ _PARAMETERS = re.compile(r"[?#]([^\s?#'\"<>]+)")
 _SECRET_NAME = re.compile(
     r"x-(amz|goog)-.+"
     r"|.*(token|signature|secret|passw|credential|session|(api|access)[-_]?key).*"
-    r"|sig|sign|key|pwd|pass|auth|authorization|policy|expires|jwt|sas|key-pair-id|googleaccessid|hdnea|hdnts",
+    r"|sig|sign|key|pwd|pass|auth|authorization|policy|expires|jwt|sas|hmac|code|key-pair-id|googleaccessid|hdnea|hdnts",
     re.IGNORECASE,
 )
 
@@ -65,9 +74,11 @@ def redact(text: str) -> str:
     """Takes credentials out of a URI, or out of a message that quotes some, so that it may be written.
 
     What goes: `user:password@`, and the parameters of signed URLs and others named like a secret. A name
-    of a file that is no valid Unicode comes back escaped, since no output format could hold it.
+    of a file that is no valid Unicode comes back escaped, since no output format could hold it. The path of
+    a local file has no parameters: what looks like some, as wget leaves it, is its name.
     """
-    text = _PARAMETERS.sub(_without_secrets, _USER_INFO.sub("", text))
+    if not text.startswith("/"):
+        text = _PARAMETERS.sub(_without_secrets, _USER_INFO.sub("", text))
     return text.encode("utf-8", "backslashreplace").decode("utf-8")
 
 

@@ -74,11 +74,12 @@ def _open_local(path: str) -> BinaryIO:
 
 def _download(url: str, copy: BinaryIO) -> None:
     fetch = _from_http if is_http(url) else _from_fsspec
-    for wait_s in (*BACK_OFF_S, None):
+    for attempt, wait_s in enumerate((*BACK_OFF_S, None), start=1):
         try:
             fetch(url, copy)
             return
         except AudioError as error:
+            error.attempts = attempt
             if not error.retryable or wait_s is None:
                 raise
         time.sleep(wait_s)

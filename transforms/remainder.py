@@ -1,9 +1,10 @@
 """What Whisper left out at the end of a window, to be decoded again from there.
 
 A window cuts sentences, and Whisper tends to stop before one that it hears but the beginning of, or after a
-long pause. openai/whisper goes on from the last timestamp (`whisper/transcribe.py`, `seek`); with windows on
-a fixed grid, whatever lies between that and the next window's start would be lost. So the remainder of such
-a window is decoded once more, by itself.
+long pause. openai/whisper reads on from the last pair of timestamps (`whisper/transcribe.py`, `seek`), and
+takes a single one at the end to mean that nobody speaks after it; with windows on a fixed grid, whatever lies
+between the last timestamp and the next window's start would be lost. So here loudness tells whether somebody
+speaks there, and the remainder is decoded once more, by itself.
 """
 
 from __future__ import annotations
@@ -23,7 +24,8 @@ LEAST_LOUD_FRAMES = 15  # 0.3 s, a short word
 SPEECH_LEVEL, NOISE_LEVEL = 90, 10  # percentiles of a window's frames
 BELOW_SPEECH_DB, ABOVE_NOISE_DB = 20.0, 6.0
 MAX_LOOKS = 4  # a window has at most two or three sentences that Whisper stops at
-# The thresholds of `whisper/transcribe.py`: what the first look left out is taken only where it is sound.
+# The numbers of `whisper/transcribe.py`, each by itself enough to leave a remainder's text out: the first
+# look heard nothing there, so it has to be sure.
 MAX_COMPRESSION_RATIO, MIN_AVG_LOGPROB, MAX_NO_SPEECH_PROB = 2.4, -1.0, 0.6
 
 
@@ -101,7 +103,7 @@ def frame_levels_db(samples: Samples) -> NDArray[np.float32]:
 
 
 def is_sound(result: WindowResult) -> bool:
-    """Whether a text may be trusted by the thresholds of openai/whisper."""
+    """Whether the text of a remainder is sure enough to be added."""
     silent = result.no_speech_prob > MAX_NO_SPEECH_PROB
     unsure = result.avg_logprob < MIN_AVG_LOGPROB
     return not (silent or unsure or result.compression_ratio > MAX_COMPRESSION_RATIO)

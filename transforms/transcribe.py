@@ -8,6 +8,7 @@ from time import perf_counter
 from typing import Any
 
 import apache_beam as beam
+import numpy as np
 from apache_beam.pvalue import PCollection, TaggedOutput
 from apache_beam.transforms.window import GlobalWindows
 from apache_beam.utils.shared import Shared
@@ -18,6 +19,11 @@ from transforms.progress import PROGRESS, count, count_seconds
 from transforms.read import FAILURES, RECORDINGS, WINDOWS, ReadWindows, failed
 from transforms.remainder import Hearing, first_looks
 from transforms.types import AudioSource, AudioSpan, Failure, Segment, Window, WindowTranscript
+
+
+class ModelError(RuntimeError):
+    """The model does not work at all; the run ends."""
+
 
 LoadTranscriber = Callable[[TranscriberSettings], Transcriber]
 
@@ -104,6 +110,8 @@ class TranscribeBatches(beam.DoFn):
             self._transcriber = self._shared.acquire(self._timed_load)
         started = perf_counter()
         results = transcribe_each(self._transcriber, [hearing.next_window for hearing in hearings])
+        if all(isinstance(result, Exception) for result in results):
+            check_model(self._transcriber)
         count_seconds("model", perf_counter() - started)
         for hearing, result in zip(hearings, results, strict=True):
             if isinstance(result, Exception):
@@ -142,6 +150,20 @@ def transcribe_each(transcriber: Transcriber, windows: Sequence[Window]) -> list
         half = len(windows) // 2
         return transcribe_each(transcriber, windows[:half]) + transcribe_each(transcriber, windows[half:])
     return list(results)
+
+
+def check_model(transcriber: Transcriber) -> None:
+    """Raises `ModelError` when not even silence can be transcribed: then it is not the windows' fault.
+
+    Out of memory, or with damaged weights, every recording would be listed as a failure of its own.
+    """
+    try:
+        transcriber.transcribe([np.zeros(SAMPLE_RATE, np.float32)], [None])
+    except Exception as error:  # whatever it is, it is the run that fails, and not a recording
+        raise ModelError(
+            f"the model cannot transcribe silence: {type(error).__name__}: {error}; if memory ran out, "
+            "try a smaller --batch_size"
+        ) from error
 
 
 def to_window_transcript(window: Window, looks: Sequence[tuple[int, WindowResult]]) -> WindowTranscript:

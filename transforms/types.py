@@ -140,7 +140,8 @@ class Failure:
         stage: `list`, `fetch`, `decode`, `transcribe` or `merge`.
         kind: a short word to count by: `not_found`, `empty`, `not_audio`, `corrupt`, `truncated`, ...
         message: what was wrong, with the value, and what to do; without credentials.
-        retryable: whether the same command might succeed another time.
+        retryable: whether trying again, with nothing changed, might succeed.
+        attempts: how often it was tried.
     """
 
     audio_id: str

@@ -79,6 +79,14 @@ def test_a_missing_shard_is_named(tmp_path: Path, tiny_folder: Path) -> None:
         find_checkpoint(str(folder))
 
 
+@pytest.mark.parametrize("content", ["{}", "[]", "not json", '{"weight_map": 3}'])
+def test_an_index_that_is_none(tmp_path: Path, tiny_folder: Path, content: str) -> None:
+    folder = Path(shutil.copytree(tiny_folder, tmp_path / "copy"))
+    (folder / "model.safetensors.index.json").write_text(content)
+    with pytest.raises(CheckpointError, match=r"model\.safetensors\.index\.json is no index of shards"):
+        find_checkpoint(str(folder))
+
+
 @pytest.mark.parametrize("content", ["[]", "not json", ""])
 def test_a_config_that_is_no_object(tmp_path: Path, tiny_folder: Path, content: str) -> None:
     folder = Path(shutil.copytree(tiny_folder, tmp_path / "copy"))

@@ -18,6 +18,7 @@ from benchmarks.parity import Reference, text_ids
 from model.checkpoint import Checkpoint
 from model.interface import WINDOW_SAMPLES, Transcriber, TranscriberSettings, WindowResult
 from model.transcriber import WhisperTranscriber, load_transcriber
+from tests.model.tiny import save_huggingface, tiny_weights
 
 DATA = Path("../shared/data")
 
@@ -122,6 +123,13 @@ def test_an_unknown_dtype(tiny_folder: Path) -> None:
 def test_half_precision_runs(tiny_folder: Path, dtype: str) -> None:
     (result,) = load(tiny_folder, dtype=dtype).transcribe([noise(2)], ["en"])
     assert np.isfinite(result.avg_logprob)
+
+
+def test_weights_that_are_not_finite_are_an_error_and_no_text(tmp_path: Path) -> None:
+    weights = tiny_weights()
+    weights["model.decoder.layer_norm.bias"][3] = np.nan
+    with pytest.raises(ValueError, match="probabilities are not finite"):
+        load(save_huggingface(tmp_path / "nan", weights)).transcribe([noise(2)], ["en"])
 
 
 def test_compiled_programs_are_kept(tiny_folder: Path, tmp_path: Path) -> None:

@@ -56,6 +56,7 @@ def test_counts_times_and_files_are_in_the_report(folder: RunFolder) -> None:
         "failures_by_kind": {"not_found": 1},
         "windows": 5,
         "windows_redone": 0,
+        "remainders": 0,
     }
     assert (told["audio_hours"], told["wall_s"], told["times_real_time"]) == (2.0, 720.0, 10.0)
     assert told["stage_s"] == {"read": 1.5, "load": 0.0, "model": 60.0, "merge": 0.0, "write": 0.0}

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,8 @@ import soundfile
 
 from model.interface import SAMPLE_RATE, Samples, Segment, TranscriberSettings, WindowResult
 from pipelines.backend import Backend
+from pipelines.options import TranscribeOptions
+from pipelines.run_folder import public_options
 from pipelines.transcribe import main
 
 FRENCH = 0.8  # amplitude: a tone this loud is French
@@ -163,6 +166,7 @@ def test_run_json_and_success_are_written(tmp_path: Path, out: Path) -> None:
         "failures_by_kind": {},
         "windows": 2,
         "windows_redone": 0,
+        "remainders": 0,
     }
     assert report["audio_hours"] == pytest.approx(40 / 3600, abs=1e-6)
     assert report["times_real_time"] == pytest.approx(40 / report["wall_s"], rel=0.01)
@@ -394,6 +398,9 @@ def test_an_unfinished_run_starts_again(tmp_path: Path, out: Path) -> None:
         (["--langauge", "fr"], "--langauge: no such option (did you mean --language?)"),
         (["--num_worker", "3"], "did you mean --num_workers?"),
         (["--batch_size=2", "stray.wav"], "stray.wav: belongs to no option"),
+        (["-language", "fr"], "-language: no such option (did you mean --language?)"),
+        (["--streaming", "--", "fr"], "--: belongs to no option"),
+        (["--direct_num_workers", "two"], "Beam cannot use --direct_num_workers two"),
         (["--model", "nobody/knows"], "no model 'nobody/knows'"),
         (["--language", "klingon"], "--language klingon: no such language"),
         (["--language", "welsh"], "--language welsh: openai/whisper-base knows en, fr, de alone"),
@@ -462,3 +469,50 @@ def test_help_needs_none_of_the_heavy_libraries() -> None:
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert "--stride_length_s SECONDS" in done.stdout
+
+
+class StoppingTones(ToneTranscriber):
+    """Stops in the middle of what it hears, so that the remainder is decoded at the end of the bundle."""
+
+    def _hear(self, samples: Samples, language: str | None) -> WindowResult:
+        whole = super()._hear(samples, language)
+        return replace(whole, segments=whole.segments[: max(1, len(whole.segments) // 2)])
+
+
+def load_stopping(settings: TranscriberSettings) -> StoppingTones:
+    return StoppingTones(settings.batch_size)
+
+
+@pytest.mark.parametrize(
+    "flags",
+    [
+        [],
+        ["--direct_runner_bundle_repeat=1"],
+        ["--direct_running_mode=multi_threading", "--direct_num_workers=2"],
+    ],
+)
+def test_what_the_model_leaves_out_is_decoded_in_every_local_mode(tmp_path: Path, flags: list[str]) -> None:
+    talk = [tone(second) for second in range(8)]
+    for second in talk:  # loudness tells speech from noise by the pauses in it
+        second[-1600:] *= 0.001
+    soundfile.write(tmp_path / "talk.wav", np.concatenate(talk), SAMPLE_RATE)
+    backend = replace(TONES, load=load_stopping)
+    arguments = ["--input", str(tmp_path / "talk.wav"), "--output", str(tmp_path / "out"), *flags]
+    assert main([*arguments, "--language", "en", "--batch_size", "4"], backend) == 0
+    (row,) = rows(tmp_path / "out")
+    assert row["text"] == " ".join(f"en{second}" for second in range(8))
+    assert json.loads((tmp_path / "out" / "run.json").read_text())["counts"]["remainders"] >= 2
+
+
+def test_a_log_level_that_does_not_exist(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("LOG_LEVEL", "trace")
+    assert run(tmp_path / "a.wav", tmp_path / "out") == 1
+    assert "LOG_LEVEL=TRACE in the environment: not one of CRITICAL" in capsys.readouterr().err
+
+
+def test_lists_and_single_names_do_in_python() -> None:
+    options = TranscribeOptions(input=["https://u:p@h/x.wav"], output="out", format="jsonl")  # type: ignore[arg-type]
+    assert (options.input, options.format) == (("https://u:p@h/x.wav",), ("jsonl",))
+    assert public_options(options)["input"] == ["https://h/x.wav"]

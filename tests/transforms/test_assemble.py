@@ -81,9 +81,16 @@ def test_the_second_look_replaces_what_was_outvoted() -> None:
     assert [w.segments[0].text for w in windows] == [" en0", " again1", " en2"]
 
 
-def test_an_outvoted_window_without_a_second_look_is_left_out() -> None:
-    language, windows = choose_windows(None, [window(0, "en"), window(1, "cy"), window(2, "en")], [])
-    assert (language, [w.index for w in windows]) == ("en", [0, 2])
+def test_an_outvoted_window_without_a_second_look_is_kept_and_told_of() -> None:
+    values = grouped([window(0, "en"), window(1, "cy"), window(2, "en")])
+    failure, transcript = Assemble(None, "transcribe", "m").process(values)
+    assert isinstance(transcript, Transcript)
+    assert transcript.text == "en0 cy1 en2"
+    assert isinstance(failure, TaggedOutput)
+    told: Any = failure.value
+    assert (told.audio_id, told.kind) == ("id", "other_language")
+    assert "are transcribed in 'cy'" in told.message
+    assert "--language en" in told.message
 
 
 def test_a_language_given_needs_no_vote() -> None:

@@ -203,3 +203,10 @@ def test_one_garbled_word_beside_the_last_of_a_side_that_stopped_is_the_same_wor
     left = said(23.0, "has never been") + said(25.0, "surpassed")
     right = said(25.0, "passed") + said(28.9, "printing then")
     assert join(left, right)[0].replace(" |", "") == "has never been surpassed printing then"
+
+
+def test_a_left_side_before_a_silence_did_not_stop_early() -> None:
+    left = said(23.2, "it's 25 dollars", every_s=1.0)
+    right = said(25.0, "it is twenty five dollars")
+    text, _ = join(left, right)
+    assert text.count("dollars") == 1

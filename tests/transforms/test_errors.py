@@ -18,6 +18,8 @@ SIGNED = (
     [
         ("/data/a.wav", "/data/a.wav"),
         ("/data/100% sure? & more.wav", "/data/100% sure? & more.wav"),
+        ("/data/episode.mp3?token=abc", "/data/episode.mp3?token=abc"),
+        ("https://h/a.wav?code=abc", "https://h/a.wav"),
         (SIGNED, "https://host.example/talks/a%20b.mp3?part=2&lang=en"),
         ("s3://key:secret@bucket/me@home.wav", "s3://bucket/me@home.wav"),
         ("simplecache::ftp://me:pa@ss@host/a.wav", "simplecache::ftp://host/a.wav"),

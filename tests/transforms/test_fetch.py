@@ -192,6 +192,7 @@ def test_a_refusal_has_its_kind(
     error = error_of(f"{server.url}/a.wav")
     assert (error.kind, error.retryable) == (kind, retryable)
     assert len(server.requests) == attempts
+    assert error.attempts == (attempts if retryable else 1)  # the 302s are one attempt
 
 
 def test_a_short_body_is_no_recording(server: Server) -> None:

@@ -10,7 +10,7 @@ from apache_beam.utils.shared import Shared
 
 from model.interface import SAMPLE_RATE, Samples, Segment, TranscriberSettings, WindowResult
 from transforms import types
-from transforms.transcribe import TranscribeBatches, to_window_transcript, transcribe_each
+from transforms.transcribe import ModelError, TranscribeBatches, to_window_transcript, transcribe_each
 from transforms.types import AudioSource, Window
 
 POISON = 0.5
@@ -206,3 +206,18 @@ def test_a_bundle_begins_with_nothing_left_of_the_one_before() -> None:
     assert list(do_fn.process([(AudioSource("id", "u"), speaking(3.0))])) == []
     do_fn.start_bundle()
     assert list(do_fn.finish_bundle()) == []
+
+
+class BrokenTranscriber(FakeTranscriber):
+    def transcribe(self, windows: Sequence[Samples], languages: Sequence[str | None]) -> list[WindowResult]:
+        raise MemoryError("out of memory")
+
+
+def test_a_model_that_cannot_even_do_silence_ends_the_run() -> None:
+    with pytest.raises(ModelError, match=r"MemoryError: out of memory; .* smaller --batch_size"):
+        run_bundle(BrokenTranscriber(), [speaking(1.0)])
+
+
+def test_windows_that_all_fail_do_not_end_the_run_of_a_model_that_works() -> None:
+    outputs = run_bundle(FakeTranscriber(), [window(1, POISON), window(2, POISON)])
+    assert [failure_of(output).kind for output in outputs] == ["model_error", "model_error"]
