@@ -34,6 +34,7 @@ from transforms.words import TimedWord
 MATCH_SLACKS = 1.5  # words match within this times both their slacks: 3 s for segments that the model timed
 FAR_COST = 1.0  # of a match at that limit, which at no distance earns 1; it grows with the distance squared
 GAP_COST = 1.0  # of a word without a partner where one is expected
+SNAPPED_S = 0.1  # a segment that starts this close to its window's start was timed from there
 PAUSE_S = 0.3  # a silence of this length is between phrases rather than inside a word
 ORPHAN_COST = 1 / 3  # of a dropped word that the other side has nothing for, in half overlaps off the middle
 
@@ -163,7 +164,24 @@ def find_cut(left: Sequence[TimedWord], right: Sequence[TimedWord], start_s: flo
     place, time_s, kind = _place(path, shared)
     n_left = n_exclusive + sum(step.left is not None for step in path[:place])
     n_right = sum(step.right is not None for step in path[:place])
+    if kind is not CutKind.RUN and right[0].start_s <= start_s + SNAPPED_S:
+        n_right -= _begun_before(path[:place], right[:n_right], right[n_right:])
     return Cut(n_left, n_right, Boundary(time_s, kind, _agreement(path, shared)))
+
+
+def _begun_before(path: Sequence[_Step], dropped: Sequence[TimedWord], kept: Sequence[TimedWord]) -> int:
+    """How many of the right side's dropped words are to be kept, so that its first segment stays whole.
+
+    Whisper times the first segment of a window from the window's start, however late somebody speaks, so
+    interpolation puts its first words too early. Where the sides agree on no run of words, a cut by time
+    through that segment is a guess, and half a sentence is worse than a whole one. Words up to the last one
+    that both sides agree on stay dropped.
+    """
+    if not kept or kept[0].source[1] != 0:
+        return 0
+    last_pair = max((step.right for step in path if step.is_pair and step.right is not None), default=-1)
+    n_begun = sum(word.source == kept[0].source for word in dropped[last_pair + 1 :])
+    return n_begun if n_begun > 1 else 0  # one may be a word that the window's edge cut
 
 
 def _one_sided(shared: _Shared) -> Boundary:

@@ -60,10 +60,10 @@ def test_without_a_run_cuts_in_the_pause() -> None:
 
 def test_a_pause_off_the_middle_is_better_than_the_middle() -> None:
     left = said(25.0, "a b c d e f g") + said(28.5, "h i j k")
-    right = said(25.1, "m n o p q r s") + said(28.6, "t u v")
+    right = said(25.2, "m n o p q r s") + said(28.6, "t u v")
     text, cut = join(left, right)
     assert (text, cut.boundary.kind) == ("a b c d e f g | t u v", CutKind.PAUSE)
-    assert cut.boundary.time_s == pytest.approx(27.8)
+    assert cut.boundary.time_s == pytest.approx(27.85)
 
 
 def test_without_a_pause_cuts_in_the_middle() -> None:
@@ -210,3 +210,11 @@ def test_a_left_side_before_a_silence_did_not_stop_early() -> None:
     right = said(25.0, "it is twenty five dollars")
     text, _ = join(left, right)
     assert text.count("dollars") == 1
+
+
+def test_without_a_run_the_right_side_does_not_begin_in_the_middle_of_a_segment_timed_from_its_edge() -> None:
+    left = said(24.0, "the lazy dog") + said(27.0, "hello world", every_s=1.0)
+    right = said(25.0, "the quick brown fox jumps over", every_s=1.0)  # really said from 30 s on
+    text, cut = join(left, right)
+    assert text.endswith("| the quick brown fox jumps over")
+    assert cut.boundary.kind is not CutKind.RUN
