@@ -131,6 +131,10 @@ class TranscribeOptions:
         for name in ("input", "format"):  # in Python, people write lists
             value = getattr(self, name)
             object.__setattr__(self, name, (value,) if isinstance(value, str) else tuple(value))
+        for name in ("output", "input"):
+            value = getattr(self, name)
+            if "" in (value if isinstance(value, tuple) else (value,)):
+                raise OptionsError(f"--{name} is empty: is a variable of your shell not set?")
         if not self.input and not self.dataset:
             raise OptionsError("nothing to transcribe: give --input or --dataset")
         _check_range("batch_size", self.batch_size, 1, None)

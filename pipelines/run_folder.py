@@ -87,7 +87,10 @@ class RunFolder:
         found = self._read_json(IDENTITY_FILE)
         if found is None or found.get("digest") != identity.digest or not self._exists(SUCCESS_FILE):
             return None
-        return self._read_json(REPORT_FILE)
+        report = self._read_json(REPORT_FILE)
+        if report is None or set(report.get("files", ())) - set(self.parts()):  # somebody removed some
+            return None
+        return report
 
     def claim(self, identity: RunIdentity, overwrite: bool) -> None:
         """Makes the folder this run's: removes what an unfinished or overwritten run left, and signs it.
@@ -174,7 +177,8 @@ class RunFolder:
 
     def _write_json(self, name: str, content: Mapping[str, Any]) -> None:
         with published(self._url(name)) as file:
-            file.write(json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False).encode() + b"\n")
+            text = json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False)
+            file.write(text.encode("utf-8", "backslashreplace") + b"\n")  # names may be no valid Unicode
 
     def _url(self, name: str) -> str:
         return f"{self.url.rstrip('/')}/{name}"

@@ -37,7 +37,7 @@ MAX_DURATION_S = 100 * 3600.0  # a compressed silence of a few MB could keep a w
 MAX_AMPLITUDE = 1e6  # full scale is 1; far above this the power spectrum leaves float32
 BLOCK_S = 30  # seconds of audio in a block, unless it has many channels
 MAX_BLOCK_VALUES = 1 << 22  # samples over all channels: 16 MB as float32
-TOLERANCE_S, TOLERANCE = 0.5, 0.001  # a header may be wrong by this much, absolute or relative
+TOLERANCE_S, TOLERANCE = 0.2, 0.001  # a header may be wrong by this much, absolute or relative
 
 
 class AudioReader:
@@ -46,7 +46,7 @@ class AudioReader:
     Attributes:
         declared_s: seconds that the header promises; None where it promises nothing.
         problem: what is missing or damaged, in words; None when nothing is.
-        truncated: more than half a second, and more than a thousandth, is missing, or reading broke off.
+        truncated: more than 0.2 s, and more than a thousandth, is missing, or reading broke off.
     """
 
     def __init__(self, file: BinaryIO) -> None:

@@ -21,6 +21,7 @@ _SIGNATURES = (
     b"NIST_1A", b"wvpk", b"MAC ", b"TTA1", b"\x30\x26\xb2\x75", b"#!AMR",
 )  # fmt: skip
 _UNKNOWN_LENGTH = 0x7FFF_0000  # writers to a pipe put 0x7FFFFFFF, 0xFFFFFFFF or a little less
+_OGG_HEADER = 27  # bytes; the last one counts the sizes that follow
 _MAX_OGG_PAGE = 65_307  # bytes, RFC 3533
 
 
@@ -55,9 +56,13 @@ def mp3_counts_its_frames(file: BinaryIO) -> bool:
 
 
 def ogg_is_whole(file: BinaryIO) -> bool:
-    """Whether the last page has the end-of-stream flag (RFC 3533): all that tells of a cut Ogg file."""
+    """Whether the last page is whole and has the end-of-stream flag (RFC 3533); else the file was cut."""
     size = file.seek(0, os.SEEK_END)
     file.seek(max(0, size - 2 * _MAX_OGG_PAGE))
     tail = file.read()
-    page = tail.rfind(b"OggS\x00")
-    return page >= 0 and len(tail) > page + 5 and bool(tail[page + 5] & 4)
+    start = tail.rfind(b"OggS\x00")
+    page = tail[start:] if start >= 0 else b""
+    if len(page) < _OGG_HEADER or len(page) < _OGG_HEADER + page[_OGG_HEADER - 1]:
+        return False
+    sizes = page[_OGG_HEADER : _OGG_HEADER + page[_OGG_HEADER - 1]]
+    return bool(page[5] & 4) and len(page) >= _OGG_HEADER + len(sizes) + sum(sizes)

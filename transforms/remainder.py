@@ -62,6 +62,8 @@ class Hearing:
         """Adds what was just said of `next_window`, and finds where to go on, if anywhere."""
         if self.looks and not is_sound(result):
             return self.given_up()
+        if is_silent(result):
+            result = replace(result, segments=())
         offset = self.start or 0
         looks = (*self.looks, (offset, result))
         rest = remainder(self.next_window, result) if len(looks) < MAX_LOOKS else None
@@ -100,6 +102,11 @@ def frame_levels_db(samples: Samples) -> NDArray[np.float32]:
     frames = samples[: len(samples) // FRAME * FRAME].reshape(-1, FRAME)
     levels: NDArray[np.float32] = 10 * np.log10(np.mean(np.square(frames), axis=1) + 1e-10)
     return levels
+
+
+def is_silent(result: WindowResult) -> bool:
+    """Whether nobody speaks, by the rule of `whisper/transcribe.py`: no speech is likely, the text is not."""
+    return result.no_speech_prob > MAX_NO_SPEECH_PROB and result.avg_logprob < MIN_AVG_LOGPROB
 
 
 def is_sound(result: WindowResult) -> bool:

@@ -94,8 +94,8 @@ def _folder(path: str) -> Iterator[str]:
     for entry in shown:
         if entry.is_dir(follow_symlinks=False):
             yield from _folder(entry.path)
-        elif suffix(entry.name) in AUDIO_SUFFIXES and not entry.is_dir():
-            yield entry.path
+        elif suffix(entry.name) in AUDIO_SUFFIXES and not os.path.isdir(entry.path):
+            yield entry.path  # also a link that leads nowhere: a failure of its own, not of the folder
 
 
 def _escape_existing(pattern: str) -> str:

@@ -516,3 +516,26 @@ def test_lists_and_single_names_do_in_python() -> None:
     options = TranscribeOptions(input=["https://u:p@h/x.wav"], output="out", format="jsonl")  # type: ignore[arg-type]
     assert (options.input, options.format) == (("https://u:p@h/x.wav",), ("jsonl",))
     assert public_options(options)["input"] == ["https://h/x.wav"]
+
+
+@pytest.mark.parametrize("flags", [["--input", "a.wav", "--output", ""], ["--input", "", "--output", "out"]])
+def test_an_empty_name_is_refused(flags: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(flags, TONES) == 1
+    assert "is empty: is a variable of your shell not set?" in capsys.readouterr().err
+
+
+def test_a_finished_run_whose_files_are_gone_is_done_again(tmp_path: Path) -> None:
+    source, out = write_talk(tmp_path / "a.wav", 2), tmp_path / "out"
+    assert run(source, out) == 0
+    first = rows(out)
+    for part in (out / "transcripts").iterdir():
+        part.unlink()
+    assert run(source, out) == 0
+    assert rows(out) == first
+
+
+def test_a_name_that_is_no_unicode_is_transcribed(tmp_path: Path) -> None:
+    source = write_talk(tmp_path / "a.wav", 2).rename(Path(f"{tmp_path}/bad\udcff.wav"))
+    assert run(source, tmp_path / "out") == 0
+    (row,) = rows(tmp_path / "out")
+    assert row["uri"].endswith("bad\\udcff.wav")

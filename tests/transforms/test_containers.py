@@ -60,3 +60,11 @@ def test_looks_like_audio() -> None:
     assert looks_like_audio(b"\x00\x00\x00\x20ftypM4A ")
     assert not looks_like_audio(b"<html>")
     assert not looks_like_audio(b"")
+
+
+def test_an_ogg_file_cut_inside_its_last_page_is_not_whole() -> None:
+    page = b"OggS\x00\x04" + bytes(20) + b"\x02" + bytes([255, 10]) + bytes(265)
+    assert ogg_is_whole(io.BytesIO(page))
+    assert not ogg_is_whole(io.BytesIO(page[:-1]))
+    assert not ogg_is_whole(io.BytesIO(page[:28]))
+    assert not ogg_is_whole(io.BytesIO(page[:20]))

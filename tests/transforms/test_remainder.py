@@ -97,6 +97,14 @@ def test_a_look_that_is_not_sound_changes_nothing_but_the_first_always_counts() 
     assert hearing.start is None
 
 
+def test_what_is_written_where_nobody_speaks_is_not_taken() -> None:
+    hearing = Hearing(AudioSource("id", "u"), window()).heard(said(10, no_speech_prob=0.9, avg_logprob=-1.5))
+    assert hearing.looks[0][1].segments == ()
+    assert hearing.start is None
+    sure = Hearing(AudioSource("id", "u"), window()).heard(said(10, no_speech_prob=0.9, avg_logprob=-0.5))
+    assert sure.looks[0][1].segments != ()
+
+
 def test_looks_come_to_an_end() -> None:
     hearing = Hearing(AudioSource("id", "u"), window(sound(*[(0.8, SPEECH), (0.2, NOISE)] * 30)))
     n_looks = 0

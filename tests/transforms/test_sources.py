@@ -191,3 +191,11 @@ def test_expand_all_takes_each_recording_once_in_the_order_named(talks: Path) ->
     assert uris == ["b.WAV", "ü.flac", "z.opus", "a.mp3", "inside.wav", "a.wav"]
     with pytest.raises(NoInputError):
         list(expand_all([str(talks), str(talks / "none.wav")]))
+
+
+def test_a_loop_of_links_is_one_recording_that_fails_and_not_the_folder(tmp_path: Path) -> None:
+    (tmp_path / "a.wav").symlink_to(tmp_path / "b.wav")
+    (tmp_path / "b.wav").symlink_to(tmp_path / "a.wav")
+    (tmp_path / "good.wav").write_bytes(b"x")
+    names = [Path(source.uri).name for source in expand(str(tmp_path))]
+    assert names == ["a.wav", "b.wav", "good.wav"]
