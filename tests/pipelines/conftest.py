@@ -1,0 +1,23 @@
+"""A folder to write to, and a transcriber that has heard nothing yet."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.pipelines.tones import (
+    HEARD,
+    LOADED,
+)
+
+
+@pytest.fixture(autouse=True)
+def _forget() -> None:
+    LOADED.clear()
+    HEARD.clear()
+
+
+@pytest.fixture
+def out(tmp_path: Path) -> Path:
+    return tmp_path / "out"

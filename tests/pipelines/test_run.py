@@ -1,0 +1,342 @@
+"""Whole runs on generated tones, through Beam, from files to files."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import fsspec
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import soundfile
+
+from model.interface import SAMPLE_RATE, Samples, TranscriberSettings, WindowResult
+from pipelines.transcribe import main
+from tests.pipelines.tones import (
+    HEARD,
+    LOADED,
+    TONES,
+    ToneTranscriber,
+    failures,
+    rows,
+    run,
+    snapshot,
+    spoken,
+    tone,
+    write_talk,
+)
+
+
+def test_recordings_become_rows(tmp_path: Path, out: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_talk(tmp_path / "talks/long.wav", 70)
+    write_talk(tmp_path / "talks/deep/short.flac", 3)
+    assert run(tmp_path / "talks", out) == 0
+    short, long = rows(out)
+    assert (short["uri"], long["uri"]) == tuple(
+        str(tmp_path / "talks" / name) for name in ("deep/short.flac", "long.wav")
+    )
+    assert long["text"] == spoken("en", 70)
+    assert (long["duration_s"], long["language"], long["task"]) == (70.0, "en", "transcribe")
+    assert (long["model"], long["truncated"], long["reference"]) == ("openai/whisper-base", False, None)
+    assert [segment["id"] for segment in long["segments"]] == list(range(70))
+    assert [segment["start"] for segment in long["segments"]] == pytest.approx(range(70), abs=0.01)
+    assert long["segments"][0]["avg_logprob"] == -0.5
+    assert len(LOADED) == 1
+    assert failures(out) == []
+    said = capsys.readouterr()
+    assert "short.flac [en]" in said.out
+    assert "en0 en1 en2" in said.out
+    assert "2 of 2 recordings transcribed" in said.out
+    assert "Done: all 2 recordings" in said.err
+
+
+def test_run_json_and_success_are_written(tmp_path: Path, out: Path) -> None:
+    write_talk(tmp_path / "a.wav", 40)
+    assert run(tmp_path / "a.wav", out, "--num_shards", "2") == 0
+    report = json.loads((out / "run.json").read_text())
+    assert report["counts"] == {
+        "recordings": 1,
+        "transcribed": 1,
+        "not_transcribed": 0,
+        "duplicates": 0,
+        "failures": 0,
+        "failures_by_kind": {},
+        "windows": 2,
+        "windows_redone": 0,
+        "remainders": 0,
+    }
+    assert report["audio_hours"] == pytest.approx(40 / 3600, abs=1e-6)
+    assert report["times_real_time"] == pytest.approx(40 / report["wall_s"], rel=0.01)
+    assert set(report["stage_s"]) == {"read", "load", "model", "merge", "write"}
+    assert 0 < report["stage_s"]["read"] < report["wall_s"]
+    assert report["options"]["model"] == "openai/whisper-base"
+    assert "apache-beam" in report["versions"]
+    assert [name for name in report["files"] if not (out / name).is_file()] == []
+    assert len(report["files"]) == 5
+    assert (out / "_SUCCESS").read_bytes() == b""
+
+
+def test_the_same_input_gives_the_same_bytes_whatever_its_order_and_batches(tmp_path: Path) -> None:
+    names = [str(write_talk(tmp_path / f"{n}.wav", 20 + 9 * n, french_from=10 * n)) for n in range(4)]
+    for out, order, flags in (
+        ("a", names, ["--batch_size=1"]),
+        ("b", names[::-1], ["--batch_size=3", "--direct_runner_bundle_repeat=1"]),
+    ):
+        assert main(["--input", *order, "--output", str(tmp_path / out), *flags], TONES) == 0
+    first, second = (
+        {
+            name: content
+            for name, content in snapshot(tmp_path / out).items()
+            if name.startswith("transcripts/")
+        }
+        for out in "ab"
+    )
+    assert first == second
+    assert len(first) == 2
+
+
+def test_a_bad_recording_is_a_failure_and_the_others_go_on(
+    tmp_path: Path, out: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_talk(tmp_path / "talks/good.wav", 2)
+    (tmp_path / "talks/bad.wav").write_bytes(b"<html>not found</html>")
+    (tmp_path / "talks/empty.mp3").write_bytes(b"")
+    assert run(tmp_path / "talks", out) == 2
+    assert [row["text"] for row in rows(out)] == ["en0 en1"]
+    found = {Path(row["uri"]).name: row for row in failures(out)}
+    assert set(found) == {"bad.wav", "empty.mp3"}
+    assert all(row["stage"] and row["kind"] and row["message"] for row in found.values())
+    counts = json.loads((out / "run.json").read_text())["counts"]
+    assert (counts["transcribed"], counts["not_transcribed"], counts["failures"]) == (1, 2, 2)
+    assert "2 of 3 recordings have no transcript" in capsys.readouterr().err
+
+
+def test_a_truncated_recording_is_a_row_and_a_failure(tmp_path: Path, out: Path) -> None:
+    whole = write_talk(tmp_path / "whole.wav", 10).read_bytes()
+    (tmp_path / "cut.wav").write_bytes(whole[: len(whole) // 2])
+    assert run(tmp_path / "cut.wav", out) == 2
+    (row,) = rows(out)
+    assert row["truncated"]
+    assert row["text"] == spoken("en", 4)
+    assert [(row["stage"], row["kind"]) for row in failures(out)] == [("decode", "truncated")]
+
+
+def test_a_poisoned_window_stands_alone(tmp_path: Path, out: Path) -> None:
+    write_talk(tmp_path / "bad.wav", 80, poison=40)
+    write_talk(tmp_path / "good.wav", 80)
+    assert run(tmp_path / "*.wav", out, "--batch_size", "8") == 2
+    bad, good = rows(out)
+    assert good["text"] == spoken("en", 80)
+    assert bad["text"].startswith(spoken("en", 25))
+    assert bad["text"].endswith("en78 en79")
+    assert "en40" not in bad["text"]
+    (failure,) = failures(out)
+    assert (failure["stage"], failure["kind"]) == ("transcribe", "model_error")
+    assert "seconds 25.00 to 55.00" in failure["message"]
+    assert "the model choked" in failure["message"]
+
+
+def test_a_recording_of_which_nothing_could_be_transcribed_has_no_row(tmp_path: Path, out: Path) -> None:
+    write_talk(tmp_path / "bad.wav", 5, poison=2)
+    assert run(tmp_path / "bad.wav", out) == 2
+    assert rows(out) == []
+    assert len(failures(out)) == 1
+
+
+def test_windows_vote_on_the_language_and_the_outvoted_are_decoded_again(tmp_path: Path, out: Path) -> None:
+    write_talk(tmp_path / "mixed.wav", 80, french_from=76)
+    write_talk(tmp_path / "french.wav", 40, french_from=0)
+    assert run(tmp_path / "*.wav", out) == 0
+    french, mixed = rows(out)
+    assert (mixed["language"], mixed["text"]) == ("en", spoken("en", 80))
+    assert (french["language"], french["text"]) == ("fr", spoken("fr", 40))
+    assert HEARD.count(None) == 5
+    assert [language for language in HEARD if language] == ["en"]
+    assert len(LOADED) == 1
+    assert json.loads((out / "run.json").read_text())["counts"]["windows_redone"] == 1
+
+
+def test_a_language_given_is_decoded_in_at_once(tmp_path: Path, out: Path) -> None:
+    write_talk(tmp_path / "mixed.wav", 80, french_from=70)
+    assert run(tmp_path / "mixed.wav", out, "--language", "French", "--task", "translate") == 0
+    (row,) = rows(out)
+    assert (row["language"], row["task"], row["text"]) == ("fr", "translate", spoken("fr", 80))
+    assert HEARD == ["fr"] * 3
+    assert LOADED[0].task == "translate"
+
+
+def test_an_english_model_needs_no_vote(tmp_path: Path, out: Path) -> None:
+    write_talk(tmp_path / "a.wav", 2)
+    assert run(tmp_path / "a.wav", out, "--model", "openai/whisper-tiny.en") == 0
+    assert HEARD == ["en"]
+
+
+def test_a_dataset_in_parquet_is_transcribed_with_its_reference(tmp_path: Path, out: Path) -> None:
+    wavs = [
+        write_talk(tmp_path / "wavs/a.wav", 3).read_bytes(),
+        write_talk(tmp_path / "wavs/b.wav", 80, french_from=76).read_bytes(),
+        b"nothing to hear",
+    ]
+    audio = [{"bytes": wav, "path": f"{n}.wav"} for n, wav in enumerate(wavs)]
+    (tmp_path / "data").mkdir()
+    table = pa.table({"sound": audio, "said": ["three tones", "eighty tones", "nothing"]})
+    pq.write_table(table, tmp_path / "data/train.parquet")
+    flags = ["--dataset_split=train", "--audio_column=sound", "--text_column=said"]
+    assert main(["--dataset", str(tmp_path / "data"), *flags, "--output", str(out)], TONES) == 2
+    found = {row["reference"]: (row["language"], row["text"]) for row in rows(out)}
+    assert found == {"three tones": ("en", spoken("en", 3)), "eighty tones": ("en", spoken("en", 80))}
+    (failure,) = failures(out)
+    assert failure["uri"].startswith("dataset://")
+    assert json.loads((out / "run.json").read_text())["counts"]["recordings"] == 3
+
+
+def test_output_may_be_on_any_filesystem(tmp_path: Path) -> None:
+    write_talk(tmp_path / "a.wav", 2)
+    url = f"memory://{tmp_path.name}/out"
+    assert run(tmp_path / "a.wav", url) == 0
+    with fsspec.open(f"{url}/transcripts/part-00000-of-00001.parquet", "rb") as file:
+        assert pq.read_table(file).column("text").to_pylist() == ["en0 en1"]
+    assert fsspec.filesystem("memory").exists(f"/{tmp_path.name}/out/_SUCCESS")
+    LOADED.clear()
+    assert run(tmp_path / "a.wav", url) == 0
+    assert LOADED == []
+
+
+def test_a_finished_run_is_not_done_again(
+    tmp_path: Path, out: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_talk(tmp_path / "talks/a.wav", 2)
+    (tmp_path / "talks/b.wav").write_bytes(b"nothing")
+    assert run(tmp_path / "talks", out) == 2
+    first, said = snapshot(out), capsys.readouterr().out
+    LOADED.clear()
+    assert run(tmp_path / "talks", out, "--batch_size", "2") == 2
+    assert LOADED == []
+    assert snapshot(out) == first
+    assert capsys.readouterr().out == said
+
+
+@pytest.mark.parametrize(
+    ("flags", "why"),
+    [
+        (["--language", "fr"], "with --language auto, not fr"),
+        (["--num_shards", "2"], "with --num_shards 1, not 2"),
+        (["--input", "{new}"], "with --input"),
+    ],
+)
+def test_another_run_in_the_folder_is_refused(
+    flags: list[str], why: str, tmp_path: Path, out: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_talk(tmp_path / "a.wav", 2)
+    assert run(tmp_path / "a.wav", out) == 0
+    before = snapshot(out)
+    new = write_talk(tmp_path / "new.wav", 2)
+    flags = [flag.format(new=new) for flag in flags]
+    assert run(tmp_path / "a.wav", out, *flags) == 1
+    assert snapshot(out) == before
+    said = capsys.readouterr().err
+    assert why in said
+    assert "--overwrite" in said
+
+
+def test_new_recordings_under_the_same_options_are_told_and_refused(
+    tmp_path: Path, out: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_talk(tmp_path / "talks/a.wav", 2)
+    assert run(tmp_path / "talks", out) == 0
+    write_talk(tmp_path / "talks/b.wav", 2)
+    assert run(tmp_path / "talks", out) == 1
+    assert "other recordings" in capsys.readouterr().err
+
+
+def test_overwrite_removes_what_the_run_wrote_and_nothing_else(tmp_path: Path, out: Path) -> None:
+    write_talk(tmp_path / "a.wav", 2)
+    assert run(tmp_path / "a.wav", out, "--num_shards", "3") == 0
+    (out / "notes.txt").write_text("mine")
+    (out / "transcripts/notes.txt").write_text("mine")
+    assert run(tmp_path / "a.wav", out, "--overwrite", "--format", "jsonl") == 0
+    assert set(snapshot(out)) == {
+        ".whisper-beam/run.json",
+        "_SUCCESS",
+        "failures/part-00000-of-00001.jsonl",
+        "notes.txt",
+        "run.json",
+        "transcripts/notes.txt",
+        "transcripts/part-00000-of-00001.jsonl",
+    }
+
+
+def test_transcripts_of_somebody_else_are_never_touched(
+    tmp_path: Path, out: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_talk(tmp_path / "a.wav", 2)
+    (out / "transcripts").mkdir(parents=True)
+    (out / "transcripts/part-00000-of-00001.jsonl").write_text("mine")
+    assert run(tmp_path / "a.wav", out, "--overwrite") == 1
+    assert "did not write" in capsys.readouterr().err
+    assert snapshot(out) == {"transcripts/part-00000-of-00001.jsonl": b"mine"}
+
+
+def test_an_unfinished_run_starts_again(tmp_path: Path, out: Path) -> None:
+    write_talk(tmp_path / "a.wav", 2)
+    assert run(tmp_path / "a.wav", out) == 0
+    whole = snapshot(out)
+    (out / "_SUCCESS").unlink()
+    (out / "transcripts/part-00000-of-00001.jsonl").write_bytes(b"half")
+    LOADED.clear()
+    assert run(tmp_path / "a.wav", out) == 0
+    assert len(LOADED) == 1
+    assert {**snapshot(out), "run.json": b""} == {**whole, "run.json": b""}
+
+
+class StoppingTones(ToneTranscriber):
+    """Stops in the middle of what it hears, so that the remainder is decoded at the end of the bundle."""
+
+    def _hear(self, samples: Samples, language: str | None) -> WindowResult:
+        whole = super()._hear(samples, language)
+        return replace(whole, segments=whole.segments[: max(1, len(whole.segments) // 2)])
+
+
+def load_stopping(settings: TranscriberSettings) -> StoppingTones:
+    return StoppingTones(settings.batch_size)
+
+
+@pytest.mark.parametrize(
+    "flags",
+    [
+        [],
+        ["--direct_runner_bundle_repeat=1"],
+        ["--direct_running_mode=multi_threading", "--direct_num_workers=2"],
+    ],
+)
+def test_what_the_model_leaves_out_is_decoded_in_every_local_mode(tmp_path: Path, flags: list[str]) -> None:
+    talk = [tone(second) for second in range(8)]
+    for second in talk:  # loudness tells speech from noise by the pauses in it
+        second[-1600:] *= 0.001
+    soundfile.write(tmp_path / "talk.wav", np.concatenate(talk), SAMPLE_RATE)
+    backend = replace(TONES, load=load_stopping)
+    arguments = ["--input", str(tmp_path / "talk.wav"), "--output", str(tmp_path / "out"), *flags]
+    assert main([*arguments, "--language", "en", "--batch_size", "4"], backend) == 0
+    (row,) = rows(tmp_path / "out")
+    assert row["text"] == " ".join(f"en{second}" for second in range(8))
+    assert json.loads((tmp_path / "out" / "run.json").read_text())["counts"]["remainders"] >= 2
+
+
+def test_a_finished_run_whose_files_are_gone_is_done_again(tmp_path: Path) -> None:
+    source, out = write_talk(tmp_path / "a.wav", 2), tmp_path / "out"
+    assert run(source, out) == 0
+    first = rows(out)
+    for part in (out / "transcripts").iterdir():
+        part.unlink()
+    assert run(source, out) == 0
+    assert rows(out) == first
+
+
+def test_a_name_that_is_no_unicode_is_transcribed(tmp_path: Path) -> None:
+    source = write_talk(tmp_path / "a.wav", 2).rename(Path(f"{tmp_path}/bad\udcff.wav"))
+    assert run(source, tmp_path / "out") == 0
+    (row,) = rows(tmp_path / "out")
+    assert row["uri"].endswith("bad\\udcff.wav")
