@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
 import threading
@@ -57,7 +58,7 @@ def transcribe(options: TranscribeOptions, beam_args: Sequence[str] = (), backen
     check_model_fits(options, languages)
     work = list_work(options)
     folder = RunFolder(options.output)
-    identity = identity_of(options, map(_work_name, work))
+    identity = identity_of(options, map(_fingerprint, work))
     report = None if options.overwrite else folder.finished_report(identity)
     if report is not None:
         again = "; with --overwrite, all of it is" if report["counts"]["failures"] else ""
@@ -84,8 +85,14 @@ def list_work(options: TranscribeOptions) -> list[Work]:
     return work
 
 
-def _work_name(work: Work) -> str:
-    return work.audio_id if isinstance(work, AudioSource) else repr(work)
+def _fingerprint(work: Work) -> str:
+    """What a run is known again by: its recordings' names, and the sizes of local files."""
+    if not isinstance(work, AudioSource):
+        return repr(work)
+    try:
+        return f"{work.audio_id} {os.path.getsize(work.uri)}"
+    except (OSError, ValueError):  # elsewhere, or not there: only the worker that fetches it can tell
+        return work.audio_id
 
 
 def _beam_options(beam_args: Sequence[str]) -> PipelineOptions:

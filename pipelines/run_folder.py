@@ -202,7 +202,7 @@ def _difference(found: Mapping[str, Any], identity: RunIdentity) -> str:
         if before.get(name) != now:
             return f"with --{name} {_spelt(before.get(name))}, not {_spelt(now)}"
     if found.get("inputs") != identity.inputs:
-        return "over other recordings: some were added, moved or removed since"
+        return "over other recordings: some were added, moved, removed or changed since"
     return "of another version of whisper-beam"
 
 

@@ -252,6 +252,16 @@ def test_new_recordings_under_the_same_options_are_told_and_refused(
     assert "other recordings" in capsys.readouterr().err
 
 
+def test_a_recording_that_changed_is_another_run(
+    tmp_path: Path, out: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_talk(tmp_path / "a.wav", 2)
+    assert run(tmp_path / "a.wav", out) == 0
+    write_talk(tmp_path / "a.wav", 3)
+    assert run(tmp_path / "a.wav", out) == 1
+    assert "moved, removed or changed since" in capsys.readouterr().err
+
+
 def test_overwrite_removes_what_the_run_wrote_and_nothing_else(tmp_path: Path, out: Path) -> None:
     write_talk(tmp_path / "a.wav", 2)
     assert run(tmp_path / "a.wav", out, "--num_shards", "3") == 0
