@@ -80,13 +80,16 @@ def main() -> None:
         return
     print(f"| system | {' | '.join(args.sets)} | seconds | times real time |")
     print("|---" * (len(args.sets) + 3) + "|")
+    seconds_of = {}
     for system in args.systems:
         started = perf_counter()
         texts = run_ours(args.model, clips, ours) if system == OURS else call_rival(system)
-        seconds = perf_counter() - started
+        seconds = seconds_of[system] = perf_counter() - started
         scores = [str(score([c for c in clips if c.group == group], texts)) for group in args.sets]
         speed = sum(clip.duration_s for clip in clips) / seconds
         print(f"| {system} | {' | '.join(scores)} | {seconds:.0f} | {speed:.1f} |", flush=True)
+    for rival in seconds_of.keys() - {OURS} if OURS in seconds_of else ():
+        print(f"\n{OURS} is {seconds_of[rival] / seconds_of[OURS]:.2f} times as fast as {rival}.")
 
 
 def read_clips(data: Path, groups: Iterable[str]) -> list[Clip]:
