@@ -21,17 +21,33 @@ Samples = NDArray[np.float32]
 
 
 @dataclass(frozen=True)
+class Word:
+    """A word of a segment, with its punctuation and the space before it, so that texts concatenate.
+
+    `start` and `stop` are samples of the window, `0 <= start <= stop <= n_samples`; `probability` is the mean
+    of its tokens'.
+    """
+
+    start: int
+    stop: int
+    text: str
+    probability: float
+
+
+@dataclass(frozen=True)
 class Segment:
     """A stretch of a window with its text.
 
     `start` and `stop` are samples of the window, `0 <= start <= stop <= n_samples`. `text` is as the model
-    wrote it, its leading space included, so that texts concatenate.
+    wrote it, its leading space included, so that texts concatenate. `words` are there when word times were
+    asked for; their texts joined are the segment's.
     """
 
     start: int
     stop: int
     text: str
     tokens: tuple[int, ...] = ()
+    words: tuple[Word, ...] = ()
 
 
 @dataclass(frozen=True)
