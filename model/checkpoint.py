@@ -6,8 +6,6 @@ Hugging Face Hub. Formats: Hugging Face safetensors, and CTranslate2.
 
 from __future__ import annotations
 
-import hashlib
-import importlib.util
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -19,6 +17,7 @@ from numpy.typing import NDArray
 
 from model import ctranslate2, huggingface
 from model.config import DecodingConfig, WhisperConfig
+from model.packaged import PackagedFile, PackagedFileError
 
 _HUB_FILES = (
     "config.json",
@@ -40,22 +39,6 @@ _HUB_FILES = (
 
 class CheckpointError(ValueError):
     """No usable model under that name: what was looked for, where, and what to do."""
-
-
-@dataclass(frozen=True)
-class PackagedFile:
-    """A file that an installed package carries, with the SHA-256 it must have."""
-
-    package: str
-    path: str
-    sha256: str
-
-    def locate(self) -> Path | None:
-        """Where it is; None when the package is not installed."""
-        spec = importlib.util.find_spec(self.package)
-        if spec is None or not spec.submodule_search_locations:
-            return None
-        return Path(spec.submodule_search_locations[0]) / self.path
 
 
 @dataclass(frozen=True)
@@ -166,31 +149,12 @@ def find_checkpoint(name: str) -> Checkpoint:
 
 
 def _from_package(name: str, packaged: PackagedModel) -> Checkpoint:
-    for file in packaged.files:
-        _verify(file)
-    parts, config, tokenizer = (
-        tuple(_located(file) for file in packaged.weights),
-        _located(packaged.config),
-        _located(packaged.tokenizer),
-    )
+    try:
+        parts = tuple(file.verified() for file in packaged.weights)
+        config, tokenizer = packaged.config.verified(), packaged.tokenizer.verified()
+    except PackagedFileError as error:
+        raise CheckpointError(f"model {name!r}: {error}") from error
     return _from_ctranslate2(name, parts, _read_json(config), tokenizer)
-
-
-def _located(file: PackagedFile) -> Path:
-    path = file.locate()
-    assert path is not None, f"{file.package} vanished while it was read"
-    return path
-
-
-def _verify(file: PackagedFile) -> None:
-    path = _located(file)
-    with path.open("rb") as stream:
-        found = hashlib.file_digest(stream, "sha256").hexdigest()
-    if found != file.sha256:
-        raise CheckpointError(
-            f"{path} has SHA-256 {found}, where {file.sha256} is known to be good: "
-            f"install the package {file.package} again"
-        )
 
 
 def _from_folder(name: str, folder: Path) -> Checkpoint:

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 SAMPLE_RATE = 16_000  # Hz, what every Whisper was trained on
 WINDOW_SAMPLES = 30 * SAMPLE_RATE  # 480,000 samples: the encoder sees 30 s, never more or less
+SPEECH_CHUNK = 512  # samples: a `SpeechDetector` has an opinion of each 32 ms
 
 Samples = NDArray[np.float32]
 """Mono audio at `SAMPLE_RATE`, float32[n] in [-1, 1]."""
@@ -113,3 +114,19 @@ class Transcriber(Protocol):
             ValueError: an empty or too long batch or window, samples that are not finite, or a language
                 the model does not know.
         """
+
+
+class SpeechDetector(Protocol):
+    """Tells where somebody speaks, in the one recording that it is given block by block."""
+
+    def __call__(self, samples: Samples) -> NDArray[np.float32]:
+        """Probability of speech in each chunk of `SPEECH_CHUNK` samples that these complete, float32[k].
+
+        The samples of successive calls are one stream, cut anywhere: the probabilities do not depend on it.
+
+        Raises:
+            ValueError: samples that are not finite or not one-dimensional.
+        """
+
+    def finish(self) -> NDArray[np.float32]:
+        """Of the last, incomplete chunk, padded with silence: float32[1], or float32[0] if there is none."""
