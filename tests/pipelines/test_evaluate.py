@@ -1,0 +1,285 @@
+"""The command, from the rows of a run to what it shows and leaves behind."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import fsspec
+import pytest
+
+from pipelines import evaluation as module
+from pipelines.evaluate import main
+from pipelines.run_folder import RunFolder
+from tests.pipelines.runs import evaluation, failure, row, scored, write_run
+from tests.pipelines.tones import run as transcribe
+from tests.pipelines.tones import snapshot, write_talk
+
+
+def evaluate(out: Path | str, *flags: str) -> int:
+    return main(["--run", str(out), *flags])
+
+
+def manifest(path: Path, *rows: dict[str, object]) -> str:
+    path.write_text("".join(json.dumps(one, ensure_ascii=False) + "\n" for one in rows), "utf-8")
+    return str(path)
+
+
+def test_a_real_run_is_evaluated_from_its_manifest(
+    tmp_path: Path, out: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_talk(tmp_path / "a.wav", 3)
+    write_talk(tmp_path / "b.wav", 2)
+    listed = [{"path": "a.wav", "text": "En0 en7, en2!"}, {"path": "b.wav", "text": "en0 en1"}]
+    source = manifest(tmp_path / "talks.jsonl", *listed)
+    assert transcribe(Path(source), out) == 0
+    before = json.loads((out / "run.json").read_text())
+    capsys.readouterr()
+    assert evaluate(out) == 0
+    said = capsys.readouterr().out
+    assert "en           2     10  10.00  12.00            1        0         0" in said
+    assert f"the worst: {out}/evaluation/report.html" in said
+    after = json.loads((out / "run.json").read_text())
+    told = after.pop("evaluation")
+    assert after == before
+    assert told["total"].items() >= {"words": 10, "wer": 0.1, "substitutions": 1, "recordings": 2}.items()
+    assert told["references"] == "rows"
+    assert told["normaliser"].startswith("whisper-normalizer 0.")
+    assert "b.wav" not in (out / "evaluation/report.html").read_text()  # it has no errors
+    assert transcribe(Path(source), out) == 0  # the run is still known as finished
+    assert "evaluation" in json.loads((out / "run.json").read_text())
+
+
+@pytest.mark.parametrize("parquet", [False, True])
+def test_errors_by_recording_and_language(tmp_path: Path, parquet: bool) -> None:
+    shards = [
+        [row("/t/d.wav", "the cat sat down", "The cat sat."), row("/t/a.wav", "", "two words")],
+        [row("/t/c.wav", "東京です", "東京都です。", "ja"), row("/t/b.wav", "thank you", "")],
+        [row("/t/e.wav", "das Haus", "Das Haus", "de"), row("/t/f.wav", "nobody knows")],
+    ]
+    out = write_run(tmp_path, *shards, parquet=parquet)
+    assert evaluate(out) == 0
+    columns = (
+        "uri",
+        "unit",
+        "words",
+        "wer",
+        "cer",
+        "substitutions",
+        "deletions",
+        "insertions",
+        "transcribed",
+    )
+    assert [tuple(one[column] for column in columns) for one in scored(out)] == [
+        ("/t/a.wav", "words", 2, 1.0, 1.0, 0, 2, 0, True),
+        ("/t/b.wav", "words", 0, None, None, 0, 0, 2, True),
+        ("/t/c.wav", "characters", 5, 0.2, 0.2, 0, 1, 0, True),
+        ("/t/d.wav", "words", 3, round(1 / 3, 6), round(5 / 11, 6), 0, 0, 1, True),
+        ("/t/e.wav", "words", 2, 0.0, 0.0, 0, 0, 0, True),
+    ]
+    told = evaluation(out)
+    assert (told["total"]["words"], told["total"]["wer"], told["without_reference"]) == (12, 0.5, 1)
+    assert {name: group["words"] for name, group in told["languages"].items()} == {"de": 2, "en": 5, "ja": 5}
+
+
+def test_a_rerun_gives_the_same_bytes(tmp_path: Path) -> None:
+    rows = [row(f"/{n}.wav", f"a b{n}", f"a b{n % 3}") for n in range(30)]
+    out = write_run(tmp_path, rows[::2], rows[1::2])
+    assert evaluate(out) == 0
+    first = snapshot(out)
+    assert evaluate(out, "--worst", "5") == 0
+    assert snapshot(out) != first
+    assert evaluate(out) == 0
+    assert snapshot(out) == first
+    assert [one["uri"] for one in scored(out)] == sorted(one["uri"] for one in rows)
+
+
+def test_references_of_a_manifest_by_path_and_by_name(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = [
+        row("/t/a.wav", "a b"),
+        row("/t/b.wav", "c d", "own words"),
+        row("/t/c.wav", "e"),
+        row("/x/d.wav", "f"),
+    ]
+    out = write_run(tmp_path / "out", [*rows, row("/y/d.wav", "g"), row("/t/own.wav", "mine", "mine")])
+    references = manifest(
+        tmp_path / "m.jsonl",
+        {"audio": "/t/a.wav", "text": "a x"},
+        {"audio": "/elsewhere/b.wav", "text": "c d"},
+        {"audio": "/elsewhere/d.wav", "text": "whose?"},
+        {"audio": "/t/nobody.wav", "text": "unused"},
+    )
+    assert evaluate(out, "--references", references) == 0
+    assert {one["uri"]: one["wer"] for one in scored(out)} == {
+        "/t/a.wav": 0.5,
+        "/t/b.wav": 0,
+        "/t/own.wav": 0,
+    }
+    told = evaluation(out)
+    assert told["references"] == references
+    assert (told["without_reference"], told["ambiguous_names"], told["unused_references"]) == (3, 2, 2)
+    assert "recordings whose file name does not tell which reference is theirs: 2" in capsys.readouterr().out
+
+
+def test_a_recording_that_failed_has_lost_all_its_words(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = [row("/t/b.wav", "c'est vrai", language="fr"), row("/t/cut.wav", "oui", "oui", language="fr")]
+    failures = [
+        failure("/t/a.wav"),
+        failure("/t/a.wav", "again"),
+        failure("/t/cut.wav", "truncated"),
+        failure("/t/x"),
+    ]
+    out = write_run(tmp_path / "out", rows, failures=failures)
+    listed = [
+        {"audio": "/t/a.wav", "text": "cinq mots en français, non?"},
+        {"audio": "/t/b.wav", "text": "c'est vrai"},
+    ]
+    assert evaluate(out, "--references", manifest(tmp_path / "m.jsonl", *listed)) == 0
+    lost, *others = scored(out)
+    assert lost.items() >= {"uri": "/t/a.wav", "transcribed": False, "deletions": 5, "language": "fr"}.items()
+    assert [one["wer"] for one in others] == [0, 0]
+    told = evaluation(out)
+    assert (told["total"]["recordings"], told["total"]["not_transcribed"]) == (3, 1)
+    assert (told["total"]["wer"], told["failed_without_reference"]) == (round(5 / 9, 6), 1)
+    assert "not_found: gone" in (out / "evaluation/report.html").read_text()
+    assert "recordings without a transcript, all words deleted: 1" in capsys.readouterr().out
+
+
+def test_a_translation_is_english(tmp_path: Path) -> None:
+    out = write_run(tmp_path, [row("/a.wav", "The colour red", "the color red", "ja")], task="translate")
+    assert evaluate(out) == 0
+    assert evaluation(out)["languages"]["ja"].items() >= {"unit": "words", "words": 3, "wer": 0.0}.items()
+
+
+def test_times_of_words_and_of_segments(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = [{"start": 0.1, "end": 0.5, "word": " two", "probability": 1.0}]
+    words += [{"start": 0.5, "end": 1.25, "word": " words.", "probability": 1.0}]
+    segments = [{"id": 0, "start": 0.1, "end": 1.25, "text": " two words.", "words": words}]
+    timed = row("/t/a.wav", "two words.", segments=segments)
+    coarse = row("/t/b.wav", "one segment", segments=[{"start": 0.0, "end": 2.0, "text": " one segment"}])
+    out = write_run(tmp_path / "out", [timed, coarse, row("/t/c.wav", "c")], parquet=True)
+    said = [{"start": 0, "end": 0.5, "word": "two"}, {"start": 0.5, "end": 1, "word": "words"}]
+    segment = {"start": 0.3, "end": 1.5, "text": "One segment"}
+    listed = [
+        {"audio": "/t/a.wav", "words": said},
+        {"audio": "/t/b.wav", "text": "1 segment", "segments": [segment]},
+    ]
+    assert evaluate(out, "--references", manifest(tmp_path / "m.jsonl", *listed)) == 0
+    told = evaluation(out)["timestamps"]
+    assert told["recordings"] == 2
+    assert told["starts"].items() >= {"compared": 3, "median_s": 0.1, "p95_s": 0.3}.items()
+    assert (
+        told["ends"].items()
+        >= {"compared": 3, "median_s": 0.25, "p95_s": 0.5, "within_0.2_s": 0.333333}.items()
+    )
+    assert [one["timestamps"] is None for one in scored(out)] == [False, False]
+    assert [one["wer"] for one in scored(out)] == [0, 0]
+    assert "starts of words: 3 compared, half within 0.100 s" in capsys.readouterr().out
+
+
+def test_hostile_text_reaches_the_page_as_text(tmp_path: Path) -> None:
+    hostile = "<script>alert('x')</script>"
+    out = write_run(tmp_path, [row(f"/t/{hostile}.wav", f"ab {hostile}", "cd")])
+    assert evaluate(out) == 0
+    page = (out / "evaluation/report.html").read_text()
+    assert "<script" not in page
+    assert page.count("&lt;script&gt;") == 2  # the name, and the text as it was written
+
+
+def test_anything_that_is_a_place_will_do(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    local = write_run(tmp_path / "out", [row("/a.wav", "a", "b")], parquet=True)
+    url = f"memory://{tmp_path.name}/out"
+    fsspec.filesystem("memory").put(f"{local}/", f"/{tmp_path.name}/out", recursive=True)
+    assert evaluate(f"{url}/", "--html", str(tmp_path / "page.html")) == 0
+    with RunFolder(url).open("run.json") as file:
+        assert json.load(file)["evaluation"]["total"]["wer"] == 1
+    assert not fsspec.filesystem("memory").exists(f"{url}/evaluation/report.html")
+    assert "<h3>/a.wav</h3>" in (tmp_path / "page.html").read_text()
+    assert f"the worst: {tmp_path}/page.html" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("flags", "said"),
+    [
+        ([], "none of its rows has a reference; give --references a manifest"),
+        (
+            ["--references", "m.jsonl"],
+            "none of its 1 references, such as /t/other.wav, belongs to a recording",
+        ),
+        (["--references", "none.csv"], "cannot read the manifest"),
+        (["--references", "m.txt"], "a manifest with a column of text was expected"),
+        (["--references", "m.jsonl", "--text_column", "said"], "no column said among audio, text"),
+        (["--worst", "-1"], "--worst -1: must be at least 0"),
+        (["--worst", "many"], "invalid int value: 'many'"),
+        (["--best", "3"], "unrecognized arguments: --best 3"),
+        (["--run", "nowhere"], "--run nowhere: no finished run is there"),
+    ],
+)
+def test_what_cannot_be_done_is_told_and_changes_nothing(
+    flags: Sequence[str],
+    said: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    manifest(tmp_path / "m.jsonl", {"audio": "/t/other.wav", "text": "other"})
+    out = write_run(tmp_path / "out", [row("/t/a.wav", "a")], failures=[failure("/t/b.wav")])
+    before = snapshot(out)
+    assert evaluate(out, *flags) == 1
+    message = capsys.readouterr().err
+    assert message.startswith("Nothing was evaluated: ")
+    assert said in message
+    assert "Traceback" not in message
+    assert snapshot(out) == before
+
+
+def test_a_file_of_rows_that_is_gone_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = write_run(tmp_path, [row("/a.wav", "a", "a")])
+    shutil.rmtree(out / "transcripts")
+    assert evaluate(out) == 1
+    assert "transcripts/part-00000-of-00001.jsonl" in capsys.readouterr().err
+
+
+def test_ctrl_c_gives_130(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def interrupted(url: str) -> None:
+        signal.raise_signal(signal.SIGINT)
+
+    monkeypatch.setattr(module, "open_run", interrupted)
+    assert evaluate(tmp_path) == 130
+    assert "Interrupted" in capsys.readouterr().err
+
+
+def test_help_needs_none_of_the_heavy_libraries() -> None:
+    program = (
+        "import sys\n"
+        "from pipelines.evaluate import main\n"
+        "try: main(['--help'])\n"
+        "except SystemExit as stop: assert not stop.code\n"
+        "heavy = {'apache_beam', 'jax', 'pyarrow', 'tokenizers', 'transformers'}\n"
+        "assert not heavy & set(sys.modules), heavy & set(sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert "--references MANIFEST" in done.stdout
+
+
+def test_an_evaluation_brings_neither_beam_nor_jax(tmp_path: Path) -> None:
+    out = write_run(tmp_path, [row("/a.wav", "a", "a")])
+    program = (
+        "import sys\n"
+        "from pipelines.evaluate import main\n"
+        f"assert main(['--run', {str(out)!r}]) == 0\n"
+        "assert not {'apache_beam', 'jax'} & set(sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", program], check=True, stdout=subprocess.DEVNULL)
