@@ -6,10 +6,12 @@ Numerically the same as `whisper/model.py` of openai/whisper. B is windows in th
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import nnx
 from jax.typing import DTypeLike
 
@@ -44,7 +46,22 @@ class Attention(nnx.Module):
 
     def attend_self(self, x: jax.Array) -> jax.Array:
         """Attends from each position of [B, T, D] to all of them; for long inputs."""
-        return self._merge(attend_long(self._split(self.query(x)), self.key_value(x)))
+        return self.attend_many(x, self.key_value(x))
+
+    def attend_many(self, x: jax.Array, memory: KeyValue) -> jax.Array:
+        """Attends from each of many positions [B, T, D] to all of `memory`."""
+        return self._merge(attend_long(self._split(self.query(x)), memory))
+
+    def scores(self, x: jax.Array, memory: KeyValue, heads: Sequence[int]) -> jax.Array:
+        """How much [B, T, D] asks for each position of `memory`: what comes before the softmax.
+
+        Returns:
+            float32[B, len(heads), T, S].
+        """
+        chosen = np.asarray(heads, np.int32)
+        query, key = self._split(self.query(x))[:, chosen], memory.key[:, chosen]
+        query = query * (query.shape[-1] ** -0.5)
+        return jnp.einsum("bhtk,bhsk->bhts", query, key, preferred_element_type=jnp.float32)
 
     def _split(self, x: jax.Array) -> jax.Array:
         batch, length, _ = x.shape
@@ -146,6 +163,18 @@ class DecoderLayer(nnx.Module):
         x = x + self.cross_attention(self.cross_attention_norm(x), cache.cross_attention, None)
         return x + self.mlp(self.mlp_norm(x)), grown
 
+    def read(self, x: jax.Array, encoded: jax.Array, heads: Sequence[int]) -> tuple[jax.Array, jax.Array]:
+        """Runs whole texts [B, T, D] over the encoded audio [B, 1500, D], each token seeing those before it.
+
+        Returns:
+            Them, and the cross-attention's scores of `heads`, float32[B, len(heads), T, 1500].
+        """
+        y = self.self_attention_norm(x)
+        x = x + self.self_attention(y, self.self_attention.key_value(y), jnp.tri(x.shape[1], dtype=bool))
+        y, audio = self.cross_attention_norm(x), self.cross_attention.key_value(encoded)
+        x = x + self.cross_attention.attend_many(y, audio)
+        return x + self.mlp(self.mlp_norm(x)), self.cross_attention.scores(y, audio, heads)
+
 
 class Decoder(nnx.Module):
     """Tokens so far and the encoded audio to the next token."""
@@ -187,11 +216,13 @@ class Decoder(nnx.Module):
         for layer, cache in zip(self.layers, caches, strict=True):
             x, self_attention = layer(x, cache, position, mask)
             grown.append(cache._replace(self_attention=self_attention))
-        last = self.norm(x[:, -1])
-        logits = jnp.einsum(
-            "bd,vd->bv", last, self.embedding.embedding[...], preferred_element_type=jnp.float32
+        return self.logits(self.norm(x[:, -1])), tuple(grown)
+
+    def logits(self, x: jax.Array) -> jax.Array:
+        """Normalised states [..., D] to float32[..., V]."""
+        return jnp.einsum(
+            "...d,vd->...v", x, self.embedding.embedding[...], preferred_element_type=jnp.float32
         )
-        return logits, tuple(grown)
 
 
 class Whisper(nnx.Module):

@@ -1,0 +1,233 @@
+"""Word times beside those of CTranslate2, faster-whisper and openai/whisper, on the same weights and audio.
+
+    pip install -e '.[local,bench]'
+    python -m benchmarks.word_times --data ../shared/data --model openai/whisper-base
+
+The first 30 s of each clip, in one window, greedily and in float32. Words are compared that both systems
+wrote, in order. The rows say what differs besides the aligner:
+
+- CTranslate2's `align`: nothing, it gets our encoder's output and our text;
+- faster-whisper's `word_timestamps=True`: it writes its own text, and fills a window up with zeros after the
+  log-mel, where we (and transformers) do so with silence before it;
+- `--reference`, a file of openai/whisper's words: the same. Where its weights were loaded from a file, as for
+  `../shared/data/reference`, it knows no alignment heads and takes every head of the decoder's upper half; in
+  this row so do we.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from difflib import SequenceMatcher
+from pathlib import Path
+from typing import NamedTuple
+
+import ctranslate2
+import jax
+import jax.numpy as jnp
+import numpy as np
+from faster_whisper import WhisperModel
+from flax import nnx
+
+from benchmarks.accuracy import Clip, read_clips
+from benchmarks.clips import read_clip
+from benchmarks.ctranslate2_folder import ctranslate2_folder
+from model.align import Alignment, TokenBatch, align, pack
+from model.alignment_heads import heads_of
+from model.checkpoint import Checkpoint, find_checkpoint
+from model.interface import (
+    SAMPLE_RATE,
+    WINDOW_SAMPLES,
+    Request,
+    Samples,
+    Segment,
+    TranscriberSettings,
+    WindowResult,
+)
+from model.programs import Weights, _load_network
+from model.sharding import make_mesh
+from model.transcriber import WhisperTranscriber
+from model.word_times import add_words, with_words
+
+
+class TimedWord(NamedTuple):
+    """A word, in seconds of the clip."""
+
+    start_s: float
+    stop_s: float
+    text: str
+
+
+Pairs = list[tuple[TimedWord, TimedWord]]
+"""The same words as two systems timed them."""
+
+
+def main() -> None:
+    """Prints a table in Markdown."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--model", default="openai/whisper-base")
+    parser.add_argument("--sets", nargs="+", default=["english", "languages"])
+    parser.add_argument("--reference", type=Path, help="words of openai/whisper, by the clips' paths")
+    parser.add_argument("--limit", type=int, default=1000, help="clips at most of each set")
+    args = parser.parse_args()
+    systems = Systems(find_checkpoint(args.model), args.reference)
+    columns = ("words", "median of starts", "of ends", "starts within 20, 50, 100 ms", "ends within")
+    print(f"| set | against | {' | '.join(columns)} |")
+    print("|---" * (len(columns) + 2) + "|")
+    for group in args.sets:
+        pairs: dict[str, Pairs] = {}
+        for clip in read_clips(args.data, [group])[: args.limit]:
+            for rival, more in systems.compare(clip, args.data).items():
+                pairs.setdefault(rival, []).extend(more)
+        for rival, found in pairs.items():
+            if found:
+                print(f"| {group} | {rival} | {describe(found)} |", flush=True)
+
+
+class Systems:
+    """All that time words, each loaded once."""
+
+    def __init__(self, checkpoint: Checkpoint, reference: Path | None) -> None:
+        settings = TranscriberSettings(checkpoint.name, dtype="float32", batch_size=1)
+        self._plain = WhisperTranscriber(checkpoint, settings, make_mesh())
+        self._ours = _WithWords(checkpoint, self._plain)
+        self._upper_half = _WithWords(_with_upper_half(checkpoint), self._plain)
+        self._multilingual = checkpoint.config.is_multilingual
+        with ctranslate2_folder(checkpoint) as folder:
+            self._aligner = ctranslate2.models.Whisper(str(folder), device="cpu", compute_type="float32")
+            self._faster = WhisperModel(str(folder), device="cpu", compute_type="float32")
+        self._reference = _read_reference(reference) if reference else {}
+
+    def compare(self, clip: Clip, data: Path) -> dict[str, Pairs]:
+        """Our words of a clip's first 30 s beside those of each other system."""
+        samples = read_clip(clip.path)[:WINDOW_SAMPLES]
+        (result,) = self._ours.transcribe([Request(samples, clip.language)])
+        words = _words_of(result.segments)
+        pairs = {
+            "CTranslate2": matched(words, self._aligned_by_ctranslate2(samples, clip.language)),
+            "faster-whisper": matched(words, self._faster_words(samples, clip.language)),
+        }
+        known = self._reference.get(str(clip.path.relative_to(data.absolute())))
+        if known:
+            (result,) = self._upper_half.transcribe([Request(samples, clip.language)])
+            end_s = len(samples) / SAMPLE_RATE
+            in_window = [word for word in known if word.stop_s <= end_s]
+            pairs["openai/whisper"] = matched(_words_of(result.segments), in_window)
+        return pairs
+
+    def _aligned_by_ctranslate2(self, samples: Samples, language: str) -> list[TimedWord]:
+        """Our text, on our encoder's output."""
+        (result,) = self._plain.transcribe([Request(samples, language)])
+        text = [token for segment in result.segments for token in segment.tokens]
+        special = self._plain.tokenizer.special
+        task = [special.languages[language], special.transcribe] if self._multilingual else []
+        features = ctranslate2.StorageView.from_array(self._plain.encode([samples]).copy())
+        prompt = [special.start_of_transcript, *task]
+        (alignment,) = self._aligner.align(features, prompt, [text], len(samples) // 160)
+        path = np.array(alignment.alignments)
+        starts = path[np.unique(path[:, 0], return_index=True)[1], 1]
+        probs = np.array(alignment.text_token_probs, np.float32)
+        return _words_of(
+            with_words(result.segments, starts, probs, self._plain.tokenizer, len(samples), language)
+        )
+
+    def _faster_words(self, samples: Samples, language: str) -> list[TimedWord]:
+        """faster-whisper's words, of its own text."""
+        segments, _ = self._faster.transcribe(
+            samples,
+            language=language,
+            beam_size=1,
+            temperature=0.0,
+            condition_on_previous_text=False,
+            word_timestamps=True,
+        )
+        return [TimedWord(word.start, word.end, word.word) for segment in segments for word in segment.words]
+
+
+class _WithWords:
+    """Stands in for a transcriber whose settings ask for word times."""
+
+    def __init__(self, checkpoint: Checkpoint, plain: WhisperTranscriber) -> None:
+        graph, self._weights = _load_network(checkpoint, np.dtype(np.float32), make_mesh())
+        self._plain, self._multilingual = plain, checkpoint.config.is_multilingual
+        heads, end = heads_of(checkpoint.config, checkpoint.decoding), plain.tokenizer.special.end_of_text
+        n_prompt = 4 if self._multilingual else 2
+
+        def program(weights: Weights, encoded: jax.Array, batch: TokenBatch) -> Alignment:
+            decoder = nnx.merge(graph, weights).decoder
+            return align(decoder, encoded, batch, heads=heads, n_prompt=n_prompt, end_of_text=end)
+
+        self._align = jax.jit(program)
+
+    def transcribe(self, requests: Sequence[Request]) -> list[WindowResult]:
+        (request,) = requests
+        (result,) = self._plain.transcribe(requests)
+        special = self._plain.tokenizer.special
+        task = [special.languages[result.language], special.transcribe] if self._multilingual else []
+        prompt = [special.start_of_transcript, *task, special.no_timestamps]
+        text = [token for segment in result.segments for token in segment.tokens]
+        n_samples = [len(request.samples)]
+        batch = pack([(prompt, text)], n_samples, special.end_of_text, 1)
+        encoded = jnp.asarray(self._plain.encode([request.samples]))
+        alignment: Alignment = jax.device_get(self._align(self._weights, encoded, batch))
+        (segments,) = add_words(
+            [result.segments], batch, alignment, self._plain.tokenizer, n_samples, [result.language]
+        )
+        return [replace(result, segments=segments)]
+
+
+def matched(ours: Sequence[TimedWord], theirs: Sequence[TimedWord]) -> Pairs:
+    """The longest runs of equal words, case and punctuation apart."""
+    keys = [[_normalised(word.text) for word in words] for words in (ours, theirs)]
+    blocks = SequenceMatcher(a=keys[0], b=keys[1], autojunk=False).get_matching_blocks()
+    return [(ours[a + i], theirs[b + i]) for a, b, n in blocks for i in range(n) if keys[0][a + i]]
+
+
+def describe(pairs: Pairs) -> str:
+    """The cells of a row of the table."""
+    starts = np.array([abs(a.start_s - b.start_s) for a, b in pairs]) * 1000
+    ends = np.array([abs(a.stop_s - b.stop_s) for a, b in pairs]) * 1000
+    cells = [str(len(pairs)), f"{np.median(starts):.0f} ms", f"{np.median(ends):.0f} ms"]
+    for differences in (starts, ends):
+        # Half a millisecond more, since theirs are rounded.
+        shares = [100 * np.mean(differences <= limit + 0.5) for limit in (20, 50, 100)]
+        cells.append(", ".join(f"{share:.1f} %" for share in shares))
+    return " | ".join(cells)
+
+
+def _words_of(segments: Iterable[Segment]) -> list[TimedWord]:
+    return [
+        TimedWord(word.start / SAMPLE_RATE, word.stop / SAMPLE_RATE, word.text)
+        for segment in segments
+        for word in segment.words
+    ]
+
+
+def _read_reference(path: Path) -> dict[str, list[TimedWord]]:
+    """Words by the clips' paths."""
+    clips = json.loads(path.read_text())
+    return {
+        name: [
+            TimedWord(word["start"], word["end"], word["word"])
+            for segment in clip["segments"]
+            for word in segment["words"]
+        ]
+        for name, clip in clips.items()
+    }
+
+
+def _normalised(text: str) -> str:
+    return "".join(character for character in text.casefold() if character.isalnum())
+
+
+def _with_upper_half(checkpoint: Checkpoint) -> Checkpoint:
+    layers = range(checkpoint.config.decoder_layers // 2, checkpoint.config.decoder_layers)
+    heads = tuple((layer, head) for layer in layers for head in range(checkpoint.config.decoder_heads))
+    return replace(checkpoint, decoding=replace(checkpoint.decoding, alignment_heads=heads))
+
+
+if __name__ == "__main__":
+    main()

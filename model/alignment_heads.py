@@ -1,0 +1,69 @@
+"""Which heads of the cross-attention follow the speech in time, and so tell when a word is said."""
+
+from __future__ import annotations
+
+from model.config import DecodingConfig, WhisperConfig
+
+Heads = tuple[tuple[int, int], ...]
+"""Pairs of (layer, head), counted from 0."""
+
+# By (encoder layers, decoder layers, heads, vocabulary); measured by OpenAI (`whisper/__init__.py`).
+# large-v1 has the shape of large-v2 and then gets its heads: the checkpoints in use bring their own.
+_KNOWN: dict[tuple[int, int, int, int], Heads] = {
+    # tiny.en
+    (4, 4, 6, 51_864): ((1, 0), (2, 0), (2, 5), (3, 0), (3, 1), (3, 2), (3, 3), (3, 4)),
+    # tiny
+    (4, 4, 6, 51_865): ((2, 2), (3, 0), (3, 2), (3, 3), (3, 4), (3, 5)),
+    # base.en
+    (6, 6, 8, 51_864): ((3, 3), (4, 7), (5, 1), (5, 5), (5, 7)),
+    # base
+    (6, 6, 8, 51_865): ((3, 1), (4, 2), (4, 3), (4, 7), (5, 1), (5, 2), (5, 4), (5, 6)),
+    # small.en
+    (12, 12, 12, 51_864): (
+        *((6, 6), (7, 0), (7, 3), (7, 8), (8, 2), (8, 5), (8, 7), (9, 0), (9, 4), (9, 8), (9, 10)),
+        *((10, 0), (10, 1), (10, 2), (10, 3), (10, 6), (10, 11), (11, 2), (11, 4)),
+    ),
+    # small
+    (12, 12, 12, 51_865): (
+        *((5, 3), (5, 9), (8, 0), (8, 4), (8, 7), (8, 8), (9, 0), (9, 7), (9, 9), (10, 5)),
+    ),
+    # medium.en
+    (24, 24, 16, 51_864): (
+        *((11, 4), (14, 1), (14, 12), (14, 14), (15, 4), (16, 0), (16, 4), (16, 9), (17, 12), (17, 14)),
+        *((18, 7), (18, 10), (18, 15), (20, 0), (20, 3), (20, 9), (20, 14), (21, 12)),
+    ),
+    # medium
+    (24, 24, 16, 51_865): ((13, 15), (15, 4), (15, 15), (16, 1), (20, 0), (23, 4)),
+    # large-v2
+    (32, 32, 20, 51_865): (
+        *((10, 12), (13, 17), (16, 11), (16, 12), (16, 13), (17, 15), (17, 16), (18, 4), (18, 11)),
+        *((18, 19), (19, 11), (21, 2), (21, 3), (22, 3), (22, 9), (22, 12), (23, 5), (23, 7), (23, 13)),
+        *((25, 5), (26, 1), (26, 12), (27, 15)),
+    ),
+    # large-v3
+    (32, 32, 20, 51_866): (
+        *((7, 0), (10, 17), (12, 18), (13, 12), (16, 1), (17, 14), (19, 11), (21, 4), (24, 1), (25, 6)),
+    ),
+    # large-v3-turbo
+    (32, 4, 20, 51_866): ((2, 4), (2, 11), (3, 3), (3, 6), (3, 11), (3, 14)),
+}
+
+
+def heads_of(config: WhisperConfig, decoding: DecodingConfig) -> Heads:
+    """The heads to align with: the checkpoint's own, or those known for its size.
+
+    A checkpoint may name heads that it does not have (distilled ones keep their teacher's list): they are
+    left out. Where nothing is known it is every head in the upper half of the decoder, as `whisper/model.py`
+    has it.
+    """
+    own = tuple(
+        (layer, head)
+        for layer, head in decoding.alignment_heads
+        if 0 <= layer < config.decoder_layers and 0 <= head < config.decoder_heads
+    )
+    if own:
+        return own
+    size = (config.encoder_layers, config.decoder_layers, config.decoder_heads, config.n_vocab)
+    upper_half = range(config.decoder_layers // 2, config.decoder_layers)
+    every = tuple((layer, head) for layer in upper_half for head in range(config.decoder_heads))
+    return _KNOWN.get(size, every)

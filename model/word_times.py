@@ -1,0 +1,184 @@
+"""Segments with words: their times from the alignment of tokens with audio, on the host.
+
+How long a word may be, and how words and segments agree, is as in `whisper/timing.py` of openai/whisper
+(`find_alignment`, `add_word_timestamps`), with these differences: a window stands alone, so that the pause
+before its first word is counted from the window's start; a word never reaches over the end of its segment,
+so that the words of a segment are its text; and times never decrease.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from model.align import Alignment, TokenBatch
+from model.dtw import first_columns
+from model.interface import SAMPLE_RATE, Segment, Word
+from model.tokens import SAMPLES_PER_TIMESTAMP, WhisperTokenizer
+from model.words import merge_punctuation, split_words
+
+_SENTENCE_ENDS = ".。!！?？"  # noqa: RUF001
+_MAX_MEDIAN = 7 * SAMPLE_RATE // 10  # 0.7 s: where words are longer than that, the alignment went wrong
+_TOLERANCE = SAMPLE_RATE // 2  # 0.5 s: how much later or earlier a segment's own time may be than its words'
+
+
+def add_words(
+    windows: Sequence[Sequence[Segment]],
+    batch: TokenBatch,
+    alignment: Alignment,
+    tokenizer: WhisperTokenizer,
+    n_samples: Sequence[int],
+    languages: Sequence[str],
+) -> list[tuple[Segment, ...]]:
+    """Each window's segments with their words.
+
+    Args:
+        windows: the segments whose tokens, one after the other, were packed.
+        batch: what `model.align.pack` made of them; may have more rows.
+        alignment: what `model.align.align` made of it, as numpy.
+        tokenizer: the model's own.
+        n_samples: length of each window without padding.
+        languages: code of the language that each window's text is in.
+    """
+    n = len(windows)
+    weights, probs = np.asarray(alignment.weights[:n]), np.asarray(alignment.token_probs)
+    n_rows = np.asarray(batch.n_text[:n]) + 1
+    positions = first_columns(-weights, n_rows.tolist(), np.asarray(batch.n_positions[:n]).tolist())
+    return [
+        with_words(segments, positions[row], probs[row], tokenizer, n_samples[row], languages[row])
+        for row, segments in enumerate(windows)
+    ]
+
+
+def with_words(
+    segments: Sequence[Segment],
+    positions: NDArray[np.int64],
+    token_probs: NDArray[np.float32],
+    tokenizer: WhisperTokenizer,
+    n_samples: int,
+    language: str,
+) -> tuple[Segment, ...]:
+    """A window's segments with their words; each segment then lasts from its first word to its last.
+
+    Segments without tokens are left as they are.
+
+    Args:
+        segments: of one window, in order of time.
+        positions: int64[n + 1], when each of the segments' n tokens begins and when the last one ends, in
+            steps of 20 ms.
+        token_probs: float32[>= n], probability of each token; a word's is their mean, punctuation apart.
+        tokenizer: the model's own.
+        n_samples: length of the window without padding.
+        language: code of the language the text is in, which tells how words are divided.
+    """
+    times = positions * SAMPLES_PER_TIMESTAMP
+    words: list[list[Word]] = []
+    first = 0
+    for segment in segments:
+        last = first + len(segment.tokens)
+        words.append(_timed(segment, times[first : last + 1], token_probs[first:last], tokenizer, language))
+        first = last
+    median = _median_duration(words)
+    merged = [merge_punctuation(part) for part in _shorten_at_sentence_ends(words, median)]
+    return _reconcile(segments, merged, median, n_samples)
+
+
+def _timed(
+    segment: Segment,
+    times: NDArray[np.int64],
+    probs: NDArray[np.float32],
+    tokenizer: WhisperTokenizer,
+    language: str,
+) -> list[Word]:
+    """The segment's words, punctuation apart, from its tokens' times."""
+    words = []
+    first = 0
+    for text, n_tokens in split_words(segment.text, segment.tokens, tokenizer, language):
+        last = first + n_tokens
+        words.append(Word(int(times[first]), int(times[last]), text, float(probs[first:last].mean())))
+        first = last
+    return words
+
+
+def _median_duration(words: Sequence[Sequence[Word]]) -> int:
+    """Of the words that have some length, in samples; at most 0.7 s."""
+    durations = [word.stop - word.start for part in words for word in part if word.stop > word.start]
+    return min(_MAX_MEDIAN, int(np.median(durations))) if durations else 0
+
+
+def _shorten_at_sentence_ends(words: Sequence[Sequence[Word]], median: int) -> list[list[Word]]:
+    """Takes the pause between sentences out of the full stop, or out of the word after it."""
+    longest = 2 * median
+    shortened: list[list[Word]] = []
+    before: Word | None = None
+    for part in words:
+        shortened.append([])
+        for word in part:
+            if before is not None and word.stop - word.start > longest > 0:
+                if word.text in _SENTENCE_ENDS:
+                    word = replace(word, stop=word.start + longest)
+                elif before.text in _SENTENCE_ENDS:
+                    word = replace(word, start=word.stop - longest)
+            shortened[-1].append(word)
+            before = word
+    return shortened
+
+
+def _reconcile(
+    segments: Sequence[Segment], words: Sequence[list[Word]], median: int, n_samples: int
+) -> tuple[Segment, ...]:
+    """Segments and their words, in order of time."""
+    reconciled = []
+    floor = 0
+    for segment, part in zip(segments, words, strict=True):
+        if not part:
+            reconciled.append(segment)
+            continue
+        part = _shorten_after_pause(part, floor, median)
+        part = _fit(part, segment, median)
+        part = _in_order(part, floor, n_samples)
+        floor = part[-1].stop
+        reconciled.append(replace(segment, start=part[0].start, stop=floor, words=tuple(part)))
+    return tuple(reconciled)
+
+
+def _shorten_after_pause(words: list[Word], silent_since: int, median: int) -> list[Word]:
+    """Takes the pause before a segment out of its first two words."""
+    longest = 2 * median
+    first, second = words[0], words[1] if len(words) > 1 else None
+    if first.stop - silent_since <= 2 * longest:
+        return words
+    if first.stop - first.start <= longest and (second is None or second.stop - first.start <= 2 * longest):
+        return words
+    rest = words[1:]
+    if second is not None and second.stop - second.start > longest:
+        boundary = max(second.stop // 2, second.stop - longest)
+        first = replace(first, stop=boundary)
+        rest[0] = replace(second, start=boundary)
+    return [replace(first, start=max(0, first.stop - longest)), *rest]
+
+
+def _fit(words: list[Word], segment: Segment, median: int) -> list[Word]:
+    """Where the first or the last word reaches far over the segment's own time, that is the better one."""
+    first = words[0]
+    if first.start + _TOLERANCE < segment.start < first.stop:
+        start = max(0, min(first.stop - median, segment.start))
+        words = [replace(first, start=start), *words[1:]]
+    last = words[-1]
+    if last.start < segment.stop < last.stop - _TOLERANCE:
+        stop = max(last.start + median, segment.stop)
+        words = [*words[:-1], replace(last, stop=stop)]
+    return words
+
+
+def _in_order(words: Sequence[Word], floor: int, n_samples: int) -> list[Word]:
+    """The words with times that never decrease, from `floor` to `n_samples`."""
+    ordered = []
+    for word in words:
+        start = min(max(word.start, floor), n_samples)
+        floor = min(max(word.stop, start), n_samples)
+        ordered.append(replace(word, start=start, stop=floor))
+    return ordered

@@ -1,0 +1,217 @@
+import functools
+from collections.abc import Callable
+from pathlib import Path
+
+import ctranslate2
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import nnx
+from numpy.typing import NDArray
+
+from benchmarks.clips import read_clip
+from benchmarks.ctranslate2_folder import ctranslate2_folder
+from model.align import Alignment, TokenBatch, align, pack
+from model.alignment_heads import heads_of
+from model.checkpoint import Checkpoint
+from model.config import WhisperConfig
+from model.dtw import first_columns
+from model.features import log_mel
+from model.interface import WINDOW_SAMPLES
+from model.network import Whisper
+from model.programs import _load_network
+from model.sharding import make_mesh
+from model.tokens import WhisperTokenizer
+
+N_PROMPT, END = 3, 280  # ids from 280 on are special
+CONFIG = WhisperConfig(80, 32, 64, 1, 2, 3, 4, 300)
+HEADS = ((0, 1), (2, 3), (2, 0))
+PROMPT = [281, 282, 283]
+SPEECH = Path("../shared/data/english/jfk.flac")
+
+
+@pytest.fixture(scope="module")
+def network() -> Whisper:
+    """Random, and with larger weights than usual, so that attention is far from even."""
+    network = Whisper(CONFIG, dtype=jnp.float32, rngs=nnx.Rngs(0))
+    state = nnx.state(network)
+    nnx.update(network, jax.tree.map(lambda x: x * 2 if x.ndim == 2 else x, state))
+    return network
+
+
+def encoded(batch: int, seed: int = 0) -> jax.Array:
+    return jax.random.normal(jax.random.key(seed), (batch, 1500, 32)) * 2
+
+
+@functools.cache
+def program(network: Whisper) -> Callable[[jax.Array, TokenBatch], Alignment]:
+    @jax.jit
+    def compiled(audio: jax.Array, batch: TokenBatch) -> Alignment:
+        return align(network.decoder, audio, batch, heads=HEADS, n_prompt=N_PROMPT, end_of_text=END)
+
+    return compiled
+
+
+def run(network: Whisper, audio: jax.Array, batch: TokenBatch) -> Alignment:
+    result: Alignment = jax.device_get(program(network)(audio, batch))
+    return result
+
+
+def softmax(x: NDArray[np.float64]) -> NDArray[np.float64]:
+    e = np.exp(x - x.max(axis=-1, keepdims=True))
+    return np.asarray(e / e.sum(axis=-1, keepdims=True))
+
+
+def naive(network: Whisper, audio: jax.Array, ids: list[int], n_positions: int) -> Alignment:
+    """One window without padding in numpy, all heads' attention kept, the medians sorted."""
+    decoder = network.decoder
+
+    def split(x: jax.Array) -> NDArray[np.float64]:
+        return np.asarray(x, np.float64).reshape(len(x), 4, 8).swapaxes(0, 1)
+
+    x = decoder.embedding(jnp.asarray(ids)) + decoder.positions[...][: len(ids)]
+    maps = {}
+    for index, layer in enumerate(decoder.layers):
+        for attention, norm, memory in (
+            (layer.self_attention, layer.self_attention_norm, None),
+            (layer.cross_attention, layer.cross_attention_norm, audio),
+        ):
+            y = norm(x)
+            source = y if memory is None else memory
+            query, key, value = (
+                split(f(z))
+                for f, z in ((attention.query, y), (attention.key, source), (attention.value, source))
+            )
+            scores = query @ key.swapaxes(1, 2) / np.sqrt(8)
+            if memory is None:
+                scores[:, np.triu(np.ones(scores.shape[1:], bool), 1)] = -np.inf
+            else:
+                maps[index] = softmax(scores[:, :, :n_positions])
+            heads = softmax(scores) @ value
+            x = x + attention.out(jnp.asarray(heads.swapaxes(0, 1).reshape(len(ids), 32), jnp.float32))
+        x = x + layer.mlp(layer.mlp_norm(x))
+    chosen = np.stack([maps[layer][head] for layer, head in HEADS])
+    chosen = (chosen - chosen.mean(1, keepdims=True)) / chosen.std(1, keepdims=True)
+    if n_positions > 3:
+        padded = np.pad(chosen, [(0, 0), (0, 0), (3, 3)], mode="reflect")
+        windows = np.lib.stride_tricks.sliding_window_view(padded, 7, axis=-1)
+        chosen = np.median(windows, axis=-1)
+    logits = np.asarray(decoder.norm(x) @ decoder.embedding.embedding[...].T, np.float64)
+    probs = softmax(logits[:, :END])
+    text = ids[N_PROMPT:-1]
+    of_text = probs[np.arange(N_PROMPT - 1, len(ids) - 2), text]
+    return Alignment(chosen.mean(0)[N_PROMPT - 1 : -1], of_text)
+
+
+@pytest.mark.parametrize("n_positions", [1500, 700, 8, 4, 3, 2])
+def test_it_is_what_the_whole_attention_gives(network: Whisper, n_positions: int) -> None:
+    text = [5, 9, 200, 17, 279, 5, 5]
+    audio = encoded(1)
+    result = run(network, audio, pack([(PROMPT, text)], [n_positions * 320], END, 1))
+    expected = naive(network, audio[0], [*PROMPT, *text, END], n_positions)
+    assert result.weights.shape == (1, 61, 1500)
+    assert np.abs(expected.weights).max() > 0.5
+    np.testing.assert_allclose(result.weights[0, :8, :n_positions], expected.weights, atol=2e-3)
+    assert not result.weights[:, :, n_positions:].any()
+    np.testing.assert_allclose(result.token_probs[0, :7], expected.token_probs, rtol=1e-3)
+    assert result.token_probs[0, 7] == 0
+
+
+def test_neither_neighbours_nor_padding_change_a_window(network: Whisper) -> None:
+    audio = encoded(3)
+    alone = run(network, audio[1:2], pack([(PROMPT, [5, 9, 17])], [100 * 320], END, 1))
+    others = [(PROMPT, [7] * 100), (PROMPT, [5, 9, 17])]
+    batch = pack(others, [1500 * 320, 100 * 320], END, 3)
+    assert batch.tokens.shape == (3, 128)
+    among = run(network, audio, batch)
+    np.testing.assert_allclose(among.weights[1, :4], alone.weights[0, :4], atol=1e-3)
+    np.testing.assert_allclose(among.token_probs[1, :3], alone.token_probs[0, :3], rtol=1e-4)
+    assert np.isfinite(among.weights).all()
+
+
+def test_probabilities_do_not_see_what_comes_later(network: Whisper) -> None:
+    audio = encoded(1)
+    short = run(network, audio, pack([(PROMPT, [5, 9])], [480_000], END, 1))
+    longer = run(network, audio, pack([(PROMPT, [5, 9, 17, 33])], [480_000], END, 1))
+    np.testing.assert_allclose(short.token_probs[0, :2], longer.token_probs[0, :2], rtol=1e-5)
+
+
+def test_a_window_without_text_harms_nobody(network: Whisper) -> None:
+    result = run(network, encoded(2), pack([(PROMPT, []), (PROMPT, [5])], [1, 480_000], END, 2))
+    # At its one moment all tokens point alike.
+    assert not result.weights[0].any()
+    assert np.isfinite(result.weights[1]).all()
+    assert result.token_probs[0, 0] == 0 < result.token_probs[1, 0]
+
+
+@pytest.mark.parametrize("dtype", [jnp.bfloat16, jnp.float16])
+def test_half_precision_runs(dtype: jnp.dtype) -> None:
+    network = Whisper(CONFIG, dtype=dtype, rngs=nnx.Rngs(0))
+    result = run(network, encoded(1).astype(dtype), pack([(PROMPT, [5, 9])], [480_000], END, 1))
+    assert result.weights.dtype == result.token_probs.dtype == np.float32
+    assert np.isfinite(result.weights).all()
+
+
+def test_texts_are_packed_to_few_lengths() -> None:
+    batch = pack([([1, 2], [5, 6, 7]), ([1, 3], [])], [480_000, 100], 9, 3)
+    assert batch.tokens.dtype == batch.n_text.dtype == batch.n_positions.dtype == np.int32
+    assert batch.tokens[:, :7].tolist() == [
+        [1, 2, 5, 6, 7, 9, 9],
+        [1, 3, 9, 9, 9, 9, 9],
+        [1, 2, 5, 6, 7, 9, 9],
+    ]
+    assert (batch.tokens[:, 7:] == 9).all()
+    assert batch.n_text.tolist() == [3, 0, 3]
+    assert batch.n_positions.tolist() == [1500, 1, 1500]
+
+
+@pytest.mark.parametrize(
+    ("n_text", "length"), [(0, 64), (60, 64), (61, 128), (124, 128), (125, 240), (236, 240), (444, 448)]
+)
+def test_the_shortest_length_that_holds_all(n_text: int, length: int) -> None:
+    batch = pack([([1, 2, 3], [5] * n_text)], [480_000], 9, 1)
+    assert batch.tokens.shape == (1, length)
+
+
+def test_a_text_that_is_too_long_is_refused() -> None:
+    with pytest.raises(ValueError, match="449 tokens cannot be aligned: the decoder reads 448 at most"):
+        pack([([1, 2, 3], [5] * 445)], [480_000], 9, 1)
+
+
+# The rest needs the real weights.
+
+
+@pytest.mark.weights
+def test_alignment_is_that_of_ctranslate2(packaged: Callable[[str], Checkpoint]) -> None:
+    if not SPEECH.exists():
+        pytest.skip(f"{SPEECH} is not here")
+    checkpoint = packaged("openai/whisper-tiny.en")
+    tokenizer = WhisperTokenizer(checkpoint.tokenizer)
+    special = tokenizer.special
+    text = tokenizer.encode(
+        " And so my fellow Americans, ask not what your country can do for you,"
+        " ask what you can do for your country."
+    )
+    clip = read_clip(SPEECH)
+    padded = np.zeros((1, WINDOW_SAMPLES), np.float32)
+    padded[0, : len(clip)] = clip
+    graph, weights = _load_network(checkpoint, np.dtype(np.float32), make_mesh())
+    network = nnx.merge(graph, weights)
+    states = jax.jit(lambda samples: network.encoder(log_mel(samples, 80)))(padded)
+    start = [special.start_of_transcript]
+    batch = pack([([*start, special.no_timestamps], text)], [len(clip)], special.end_of_text, 1)
+    heads = heads_of(checkpoint.config, checkpoint.decoding)
+    settings = {"heads": heads, "n_prompt": 2, "end_of_text": special.end_of_text}
+    ours = jax.jit(lambda states, batch: align(network.decoder, states, batch, **settings))(states, batch)
+    (columns,) = first_columns(-np.asarray(ours.weights), [len(text) + 1], batch.n_positions.tolist())
+    with ctranslate2_folder(checkpoint) as folder:
+        theirs = ctranslate2.models.Whisper(str(folder), device="cpu", compute_type="float32")
+        features = ctranslate2.StorageView.from_array(np.array(states))
+        (result,) = theirs.align(features, start, [text], len(clip) // 160)
+    path = np.array(result.alignments)
+    starts = path[np.unique(path[:, 0], return_index=True)[1], 1]
+    assert len(columns) == len(starts) == len(text) + 1
+    assert (columns == starts).mean() > 0.95
+    assert np.abs(columns - starts).max() <= 1
+    np.testing.assert_allclose(ours.token_probs[0, : len(text)], result.text_token_probs, atol=1e-3)

@@ -1,0 +1,142 @@
+from collections.abc import Callable, Sequence
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from model.checkpoint import Checkpoint
+from model.interface import Word
+from model.tokens import WhisperTokenizer
+from model.words import merge_punctuation, split_words
+
+
+class Pieces(WhisperTokenizer):
+    """A tokenizer whose ids are places in a list of bytes."""
+
+    def __init__(self, *pieces: str | bytes) -> None:
+        self.pieces = [piece.encode() if isinstance(piece, str) else piece for piece in pieces]
+
+    def decode(self, ids: Sequence[int]) -> str:
+        return b"".join(self.pieces[i] for i in ids).decode(errors="replace")
+
+
+def split(*pieces: str | bytes, language: str = "en") -> list[tuple[str, int]]:
+    tokenizer = Pieces(*pieces)
+    ids = range(len(pieces))
+    return [tuple(word) for word in split_words(tokenizer.decode(ids), ids, tokenizer, language)]
+
+
+@pytest.mark.parametrize(
+    ("pieces", "words"),
+    [
+        ((" Hello", ",", " wor", "ld", "."), [(" Hello", 1), (",", 1), (" world", 2), (".", 1)]),
+        ((' "', "Hello", ',"', " he", "."), [(' "Hello,"', 3), (" he", 1), (".", 1)]),
+        ((" it", "'s", " 3", ".", "5", "%"), [(" it's", 2), (" 3", 1), (".5", 2), ("%", 1)]),
+        (("No", " space"), [("No", 1), (" space", 1)]),
+        (("...", " well", "..."), [("...", 1), (" well...", 2)]),
+        ((" ", " x"), [(" ", 1), (" x", 1)]),
+        ((" Gr", b"\xc3", b"\xb6", "sse"), [(" Grösse", 4)]),
+        ((), []),
+    ],
+)
+def test_words_are_cut_at_spaces_and_punctuation(
+    pieces: tuple[str | bytes, ...], words: list[tuple[str, int]]
+) -> None:
+    assert split(*pieces) == words
+
+
+def test_languages_without_spaces_are_cut_between_characters() -> None:
+    # 私 in two tokens, one of which brings the end of the token before; は日 in one.
+    pieces = ("それ", b"\xe3\x80\x81\xe7\xa7", b"\x81", "は日", "。")
+    words = [("それ", 1), ("、私", 2), ("は日", 1), ("。", 1)]
+    for language in ("ja", "zh", "th", "lo", "my", "yue"):
+        assert split(*pieces, language=language) == words
+    assert split(*pieces, language="ko") == [("それ、私は日。", 5)]
+
+
+def test_bytes_that_are_no_text_are_not_lost() -> None:
+    assert split(" a", b"\xe7\xa7", " b", language="en") == [(" a�", 2), (" b", 1)]
+    assert split(" a", b"\xe7", language="ja") == [(" a", 1), ("�", 1)]
+    # Two that are one sign together, which the first alone has said already.
+    assert split(b"\xe7", b"\xa7", " b") == [("�", 1), (" b", 2)]
+    assert split(" b", b"\xe7", b"\xa7") == [(" b�", 3)]
+
+
+def test_a_text_that_is_not_its_tokens_is_still_whole() -> None:
+    tokenizer = Pieces(" one", " two", " three")
+    assert split_words(" one two", [0, 1, 2], tokenizer, "en") == [(" one", 1), (" two", 2)]
+    assert split_words(" one two three", [0, 1], tokenizer, "en") == [(" one", 1), (" two three", 1)]
+    assert split_words(" other", [0, 1], tokenizer, "en") == [(" other", 2)]
+    assert split_words("", [0, 1], tokenizer, "en") == [("", 2)]
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.lists(st.binary(min_size=1, max_size=5), max_size=8), st.sampled_from(["en", "ja"]))
+def test_all_text_and_all_tokens_are_in_the_words(pieces: list[bytes], language: str) -> None:
+    words = split(*pieces, language=language)
+    assert "".join(text for text, _ in words) == b"".join(pieces).decode(errors="replace")
+    assert sum(n for _, n in words) == len(pieces)
+    assert all(n > 0 for _, n in words)
+
+
+def merged(*texts: str) -> list[tuple[str, int, int]]:
+    """Texts of merged words, with the times of each: word i lasts from 10 i to 10 i + 9."""
+    words = [Word(10 * i, 10 * i + 9, text, 0.1 * i) for i, text in enumerate(texts)]
+    result = merge_punctuation(words)
+    for word in result:
+        assert word.probability == words[word.start // 10].probability
+    return [(word.text, word.start, word.stop) for word in result]
+
+
+def test_punctuation_joins_its_word_and_leaves_its_times() -> None:
+    assert merged(' "', "Hello", ",", '"', " he", " said", ".") == [
+        (' "Hello,"', 10, 19),
+        (" he", 40, 49),
+        (" said.", 50, 59),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("texts", "words"),
+    [
+        ([" ¿", " Qué", "?"], [" ¿ Qué?"]),
+        ([" (", " [", "a", "]", ")"], [" ( [a])"]),
+        ([" 3", ".5", "%"], [" 3", ".5", "%"]),  # a per cent sign stands for a word
+        ([" a", " -"], [" a", " -"]),  # nothing follows that it could open
+        ([".", " a"], [".", " a"]),
+        (["それ", "、", "私", "。"], ["それ、", "私。"]),
+        ([" a ", "."], [" a ", "."]),
+        ([" ", " a"], ["  a"]),
+        ([], []),
+    ],
+)
+def test_which_punctuation_belongs_to_which_word(texts: list[str], words: list[str]) -> None:
+    assert [text for text, *_ in merged(*texts)] == words
+
+
+@given(st.lists(st.sampled_from([" a", "b", ",", ".", ' "', '"', " (", ")", " ", " -", "、"])))
+def test_merging_loses_nothing(texts: list[str]) -> None:
+    words = merged(*texts)
+    assert "".join(text for text, *_ in words) == "".join(texts)
+    assert [start for _, start, _ in words] == sorted(start for _, start, _ in words)
+
+
+# The rest needs the real vocabulary.
+
+
+@pytest.mark.weights
+def test_the_real_vocabulary(packaged: Callable[[str], Checkpoint]) -> None:
+    tokenizer = WhisperTokenizer(packaged("openai/whisper-base").tokenizer)
+
+    def words(text: str, language: str) -> list[str]:
+        pieces = split_words(text, tokenizer.encode(text), tokenizer, language)
+        assert "".join(piece.text for piece in pieces) == text
+        timed = [Word(0, 0, piece.text, 1.0) for piece in pieces]
+        return [word.text for word in merge_punctuation(timed)]
+
+    assert words(' "Hello," he said.', "en") == [' "Hello,"', " he", " said."]
+    assert words(" It's 1,000 miles, isn't it?", "en") == [
+        *(" It's", " 1", ",000", " miles,", " isn't", " it?"),
+    ]
+    assert words("薔薇の花、綺麗だ。", "ja")[0] == "薔"  # three bytes in two tokens
+    assert words(" Привет, мир!", "ru") == [" Привет,", " мир!"]
