@@ -23,7 +23,7 @@ from benchmarks.clips import read_clip
 from benchmarks.ctranslate2_folder import ctranslate2_folder
 from model.checkpoint import Checkpoint, find_checkpoint
 from model.features import log_mel
-from model.interface import WINDOW_SAMPLES, TranscriberSettings, WindowResult
+from model.interface import WINDOW_SAMPLES, Request, TranscriberSettings, WindowResult
 from model.transcriber import WhisperTranscriber, load_transcriber
 
 _SUFFIXES = (".flac", ".wav", ".mp3")
@@ -58,7 +58,7 @@ def compare(model: str, clips: dict[str, NDArray[np.float32]]) -> None:
         theirs = ctranslate2.models.Whisper(str(folder), device="cpu", compute_type="float32")
         for names in _batches(list(clips)):
             samples = [clips[name] for name in names]
-            results = ours.transcribe(samples, [language] * len(names))
+            results = ours.transcribe([Request(clip, language) for clip in samples])
             encoded = ours.encode(samples)
             for name, clip, result, states in zip(names, samples, results, encoded, strict=True):
                 reference = Reference(theirs, checkpoint, ours, clip, result.language)

@@ -1,85 +1,53 @@
 """From encoded audio to ids, in one compiled program: prompt, KV caches, and OpenAI's rules.
 
-Each window of a batch is decoded on its own; the loop ends when the last one has. Ids, probabilities and
-rules are those of `whisper/decoding.py` of openai/whisper (`DecodingTask`, `ApplyTimestampRules`,
-`SuppressBlank`, `SuppressTokens`).
+Each window of a batch is decoded on its own; the loop ends when the last one has. Ids and probabilities are
+those of `whisper/decoding.py` of openai/whisper (`DecodingTask`, `GreedyDecoder`). B is windows, P the length
+of the longest prompt in the batch, L the most tokens that may be written (`max_new_tokens`).
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from model.config import MAX_TEXT_POSITIONS, DecodingConfig
+from model.loops import LoopState, follow, is_looping, no_loop
 from model.network import Decoder, LayerCache
-from model.tokens import SpecialTokens
+from model.rules import DecodingRules, History, allowed_logits, best_token, no_history, remember
 
-MAX_NEW_TOKENS = MAX_TEXT_POSITIONS // 2  # 224, `sample_len`: the other half is for prompts
-MAX_INITIAL_TIMESTAMP = 50  # steps of 20 ms: the first segment starts in the first second
 DETECT_LANGUAGE = -1
 
 
-@dataclass(frozen=True)
-class DecodingRules:
-    """What shapes the program: everything here is compiled in.
+class Asked(NamedTuple):
+    """What is asked of each window of a batch.
 
     Attributes:
-        special: the tokenizer's special ids.
-        suppress_ids: never written.
-        begin_suppress_ids: not written as the first token.
-        language_ids: what may follow the start of the transcript; empty for English-only models.
-        task_id: `<|transcribe|>` or `<|translate|>`; None for English-only models.
-        timestamps: whether the model writes times.
+        wanted: bool[B]; the others pad the batch, and nothing is written for them.
+        language: int32[B], index into `DecodingRules.language_ids`, or `DETECT_LANGUAGE`.
+        temperature: float32[B]; 0 takes the most probable token, above it is sampled.
+        uniforms: float32[B, L] in [0, 1): what each token is sampled with.
+        prompt: int32[B, P], the text before, `<|startofprev|>` included; right-aligned, P may be 0.
+        n_prompt: int32[B], tokens of it.
     """
 
-    special: SpecialTokens
-    suppress_ids: tuple[int, ...]
-    begin_suppress_ids: tuple[int, ...]
-    language_ids: tuple[int, ...]
-    task_id: int | None
-    timestamps: bool
-
-    @property
-    def prompt_length(self) -> int:
-        """Tokens before the first that the model writes."""
-        return 1 + 2 * (self.task_id is not None) + (not self.timestamps)
-
-
-def make_rules(
-    special: SpecialTokens, decoding: DecodingConfig, *, multilingual: bool, task: str, timestamps: bool
-) -> DecodingRules:
-    """The rules for a checkpoint and a task (`transcribe` or `translate`)."""
-    never = {
-        special.transcribe,
-        special.translate,
-        special.start_of_transcript,
-        special.start_of_previous,
-        special.start_of_lm,
-        special.no_speech,
-        special.no_timestamps,
-    }
-    task_id = special.translate if task == "translate" else special.transcribe
-    return DecodingRules(
-        special=special,
-        suppress_ids=tuple(sorted(never | set(decoding.suppress_ids))),
-        begin_suppress_ids=decoding.begin_suppress_ids,
-        language_ids=tuple(special.languages.values()) if multilingual else (),
-        task_id=task_id if multilingual else None,
-        timestamps=timestamps,
-    )
+    wanted: jax.Array
+    language: jax.Array
+    temperature: jax.Array
+    uniforms: jax.Array
+    prompt: jax.Array
+    n_prompt: jax.Array
 
 
 class Generated(NamedTuple):
     """What was written for each window of a batch.
 
     Attributes:
-        tokens: int32[B, 224], the end of text and all after it included.
+        tokens: int32[B, L], the end of text and all after it included.
         n_tokens: int32[B], tokens before the end of text.
         sum_logprob: float32[B], natural log, the end of text included.
+        looped: bool[B], stopped because it went round in circles.
         no_speech_prob: float32[B].
         language: int32[B], index into `DecodingRules.language_ids`; zeros for English-only models.
         language_logprobs: float32[B, n_languages], natural log of the posteriors.
@@ -88,6 +56,25 @@ class Generated(NamedTuple):
     tokens: jax.Array
     n_tokens: jax.Array
     sum_logprob: jax.Array
+    looped: jax.Array
+    no_speech_prob: jax.Array
+    language: jax.Array
+    language_logprobs: jax.Array
+
+
+class Begun(NamedTuple):
+    """The decoder with its prompt read.
+
+    Attributes:
+        logits: float32[B, V] of the first token to be written.
+        caches: of the prompt, with room for what is to be written.
+        n_padding: int32[B], slots at the beginning of the caches that hold nothing; None if nobody has any.
+        no_speech_prob, language, language_logprobs: see `Generated`.
+    """
+
+    logits: jax.Array
+    caches: tuple[LayerCache, ...]
+    n_padding: jax.Array | None
     no_speech_prob: jax.Array
     language: jax.Array
     language_logprobs: jax.Array
@@ -99,46 +86,70 @@ class _Loop(NamedTuple):
     step: jax.Array
     tokens: jax.Array
     last: jax.Array
-    last_is_timestamp: jax.Array
-    before_is_timestamp: jax.Array
-    last_timestamp: jax.Array
+    history: History
+    loops: LoopState
+    looped: jax.Array
     finished: jax.Array
     n_tokens: jax.Array
     sum_logprob: jax.Array
     caches: tuple[LayerCache, ...]
 
 
-def generate(decoder: Decoder, encoded: jax.Array, language: jax.Array, rules: DecodingRules) -> Generated:
-    """Writes the most probable token, over and over, until every window has ended.
+def begin(decoder: Decoder, encoded: jax.Array, asked: Asked, rules: DecodingRules) -> Begun:
+    """Reads the prompt of each window, and with it finds its language and whether anybody speaks.
 
     Args:
         decoder: the network.
         encoded: the encoder's output, [B, 1500, D].
-        language: int32[B], index into `rules.language_ids`, or `DETECT_LANGUAGE`.
+        asked: of each window.
         rules: what may be written.
     """
-    caches = decoder.init_caches(encoded, rules.prompt_length + MAX_NEW_TOKENS)
-    start = jnp.full((encoded.shape[0], 1), rules.special.start_of_transcript, jnp.int32)
-    logits, caches = decoder(start, 0, caches)
+    batch, n_before = asked.prompt.shape
+    caches = decoder.init_caches(encoded, n_before + rules.prompt_length + rules.max_new_tokens)
+    padding = n_before - asked.n_prompt if n_before else None
+    start = jnp.full((batch, 1), rules.special.start_of_transcript, jnp.int32)
+    logits, caches = decoder(jnp.concatenate([asked.prompt, start], axis=1), 0, caches, padding)
     no_speech_prob = jax.nn.softmax(logits, axis=-1)[:, rules.special.no_speech]
-    language, language_logprobs = _detect_language(logits, language, rules)
+    language, language_logprobs = _detect_language(logits, asked.language, rules)
     rest = _rest_of_prompt(language, rules)
     if rest.shape[1]:
-        logits, caches = decoder(rest, 1, caches)
-    loop = _write(logits, _start_loop(caches, encoded.shape[0], rules), rules)
+        logits, caches = decoder(rest, n_before + 1, caches, padding)
+    return Begun(logits, caches, padding, no_speech_prob, language, language_logprobs)
+
+
+def generate(decoder: Decoder, encoded: jax.Array, asked: Asked, rules: DecodingRules) -> Generated:
+    """Writes one token after the other until every window has ended, or goes round in circles.
+
+    Args: see `begin`.
+    """
+    begun = begin(decoder, encoded, asked, rules)
+    n_before = asked.prompt.shape[1] + rules.prompt_length
+    loop = _write(begun.logits, _start_loop(begun.caches, asked, rules), asked, rules)
 
     def unfinished(loop: _Loop) -> jax.Array:
-        return (loop.step < MAX_NEW_TOKENS) & ~loop.finished.all()
+        return (loop.step < rules.max_new_tokens) & ~loop.finished.all()
 
     def write_next(loop: _Loop) -> _Loop:
-        position = rules.prompt_length + loop.step - 1
-        logits, caches = decoder(loop.last[:, None], position, loop.caches)
-        return _write(logits, loop._replace(caches=caches), rules)
+        position = n_before + loop.step - 1
+        logits, caches = decoder(loop.last[:, None], position, loop.caches, begun.n_padding)
+        return _write(logits, loop._replace(caches=caches), asked, rules)
 
     loop = jax.lax.while_loop(unfinished, write_next, loop)
     return Generated(
-        loop.tokens, loop.n_tokens, loop.sum_logprob, no_speech_prob, language, language_logprobs
+        loop.tokens,
+        loop.n_tokens,
+        loop.sum_logprob,
+        loop.looped,
+        begun.no_speech_prob,
+        begun.language,
+        begun.language_logprobs,
     )
+
+
+def first_step() -> jax.Array:
+    """Zero, of which the compiler knows nothing: else it spends seconds on the masks of the first token."""
+    zero: jax.Array = jax.lax.optimization_barrier(jnp.int32(0))
+    return zero
 
 
 def _detect_language(
@@ -165,92 +176,73 @@ def _rest_of_prompt(language: jax.Array, rules: DecodingRules) -> jax.Array:
     return jnp.stack(columns, axis=1)
 
 
-def _start_loop(caches: tuple[LayerCache, ...], batch: int, rules: DecodingRules) -> _Loop:
+def _start_loop(caches: tuple[LayerCache, ...], asked: Asked, rules: DecodingRules) -> _Loop:
+    batch = asked.wanted.shape[0]
     no, zeros = jnp.zeros(batch, bool), jnp.zeros(batch, jnp.int32)
-    end = rules.special.end_of_text
     return _Loop(
-        step=jnp.int32(0),
-        tokens=jnp.full((batch, MAX_NEW_TOKENS), end, jnp.int32),
+        step=first_step(),
+        tokens=jnp.full((batch, rules.max_new_tokens), rules.special.end_of_text, jnp.int32),
         last=zeros,
-        last_is_timestamp=no,
-        # One token counts as a pair, so that the first timestamp may be followed by text.
-        before_is_timestamp=jnp.ones(batch, bool),
-        last_timestamp=zeros,
-        finished=no,
+        history=no_history(batch),
+        loops=no_loop(batch),
+        looped=no,
+        finished=~asked.wanted,
         n_tokens=zeros,
         sum_logprob=jnp.zeros(batch, jnp.float32),
         caches=caches,
     )
 
 
-def _write(logits: jax.Array, loop: _Loop, rules: DecodingRules) -> _Loop:
+def _write(logits: jax.Array, loop: _Loop, asked: Asked, rules: DecodingRules) -> _Loop:
     """Writes one token of each unfinished window."""
-    token, logprob = _choose(logits, loop, rules)
-    end, begin = rules.special.end_of_text, rules.special.timestamp_begin
+    token, logprob = _choose(logits, loop, asked, rules)
+    end = rules.special.end_of_text
     token = jnp.where(loop.finished, end, token)
-    is_timestamp = token >= begin
     ends = token == end
+    loops = follow(loop.loops, token, token < end)
+    caught = is_looping(loops) & ~loop.finished
     return loop._replace(
         step=loop.step + 1,
         tokens=jax.lax.dynamic_update_slice(loop.tokens, token[:, None], (0, loop.step)),
         last=token,
-        last_is_timestamp=is_timestamp,
-        before_is_timestamp=jnp.where(loop.step == 0, True, loop.last_is_timestamp),
-        last_timestamp=jnp.where(is_timestamp, token, loop.last_timestamp),
-        finished=loop.finished | ends,
+        history=remember(loop.history, token, loop.step, rules),
+        loops=loops,
+        looped=loop.looped | caught,
+        finished=loop.finished | ends | caught,
         n_tokens=loop.n_tokens + ~ends,
         sum_logprob=loop.sum_logprob + jnp.where(loop.finished, 0.0, logprob),
     )
 
 
-def _choose(logits: jax.Array, loop: _Loop, rules: DecodingRules) -> tuple[jax.Array, jax.Array]:
-    """The most probable token that the rules allow, and its log probability among those they allow.
+def _choose(
+    logits: jax.Array, loop: _Loop, asked: Asked, rules: DecodingRules
+) -> tuple[jax.Array, jax.Array]:
+    """The next token of each window, by its temperature, and its log probability.
 
-    The ids fall in two ranges, below and from `timestamp_begin` on, which are weighed against each other:
-    where the timestamps together are likelier than any one other token, only they stay
-    (`ApplyTimestampRules`).
+    Sampling goes through the whole vocabulary once more; a batch in which nobody asks for it does without.
     """
-    begin = rules.special.timestamp_begin
-    text = jnp.where(_allowed_text(loop, rules), logits[:, :begin], -jnp.inf)
-    text_sum = jax.nn.logsumexp(text, axis=-1)
-    text_best, text_logit = text.argmax(axis=-1).astype(jnp.int32), text.max(axis=-1)
-    if not rules.timestamps:
-        return text_best, text_logit - text_sum
-    times = jnp.where(_allowed_times(loop, rules, logits.shape[-1]), logits[:, begin:], -jnp.inf)
-    times_sum = jax.nn.logsumexp(times, axis=-1)
-    time_best, time_logit = times.argmax(axis=-1).astype(jnp.int32) + begin, times.max(axis=-1)
-    only_times = times_sum > text_logit
-    takes_time = only_times | (time_logit > text_logit)
-    total = jnp.where(only_times, times_sum, jnp.logaddexp(text_sum, times_sum))
-    best = jnp.where(takes_time, time_best, text_best)
-    return best, jnp.where(takes_time, time_logit, text_logit) - total
+    best = best_token(logits, loop.history, loop.step, rules)
+    hot = asked.temperature > 0
+
+    def sampled() -> tuple[jax.Array, jax.Array]:
+        uniform = jax.lax.dynamic_index_in_dim(asked.uniforms, loop.step, axis=1, keepdims=False)
+        allowed = allowed_logits(logits, loop.history, loop.step, rules)
+        token, logprob = _sample(allowed, jnp.where(hot, asked.temperature, 1.0), uniform)
+        return jnp.where(hot, token, best[0]), jnp.where(hot, logprob, best[1])
+
+    chosen: tuple[jax.Array, jax.Array] = jax.lax.cond(hot.any(), sampled, lambda: best)
+    return chosen
 
 
-def _allowed_text(loop: _Loop, rules: DecodingRules) -> jax.Array:
-    """Which ids below `timestamp_begin` may come next, bool[B, timestamp_begin]."""
-    allowed = np.ones(rules.special.timestamp_begin, bool)
-    allowed[[i for i in rules.suppress_ids if i < len(allowed)]] = False
-    first = allowed.copy()
-    first[list(rules.begin_suppress_ids)] = False
-    if rules.timestamps:
-        first[:] = False  # a transcript begins with a timestamp
-    now = jnp.where(loop.step == 0, jnp.asarray(first), jnp.asarray(allowed))[None]
-    if not rules.timestamps:
-        return now
-    # Timestamps come in pairs, except before the end of the text.
-    unpaired = loop.last_is_timestamp & ~loop.before_is_timestamp
-    is_text = np.arange(len(allowed)) < rules.special.end_of_text
-    return now & ~(unpaired[:, None] & is_text)
+def _sample(logits: jax.Array, temperature: jax.Array, uniform: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """Where `uniform` falls in the cumulative probabilities; the log probability is the one at 1.
 
-
-def _allowed_times(loop: _Loop, rules: DecodingRules, n_vocab: int) -> jax.Array:
-    """Which timestamps may come next, bool[B, n_vocab - timestamp_begin]."""
-    begin = rules.special.timestamp_begin
-    ids = jnp.arange(begin, n_vocab)
-    paired = loop.last_is_timestamp & loop.before_is_timestamp
-    # Times never decrease, and a segment has some length: only the start that follows an end may equal it.
-    opens = loop.last_is_timestamp & ~loop.before_is_timestamp
-    floor = jnp.where(loop.last_timestamp == 0, begin, loop.last_timestamp + ~opens)
-    ceiling = jnp.where(loop.step == 0, begin + MAX_INITIAL_TIMESTAMP, n_vocab)
-    in_range = (ids >= floor[:, None]) & (ids <= ceiling)
-    return in_range & ~paired[:, None]
+    By inversion, so that one number from outside decides: the same on every device and in every batch.
+    """
+    hot = logits / temperature[:, None]
+    cumulative = jnp.cumsum(jnp.exp(hot - hot.max(axis=-1, keepdims=True)), axis=-1)
+    # Sums in float32 are a little off: the target must be reached, and what is forbidden must not be taken.
+    reached = cumulative > uniform[:, None] * (cumulative[:, -1:] * (1 - 1e-6))
+    token = (reached & (logits > -jnp.inf)).argmax(axis=-1).astype(jnp.int32)
+    chosen = jnp.take_along_axis(logits, token[:, None], axis=-1)[:, 0]
+    return token, chosen - jax.nn.logsumexp(logits, axis=-1)

@@ -52,6 +52,27 @@ class Segment:
 
 
 @dataclass(frozen=True)
+class Request:
+    """A window to be decoded, and how.
+
+    Attributes:
+        samples: 1 to `WINDOW_SAMPLES` samples.
+        language: the code to decode in, or None to detect it.
+        temperature: 0 takes the most probable text; above it is sampled.
+        seed: of the sampling, 0 <= seed < 2**64. The same request has the same result wherever it is made.
+        prompt: text that may have come before, as a hint of style and spelling; None for the settings'.
+        hotwords: names and terms to be expected, put before the prompt; None for the settings'.
+    """
+
+    samples: Samples = field(repr=False)
+    language: str | None = None
+    temperature: float = 0.0
+    seed: int = 0
+    prompt: str | None = None
+    hotwords: str | None = None
+
+
+@dataclass(frozen=True)
 class WindowResult:
     """What the model said of one window, and how sure it was.
 
@@ -63,6 +84,7 @@ class WindowResult:
         no_speech_prob: probability of `<|nospeech|>` at the start of the transcript.
         compression_ratio: bytes of the text over its bytes deflated; above 2.4 it repeats itself.
         temperature: what it was sampled at; 0 is greedy.
+        looped: whether it was stopped because it wrote the same over and over.
         timestamped: whether the segments' times are the model's own. When False there is one segment a
             window, with the window's bounds.
     """
@@ -74,6 +96,7 @@ class WindowResult:
     no_speech_prob: float = 0.0
     compression_ratio: float = 0.0
     temperature: float = 0.0
+    looped: bool = False
     timestamped: bool = True
 
 
@@ -87,6 +110,15 @@ class TranscriberSettings:
         task: `transcribe` in the language spoken, or `translate` to English.
         timestamps: let the model write times; without, a window is one segment.
         batch_size: windows a call is compiled for.
+        word_timestamps: give segments their words, each with its time.
+        beam_size: sequences that are followed at temperature 0; 1 is greedy.
+        patience: times `beam_size` sequences must have ended before a search ends.
+        length_penalty: exponent of the penalty that a sequence's log probability is divided by; None
+            divides by its length.
+        suppress_tokens: ids never written; -1 stands for those that the checkpoint names.
+        max_new_tokens: the most that is written of a window.
+        prompt: of requests that have none of their own.
+        hotwords: of requests that have none of their own.
     """
 
     model: str
@@ -94,6 +126,14 @@ class TranscriberSettings:
     task: str = "transcribe"
     timestamps: bool = True
     batch_size: int = 8
+    word_timestamps: bool = False
+    beam_size: int = 1
+    patience: float = 1.0
+    length_penalty: float | None = None
+    suppress_tokens: tuple[int, ...] = (-1,)
+    max_new_tokens: int = 224
+    prompt: str = ""
+    hotwords: str = ""
 
 
 class Transcriber(Protocol):
@@ -103,12 +143,11 @@ class Transcriber(Protocol):
     def batch_size(self) -> int:
         """Windows a call is compiled for; a shorter batch is padded, a longer one is an error."""
 
-    def transcribe(self, windows: Sequence[Samples], languages: Sequence[str | None]) -> list[WindowResult]:
+    def transcribe(self, requests: Sequence[Request]) -> list[WindowResult]:
         """Transcribes each window on its own; the result does not depend on its neighbours in the batch.
 
         Args:
-            windows: 1 to `batch_size` windows of 1 to `WINDOW_SAMPLES` samples each.
-            languages: a window each, the code to decode in, or None to detect it.
+            requests: 1 to `batch_size`.
 
         Raises:
             ValueError: an empty or too long batch or window, samples that are not finite, or a language

@@ -152,7 +152,11 @@ class DecoderLayer(nnx.Module):
     def __call__(
         self, x: jax.Array, cache: LayerCache, position: jax.Array, mask: jax.Array
     ) -> tuple[jax.Array, KeyValue]:
-        """Runs tokens [B, T, D] that start at `position`; returns them and the grown self-attention cache."""
+        """Runs tokens [N, T, D] that start at `position`; returns them and the grown self-attention cache.
+
+        Several sequences may go with one window, as in a beam search: then N is a multiple of the B of
+        `cache.cross_attention`, and its keys and values are read once for all of them.
+        """
         y = self.self_attention_norm(x)
         new, old = self.self_attention.key_value(y), cache.self_attention
         grown = KeyValue(
@@ -160,7 +164,8 @@ class DecoderLayer(nnx.Module):
             jax.lax.dynamic_update_slice_in_dim(old.value, new.value, position, axis=2),
         )
         x = x + self.self_attention(y, grown, mask)
-        x = x + self.cross_attention(self.cross_attention_norm(x), cache.cross_attention, None)
+        by_window = self.cross_attention_norm(x).reshape(cache.cross_attention.key.shape[0], -1, x.shape[-1])
+        x = x + self.cross_attention(by_window, cache.cross_attention, None).reshape(x.shape)
         return x + self.mlp(self.mlp_norm(x)), grown
 
     def read(self, x: jax.Array, encoded: jax.Array, heads: Sequence[int]) -> tuple[jax.Array, jax.Array]:
@@ -199,19 +204,31 @@ class Decoder(nnx.Module):
         return tuple(caches)
 
     def __call__(
-        self, tokens: jax.Array, position: jax.Array | int, caches: tuple[LayerCache, ...]
+        self,
+        tokens: jax.Array,
+        position: jax.Array | int,
+        caches: tuple[LayerCache, ...],
+        n_padding: jax.Array | None = None,
     ) -> tuple[jax.Array, tuple[LayerCache, ...]]:
-        """Runs tokens int32[B, T] that start at `position`.
+        """Runs tokens int32[N, T] that go to the slots of the caches from `position` on.
+
+        `n_padding` int32[N] slots at the beginning hold nothing and are not seen; None for none of them.
 
         Returns:
-            Logits float32[B, V] of the token that follows the last one, and the caches that now hold these.
+            Logits float32[N, V] of the token that follows the last one, and the caches that now hold these.
         """
-        length = tokens.shape[1]
-        position = jnp.asarray(position, jnp.int32)
-        x = self.embedding(tokens)
-        x = x + jax.lax.dynamic_slice_in_dim(self.positions[...], position, length)
-        n_slots = caches[0].self_attention.key.shape[2]
-        mask = jnp.arange(n_slots) <= position + jnp.arange(length)[:, None]
+        slots = jnp.asarray(position, jnp.int32) + jnp.arange(tokens.shape[1])
+        all_slots = jnp.arange(caches[0].self_attention.key.shape[2])
+        mask = all_slots <= slots[:, None]
+        if n_padding is None:
+            places = self.positions[...][slots]
+        else:
+            places = self.positions[...][jnp.maximum(slots - n_padding[:, None], 0)]
+            # A slot of padding sees itself alone: with nothing to see, its softmax would be NaN.
+            seen = all_slots >= jnp.minimum(n_padding[:, None], slots)[:, :, None]
+            mask = (mask & seen)[:, None]
+        x = self.embedding(tokens) + places
+        position = slots[0]
         grown = []
         for layer, cache in zip(self.layers, caches, strict=True):
             x, self_attention = layer(x, cache, position, mask)

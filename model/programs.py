@@ -1,4 +1,4 @@
-"""The network on a mesh: weights placed, and the two programs that run on them compiled."""
+"""The network on a mesh: weights placed, and the programs that run on them compiled."""
 
 from __future__ import annotations
 
@@ -9,20 +9,22 @@ import numpy as np
 from flax import nnx
 from jax.sharding import Mesh
 
+from model.beam import search
 from model.checkpoint import Checkpoint, CheckpointError
 from model.features import log_mel
-from model.generate import DecodingRules, Generated, generate
+from model.generate import Asked, Generated, generate
 from model.network import Whisper
+from model.rules import DecodingRules
 from model.sharding import batch_sharding, weight_sharding
 
 Weights = nnx.State[Any, Any]
 
 
 class Programs:
-    """Samples to encoded audio, and encoded audio to tokens, each compiled once a shape.
+    """Samples to encoded audio, and encoded audio to tokens, each compiled when it is first used.
 
-    They are two programs, with the encoded audio left on the devices between them, so that a window can be
-    decoded again (in another language, at another temperature) without being encoded again.
+    They are programs of their own, and the encoded audio stays on the devices between them: what one of them
+    makes of it does not ask for it to be encoded again.
 
     Raises:
         CheckpointError: the weights cannot be read or do not fit the config.
@@ -39,20 +41,29 @@ class Programs:
             encoded: jax.Array = network.encoder(log_mel(samples, n_mels).astype(dtype))
             return encoded
 
-        def generate_tokens(weights: Weights, encoded: jax.Array, languages: jax.Array) -> Generated:
-            return generate(nnx.merge(graph, weights).decoder, encoded, languages, rules)
+        def generate_tokens(weights: Weights, encoded: jax.Array, asked: Asked) -> Generated:
+            return generate(nnx.merge(graph, weights).decoder, encoded, asked, rules)
+
+        def search_tokens(weights: Weights, encoded: jax.Array, asked: Asked) -> Generated:
+            return search(nnx.merge(graph, weights).decoder, encoded, asked, rules)
 
         self._encode = jax.jit(encode_audio, out_shardings=windows)
         self._generate = jax.jit(generate_tokens)
+        self._search = jax.jit(search_tokens)
 
     def encode(self, samples: jax.Array) -> jax.Array:
         """Encodes float32[B, 480000] at 16 kHz to [B, 1500, d_model]."""
         encoded: jax.Array = self._encode(self._weights, samples)
         return encoded
 
-    def generate(self, encoded: jax.Array, languages: jax.Array) -> Generated:
-        """Decodes [B, 1500, d_model] in languages int32[B]; see `model.generate.generate`."""
-        generated: Generated = self._generate(self._weights, encoded, languages)
+    def generate(self, encoded: jax.Array, asked: Asked) -> Generated:
+        """Decodes [B, 1500, d_model] greedily or by sampling; see `model.generate.generate`."""
+        generated: Generated = self._generate(self._weights, encoded, asked)
+        return generated
+
+    def search(self, encoded: jax.Array, asked: Asked) -> Generated:
+        """Decodes [B, 1500, d_model] by beam search; see `model.beam.search`."""
+        generated: Generated = self._search(self._weights, encoded, asked)
         return generated
 
 

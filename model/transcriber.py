@@ -15,18 +15,21 @@ from jax.sharding import Mesh
 from numpy.typing import NDArray
 
 from model.checkpoint import Checkpoint, find_checkpoint
-from model.generate import DETECT_LANGUAGE, MAX_NEW_TOKENS, DecodingRules, Generated, make_rules
+from model.generate import DETECT_LANGUAGE, Asked, Generated
 from model.interface import (
     WINDOW_SAMPLES,
+    Request,
     Samples,
     TranscriberSettings,
     WindowResult,
 )
 from model.programs import Programs
+from model.rules import DecodingRules, make_rules
 from model.sharding import batch_sharding, check_mesh, make_mesh
 from model.tokens import WhisperTokenizer, compression_ratio, segments_of
 
 _MIN_LANGUAGE_PROB = 1e-3  # languages below this tell a vote nothing, and there are a hundred
+_PROMPT_SLOTS = (0, 16, 64)  # or as many as there are
 _DTYPES = {"float32": jnp.float32, "bfloat16": jnp.bfloat16, "float16": jnp.float16}
 
 
@@ -49,6 +52,7 @@ class WhisperTranscriber:
 
     def __init__(self, checkpoint: Checkpoint, settings: TranscriberSettings, mesh: Mesh) -> None:
         check_mesh(mesh, checkpoint.config, settings.batch_size)
+        self._settings = settings
         self._batch_size = settings.batch_size
         self._mesh = mesh
         self.tokenizer = WhisperTokenizer(checkpoint.tokenizer)
@@ -62,15 +66,14 @@ class WhisperTranscriber:
         """Windows a call is compiled for."""
         return self._batch_size
 
-    def transcribe(self, windows: Sequence[Samples], languages: Sequence[str | None]) -> list[WindowResult]:
+    def transcribe(self, requests: Sequence[Request]) -> list[WindowResult]:
         """Transcribes each window on its own; see `model.interface.Transcriber`."""
-        samples = _pad(windows, self._batch_size)
-        indices = self._language_indices(languages, len(windows))
+        samples = _pad([request.samples for request in requests], self._batch_size)
+        asked = self._asked(requests)
         with self._lock:
-            generated = jax.device_get(self._run(samples, indices))
-        return [
-            self._result(generated, row, len(window), languages[row]) for row, window in enumerate(windows)
-        ]
+            encoded = self._programs.encode(self._put(samples))
+            generated = self._generate(encoded, asked, requests)
+        return [self._result(generated, row, request) for row, request in enumerate(requests)]
 
     def encode(self, windows: Sequence[Samples]) -> NDArray[np.float32]:
         """The encoder's output for each window, float32[B, 1500, d_model]; for comparisons."""
@@ -78,44 +81,89 @@ class WhisperTranscriber:
             encoded = self._programs.encode(self._put(_pad(windows, self._batch_size)))
         return np.asarray(encoded, np.float32)[: len(windows)]
 
-    def _run(self, samples: NDArray[np.float32], languages: NDArray[np.int32]) -> Generated:
-        encoded = self._programs.encode(self._put(samples))
-        return self._programs.generate(encoded, self._put(languages))
+    def _generate(self, encoded: jax.Array, asked: Asked, requests: Sequence[Request]) -> Generated:
+        """Writes all windows; with beams, those at temperature 0 by the search and the others by sampling."""
+        searched = np.zeros(self._batch_size, bool)
+        if self._rules.beam_size > 1:
+            searched[: len(requests)] = [request.temperature == 0 for request in requests]
+        found = self._programs.search(encoded, asked) if searched.any() else None
+        others = self._programs.generate(encoded, asked) if not searched[: len(requests)].all() else found
+        if found is None or others is found:
+            fetched: Generated = jax.device_get(others)
+            return fetched
+        rows = [
+            np.where(searched.reshape(-1, *[1] * (np.ndim(one) - 1)), one, other)
+            for one, other in zip(jax.device_get(found), jax.device_get(others), strict=True)
+        ]
+        return Generated(*map(jnp.asarray, rows))
 
     def _put(self, array: NDArray[np.generic]) -> jax.Array:
         placed: jax.Array = jax.device_put(array, batch_sharding(self._mesh))
         return placed
 
-    def _language_indices(self, languages: Sequence[str | None], n_windows: int) -> NDArray[np.int32]:
-        if len(languages) != n_windows:
-            raise ValueError(f"{n_windows} windows came with {len(languages)} languages")
-        indices = np.full(self._batch_size, DETECT_LANGUAGE, np.int32)
-        for row, code in enumerate(languages):
-            if code is None:
-                continue
-            known = self._codes or ["en"]
-            if code not in known:
-                raise ValueError(f"language {code!r} is unknown to this model; it knows {', '.join(known)}")
-            indices[row] = known.index(code)
-        return indices
+    def _asked(self, requests: Sequence[Request]) -> Asked:
+        """What is asked of a batch, placed on the devices; nothing of the rows of its padding."""
+        prompts = [self._prompt(request) for request in requests]
+        n_slots = _bucket(max(map(len, prompts)), self._rules.max_prompt)
+        batch = self._batch_size
+        language = np.full(batch, DETECT_LANGUAGE, np.int32)
+        temperature = np.zeros(batch, np.float32)
+        uniforms = np.zeros((batch, self._rules.max_new_tokens), np.float32)
+        prompt = np.full((batch, n_slots), self.tokenizer.special.end_of_text, np.int32)
+        n_prompt = np.zeros(batch, np.int32)
+        for row, (request, ids) in enumerate(zip(requests, prompts, strict=True)):
+            language[row] = self._language_index(request.language)
+            n_prompt[row] = len(ids)
+            prompt[row, n_slots - len(ids) :] = ids
+            if request.temperature > 0:
+                temperature[row] = request.temperature
+                uniforms[row] = _uniforms(request.seed, self._rules.max_new_tokens)
+        wanted = np.arange(batch) < len(requests)
+        return Asked(*map(self._put, (wanted, language, temperature, uniforms, prompt, n_prompt)))
 
-    def _result(self, generated: Generated, row: int, n_samples: int, language: str | None) -> WindowResult:
+    def _prompt(self, request: Request) -> list[int]:
+        """Ids of the text before: hot words first, of the prompt as many of its last ids as there is room."""
+        settings = self._settings
+        hotwords, prompt = (
+            self.tokenizer.encode(f" {text.strip()}") if text.strip() else []
+            for text in (
+                settings.hotwords if request.hotwords is None else request.hotwords,
+                settings.prompt if request.prompt is None else request.prompt,
+            )
+        )
+        room = self._rules.max_prompt - 1
+        kept = hotwords[:room]
+        kept += prompt[max(len(prompt) - (room - len(kept)), 0) :]
+        return [self.tokenizer.special.start_of_previous, *kept] if kept else []
+
+    def _language_index(self, code: str | None) -> int:
+        if code is None:
+            return DETECT_LANGUAGE
+        known = self._codes or ["en"]
+        if code not in known:
+            raise ValueError(f"language {code!r} is unknown to this model; it knows {', '.join(known)}")
+        return known.index(code)
+
+    def _result(self, generated: Generated, row: int, request: Request) -> WindowResult:
         if not np.isfinite(generated.sum_logprob[row]):
             raise ValueError(
                 "the model's probabilities are not finite: its weights are damaged, or the dtype is too "
                 "narrow for them; try --dtype float32"
             )
-        n_tokens = int(generated.n_tokens[row])
+        n_tokens, looped = int(generated.n_tokens[row]), bool(generated.looped[row])
         ids = [int(token) for token in generated.tokens[row, :n_tokens]]
-        segments = segments_of(ids, self.tokenizer, n_samples, complete=n_tokens < MAX_NEW_TOKENS)
+        complete = n_tokens < self._rules.max_new_tokens and not looped
+        segments = segments_of(ids, self.tokenizer, len(request.samples), complete=complete)
         code = self._codes[int(generated.language[row])] if self._codes else "en"
         return WindowResult(
             segments=segments,
             language=code,
-            language_probs=self._language_probs(generated, row) if language is None else {},
+            language_probs=self._language_probs(generated, row) if request.language is None else {},
             avg_logprob=float(generated.sum_logprob[row]) / (n_tokens + 1),
             no_speech_prob=float(generated.no_speech_prob[row]),
-            compression_ratio=compression_ratio("".join(segment.text for segment in segments).strip()),
+            compression_ratio=compression_ratio(self.tokenizer.decode(ids).strip()),
+            temperature=request.temperature,
+            looped=looped,
             timestamped=self._rules.timestamps,
         )
 
@@ -158,7 +206,22 @@ def _rules_of(
         multilingual=multilingual,
         task=settings.task,
         timestamps=settings.timestamps,
+        suppress_tokens=settings.suppress_tokens,
+        max_new_tokens=settings.max_new_tokens,
+        beam_size=settings.beam_size,
+        patience=settings.patience,
+        length_penalty=settings.length_penalty,
     )
+
+
+def _bucket(length: int, most: int) -> int:
+    """The slots compiled for a prompt of that length: few shapes, as each is compiled once."""
+    return next((slots for slots in _PROMPT_SLOTS if length <= slots <= most), most)
+
+
+def _uniforms(seed: int, n: int) -> NDArray[np.float32]:
+    """Numbers in [0, 1) that depend on the seed alone: Philox (Salmon et al., 2011) is made for that."""
+    return np.random.Generator(np.random.Philox(key=seed)).random(n, np.float32)
 
 
 def _pad(windows: Sequence[Samples], batch_size: int) -> NDArray[np.float32]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from model.interface import Transcriber, TranscriberSettings
+from model.interface import SpeechDetector, Transcriber, TranscriberSettings
 
 
 @dataclass(frozen=True)
@@ -15,10 +15,12 @@ class Backend:
     Attributes:
         load: makes the model in a worker; picklable.
         languages: codes that a model of that name knows; raises `ValueError` when there is no such model.
+        detector: makes what tells where somebody speaks, one a recording; picklable.
     """
 
     load: Callable[[TranscriberSettings], Transcriber]
     languages: Callable[[str], Sequence[str]]
+    detector: Callable[[], SpeechDetector]
 
 
 def load_whisper(settings: TranscriberSettings) -> Transcriber:
@@ -43,4 +45,11 @@ def whisper_languages(model: str) -> tuple[str, ...]:
     return tuple(WhisperTokenizer(checkpoint.tokenizer).special.languages)
 
 
-WHISPER = Backend(load_whisper, whisper_languages)
+def silero_detector() -> SpeechDetector:
+    """Listens with Silero."""
+    from model.voice_activity import make_detector
+
+    return make_detector()
+
+
+WHISPER = Backend(load_whisper, whisper_languages, silero_detector)

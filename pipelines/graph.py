@@ -1,7 +1,7 @@
 """The graph: what `pipelines.transcribe` asks Beam to do, from the recordings listed to the files written.
 
     listed -> spread -> ( open -> read windows -> batch -> transcribe )
-           -> [vote on the language -> the same again for the windows that were outvoted]
+           -> [vote on the language -> the same again for outvoted windows and weak boundaries]
            -> group by audio_id -> merge -> write
 
 The parentheses are one fused stage: samples never pass a grouping, which would hold them all in memory.
@@ -17,12 +17,15 @@ from apache_beam.pvalue import PCollection
 from apache_beam.utils.shared import Shared
 
 from model.interface import TranscriberSettings
-from pipelines.options import TranscribeOptions
+from pipelines.backend import Backend
+from pipelines.options import AUTO_PER_WINDOW, TranscribeOptions
 from pipelines.run_folder import FAILURES as FAILURES_FOLDER
 from pipelines.run_folder import TRANSCRIPTS, RunFolder
-from transforms.assemble import SECOND_LOOK, Assemble, open_again, second_looks
+from transforms.assemble import SECOND_LOOK, Assemble, Assembly, open_again, second_looks
+from transforms.fallback import Fallback
 from transforms.read import FAILURES, ORIGINS, RECORDINGS, SPANS, WINDOWS, OpenWork, Work
-from transforms.transcribe import LoadTranscriber, TranscribeSpans
+from transforms.transcribe import TranscribeSpans
+from transforms.windows import WindowPlan
 from transforms.write import WriteRows, failure_row, transcript_row
 
 ROWS = "rows"
@@ -36,7 +39,7 @@ def build(
     work: Sequence[Work],
     options: TranscribeOptions,
     language: str | None,
-    load: LoadTranscriber,
+    backend: Backend,
 ) -> None:
     """Adds to a pipeline all that a run does.
 
@@ -44,9 +47,16 @@ def build(
         pipeline: one without transforms.
         work: recordings and shards of datasets, each once.
         options: of the run.
-        language: the code to decode in, or None to have the windows of each recording vote on it.
-        load: makes the model in a worker; must be picklable.
+        language: the code to decode in, or None to find it out.
+        backend: makes the model in a worker.
     """
+    assembly = Assembly(
+        language,
+        per_window=options.language == AUTO_PER_WINDOW,
+        redecode_below=options.redecode_boundaries,
+        task=options.task,
+        model=options.model,
+    )
     opened = (
         pipeline
         | "List" >> beam.Create(work)
@@ -54,20 +64,26 @@ def build(
         | "Open" >> beam.ParDo(OpenWork(language)).with_outputs(ORIGINS, FAILURES, main=SPANS)
     )
     transcribe = TranscribeSpans(
-        settings_of(options), load, Shared(), options.chunk_length_s, options.stride_length_s
+        settings_of(options),
+        backend.load,
+        Shared(),
+        WindowPlan(
+            options.chunk_length_s, options.stride_length_s, backend.detector if options.vad else None
+        ),
+        fallback_of(options),
+        options.filters(),
     )
     said = opened[SPANS] | "Transcribe" >> transcribe
     failures = [opened[FAILURES], said[FAILURES]]
     parts = {RECORDINGS: said[RECORDINGS], WINDOWS: said[WINDOWS]}
-    if language is None:
-        again = _transcribe_again({**parts, ORIGINS: opened[ORIGINS]}, transcribe)
+    if assembly.looks_twice:
+        again = _transcribe_again({**parts, ORIGINS: opened[ORIGINS]}, transcribe, assembly)
         parts[SECOND_LOOK] = again[WINDOWS]
         failures.append(again[FAILURES])
     merged = (
         parts
         | "Group by recording" >> beam.CoGroupByKey()
-        | "Merge"
-        >> beam.ParDo(Assemble(language, options.task, options.model)).with_outputs(FAILURES, main=ROWS)
+        | "Merge" >> beam.ParDo(Assemble(assembly)).with_outputs(FAILURES, main=ROWS)
     )
     _write(merged[ROWS], [*failures, merged[FAILURES]], options)
 
@@ -80,15 +96,34 @@ def settings_of(options: TranscribeOptions) -> TranscriberSettings:
         task=options.task,
         timestamps=options.return_timestamps,
         batch_size=options.batch_size,
+        word_timestamps=options.word_timestamps,
+        beam_size=options.beam_size,
+        patience=options.patience,
+        length_penalty=options.length_penalty,
+        suppress_tokens=options.suppress_tokens,
+        max_new_tokens=options.max_new_tokens,
+        prompt=options.initial_prompt or "",
+        hotwords=options.hotwords or "",
     )
 
 
-def _transcribe_again(parts: Parts, transcribe: TranscribeSpans) -> Parts:
-    """Decodes again, in the language of their recording, the windows that were decoded in another."""
+def fallback_of(options: TranscribeOptions) -> Fallback:
+    """Which windows are decoded again, and how."""
+    return Fallback(
+        options.temperature,
+        options.compression_ratio_threshold,
+        options.logprob_threshold,
+        options.no_speech_threshold,
+        options.seed,
+    )
+
+
+def _transcribe_again(parts: Parts, transcribe: TranscribeSpans, assembly: Assembly) -> Parts:
+    """Decodes again the windows that were outvoted, and boundaries on which windows do not agree."""
     spans = (
         parts
         | "Group to vote" >> beam.CoGroupByKey()
-        | "Vote on language" >> beam.FlatMap(second_looks)
+        | "Vote on language" >> beam.FlatMap(second_looks, assembly)
         | "Group by place" >> beam.GroupByKey()
         | "Open again" >> beam.FlatMap(open_again).with_outputs(FAILURES, main=SPANS)
     )

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import argparse
 import difflib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import MISSING, Field, dataclass, field, fields
 from typing import Any, NoReturn
 
@@ -15,8 +15,12 @@ FORMATS = ("parquet", "jsonl")
 DTYPES = ("auto", "float32", "bfloat16", "float16")
 TASKS = ("transcribe", "translate")
 AUTO = "auto"
+AUTO_PER_WINDOW = "auto-per-window"
+FILTERS = ("no_speech", "rate", "repeats")
+NONE = "none"
 MAX_CHUNK_S = 30.0  # what Whisper's encoder sees at a time
 MIN_CHUNK_S = 1.0
+MAX_NEW_TOKENS = 444  # of the decoder's 448, four start the transcript
 
 
 class OptionsError(ValueError):
@@ -30,6 +34,7 @@ def _option(
     *,
     metavar: str | None = None,
     choices: tuple[str, ...] = (),
+    parse: Callable[[str], Any] | None = None,
     shapes_output: bool = True,
 ) -> Any:  # noqa: ANN401  # a dataclass field, typed as what it holds
     metadata = {
@@ -37,9 +42,22 @@ def _option(
         "help": text,
         "metavar": metavar,
         "choices": choices,
+        "parse": parse,
         "shapes_output": shapes_output,
     }
     return field(default=default, metadata=metadata)
+
+
+def _words(text: str) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(part.strip() for part in text.split(",")))
+
+
+def _floats(text: str) -> tuple[float, ...]:
+    return tuple(float(part) for part in text.split(","))
+
+
+def _integers(text: str) -> tuple[int, ...]:
+    return tuple(int(part) for part in text.split(",") if part.strip())
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,7 +95,7 @@ class TranscribeOptions:
         MISSING, "What to write", "folder or URL for the transcripts", metavar="DIR", shapes_output=False
     )
     format: tuple[str, ...] = _option(
-        FORMATS, "What to write", "kinds of files, separated by commas", choices=FORMATS
+        FORMATS, "What to write", "kinds of files, separated by commas", choices=FORMATS, parse=_words
     )
     num_shards: int = _option(1, "What to write", "files of each kind", metavar="N")
     overwrite: bool = _option(
@@ -101,7 +119,8 @@ class TranscribeOptions:
     language: str = _option(
         AUTO,
         "How to transcribe",
-        "code or English name of the language spoken; auto has the windows of a recording vote on it",
+        "code or English name of the language spoken; auto has the windows of a recording vote on it, "
+        "auto-per-window lets each have its own, where languages change",
         metavar="LANGUAGE",
     )
     task: str = _option(
@@ -116,6 +135,88 @@ class TranscribeOptions:
     stride_length_s: float = _option(
         5.0, "How to transcribe", "seconds that neighbouring windows share", metavar="SECONDS"
     )
+    word_timestamps: bool = _option(
+        False, "How to transcribe", "give each segment its words, with start, end and probability"
+    )
+    initial_prompt: str | None = _option(
+        None,
+        "How to transcribe",
+        "text that might have come before, as a hint of style and spelling; a recording's own is in the "
+        "column initial_prompt or prompt of the manifest or dataset",
+        metavar="TEXT",
+    )
+    hotwords: str | None = _option(
+        None,
+        "How to transcribe",
+        "names and terms to be expected; a recording's own are in the column hotwords",
+        metavar="TEXT",
+    )
+    beam_size: int = _option(
+        1, "How to transcribe", "sequences followed at temperature 0; 1 is greedy", metavar="N"
+    )
+    patience: float = _option(
+        1.0,
+        "How to transcribe",
+        "times beam_size sequences must have ended before a search ends",
+        metavar="X",
+    )
+    length_penalty: float | None = _option(
+        None,
+        "How to transcribe",
+        "exponent of the penalty on length in a search; without, log probabilities are divided by length",
+        metavar="X",
+        parse=float,
+    )
+    suppress_tokens: tuple[int, ...] = _option(
+        (-1,),
+        "How to transcribe",
+        "ids never written, separated by commas; -1 stands for those that the model names",
+        metavar="ID,ID",
+        parse=_integers,
+    )
+    max_new_tokens: int = _option(
+        224, "How to transcribe", "the most tokens that are written of a window", metavar="N"
+    )
+    vad: bool = _option(
+        True,
+        "Safeguards",
+        "listen where somebody speaks (Silero); windows in which nobody does are skipped",
+    )
+    temperature: tuple[float, ...] = _option(
+        (0.0, 0.2, 0.4, 0.6, 0.8, 1.0),
+        "Safeguards",
+        "to be tried one after the other while a window fails; one alone for no fallback",
+        metavar="T,T",
+        parse=_floats,
+    )
+    compression_ratio_threshold: float = _option(
+        2.4, "Safeguards", "above, a window repeats itself and fails", metavar="X"
+    )
+    logprob_threshold: float = _option(
+        -1.0, "Safeguards", "average log probability below which a window fails", metavar="X"
+    )
+    no_speech_threshold: float = _option(
+        0.6,
+        "Safeguards",
+        "probability of no speech above which a window with a low log probability is silence",
+        metavar="P",
+    )
+    hallucination_filters: tuple[str, ...] = _option(
+        FILTERS,
+        "Safeguards",
+        "what takes out text nobody said: where the gate heard no speech, at an impossible rate of words, in "
+        "repeats that no temperature was rid of",
+        choices=(*FILTERS, NONE),
+        parse=_words,
+    )
+    redecode_boundaries: float = _option(
+        0.5,
+        "Safeguards",
+        "agreement of two windows, 0 to 1, below which the seconds about their boundary are decoded again; "
+        "0 for never",
+        metavar="RATIO",
+    )
+    seed: int = _option(0, "Safeguards", "of the sampling at temperatures above 0", metavar="N")
     batch_size: int = _option(
         8, "How to run", "windows that the model takes at a time", metavar="N", shapes_output=False
     )
@@ -128,9 +229,11 @@ class TranscribeOptions:
     )
 
     def __post_init__(self) -> None:
-        for name in ("input", "format"):  # in Python, people write lists
-            value = getattr(self, name)
-            object.__setattr__(self, name, (value,) if isinstance(value, str) else tuple(value))
+        for option in fields(self):
+            if isinstance(option.default, tuple):  # in Python, people write lists, and one alone
+                value = getattr(self, option.name)
+                alone = isinstance(value, str | int | float)
+                object.__setattr__(self, option.name, (value,) if alone else tuple(value))
         for name in ("output", "input"):
             value = getattr(self, name)
             if "" in (value if isinstance(value, tuple) else (value,)):
@@ -142,18 +245,41 @@ class TranscribeOptions:
         _check_range("chunk_length_s", self.chunk_length_s, MIN_CHUNK_S, MAX_CHUNK_S)
         # With more than half, a moment would be in three windows, and the merge compares neighbours alone.
         _check_range("stride_length_s", self.stride_length_s, 0, self.chunk_length_s / 2)
+        self._check_decoding()
         for option in fields(self):
             if option.metadata["choices"]:
                 _check_choice(option, getattr(self, option.name))
         language_code(self.language)
 
+    def _check_decoding(self) -> None:
+        if not self.temperature:
+            raise OptionsError("--temperature: give at least one, such as 0")
+        for temperature in self.temperature:
+            _check_range("temperature", temperature, 0, 2)
+        if NONE in self.hallucination_filters and len(self.hallucination_filters) > 1:
+            raise OptionsError(f"--hallucination_filters: {NONE} goes with no other")
+        _check_range("beam_size", self.beam_size, 1, 100)
+        _check_range("patience", self.patience, 0.01, 100)
+        if self.length_penalty is not None:
+            _check_range("length_penalty", self.length_penalty, 0, 10)
+        _check_range("max_new_tokens", self.max_new_tokens, 1, MAX_NEW_TOKENS)
+        _check_range("compression_ratio_threshold", self.compression_ratio_threshold, 0, None)
+        _check_range("logprob_threshold", self.logprob_threshold, -1000, 0)
+        _check_range("no_speech_threshold", self.no_speech_threshold, 0, 1)
+        _check_range("redecode_boundaries", self.redecode_boundaries, 0, 1)
+        _check_range("seed", self.seed, 0, None)
+
     def language_code(self) -> str | None:
         """The code of the language given, None to detect it."""
         return language_code(self.language)
 
+    def filters(self) -> tuple[str, ...]:
+        """The hallucination filters that are on."""
+        return tuple(name for name in FILTERS if name in self.hallucination_filters)
+
 
 def language_code(language: str) -> str | None:
-    """`fr` for `fr`, `FR` or `French`; None for `auto`.
+    """`fr` for `fr`, `FR` or `French`; None for `auto` and `auto-per-window`.
 
     Raises:
         OptionsError: no language of Whisper's.
@@ -161,16 +287,17 @@ def language_code(language: str) -> str | None:
     from model.tokens import LANGUAGES  # brings a tokenizer library, which --help needs not wait for
 
     wanted = language.strip().lower()
-    if wanted == AUTO:
+    if wanted in (AUTO, AUTO_PER_WINDOW):
         return None
     if wanted in LANGUAGES:
         return wanted
     codes = {name: code for code, name in LANGUAGES.items()}
     if wanted in codes:
         return codes[wanted]
+    names = ", ".join(f"{code} ({name})" for code, name in LANGUAGES.items())
     raise OptionsError(
-        f"--language {language}: no such language{_nearest(wanted, codes)}; give auto, or a code or English "
-        f"name of: {', '.join(f'{code} ({name})' for code, name in LANGUAGES.items())}"
+        f"--language {language}: no such language{_nearest(wanted, codes)}; give auto, auto-per-window, or a "
+        f"code or English name of: {names}"
     )
 
 
@@ -279,8 +406,9 @@ def _argparse_settings(option: Field[Any]) -> dict[str, Any]:
     if isinstance(default, bool):
         del settings["metavar"]
         return {**settings, "action": argparse.BooleanOptionalAction if default else "store_true"}
-    if isinstance(default, tuple) and option.metadata["choices"]:
-        return {**settings, "type": _comma_separated, "metavar": ",".join(option.metadata["choices"])}
+    if option.metadata["parse"]:
+        names = ",".join(option.metadata["choices"])
+        return {**settings, "type": option.metadata["parse"], "metavar": option.metadata["metavar"] or names}
     if isinstance(default, tuple):  # several words too: what a shell makes of an unquoted glob
         return {**settings, "action": _Extend, "nargs": "+"}
     if option.metadata["choices"]:
@@ -299,10 +427,6 @@ class _Extend(argparse.Action):
         option_string: str | None = None,
     ) -> None:
         setattr(namespace, self.dest, (*getattr(namespace, self.dest), *(values or ())))
-
-
-def _comma_separated(text: str) -> tuple[str, ...]:
-    return tuple(dict.fromkeys(part.strip() for part in text.split(",")))
 
 
 def _check_choice(option: Field[Any], value: str | tuple[str, ...]) -> None:
@@ -335,5 +459,5 @@ def _shown_default(option: Field[Any]) -> str:
     if isinstance(default, bool):
         return "on"
     if isinstance(default, tuple):
-        return f"`{','.join(default)}`"
+        return f"`{','.join(f'{one:g}' if isinstance(one, float) else str(one) for one in default)}`"
     return f"`{default:g}`" if isinstance(default, float) else f"`{default}`"

@@ -66,7 +66,7 @@ def transcribe(options: TranscribeOptions, beam_args: Sequence[str] = (), backen
         return _close(report, folder)
     folder.claim(identity, options.overwrite)
     language = languages[0] if len(languages) == 1 else options.language_code()
-    build(pipeline, work, options, language, backend.load)
+    build(pipeline, work, options, language, backend)
     counters = _run(pipeline, work)
     report = make_report(options, identity, counters, folder, perf_counter() - started)
     folder.finish(report)
@@ -89,10 +89,11 @@ def _fingerprint(work: Work) -> str:
     """What a run is known again by: its recordings' names, and the sizes of local files."""
     if not isinstance(work, AudioSource):
         return repr(work)
+    hints = "".join(f" {hint!r}" for hint in (work.prompt, work.hotwords) if hint)
     try:
-        return f"{work.audio_id} {os.path.getsize(work.uri)}"
+        return f"{work.audio_id} {os.path.getsize(work.uri)}{hints}"
     except (OSError, ValueError):  # elsewhere, or not there: only the worker that fetches it can tell
-        return work.audio_id
+        return f"{work.audio_id}{hints}"
 
 
 def _beam_options(beam_args: Sequence[str]) -> PipelineOptions:

@@ -22,10 +22,11 @@ from pipelines.options import TranscribeOptions
 from transforms.errors import redact
 from transforms.publish import PARTIAL_SUFFIX, published
 
-SCHEMA_VERSION = 1  # of what a run writes; another version is another run
+SCHEMA_VERSION = 2  # of what a run writes; another version is another run
 IDENTITY_FILE = ".whisper-beam/run.json"
 REPORT_FILE = "run.json"
 SUCCESS_FILE = "_SUCCESS"
+EVALUATION_FILES = ("evaluation/recordings.jsonl", "evaluation/report.html")
 TRANSCRIPTS, FAILURES = "transcripts", "failures"
 
 _PART = re.compile(r"part-\d{5,}-of-\d{5,}\.(parquet|jsonl)")
@@ -140,7 +141,7 @@ class RunFolder:
     def _remove_run(self) -> None:
         """Removes files of our names alone, the mark of success first."""
         fs, root = self._filesystem()
-        for name in (SUCCESS_FILE, REPORT_FILE, *self.parts(), *self._matching(_PARTIAL)):
+        for name in (SUCCESS_FILE, REPORT_FILE, *EVALUATION_FILES, *self.parts(), *self._matching(_PARTIAL)):
             if self._exists(name):
                 fs.rm_file(f"{root}/{name}")
 

@@ -11,7 +11,7 @@ import apache_beam as beam
 from apache_beam.pvalue import TaggedOutput
 
 from transforms.errors import AudioError, to_failure
-from transforms.language import outvoted, vote
+from transforms.language import outvoted, posteriors, vote
 from transforms.merge import merge_windows
 from transforms.progress import count, count_seconds
 from transforms.read import (
@@ -25,6 +25,7 @@ from transforms.read import (
     open_work,
     unexpected,
 )
+from transforms.redecode import about_weak_boundaries, is_extra, with_better_boundaries
 from transforms.types import AudioSource, AudioSpan, Failure, Recording, Transcript, WindowTranscript
 
 SECOND_LOOK = "second_look"
@@ -34,31 +35,72 @@ Grouped = tuple[str, dict[str, list[Any]]]
 
 
 @dataclass(frozen=True)
+class Assembly:
+    """How a recording's windows are brought together.
+
+    Attributes:
+        language: the code that was given, or None.
+        per_window: without a given one, each window keeps its own language instead of the one voted for.
+        redecode_below: boundaries that agree less are decoded again (`transforms.redecode`); 0 for none.
+        task: `transcribe` or `translate`, for the row.
+        model: the name of the model, for the row.
+    """
+
+    language: str | None = None
+    per_window: bool = False
+    redecode_below: float = 0.0
+    task: str = "transcribe"
+    model: str = ""
+
+    @property
+    def votes(self) -> bool:
+        """Whether windows in another language than most are decoded again."""
+        return self.language is None and not self.per_window
+
+    @property
+    def looks_twice(self) -> bool:
+        """Whether any window may be decoded a second time."""
+        return self.votes or self.redecode_below > 0
+
+
+@dataclass(frozen=True)
 class SecondLook:
-    """Windows of a recording to be decoded again in its language, and where the recording was found."""
+    """Windows of a recording to be decoded again, and where the recording was found.
+
+    Attributes:
+        windows: indices of the plan.
+        extra: windows off the plan, as in `AudioSpan`.
+    """
 
     audio_id: str
     language: str
     windows: frozenset[int]
+    extra: tuple[tuple[int, int], ...]
     origin: Work
 
 
-def second_looks(grouped: Grouped) -> Iterator[tuple[str, SecondLook]]:
-    """Asks for the windows that the vote on the language overruled, keyed by where they are read from.
+def second_looks(grouped: Grouped, assembly: Assembly) -> Iterator[tuple[str, SecondLook]]:
+    """Asks for what is to be decoded again of a recording, keyed by where it is read from.
 
-    Nothing is given for a recording whose windows agree, as nearly all do.
+    That is the windows that the vote on the language overruled, and a window about each weak boundary between
+    two that it did not. Nothing is given where windows agree, as nearly all do.
     """
     audio_id, values = grouped
     windows: list[WindowTranscript] = values[WINDOWS]
     if not windows or not values[RECORDINGS]:  # it failed, and its failure is on its way
         return
-    language = vote(windows)
+    language = assembly.language or vote(windows)
     indices = outvoted(windows, language)
-    if indices:
+    settled = [window for window in windows if window.index not in indices]
+    extra = about_weak_boundaries(settled, assembly.redecode_below)
+    if not assembly.votes:
+        indices = frozenset()
+    if indices or extra:
         count("windows_redone", len(indices))
+        count("boundaries_redone", len(extra))
         origin = min(values[ORIGINS], key=repr)
         key = audio_id if isinstance(origin, AudioSource) else repr(origin)
-        yield key, SecondLook(audio_id, language, indices, origin)
+        yield key, SecondLook(audio_id, language, indices, extra, origin)
 
 
 def open_again(
@@ -76,24 +118,26 @@ def open_again(
             continue
         look = looks.pop(source.audio_id, None)
         if look is not None:
-            yield AudioSpan(source, look.language, look.windows)
+            yield AudioSpan(source, look.language, look.windows, look.extra)
         if not looks:
             return
 
 
 def choose_windows(
-    language: str | None, first: Sequence[WindowTranscript], again: Sequence[WindowTranscript]
-) -> tuple[str, list[WindowTranscript]]:
-    """The language of a recording, and of each window the transcript that counts, in order.
+    first: Sequence[WindowTranscript], again: Sequence[WindowTranscript]
+) -> list[WindowTranscript]:
+    """Of each window the transcript that counts, and the windows about boundaries that make these better.
 
     Args:
-        language: the code that was given, or None to have the windows vote.
         first: at least one; what was said of each window in the language given, or in its own.
-        again: what was said in the recording's language of those that the vote overruled. One that is
-            missing here keeps its first transcript: text in another language is better than a hole.
+        again: what was said in the recording's language of those that the vote overruled, and of those off
+            the plan. A window that is missing here keeps its first transcript: text in another language is
+            better than a hole.
     """
-    once = {window.index: window for window in (*first, *again)}
-    return language or vote(first), [once[index] for index in sorted(once)]
+    planned = {window.index: window for window in (*first, *again) if not is_extra(window)}
+    return with_better_boundaries(
+        [planned[index] for index in sorted(planned)], [window for window in again if is_extra(window)]
+    )
 
 
 def language_failures(
@@ -112,53 +156,62 @@ def language_failures(
 class Assemble(beam.DoFn):
     """A recording's windows, of both looks, into its `Transcript`.
 
-    A recording of which no window could be transcribed has no row: its failures say why.
-
-    Args:
-        language: the code that was given, or None to have the windows vote.
-        task: `transcribe` or `translate`, for the row.
-        model: the name of the model, for the row.
+    A recording in which nobody speaks has an empty one. One of which no window could be transcribed has none:
+    its failures say why.
     """
 
-    def __init__(self, language: str | None, task: str, model: str) -> None:
-        self._language = language
-        self._task = task
-        self._model = model
+    def __init__(self, assembly: Assembly) -> None:
+        self._assembly = assembly
 
     def process(self, grouped: Grouped) -> Iterator[Transcript | TaggedOutput[str, Failure]]:
         """Merges; a surprise while merging is the failure of this recording alone."""
         _, values = grouped
         recordings, first = sorted(values[RECORDINGS], key=repr), values[WINDOWS]
-        if not recordings or not first:  # it could not be read to its end, or no window transcribed
+        if not recordings:  # it could not be read to its end
+            return
+        recording = recordings[0]
+        if not first and recording.n_skipped < recording.n_windows:  # no window could be transcribed
             return
         count("duplicates", len(recordings) - 1)
         started = perf_counter()
         try:
-            language, windows = choose_windows(self._language, first, values.get(SECOND_LOOK, []))
-            transcript = self._transcript(recordings[0], language, windows)
+            windows = choose_windows(first, values.get(SECOND_LOOK, [])) if first else []
+            transcript = self._transcript(recording, first, windows)
         except Exception as error:  # one recording's surprise must not cost the others
-            yield failed(unexpected(recordings[0].source, "merge", error))
+            yield failed(unexpected(recording.source, "merge", error))
             return
         finally:
             count_seconds("merge", perf_counter() - started)
-        yield from map(failed, language_failures(recordings[0], language, windows))
+        if self._assembly.votes and transcript.language is not None:
+            yield from map(failed, language_failures(recording, transcript.language, windows))
         count("transcribed")
         count("audio_ms", round(transcript.duration_s * 1000))
+        count("speech_ms", round((recording.speech_s or 0.0) * 1000))
         yield transcript
 
     def _transcript(
-        self, recording: Recording, language: str, windows: Sequence[WindowTranscript]
+        self,
+        recording: Recording,
+        first: Sequence[WindowTranscript],
+        windows: Sequence[WindowTranscript],
     ) -> Transcript:
+        """The row; the vote goes by what each window said of its language at the first look."""
         merged = merge_windows(windows, recording.duration_s)
+        given = self._assembly.language
+        probs = posteriors(first) if first and given is None else {}
         return Transcript(
             audio_id=recording.source.audio_id,
             uri=recording.source.uri,
             duration_s=recording.duration_s,
             truncated=recording.truncated,
-            language=language,
-            task=self._task,
+            language=given or next(iter(probs), None),
+            task=self._assembly.task,
             text=merged.text,
             segments=merged.segments,
-            model=self._model,
+            model=self._assembly.model,
             reference=recording.source.reference,
+            language_probs=probs,
+            speech_s=recording.speech_s,
+            skipped=recording.skipped,
+            boundaries=merged.boundaries,
         )

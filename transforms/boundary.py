@@ -25,9 +25,9 @@ import math
 from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass
-from enum import StrEnum
 from itertools import accumulate
 
+from transforms.types import Boundary, CutKind
 from transforms.words import TimedWord
 
 # Half or twice of any of these still merges simulated talks, timed to 0.5 s, without a mistake.
@@ -39,38 +39,7 @@ PAUSE_S = 0.3  # a silence of this length is between phrases rather than inside 
 ORPHAN_COST = 1 / 3  # of a dropped word that the other side has nothing for, in half overlaps off the middle
 
 
-class CutKind(StrEnum):
-    """What a boundary was cut by."""
-
-    RUN = "run"
-    """Inside two or more words in a row that both windows agree on."""
-    PAUSE = "pause"
-    """In a silence."""
-    MIDDLE = "middle"
-    """By time alone, as near the middle of the shared seconds as the words allow."""
-    EMPTY = "empty"
-    """One window says nothing in the shared seconds, and the other is kept whole."""
-    DISJOINT = "disjoint"
-    """The windows share no seconds, and both are kept whole."""
-
-
 KIND_COST = {CutKind.RUN: 0.0, CutKind.PAUSE: 1.0, CutKind.MIDDLE: 1.25}  # in half overlaps off the middle
-
-
-@dataclass(frozen=True)
-class Boundary:
-    """Where two neighbouring windows were joined.
-
-    Attributes:
-        time_s: of the cut, in seconds of the recording.
-        kind: what it was cut by.
-        agreement: of the words in the shared seconds, the ratio that both windows agree on, 0 to 1; 1 when
-            nobody speaks there or no seconds are shared.
-    """
-
-    time_s: float
-    kind: CutKind
-    agreement: float
 
 
 @dataclass(frozen=True)

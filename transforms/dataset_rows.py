@@ -19,7 +19,15 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from transforms.errors import AudioError, DatasetError
-from transforms.manifests import AUDIO_COLUMNS, TEXT_COLUMNS, choose_column
+from transforms.manifests import (
+    AUDIO_COLUMNS,
+    HOTWORDS_COLUMNS,
+    PROMPT_COLUMNS,
+    TEXT_COLUMNS,
+    choose_column,
+    text_of,
+    with_hints,
+)
 from transforms.types import AudioSource
 from transforms.uris import audio_source, is_url, join
 
@@ -84,11 +92,11 @@ def read_shard(shard: DatasetShard) -> Iterator[AudioSource]:
     Raises:
         AudioError: with stage `list`, when the file cannot be read (on).
     """
-    columns = [shard.audio_column] + ([shard.text_column] if shard.text_column else [])
     try:
         with _open(shard.path) as file:
             # A row at a time and pages as they come: a row may be hours of audio.
-            batches = pq.ParquetFile(file, buffer_size=1 << 20).iter_batches(batch_size=1, columns=columns)
+            table = pq.ParquetFile(file, buffer_size=1 << 20)
+            batches = table.iter_batches(batch_size=1, columns=_columns(shard, table.schema_arrow))
             for index, batch in enumerate(batches):
                 yield _source(shard, index, batch.to_pylist()[0])
     except FileNotFoundError as error:
@@ -98,17 +106,22 @@ def read_shard(shard: DatasetShard) -> Iterator[AudioSource]:
         raise AudioError("list", "corrupt", message, retryable=True) from error
 
 
+def _columns(shard: DatasetShard, schema: pa.Schema) -> list[str]:
+    """What is read of a row: its audio, its reference, and what may be heard, where there is a column."""
+    hints = (choose_column(schema.names, None, usual) for usual in (PROMPT_COLUMNS, HOTWORDS_COLUMNS))
+    return [column for column in (shard.audio_column, shard.text_column, *hints) if column is not None]
+
+
 def _source(shard: DatasetShard, index: int, row: Mapping[str, Any]) -> AudioSource:
     audio = row[shard.audio_column]
     if not isinstance(audio, dict):
         audio = {"path": audio} if isinstance(audio, str) else {"bytes": audio}
     payload, path = audio.get("bytes"), audio.get("path")
-    text = row[shard.text_column] if shard.text_column else None
-    reference = None if text is None else str(text)
+    reference = text_of(row, shard.text_column)
     if payload is None and path:
-        return audio_source(join(shard.path, path), reference=reference)
+        return with_hints(audio_source(join(shard.path, path), reference=reference), row)
     uri = "/".join([f"{shard}/{index}", *([posixpath.basename(path)] if path else [])])
-    return audio_source(uri, payload or b"", reference)
+    return with_hints(audio_source(uri, payload or b"", reference), row)
 
 
 def _split_paths(name: str, split: str) -> list[str]:

@@ -14,11 +14,12 @@ from transforms.types import WindowTranscript
 _LEAST_WEIGHT = 1e-3  # so that a recording in which no window is sure of speech still has a language
 
 
-def vote(windows: Sequence[WindowTranscript]) -> str:
-    """The language with the largest sum of posteriors, each weighted by `1 - no_speech_prob`.
+def posteriors(windows: Sequence[WindowTranscript]) -> dict[str, float]:
+    """The probability of each language, the likeliest first: the mean of the windows' posteriors.
 
-    A window without posteriors votes for the language it was decoded in. The order of the windows does
-    not matter; of languages with the same sum the first in the alphabet wins.
+    A window's weight is the seconds in which somebody speaks in it, where a voice-activity gate told them,
+    times `1 - no_speech_prob`. A window without posteriors votes for the language it was decoded in. The
+    order of the windows does not matter; languages of the same probability are in the order of the alphabet.
 
     Raises:
         ValueError: there are no windows.
@@ -27,10 +28,27 @@ def vote(windows: Sequence[WindowTranscript]) -> str:
         raise ValueError("no windows: nobody to vote on the language")
     sums: dict[str, float] = defaultdict(float)
     for window in sorted(windows, key=lambda window: window.index):  # sums of floats depend on order
-        weight = max(1.0 - window.no_speech_prob, _LEAST_WEIGHT)
+        weight = max((1.0 - window.no_speech_prob) * _speech_s(window), _LEAST_WEIGHT)
         for language, probability in (window.language_probs or {window.language: 1.0}).items():
             sums[language] += weight * probability
-    return min(sums, key=lambda language: (-sums[language], language))
+    total = sum(sums[language] for language in sorted(sums))
+    return {language: sums[language] / total for language in sorted(sums, key=lambda one: (-sums[one], one))}
+
+
+def vote(windows: Sequence[WindowTranscript]) -> str:
+    """The likeliest language by `posteriors`.
+
+    Raises:
+        ValueError: there are no windows.
+    """
+    return next(iter(posteriors(windows)))
+
+
+def _speech_s(window: WindowTranscript) -> float:
+    """Seconds in which somebody speaks; all of them where nobody listened for that."""
+    if window.speech is None:
+        return window.end_s - window.start_s
+    return sum(end_s - start_s for start_s, end_s in window.speech)
 
 
 def outvoted(windows: Sequence[WindowTranscript], language: str) -> frozenset[int]:

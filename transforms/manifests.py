@@ -2,8 +2,9 @@
 
 One recording a line: `.jsonl` (an object), `.csv` and `.tsv` (a header first), `.txt` (the URI and nothing
 else). The audio is in the first of the columns `audio`, `audio_filepath`, `path`, `uri`, `url`, `file`, `wav`
-that is there, the reference in the first of `text`, `sentence`, `transcription`, `transcript`, `reference`.
-Relative paths are relative to the manifest. Further columns are not read.
+that is there, the reference in the first of `text`, `sentence`, `transcription`, `transcript`, `reference`, a
+prompt in `initial_prompt` or `prompt`, hot words in `hotwords`. Relative paths are relative to the manifest.
+Further columns are not read.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import csv
 import io
 import json
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import TextIO
 
 from transforms.errors import AudioError, ManifestError
@@ -21,6 +23,8 @@ from transforms.uris import audio_source, join, suffix
 
 AUDIO_COLUMNS = ("audio", "audio_filepath", "path", "uri", "url", "file", "wav")
 TEXT_COLUMNS = ("text", "sentence", "transcription", "transcript", "reference")
+PROMPT_COLUMNS = ("initial_prompt", "prompt")
+HOTWORDS_COLUMNS = ("hotwords",)
 MANIFEST_SUFFIXES = (".jsonl", ".csv", ".tsv", ".txt")
 
 Row = Mapping[str, object]
@@ -83,8 +87,23 @@ def _source(
     audio = row[audio_name]
     if not isinstance(audio, str) or not audio.strip() or "\0" in audio:
         raise _error(uri, number, f"{audio_name} is {audio!r}, where a path or a URL was expected")
-    text = None if text_name is None else row[text_name]
-    return audio_source(join(uri, audio), reference=None if text is None else str(text))
+    source = audio_source(join(uri, audio), reference=text_of(row, text_name))
+    return with_hints(source, row)
+
+
+def with_hints(source: AudioSource, row: Row) -> AudioSource:
+    """The recording with the prompt and the hot words that its row has, if any."""
+    columns = list(row)
+    prompt, hotwords = (
+        text_of(row, choose_column(columns, None, usual)) for usual in (PROMPT_COLUMNS, HOTWORDS_COLUMNS)
+    )
+    return replace(source, prompt=prompt, hotwords=hotwords)
+
+
+def text_of(row: Row, column: str | None) -> str | None:
+    """What a column says, as text; None when there is none, or nothing in it."""
+    value = None if column is None else row[column]
+    return None if value is None else str(value)
 
 
 def _rows(lines: TextIO, uri: str) -> Rows:

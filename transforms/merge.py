@@ -4,7 +4,8 @@ Neighbouring windows share a few seconds. Which of their words are the same is d
 together, and then one cut goes through both: everything before it comes from the left window, everything
 after it from the right one. So every word comes from one window, in the order in which it was heard.
 
-1. Every word has a time, and a slack by which that time may be off (`transforms.words`).
+1. Every word has a time, from the model or spread over its segment, and a slack by which that time may be
+   off (`transforms.words`).
 2. Candidates are the words in the shared seconds, give or take their slack. All others were heard by one
    window only, and no step can drop them.
 3. Candidates are aligned; words are the same only if equal after normalising and close in time.
@@ -23,8 +24,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby, pairwise
 
-from transforms.boundary import Boundary, find_cut
-from transforms.types import Segment, WindowTranscript
+from transforms.boundary import find_cut
+from transforms.types import Boundary, Segment, WindowTranscript, Word
 from transforms.words import TimedWord, timed_words
 
 
@@ -54,8 +55,8 @@ def merge_windows(windows: Sequence[WindowTranscript], duration_s: float) -> Mer
         duration_s: of the recording, which no time exceeds.
 
     Raises:
-        ValueError: windows that do not follow each other: two of one index, or one that starts or ends no
-            later than one of a lower index.
+        ValueError: windows that do not follow each other: two of one index, or one that ends no later than
+            one that starts before it.
     """
     ordered = _in_order(windows)
     kept: list[TimedWord] = []
@@ -71,7 +72,7 @@ def merge_windows(windows: Sequence[WindowTranscript], duration_s: float) -> Mer
 
 
 def _in_order(windows: Sequence[WindowTranscript]) -> list[WindowTranscript]:
-    ordered = sorted(windows, key=lambda window: window.index)
+    ordered = sorted(windows, key=lambda window: (window.start_s, window.index))
     for left, right in pairwise(ordered):
         if left.index == right.index or left.start_s >= right.start_s or left.end_s >= right.end_s:
             raise ValueError(
@@ -94,9 +95,21 @@ def _rebuild(words: Iterable[TimedWord], windows: Sequence[WindowTranscript]) ->
         kept = list(group)
         segment, text = segments[source], "".join(word.text for word in kept)
         if text != segment.text:
-            segment = replace(segment, text=text, start_s=kept[0].start_s, end_s=kept[-1].end_s)
+            segment = _shortened(segment, text, kept)
         rebuilt.append(segment)
     return rebuilt
+
+
+def _shortened(segment: Segment, text: str, kept: Sequence[TimedWord]) -> Segment:
+    """A segment of which these words were kept, with as much of its own words as lies in their text."""
+    start, stop = kept[0].offset, kept[-1].offset + len(kept[-1].text)
+    words, offset = list[Word](), 0
+    for word in segment.words:
+        part = word.text[max(start - offset, 0) : max(stop - offset, 0)]
+        if part.strip():
+            words.append(replace(word, text=part))
+        offset += len(word.text)
+    return replace(segment, text=text, start_s=kept[0].start_s, end_s=kept[-1].end_s, words=tuple(words))
 
 
 def _without_overlaps(segments: Iterable[Segment], duration_s: float) -> tuple[Segment, ...]:
@@ -108,4 +121,14 @@ def _without_overlaps(segments: Iterable[Segment], duration_s: float) -> tuple[S
             start_s = max(moved[-1].start_s, (start_s + moved[-1].end_s) / 2)
             moved[-1] = replace(moved[-1], end_s=start_s)
         moved.append(replace(segment, start_s=start_s, end_s=max(start_s, end_s)))
-    return tuple(moved)
+    return tuple(_with_words_inside(segment) for segment in moved)
+
+
+def _with_words_inside(segment: Segment) -> Segment:
+    """Moves the times of a segment's words into the segment, in order."""
+    words, last_s = list[Word](), segment.start_s
+    for word in segment.words:
+        start_s = min(max(word.start_s, last_s), segment.end_s)
+        last_s = min(max(word.end_s, start_s), segment.end_s)
+        words.append(replace(word, start_s=start_s, end_s=last_s))
+    return replace(segment, words=tuple(words))

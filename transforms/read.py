@@ -14,7 +14,7 @@ from transforms.dataset_rows import DatasetShard, read_shard
 from transforms.errors import AudioError, to_failure
 from transforms.progress import PROGRESS, count, timed
 from transforms.types import AudioSource, AudioSpan, Failure, Recording, Window
-from transforms.windows import read_windows
+from transforms.windows import WindowPlan, read_windows
 
 T = TypeVar("T")
 
@@ -56,13 +56,12 @@ class ReadWindows(beam.DoFn):
     others go on.
     """
 
-    def __init__(self, chunk_length_s: float, stride_length_s: float) -> None:
-        self._chunk_length_s = chunk_length_s
-        self._stride_length_s = stride_length_s
+    def __init__(self, plan: WindowPlan) -> None:
+        self._plan = plan
 
     def process(self, span: AudioSpan) -> Iterator[tuple[AudioSource, Window] | TaggedOutput[str, Any]]:
         """Reads one window at a time; samples are held until their batch is done."""
-        windows = read_windows(span, self._chunk_length_s, self._stride_length_s)
+        windows = read_windows(span, self._plan)
         source = replace(span.source, payload=None)
         first_look = span.windows is None
         heard = 0  # samples of the recording, those that windows share counted once
@@ -83,6 +82,8 @@ class ReadWindows(beam.DoFn):
                 yield from self._end(item)
 
     def _end(self, recording: Recording) -> Iterator[TaggedOutput[str, Any]]:
+        count("windows_skipped", recording.n_skipped)
+        count("skipped_ms", round(1000 * sum(end_s - start_s for start_s, end_s in recording.skipped)))
         yield TaggedOutput(RECORDINGS, (recording.source.audio_id, recording))
         if recording.truncated:
             reason = (

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from time import perf_counter
 from typing import Any
 
@@ -13,12 +13,16 @@ from apache_beam.pvalue import PCollection, TaggedOutput
 from apache_beam.transforms.window import GlobalWindows
 from apache_beam.utils.shared import Shared
 
-from model.interface import SAMPLE_RATE, Transcriber, TranscriberSettings, WindowResult
+from model.interface import SAMPLE_RATE, Request, Transcriber, TranscriberSettings, WindowResult
+from model.interface import Segment as ModelSegment
 from transforms.errors import AudioError, to_failure
+from transforms.fallback import Fallback
+from transforms.hallucinations import FILTERS, Heard, filtered
+from transforms.hearing import Hearing, Look, first_looks
 from transforms.progress import PROGRESS, count, count_seconds
 from transforms.read import FAILURES, RECORDINGS, WINDOWS, ReadWindows, failed
-from transforms.remainder import Hearing, first_looks
-from transforms.types import AudioSource, AudioSpan, Failure, Segment, Window, WindowTranscript
+from transforms.types import AudioSource, AudioSpan, Failure, Segment, Window, WindowTranscript, Word
+from transforms.windows import WindowPlan
 
 
 class ModelError(RuntimeError):
@@ -37,27 +41,31 @@ class TranscribeSpans(beam.PTransform[PCollection[AudioSpan], dict[str, PCollect
 
     Args:
         shared: the handle of the model; the same for every use, so that a process loads one.
+        plan: how recordings are cut.
+        fallback: which windows to decode again, and hotter.
+        filters: names of the hallucination filters that are on.
     """
 
     settings: TranscriberSettings
     load: LoadTranscriber
     shared: Shared
-    chunk_length_s: float
-    stride_length_s: float
+    plan: WindowPlan
+    fallback: Fallback = field(default_factory=Fallback)
+    filters: tuple[str, ...] = tuple(FILTERS)
 
     def expand(self, spans: PCollection[AudioSpan]) -> dict[str, PCollection[Any]]:
         """Read, batch, transcribe; Beam fuses the three, as nothing between them is a grouping."""
         n = self.settings.batch_size
-        read = spans | "Read windows" >> beam.ParDo(
-            ReadWindows(self.chunk_length_s, self.stride_length_s)
-        ).with_outputs(RECORDINGS, FAILURES, main=WINDOWS)
+        read = spans | "Read windows" >> beam.ParDo(ReadWindows(self.plan)).with_outputs(
+            RECORDINGS, FAILURES, main=WINDOWS
+        )
         said = (
             read[WINDOWS]
             | "Batch" >> beam.BatchElements(min_batch_size=n, max_batch_size=n)  # one shape, compiled once
             | "Transcribe batch"
-            >> beam.ParDo(TranscribeBatches(self.settings, self.load, self.shared)).with_outputs(
-                FAILURES, main=WINDOWS
-            )
+            >> beam.ParDo(
+                TranscribeBatches(self.settings, self.load, self.shared, self.fallback, self.filters)
+            ).with_outputs(FAILURES, main=WINDOWS)
         )
         failures = (read[FAILURES], said[FAILURES]) | beam.Flatten()
         return {WINDOWS: said[WINDOWS], RECORDINGS: read[RECORDINGS], FAILURES: failures}
@@ -66,13 +74,23 @@ class TranscribeSpans(beam.PTransform[PCollection[AudioSpan], dict[str, PCollect
 class TranscribeBatches(beam.DoFn):
     """Batches of (source, window) into (audio_id, WindowTranscript); the bad windows are failures.
 
-    Windows of which a remainder is to be decoded wait until they fill a batch, or for the end of the bundle.
+    Windows that are to be decoded again, hotter or from where the model stopped, wait until they fill a
+    batch, or for the end of the bundle: what passed is held up by none of them.
     """
 
-    def __init__(self, settings: TranscriberSettings, load: LoadTranscriber, shared: Shared) -> None:
+    def __init__(
+        self,
+        settings: TranscriberSettings,
+        load: LoadTranscriber,
+        shared: Shared,
+        fallback: Fallback,
+        filters: tuple[str, ...],
+    ) -> None:
         self._settings = settings
         self._load = load
         self._shared = shared
+        self._fallback = fallback
+        self._filters = filters
         self._transcriber: Transcriber | None = None
         self._waiting: list[Hearing] = []
 
@@ -89,7 +107,7 @@ class TranscribeBatches(beam.DoFn):
             yield from self._look(self._next_batch())
 
     def finish_bundle(self) -> Iterator[Any]:
-        """Looks at the remainders that still wait."""
+        """Looks at those that still wait."""
         while self._waiting:
             for output in self._look(self._next_batch()):
                 if isinstance(output, TaggedOutput):
@@ -98,7 +116,9 @@ class TranscribeBatches(beam.DoFn):
                     yield GlobalWindows.windowed_value(output)
 
     def _next_batch(self) -> list[Hearing]:
+        """Those who wait, the hottest first: one that fails again has all temperatures before it."""
         n = self._settings.batch_size
+        self._waiting.sort(key=lambda hearing: len(hearing.attempts), reverse=True)
         batch, self._waiting = self._waiting[:n], self._waiting[n:]
         return batch
 
@@ -109,7 +129,8 @@ class TranscribeBatches(beam.DoFn):
         if self._transcriber is None:
             self._transcriber = self._shared.acquire(self._timed_load)
         started = perf_counter()
-        results = transcribe_each(self._transcriber, [hearing.next_window for hearing in hearings])
+        requests = [hearing.request(self._fallback) for hearing in hearings]
+        results = transcribe_each(self._transcriber, requests)
         if all(isinstance(result, Exception) for result in results):
             check_model(self._transcriber)
         count_seconds("model", perf_counter() - started)
@@ -118,13 +139,29 @@ class TranscribeBatches(beam.DoFn):
                 yield failed(window_failure(hearing.source, hearing.next_window, result))
                 hearing = hearing.given_up()
             else:
-                hearing = hearing.heard(result)
+                hearing = self._heard(hearing, result)
             if hearing.start is not None:
-                count("remainders")
                 self._waiting.append(hearing)
             elif hearing.looks:
-                count("windows")
-                yield hearing.window.audio_id, to_window_transcript(hearing.window, hearing.looks)
+                yield hearing.window.audio_id, self._said(hearing)
+
+    def _heard(self, hearing: Hearing, result: WindowResult) -> Hearing:
+        after = hearing.heard(result, self._fallback)
+        if len(after.attempts) > len(hearing.attempts):
+            count(f"failed_{self._fallback.reason(result)}")
+        elif after.start is not None:
+            count("remainders")
+        return after
+
+    def _said(self, hearing: Hearing) -> WindowTranscript:
+        count("windows")
+        count("windows_fallback", any(look.fallback for look in hearing.looks))
+        repeats = any(self._fallback.repeats(look.result) for look in hearing.looks)
+        said = Heard(to_window_transcript(hearing.window, hearing.looks), repeats)
+        window, taken = filtered(said, self._filters)
+        for name, n_segments in taken.items():
+            count(f"filtered_{name}", n_segments)
+        return window
 
     def _timed_load(self) -> Transcriber:
         started = perf_counter()
@@ -133,22 +170,20 @@ class TranscribeBatches(beam.DoFn):
         return transcriber
 
 
-def transcribe_each(transcriber: Transcriber, windows: Sequence[Window]) -> list[WindowResult | Exception]:
+def transcribe_each(transcriber: Transcriber, requests: Sequence[Request]) -> list[WindowResult | Exception]:
     """What the model said of each window, or the exception that this window alone raises.
 
     A batch that fails is halved until what fails stands alone, so that the others are still transcribed.
     """
     try:
-        results = transcriber.transcribe(
-            [window.samples for window in windows], [window.language for window in windows]
-        )
-        if len(results) != len(windows):
-            raise ValueError(f"the model gave {len(results)} results for {len(windows)} windows")
+        results = transcriber.transcribe(requests)
+        if len(results) != len(requests):
+            raise ValueError(f"the model gave {len(results)} results for {len(requests)} windows")
     except Exception as error:  # whatever one window makes the model raise must not cost the other windows
-        if len(windows) == 1:
+        if len(requests) == 1:
             return [error]
-        half = len(windows) // 2
-        return transcribe_each(transcriber, windows[:half]) + transcribe_each(transcriber, windows[half:])
+        half = len(requests) // 2
+        return transcribe_each(transcriber, requests[:half]) + transcribe_each(transcriber, requests[half:])
     return list(results)
 
 
@@ -158,7 +193,7 @@ def check_model(transcriber: Transcriber) -> None:
     Out of memory, or with damaged weights, every recording would be listed as a failure of its own.
     """
     try:
-        transcriber.transcribe([np.zeros(SAMPLE_RATE, np.float32)], [None])
+        transcriber.transcribe([Request(np.zeros(SAMPLE_RATE, np.float32))])
     except Exception as error:  # whatever it is, it is the run that fails, and not a recording
         raise ModelError(
             f"the model cannot transcribe silence: {type(error).__name__}: {error}; if memory ran out, "
@@ -166,39 +201,65 @@ def check_model(transcriber: Transcriber) -> None:
         ) from error
 
 
-def to_window_transcript(window: Window, looks: Sequence[tuple[int, WindowResult]]) -> WindowTranscript:
+def to_window_transcript(window: Window, looks: Sequence[Look]) -> WindowTranscript:
     """Samples of the window into seconds of the recording; no segment ends after its window.
 
     Args:
         window: as it was read.
-        looks: at least one: the sample of the window that a look began at, and what it gave, in order.
+        looks: at least one, in order.
     """
-    n_samples = window.samples.size
-    segments = tuple(
-        Segment(
-            start_s=_seconds(window, min(offset + segment.start, n_samples)),
-            end_s=_seconds(window, min(offset + segment.stop, n_samples)),
-            text=segment.text,
-            avg_logprob=look.avg_logprob,
-            no_speech_prob=look.no_speech_prob,
-            compression_ratio=look.compression_ratio,
-            temperature=look.temperature,
-        )
-        for offset, look in looks
-        for segment in look.segments
-    )
-    _, result = looks[0]
+    result = looks[0].result
+    speech = window.speech
     return WindowTranscript(
         audio_id=window.audio_id,
         index=window.index,
         start_s=_seconds(window, 0),
-        end_s=_seconds(window, n_samples),
-        segments=segments,
+        end_s=_seconds(window, window.samples.size),
+        segments=tuple(_segment(window, look, said) for look in looks for said in look.result.segments),
         language=result.language,
         language_probs=result.language_probs,
         no_speech_prob=result.no_speech_prob,
         timestamped=result.timestamped,
+        speech=None
+        if speech is None
+        else tuple((_seconds(window, start), _seconds(window, stop)) for start, stop in speech),
     )
+
+
+def _segment(window: Window, look: Look, said: ModelSegment) -> Segment:
+    def seconds(sample: int) -> float:
+        return _seconds(window, min(look.offset + sample, window.samples.size))
+
+    result = look.result
+    start, stop = (
+        (said.start, said.stop) if said.words or not result.timestamped else _spoken(window, look, said)
+    )
+    return Segment(
+        start_s=seconds(start),
+        end_s=seconds(stop),
+        text=said.text,
+        avg_logprob=result.avg_logprob,
+        no_speech_prob=result.no_speech_prob,
+        compression_ratio=result.compression_ratio,
+        temperature=result.temperature,
+        language=result.language,
+        fallback=look.fallback,
+        words=tuple(
+            Word(seconds(word.start), seconds(word.stop), word.text, word.probability) for word in said.words
+        ),
+    )
+
+
+def _spoken(window: Window, look: Look, said: ModelSegment) -> tuple[int, int]:
+    """A segment's times without the silence at its ends: Whisper starts the first one with the window."""
+    inside = [
+        (start - look.offset, stop - look.offset)
+        for start, stop in window.speech or ()
+        if start - look.offset < said.stop and stop - look.offset > said.start
+    ]
+    if not inside:
+        return said.start, said.stop
+    return max(said.start, inside[0][0]), min(said.stop, inside[-1][1])
 
 
 def window_failure(source: AudioSource, window: Window, error: Exception) -> Failure:

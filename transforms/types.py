@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from enum import StrEnum
 
 from model.interface import Samples
 
@@ -21,12 +22,16 @@ class AudioSource:
         uri: where it is, for people and for `fetch`; without credentials it goes into the rows.
         payload: the encoded bytes, for rows of a dataset that carry their audio; else None.
         reference: what was really said, where the manifest or the dataset knows it.
+        prompt: text that may have come before it, where the manifest or the dataset has one.
+        hotwords: names and terms to be expected in it, where the manifest or the dataset has them.
     """
 
     audio_id: str
     uri: str
     payload: bytes | None = field(default=None, repr=False)
     reference: str | None = None
+    prompt: str | None = None
+    hotwords: str | None = None
 
 
 @dataclass(frozen=True)
@@ -36,11 +41,17 @@ class AudioSpan:
     Attributes:
         language: the code to decode in, or None to let each window detect it.
         windows: indices of the windows wanted; None for all of them.
+        extra: further windows, off the plan: (index, first sample) each.
     """
 
     source: AudioSource
     language: str | None = None
     windows: frozenset[int] | None = None
+    extra: tuple[tuple[int, int], ...] = ()
+
+
+Intervals = tuple[tuple[int, int], ...]
+"""(start, stop) in samples, in order, none touching the next."""
 
 
 @dataclass(frozen=True)
@@ -48,11 +59,12 @@ class Window:
     """What the model sees: at most 30 s of a recording.
 
     Attributes:
-        index: the how-many-th window of its recording, from 0.
+        index: tells the windows of a recording apart: the how-many-th of the plan, from 0.
         start: its first sample, counted from the recording's first at 16 kHz.
         samples: float32[n], 1 <= n <= 480,000, mono, 16 kHz.
         n_own: how many of them, from the first on, no later window hears; in the last window all.
         language: the code to decode in, or None to detect it.
+        speech: where in it somebody speaks; None when nobody listened for that.
     """
 
     audio_id: str
@@ -61,6 +73,7 @@ class Window:
     samples: Samples = field(repr=False)
     n_own: int
     language: str | None = None
+    speech: Intervals | None = None
 
 
 @dataclass(frozen=True)
@@ -70,6 +83,10 @@ class Recording:
     Attributes:
         source: with `payload` None.
         duration_s: seconds that could be decoded.
+        n_windows: windows of the plan.
+        n_skipped: those of them in which nobody speaks, and that were therefore not transcribed.
+        speech_s: seconds in which somebody speaks; None when nobody listened for that.
+        skipped: the stretches that no window was transcribed of, (start, end) in seconds.
         truncated: less could be decoded than the file declares, or decoding broke off.
         problem: what is missing or damaged, in words; None when nothing is.
     """
@@ -77,13 +94,32 @@ class Recording:
     source: AudioSource
     duration_s: float
     n_windows: int
+    n_skipped: int = 0
+    speech_s: float | None = None
+    skipped: tuple[tuple[float, float], ...] = ()
     truncated: bool = False
     problem: str | None = None
 
 
 @dataclass(frozen=True)
+class Word:
+    """A word of a segment, in seconds of the recording; `text` has the space before it."""
+
+    start_s: float
+    end_s: float
+    text: str
+    probability: float
+
+
+@dataclass(frozen=True)
 class Segment:
-    """A stretch of a recording with its text, in seconds of the recording; scores are its window's."""
+    """A stretch of a recording with its text, in seconds of the recording; scores are its window's.
+
+    Attributes:
+        language: the code it was decoded in.
+        fallback: why the first decoding was not kept (`transforms.fallback`); None when it was.
+        words: when word times were asked for; their texts joined are the segment's.
+    """
 
     start_s: float
     end_s: float
@@ -92,6 +128,9 @@ class Segment:
     no_speech_prob: float
     compression_ratio: float
     temperature: float
+    language: str = ""
+    fallback: str | None = None
+    words: tuple[Word, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -102,6 +141,8 @@ class WindowTranscript:
         start_s: where the window starts.
         end_s: where it ends; never after the recording.
         timestamped: the segments' times are the model's; else they are the window's bounds.
+        speech: where somebody speaks in it, (start, end) in seconds of the recording; None when nobody
+            listened for that.
     """
 
     audio_id: str
@@ -113,22 +154,65 @@ class WindowTranscript:
     language_probs: Mapping[str, float] = field(default_factory=dict)
     no_speech_prob: float = 0.0
     timestamped: bool = True
+    speech: tuple[tuple[float, float], ...] | None = None
+
+
+class CutKind(StrEnum):
+    """What a boundary between two windows was cut by."""
+
+    RUN = "run"
+    """Inside two or more words in a row that both windows agree on."""
+    PAUSE = "pause"
+    """In a silence."""
+    MIDDLE = "middle"
+    """By time alone, as near the middle of the shared seconds as the words allow."""
+    EMPTY = "empty"
+    """One window says nothing in the shared seconds, and the other is kept whole."""
+    DISJOINT = "disjoint"
+    """The windows share no seconds, and both are kept whole."""
+
+
+@dataclass(frozen=True)
+class Boundary:
+    """Where two neighbouring windows were joined.
+
+    Attributes:
+        time_s: of the cut, in seconds of the recording.
+        kind: what it was cut by.
+        agreement: of the words in the shared seconds, the ratio that both windows agree on, 0 to 1; 1 when
+            nobody speaks there or no seconds are shared.
+    """
+
+    time_s: float
+    kind: CutKind
+    agreement: float
 
 
 @dataclass(frozen=True)
 class Transcript:
-    """A recording's merged text: one row of the dataset."""
+    """A recording's merged text: one row of the dataset.
+
+    Attributes:
+        language: None when nobody speaks, and none was given.
+        language_probs: the outcome of the windows' vote; empty when a language was given.
+        speech_s, skipped: see `Recording`.
+        boundaries: where its windows were joined, in order.
+    """
 
     audio_id: str
     uri: str
     duration_s: float
     truncated: bool
-    language: str
+    language: str | None
     task: str
     text: str
     segments: tuple[Segment, ...]
     model: str
     reference: str | None = None
+    language_probs: Mapping[str, float] = field(default_factory=dict)
+    speech_s: float | None = None
+    skipped: tuple[tuple[float, float], ...] = ()
+    boundaries: tuple[Boundary, ...] = ()
 
 
 @dataclass(frozen=True)

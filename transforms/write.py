@@ -21,11 +21,14 @@ from apache_beam.pvalue import PCollection
 from transforms.errors import redact
 from transforms.progress import count_seconds
 from transforms.publish import published
-from transforms.types import Failure, Segment, Transcript
+from transforms.types import Failure, Segment, Transcript, Word
 
 Row = dict[str, Any]
 """A row with the types of JSON: text, numbers, None, lists and dicts."""
 
+WORD_TYPE = pa.struct(
+    [("start", pa.float64()), ("end", pa.float64()), ("word", pa.string()), ("probability", pa.float64())]
+)
 SEGMENT_TYPE = pa.struct(
     [
         ("id", pa.int32()),
@@ -36,22 +39,33 @@ SEGMENT_TYPE = pa.struct(
         ("no_speech_prob", pa.float64()),
         ("compression_ratio", pa.float64()),
         ("temperature", pa.float64()),
+        ("fallback", pa.string()),
+        ("language", pa.string()),
+        ("words", pa.list_(WORD_TYPE)),
     ]
 )
+LANGUAGE_PROB_TYPE = pa.struct([("language", pa.string()), ("probability", pa.float64())])
+STRETCH_TYPE = pa.struct([("start", pa.float64()), ("end", pa.float64())])
+BOUNDARY_TYPE = pa.struct([("time", pa.float64()), ("kind", pa.string()), ("agreement", pa.float64())])
 SCHEMA = pa.schema(
     [
         ("audio_id", pa.string()),
         ("uri", pa.string()),
         ("duration_s", pa.float64()),
         ("truncated", pa.bool_()),
+        ("speech_s", pa.float64()),
+        ("skipped", pa.list_(STRETCH_TYPE)),
         ("language", pa.string()),
+        ("language_probs", pa.list_(LANGUAGE_PROB_TYPE)),
         ("task", pa.string()),
         ("text", pa.string()),
         ("segments", pa.list_(SEGMENT_TYPE)),
+        ("boundaries", pa.list_(BOUNDARY_TYPE)),
         ("model", pa.string()),
         ("reference", pa.string()),
     ]
 )
+LEAST_LANGUAGE_PROB = 0.001  # languages below this are noise, and there are a hundred
 ROW_GROUP_ROWS = 10_000
 
 
@@ -62,10 +76,21 @@ def transcript_row(transcript: Transcript) -> Row:
         "uri": _storable(redact(transcript.uri)),
         "duration_s": transcript.duration_s,
         "truncated": transcript.truncated,
+        "speech_s": transcript.speech_s,
+        "skipped": [{"start": start_s, "end": end_s} for start_s, end_s in transcript.skipped],
         "language": transcript.language,
+        "language_probs": [
+            {"language": language, "probability": round(prob, 4)}
+            for language, prob in transcript.language_probs.items()
+            if prob >= LEAST_LANGUAGE_PROB
+        ],
         "task": transcript.task,
         "text": _storable(transcript.text),
         "segments": [_segment_row(index, segment) for index, segment in enumerate(transcript.segments)],
+        "boundaries": [
+            {"time": boundary.time_s, "kind": boundary.kind.value, "agreement": boundary.agreement}
+            for boundary in transcript.boundaries
+        ],
         "model": transcript.model,
         "reference": None if transcript.reference is None else _storable(transcript.reference),
     }
@@ -176,6 +201,18 @@ def _segment_row(index: int, segment: Segment) -> Row:
         "no_speech_prob": _finite(segment.no_speech_prob),
         "compression_ratio": _finite(segment.compression_ratio),
         "temperature": _finite(segment.temperature),
+        "fallback": segment.fallback,
+        "language": segment.language,
+        "words": [_word_row(word) for word in segment.words],
+    }
+
+
+def _word_row(word: Word) -> Row:
+    return {
+        "start": word.start_s,
+        "end": word.end_s,
+        "word": _storable(word.text),
+        "probability": _finite(word.probability),
     }
 
 

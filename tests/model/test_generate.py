@@ -9,9 +9,12 @@ import numpy as np
 import pytest
 
 from model.attention import KeyValue
+from model.beam import search
 from model.config import DecodingConfig
-from model.generate import DETECT_LANGUAGE, MAX_NEW_TOKENS, DecodingRules, Generated, generate, make_rules
+from model.generate import DETECT_LANGUAGE, Asked, Generated, generate
+from model.loops import COPIES, LEAST_REPEATED
 from model.network import LayerCache
+from model.rules import MAX_NEW_TOKENS, DecodingRules, make_rules
 from model.tokens import SpecialTokens
 
 # A small vocabulary in Whisper's order: text, end, start, languages, tasks, timestamps.
@@ -40,7 +43,11 @@ class Script:
         return (LayerCache(KeyValue(seen, seen), KeyValue(encoded, encoded)),)
 
     def __call__(
-        self, tokens: jax.Array, position: jax.Array | int, caches: tuple[LayerCache, ...]
+        self,
+        tokens: jax.Array,
+        position: jax.Array | int,
+        caches: tuple[LayerCache, ...],
+        n_padding: jax.Array | None = None,
     ) -> tuple[jax.Array, tuple[LayerCache, ...]]:
         ((seen, _), cross) = caches[0]
         fed = tokens.astype(jnp.float32)[:, None, :, None]
@@ -50,9 +57,23 @@ class Script:
         return logits, (LayerCache(KeyValue(seen, seen), cross),)
 
 
-def run(script: Sequence[dict[int, float]], rules: DecodingRules = RULES, language: int = 0) -> Generated:
+def ask(languages: Sequence[int], rules: DecodingRules = RULES, **others: object) -> Asked:
+    n = len(languages)
+    asked = Asked(
+        wanted=jnp.ones(n, bool),
+        language=jnp.asarray(languages),
+        temperature=jnp.zeros(n),
+        uniforms=jnp.zeros((n, rules.max_new_tokens)),
+        prompt=jnp.zeros((n, 0), jnp.int32),
+        n_prompt=jnp.zeros(n, jnp.int32),
+    )
+    return asked._replace(**others)  # type: ignore[arg-type]
+
+
+def run(script: Sequence[dict[int, float]], rules: DecodingRules = RULES, **others: object) -> Generated:
     decoder = Script(script, rules)
-    return generate(decoder, jnp.zeros((1, 1, 1)), jnp.asarray([language]), rules)  # type: ignore[arg-type]
+    write = search if rules.beam_size > 1 else generate
+    return write(decoder, jnp.zeros((1, 1, 1)), ask([0], rules, **others), rules)  # type: ignore[arg-type]
 
 
 def written(script: Sequence[dict[int, float]], rules: DecodingRules = RULES) -> list[int]:
@@ -145,8 +166,80 @@ def test_once_times_win_probability_is_among_times() -> None:
 
 
 def test_a_window_that_never_ends_stops_after_224_tokens() -> None:
-    generated = run([{3: 20.0}] * 400, PLAIN)
+    rng = np.random.default_rng(0)
+    never_the_same = [{int(token): 20.0} for token in rng.integers(0, 10, 400)]
+    generated = run(never_the_same, PLAIN)
     assert int(generated.n_tokens[0]) == MAX_NEW_TOKENS == 224
+    assert not generated.looped[0]
+    fewer = run(never_the_same, replace(PLAIN, max_new_tokens=50))
+    assert int(fewer.n_tokens[0]) == 50
+
+
+@pytest.mark.parametrize("rules", [PLAIN, replace(PLAIN, beam_size=2)])
+@pytest.mark.parametrize("period", [1, 3, 10, 40])
+def test_a_window_that_goes_round_in_circles_is_stopped_at_once(rules: DecodingRules, period: int) -> None:
+    sentence = np.random.default_rng(1).integers(0, 10, period).tolist()
+    generated = run([{token: 20.0} for token in (sentence * 400)[:400]], rules)
+    assert generated.looped[0]
+    n_repeated = max((COPIES - 1) * period, LEAST_REPEATED)
+    assert int(generated.n_tokens[0]) <= period + n_repeated
+
+
+def test_times_between_copies_do_not_hide_a_loop() -> None:
+    script = [
+        like
+        for second in range(0, 30, 1)
+        for like in ({at(second): 30.0}, {1: 20.0}, {2: 20.0}, {3: 20.0}, {at(second + 1): 30.0})
+    ]
+    generated = run(script)
+    assert generated.looped[0]
+    assert int(generated.n_tokens[0]) < 60
+
+
+def test_three_times_the_same_sentence_are_no_loop() -> None:
+    sentence = list(range(10))
+    generated = run([{token: 20.0} for token in sentence * 3], PLAIN)
+    assert not generated.looped[0]
+    assert int(generated.n_tokens[0]) == 30
+
+
+def test_what_pads_a_batch_writes_nothing() -> None:
+    decoder = Script([{1: 20.0}, {2: 20.0}], PLAIN)
+    asked = ask([0, 0], PLAIN, wanted=jnp.asarray([True, False]))
+    generated = generate(decoder, jnp.zeros((2, 1, 1)), asked, PLAIN)  # type: ignore[arg-type]
+    assert generated.n_tokens.tolist() == [2, 0]
+
+
+def test_sampling_goes_by_the_number_from_outside_and_the_temperature() -> None:
+    script = [{1: 1.0, 2: 0.0}]
+    uniforms = jnp.tile(jnp.linspace(0.01, 0.99, 99)[:, None], (1, PLAIN.max_new_tokens))
+    decoder = Script(script, PLAIN)
+    for temperature in (0.5, 1.0):
+        asked = ask([0] * 99, PLAIN, temperature=jnp.full(99, temperature), uniforms=uniforms)
+        generated = generate(decoder, jnp.zeros((99, 1, 1)), asked, PLAIN)  # type: ignore[arg-type]
+        share = float((generated.tokens[:, 0] == 1).mean())
+        assert share == pytest.approx(1 / (1 + np.exp(-1 / temperature)), abs=0.02)
+        first = generated.sum_logprob[generated.tokens[:, 0] == 1][0]
+        assert float(first) == pytest.approx(-np.log(1 + np.exp(-1)), abs=1e-3)  # at temperature 1
+
+
+def test_sampling_keeps_the_rules() -> None:
+    rules = make_rules(
+        SPECIAL, DecodingConfig(suppress_ids=(1,)), multilingual=True, task="transcribe", timestamps=False
+    )
+    uniforms = jnp.tile(jnp.linspace(0.0, 1.0 - 2**-24, 64)[:, None], (1, rules.max_new_tokens))
+    decoder = Script([{1: 30.0, 2: 0.0, 3: 0.0, at(3): 40.0}] * 5, rules)
+    asked = ask([0] * 64, rules, temperature=jnp.ones(64), uniforms=uniforms)
+    generated = generate(decoder, jnp.zeros((64, 1, 1)), asked, rules)  # type: ignore[arg-type]
+    assert set(np.unique(generated.tokens)) <= {*range(10), END, EN, FR} - {1}
+
+
+def test_a_window_at_temperature_0_is_greedy_beside_one_that_is_sampled() -> None:
+    decoder = Script([{1: 1.0, 2: 0.9}] * 4, PLAIN)
+    asked = ask([0, 0], PLAIN, temperature=jnp.asarray([0.0, 1.0]), uniforms=jnp.full((2, 224), 0.999))
+    generated = generate(decoder, jnp.zeros((2, 1, 1)), asked, PLAIN)  # type: ignore[arg-type]
+    assert generated.tokens[0, :4].tolist() == [1, 1, 1, 1]
+    assert 1 not in generated.tokens[1, :4].tolist()
 
 
 @pytest.mark.parametrize(
@@ -164,22 +257,26 @@ def test_the_prompt(rules: DecodingRules, prompt: list[int]) -> None:
 
     class Listening(Script):
         def __call__(
-            self, tokens: jax.Array, position: jax.Array | int, caches: tuple[LayerCache, ...]
+            self,
+            tokens: jax.Array,
+            position: jax.Array | int,
+            caches: tuple[LayerCache, ...],
+            n_padding: jax.Array | None = None,
         ) -> tuple[jax.Array, tuple[LayerCache, ...]]:
             if not isinstance(tokens, jax.core.Tracer):
                 fed.append(np.asarray(tokens)[0].tolist())
-            return super().__call__(tokens, position, caches)
+            return super().__call__(tokens, position, caches, n_padding)
 
     decoder = Listening([{at(0): 9, 1: 9}], rules)
-    generate(decoder, jnp.zeros((1, 1, 1)), jnp.asarray([1]), rules)  # type: ignore[arg-type]
+    generate(decoder, jnp.zeros((1, 1, 1)), ask([1], rules), rules)  # type: ignore[arg-type]
     assert [token for tokens in fed for token in tokens] == prompt
 
 
 def test_language_is_detected_only_when_it_is_not_given() -> None:
     decoder = Script([], RULES)
     decoder.logits[0, FR] = 3.0
-    languages = jnp.asarray([DETECT_LANGUAGE, 0])
-    generated = generate(decoder, jnp.zeros((2, 1, 1)), languages, RULES)  # type: ignore[arg-type]
+    asked = ask([DETECT_LANGUAGE, 0])
+    generated = generate(decoder, jnp.zeros((2, 1, 1)), asked, RULES)  # type: ignore[arg-type]
     assert generated.language.tolist() == [1, 0]
     posterior = np.exp(np.asarray(generated.language_logprobs[0]))
     np.testing.assert_allclose(posterior, [1 / (1 + np.exp(13)), 1 / (1 + np.exp(-13))], rtol=1e-4)
@@ -189,5 +286,5 @@ def test_no_speech_is_read_at_the_start_of_the_transcript() -> None:
     decoder = Script([], RULES)
     decoder.logits[0] = -30.0
     decoder.logits[0, [NO_SPEECH, 5]] = [1.0, 2.0]
-    generated = generate(decoder, jnp.zeros((1, 1, 1)), jnp.asarray([0]), RULES)  # type: ignore[arg-type]
+    generated = generate(decoder, jnp.zeros((1, 1, 1)), ask([0]), RULES)  # type: ignore[arg-type]
     assert float(generated.no_speech_prob[0]) == pytest.approx(1 / (1 + np.e), rel=1e-4)

@@ -8,8 +8,8 @@ from numpy.typing import NDArray
 from safetensors.numpy import save_file
 
 from model.checkpoint import Checkpoint, CheckpointError, find_checkpoint
-from model.generate import DecodingRules, make_rules
 from model.programs import Programs
+from model.rules import DecodingRules, make_rules
 from model.sharding import make_mesh
 from model.tokens import WhisperTokenizer
 from tests.model.tiny import save_huggingface, tiny_weights

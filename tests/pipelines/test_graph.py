@@ -1,13 +1,17 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import apache_beam as beam
 import pytest
 from apache_beam.options.pipeline_options import PipelineOptions
 from apache_beam.runners.portability.fn_api_runner.fn_runner import FnApiRunner
 
 from model.interface import Transcriber, TranscriberSettings
-from pipelines.graph import build, settings_of
+from pipelines.backend import Backend, silero_detector
+from pipelines.graph import build, fallback_of, settings_of
 from pipelines.options import TranscribeOptions
+from transforms.fallback import Fallback
 from transforms.types import AudioSource
 
 OPTIONS = TranscribeOptions(
@@ -25,10 +29,13 @@ def load_none(settings: TranscriberSettings) -> Transcriber:
     raise AssertionError("a graph that is only built loads no model")
 
 
-def stages(language: str | None) -> list[str]:
+NOTHING = Backend(load_none, lambda _: (), silero_detector)
+
+
+def stages(language: str | None, options: TranscribeOptions = OPTIONS) -> list[str]:
     """The names of each fused stage's steps, in one text."""
     pipeline = beam.Pipeline(runner=FnApiRunner(), options=PipelineOptions([]))
-    build(pipeline, [AudioSource("id", "a.wav")], OPTIONS, language, load_none)
+    build(pipeline, [AudioSource("id", "a.wav")], options, language, NOTHING)
     _, fused = FnApiRunner().create_stages(pipeline.to_runner_api())
     return [" ".join(step.unique_name for step in stage.transforms) for stage in fused]
 
@@ -44,8 +51,37 @@ def test_samples_never_leave_their_stage(suffix: str) -> None:
 
 def test_with_a_language_there_is_no_vote() -> None:
     assert any("Vote on language" in name for name in stages(None))
-    assert not any("Vote" in name or "again" in name for name in stages("en"))
+    once = replace(OPTIONS, redecode_boundaries=0)
+    assert not any("Vote" in name or "again" in name for name in stages("en", once))
+    assert any("again" in name for name in stages("en"))
 
 
 def test_workers_are_told_what_the_options_say() -> None:
     assert settings_of(OPTIONS) == TranscriberSettings("m", "float16", "translate", False, 3)
+    searching = replace(
+        OPTIONS,
+        word_timestamps=True,
+        beam_size=5,
+        patience=2.0,
+        length_penalty=0.6,
+        suppress_tokens=(1, 2),
+        max_new_tokens=100,
+        initial_prompt="Dear sir",
+        hotwords="Guttenberg",
+    )
+    assert settings_of(searching) == TranscriberSettings(
+        "m", "float16", "translate", False, 3, True, 5, 2.0, 0.6, (1, 2), 100, "Dear sir", "Guttenberg"
+    )
+
+
+def test_the_fallback_is_what_the_options_say() -> None:
+    options = replace(
+        OPTIONS,
+        temperature=(0.0, 0.5),
+        compression_ratio_threshold=3.0,
+        logprob_threshold=-2.0,
+        no_speech_threshold=0.7,
+        seed=4,
+    )
+    assert fallback_of(options) == Fallback((0.0, 0.5), 3.0, -2.0, 0.7, 4)
+    assert fallback_of(OPTIONS) == Fallback()

@@ -16,6 +16,7 @@ from pipelines.options import (
     options_table,
     parse,
 )
+from transforms.hallucinations import FILTERS
 
 README = Path(__file__).parents[2] / "README.md"
 REQUIRED = ["--input", "a.wav", "--output", "out"]
@@ -47,14 +48,32 @@ def test_every_option_can_be_given_on_the_command_line() -> None:
         "return_timestamps": False,
         "chunk_length_s": 20.0,
         "stride_length_s": 2.5,
+        "word_timestamps": True,
+        "initial_prompt": "Dear sir,",
+        "hotwords": "Guttenberg, Caxton",
+        "beam_size": 5,
+        "patience": 2.0,
+        "length_penalty": 0.6,
+        "suppress_tokens": (-1, 220),
+        "max_new_tokens": 100,
+        "vad": False,
+        "temperature": (0.0, 0.5),
+        "compression_ratio_threshold": 2.8,
+        "logprob_threshold": -0.8,
+        "no_speech_threshold": 0.5,
+        "hallucination_filters": ("rate",),
+        "redecode_boundaries": 0.7,
+        "seed": 11,
         "batch_size": 3,
         "runner": "FlinkRunner",
     }
     assert set(given) == {option.name for option in fields(TranscribeOptions)}
     argv = ["--input", "a.wav", "b c.wav", "--input=d.wav", "--overwrite", "--no-return_timestamps"]
-    argv += ["--format=jsonl"]
-    for name in given.keys() - {"input", "overwrite", "return_timestamps", "format"}:
-        argv += [f"--{name}", str(given[name])]
+    argv += ["--format=jsonl", "--word_timestamps", "--no-vad", "--temperature=0,0.5"]
+    argv += ["--suppress_tokens=-1,220", "--hallucination_filters=rate"]
+    for name, value in given.items():
+        if not isinstance(value, tuple | bool):
+            argv += [f"--{name}", str(value)]
     assert parse(argv) == (TranscribeOptions(**given), [])
 
 
@@ -159,3 +178,41 @@ def test_the_readme_has_the_table_of_the_options() -> None:
     assert written[1] == options_table(), (
         'paste: python -c "from pipelines.options import options_table; print(options_table())"'
     )
+
+
+@pytest.mark.parametrize(
+    ("changed", "said"),
+    [
+        ({"temperature": ()}, "--temperature: give at least one"),
+        ({"temperature": (0.0, 2.5)}, "--temperature 2.5: must be between 0 and 2"),
+        ({"temperature": (-0.1,)}, "--temperature -0.1: must be between"),
+        ({"beam_size": 0}, "--beam_size 0: must be between 1 and 100"),
+        ({"patience": 0.0}, "--patience 0: must be between"),
+        ({"length_penalty": -1.0}, "--length_penalty -1: must be"),
+        ({"max_new_tokens": 445}, "--max_new_tokens 445: must be between 1 and 444"),
+        ({"logprob_threshold": 0.5}, "--logprob_threshold 0.5: must be"),
+        ({"no_speech_threshold": 1.5}, "--no_speech_threshold 1.5: must be between 0 and 1"),
+        ({"redecode_boundaries": float("nan")}, "--redecode_boundaries nan: must be"),
+        ({"seed": -1}, "--seed -1: must be at least 0"),
+        ({"hallucination_filters": ("none", "rate")}, "none goes with no other"),
+        ({"hallucination_filters": ("rates",)}, "did you mean rate?"),
+    ],
+)
+def test_impossible_decoding_is_refused(changed: dict[str, Any], said: str) -> None:
+    with pytest.raises(OptionsError, match=re.escape(said)):
+        options(**changed)
+
+
+def test_each_filter_can_be_switched_off() -> None:
+    assert options().filters() == tuple(FILTERS)
+    assert options(hallucination_filters=("repeats", "no_speech")).filters() == ("no_speech", "repeats")
+    assert options(hallucination_filters="none").filters() == ()
+
+
+def test_one_temperature_may_be_a_number() -> None:
+    assert options(temperature=0.0).temperature == (0.0,)
+
+
+@pytest.mark.parametrize("language", ["auto", "auto-per-window", "Auto-Per-Window"])
+def test_the_languages_that_are_found_out(language: str) -> None:
+    assert options(language=language).language_code() is None

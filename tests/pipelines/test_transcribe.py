@@ -14,7 +14,7 @@ from pipelines.backend import Backend
 from pipelines.options import TranscribeOptions
 from pipelines.run_folder import public_options
 from pipelines.transcribe import main
-from tests.pipelines.tones import TONES, ToneTranscriber, languages_of, run, write_talk
+from tests.pipelines.tones import TONES, ToneDetector, ToneTranscriber, languages_of, run, write_talk
 
 
 @pytest.mark.parametrize(
@@ -63,7 +63,7 @@ def test_a_run_that_breaks_ends_with_a_sentence_and_unfinished(
     tmp_path: Path, out: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     write_talk(tmp_path / "a.wav", 2)
-    backend = Backend(load_nothing, languages_of)
+    backend = Backend(load_nothing, languages_of, ToneDetector)
     assert main(["--input", str(tmp_path / "a.wav"), "--output", str(out)], backend) == 1
     message = capsys.readouterr().err
     assert "no room for openai/whisper-base" in message
@@ -78,7 +78,7 @@ def load_interrupted(settings: TranscriberSettings) -> ToneTranscriber:
 
 def test_ctrl_c_is_told_and_gives_130(tmp_path: Path, out: Path, capsys: pytest.CaptureFixture[str]) -> None:
     write_talk(tmp_path / "a.wav", 2)
-    backend = Backend(load_interrupted, languages_of)
+    backend = Backend(load_interrupted, languages_of, ToneDetector)
     assert main(["--input", str(tmp_path / "a.wav"), "--output", str(out)], backend) == 130
     assert "the same command starts it again" in capsys.readouterr().err
 

@@ -10,8 +10,17 @@ from typing import Any
 import numpy as np
 import pyarrow.parquet as pq
 import soundfile
+from numpy.typing import NDArray
 
-from model.interface import SAMPLE_RATE, Samples, Segment, TranscriberSettings, WindowResult
+from model.interface import (
+    SAMPLE_RATE,
+    SPEECH_CHUNK,
+    Request,
+    Samples,
+    Segment,
+    TranscriberSettings,
+    WindowResult,
+)
 from pipelines.backend import Backend
 from pipelines.transcribe import main
 
@@ -28,10 +37,10 @@ class ToneTranscriber:
     def __init__(self, batch_size: int) -> None:
         self.batch_size = batch_size
 
-    def transcribe(self, windows: Sequence[Samples], languages: Sequence[str | None]) -> list[WindowResult]:
-        assert 1 <= len(windows) <= self.batch_size
-        HEARD.extend(languages)
-        return [self._hear(samples, language) for samples, language in zip(windows, languages, strict=True)]
+    def transcribe(self, requests: Sequence[Request]) -> list[WindowResult]:
+        assert 1 <= len(requests) <= self.batch_size
+        HEARD.extend(request.language for request in requests)
+        return [self._hear(request.samples, request.language) for request in requests]
 
     def _hear(self, samples: Samples, language: str | None) -> WindowResult:
         heard = "fr" if np.abs(samples).max() > 0.5 else "en"
@@ -79,7 +88,23 @@ def languages_of(model: str) -> tuple[str, ...]:
     return ("en",) if model.endswith(".en") else ("en", "fr", "de")
 
 
-TONES = Backend(load_tones, languages_of)
+class ToneDetector:
+    """Takes every sound for speech."""
+
+    def __init__(self) -> None:
+        self._rest: Samples = np.empty(0, np.float32)
+
+    def __call__(self, samples: Samples) -> NDArray[np.float32]:
+        heard = np.concatenate([self._rest, samples])
+        whole = len(heard) // SPEECH_CHUNK * SPEECH_CHUNK
+        self._rest = heard[whole:]
+        return heard[:whole].reshape(-1, SPEECH_CHUNK).any(axis=1).astype(np.float32)
+
+    def finish(self) -> NDArray[np.float32]:
+        return np.array([self._rest.any()] if len(self._rest) else [], np.float32)
+
+
+TONES = Backend(load_tones, languages_of, ToneDetector)
 
 
 def run(source: Path | str, out: Path | str, *flags: str) -> int:

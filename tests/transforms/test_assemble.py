@@ -9,11 +9,20 @@ import pytest
 from apache_beam.pvalue import TaggedOutput
 
 from transforms import assemble
-from transforms.assemble import SECOND_LOOK, Assemble, SecondLook, choose_windows, open_again, second_looks
+from transforms.assemble import (
+    SECOND_LOOK,
+    Assemble,
+    Assembly,
+    SecondLook,
+    choose_windows,
+    open_again,
+    second_looks,
+)
 from transforms.dataset_rows import DatasetShard, dataset_shards, read_shard
 from transforms.read import ORIGINS, RECORDINGS, WINDOWS
 from transforms.types import AudioSource, AudioSpan, Recording, Segment, Transcript, WindowTranscript
 
+VOTING = Assembly()
 SOURCE = AudioSource("id", "/a.wav", reference="what was said")
 RECORDING = Recording(SOURCE, duration_s=60.0, n_windows=3)
 
@@ -30,22 +39,22 @@ def grouped(windows: list[WindowTranscript], /, **others: Any) -> tuple[str, dic
 
 
 def test_windows_that_agree_need_no_second_look() -> None:
-    assert list(second_looks(grouped([window(i, "en") for i in range(3)]))) == []
+    assert list(second_looks(grouped([window(i, "en") for i in range(3)]), VOTING)) == []
 
 
 def test_outvoted_windows_get_a_second_look_where_the_recording_was_found() -> None:
     windows = [window(0, "en"), window(1, "cy"), window(2, "en")]
-    expected = SecondLook("id", "en", frozenset({1}), SOURCE)
-    assert list(second_looks(grouped(windows))) == [("id", expected)]
+    expected = SecondLook("id", "en", frozenset({1}), (), SOURCE)
+    assert list(second_looks(grouped(windows), VOTING)) == [("id", expected)]
 
 
 @pytest.mark.parametrize("missing", [RECORDINGS, WINDOWS])
 def test_a_recording_that_failed_gets_no_second_look(missing: str) -> None:
-    assert list(second_looks(grouped([window(0, "en"), window(1, "cy")], **{missing: []}))) == []
+    assert list(second_looks(grouped([window(0, "en"), window(1, "cy")], **{missing: []}), VOTING)) == []
 
 
 def test_a_file_is_opened_again_as_it_is() -> None:
-    look = SecondLook("id", "en", frozenset({1}), SOURCE)
+    look = SecondLook("id", "en", frozenset({1}), (), SOURCE)
     assert list(open_again(("id", [look]))) == [AudioSpan(SOURCE, "en", frozenset({1}))]
 
 
@@ -58,7 +67,7 @@ def write_shard(path: Path, n_rows: int) -> DatasetShard:
 def test_rows_of_a_shard_get_their_payload_again(tmp_path: Path) -> None:
     shard = write_shard(tmp_path / "train.parquet", 5)
     ids = [source.audio_id for source in read_shard(shard)]
-    looks = [SecondLook(ids[n], "en", frozenset({n}), shard) for n in (3, 1)]
+    looks = [SecondLook(ids[n], "en", frozenset({n}), (), shard) for n in (3, 1)]
     spans = [span for span in open_again((repr(shard), looks)) if isinstance(span, AudioSpan)]
     assert [(span.source.payload, span.language, span.windows) for span in spans] == [
         (b"audio 1", "en", {1}),
@@ -69,21 +78,20 @@ def test_rows_of_a_shard_get_their_payload_again(tmp_path: Path) -> None:
 def test_a_shard_that_is_gone_for_the_second_look_is_a_failure(tmp_path: Path) -> None:
     shard = write_shard(tmp_path / "train.parquet", 1)
     (tmp_path / "train.parquet").unlink()
-    (failure,) = open_again((repr(shard), [SecondLook("id", "en", frozenset({0}), shard)]))
+    (failure,) = open_again((repr(shard), [SecondLook("id", "en", frozenset({0}), (), shard)]))
     assert isinstance(failure, TaggedOutput)
     assert failure.value.kind == "not_found"
 
 
 def test_the_second_look_replaces_what_was_outvoted() -> None:
     first = [window(2, "en"), window(1, "cy"), window(0, "en")]
-    language, windows = choose_windows(None, first, [window(1, "en", "again")])
-    assert language == "en"
+    windows = choose_windows(first, [window(1, "en", "again")])
     assert [w.segments[0].text for w in windows] == [" en0", " again1", " en2"]
 
 
 def test_an_outvoted_window_without_a_second_look_is_kept_and_told_of() -> None:
     values = grouped([window(0, "en"), window(1, "cy"), window(2, "en")])
-    failure, transcript = Assemble(None, "transcribe", "m").process(values)
+    failure, transcript = Assemble(VOTING).process(values)
     assert isinstance(transcript, Transcript)
     assert transcript.text == "en0 cy1 en2"
     assert isinstance(failure, TaggedOutput)
@@ -93,14 +101,48 @@ def test_an_outvoted_window_without_a_second_look_is_kept_and_told_of() -> None:
     assert "--language en" in told.message
 
 
+def test_windows_may_keep_their_own_language() -> None:
+    values = grouped([window(0, "en"), window(1, "cy"), window(2, "en")])
+    per_window = Assembly(per_window=True)
+    assert list(second_looks(values, per_window)) == []
+    (transcript,) = Assemble(per_window).process(values)
+    assert isinstance(transcript, Transcript)
+    assert transcript.language == "en"
+    assert transcript.text == "en0 cy1 en2"
+
+
 def test_a_language_given_needs_no_vote() -> None:
-    language, windows = choose_windows("fr", [window(0, "fr"), window(1, "fr")], [])
-    assert (language, len(windows)) == ("fr", 2)
+    values = grouped([window(0, "fr"), window(1, "fr")])
+    given = Assembly("fr")
+    assert not given.looks_twice
+    (transcript,) = Assemble(given).process(values)
+    assert isinstance(transcript, Transcript)
+    assert (transcript.language, transcript.language_probs) == ("fr", {})
+
+
+def test_silence_is_a_row_without_words() -> None:
+    silent = Recording(SOURCE, 60.0, n_windows=3, n_skipped=3, speech_s=0.0, skipped=((0.0, 60.0),))
+    values = grouped([], **{RECORDINGS: [silent]})
+    assert list(second_looks(values, VOTING)) == []
+    (transcript,) = Assemble(VOTING).process(values)
+    assert isinstance(transcript, Transcript)
+    assert (transcript.text, transcript.language, transcript.speech_s) == ("", None, 0.0)
+    assert transcript.skipped == ((0.0, 60.0),)
+    (told,) = Assemble(Assembly("de")).process(values)
+    assert isinstance(told, Transcript)
+    assert told.language == "de"
+
+
+def test_the_row_knows_the_vote_and_the_boundaries() -> None:
+    (transcript,) = Assemble(VOTING).process(grouped([window(0, "en"), window(1, "en"), window(2, "en")]))
+    assert isinstance(transcript, Transcript)
+    assert transcript.language_probs == {"en": 1.0}
+    assert [boundary.time_s for boundary in transcript.boundaries] == [27.5, 52.5]
 
 
 def test_windows_become_a_transcript() -> None:
     values = grouped([window(1, "cy"), window(0, "en"), window(2, "en")], **{SECOND_LOOK: [window(1, "en")]})
-    (transcript,) = Assemble(None, "transcribe", "openai/whisper-base").process(values)
+    (transcript,) = Assemble(Assembly(model="openai/whisper-base")).process(values)
     assert isinstance(transcript, Transcript)
     assert transcript.text == "en0 en1 en2"
     assert (transcript.audio_id, transcript.uri, transcript.duration_s) == ("id", "/a.wav", 60.0)
@@ -114,16 +156,14 @@ def test_windows_become_a_transcript() -> None:
 
 def test_a_recording_named_twice_is_one_row() -> None:
     windows = [window(0, "en"), window(0, "en"), window(1, "en"), window(1, "en")]
-    (transcript,) = Assemble("en", "transcribe", "m").process(
-        grouped(windows, **{RECORDINGS: [RECORDING, RECORDING]})
-    )
+    (transcript,) = Assemble(Assembly("en")).process(grouped(windows, **{RECORDINGS: [RECORDING, RECORDING]}))
     assert isinstance(transcript, Transcript)
     assert transcript.text == "en0 en1"
 
 
 @pytest.mark.parametrize("missing", [RECORDINGS, WINDOWS])
 def test_a_recording_that_failed_has_no_row(missing: str) -> None:
-    assert list(Assemble("en", "transcribe", "m").process(grouped([window(0, "en")], **{missing: []}))) == []
+    assert list(Assemble(Assembly("en")).process(grouped([window(0, "en")], **{missing: []}))) == []
 
 
 def test_a_surprise_while_merging_is_the_failure_of_one_recording(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -131,6 +171,6 @@ def test_a_surprise_while_merging_is_the_failure_of_one_recording(monkeypatch: p
         raise IndexError("out of range")
 
     monkeypatch.setattr(assemble, "merge_windows", surprise)
-    (failure,) = Assemble("en", "transcribe", "m").process(grouped([window(0, "en")]))
+    (failure,) = Assemble(Assembly("en")).process(grouped([window(0, "en")]))
     assert isinstance(failure, TaggedOutput)
     assert (failure.value.stage, failure.value.kind) == ("merge", "unexpected")

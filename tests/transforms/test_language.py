@@ -1,10 +1,11 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import permutations
 
 import pytest
 
-from transforms.language import outvoted, vote
+from transforms.language import outvoted, posteriors, vote
 from transforms.types import WindowTranscript
 
 
@@ -55,3 +56,17 @@ def test_no_windows_are_an_error() -> None:
 
 def test_outvoted_windows_are_those_of_another_language() -> None:
     assert outvoted([window(0, "en"), window(1, "cy"), window(2, "en"), window(3, "fr")], "en") == {1, 3}
+
+
+def test_a_window_with_more_speech_has_more_say() -> None:
+    little = replace(window(0, "cy", cy=0.9, en=0.1), speech=((0.0, 1.0),))
+    much = replace(window(1, "en", cy=0.4, en=0.6), speech=((25.0, 45.0),))
+    assert vote([little, much]) == "en"
+    assert vote([replace(little, speech=None), replace(much, speech=None)]) == "cy"
+
+
+def test_posteriors_are_probabilities_the_likeliest_first() -> None:
+    probs = posteriors([window(0, "de", de=0.5, fr=0.25), window(1, "fr", fr=0.25)])
+    assert list(probs) == ["de", "fr"]
+    assert list(probs.values()) == [0.5, 0.5]
+    assert sum(posteriors([window(0, "de", de=0.7, fr=0.2)]).values()) == pytest.approx(1.0)

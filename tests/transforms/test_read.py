@@ -19,6 +19,7 @@ from transforms.progress import PROGRESS
 from transforms.read import OpenWork, ReadWindows, caught, name_of
 from transforms.types import AudioSource, AudioSpan, Failure, Recording, Window
 from transforms.uris import audio_source
+from transforms.windows import WindowPlan
 
 
 @pytest.fixture(autouse=True)
@@ -43,7 +44,7 @@ def outputs(results: Iterator[Any]) -> dict[str, list[Any]]:
 
 def test_a_file_gives_its_windows_then_what_it_is(tmp_path: Path) -> None:
     source = audio_source(str(wav(tmp_path / "a.wav", 70)))
-    found = outputs(ReadWindows(30, 5).process(AudioSpan(source, "fr")))
+    found = outputs(ReadWindows(WindowPlan(30, 5)).process(AudioSpan(source, "fr")))
     assert [(window.index, window.start, window.language) for _, window in found["main"]] == [
         (0, 0, "fr"),
         (1, 25 * SAMPLE_RATE, "fr"),
@@ -59,14 +60,14 @@ def test_a_file_gives_its_windows_then_what_it_is(tmp_path: Path) -> None:
 
 def test_a_payload_goes_no_further_than_the_reader(tmp_path: Path) -> None:
     payload = wav(tmp_path / "a.wav", 1).read_bytes()
-    found = outputs(ReadWindows(30, 5).process(AudioSpan(audio_source("dataset://d/0", payload))))
+    found = outputs(ReadWindows(WindowPlan(30, 5)).process(AudioSpan(audio_source("dataset://d/0", payload))))
     assert [source.payload for source, _ in found["main"]] == [None]
     assert found[read.RECORDINGS][0][1].source.payload is None
 
 
 def test_a_second_look_gives_the_windows_wanted_and_is_counted_nowhere(tmp_path: Path) -> None:
     source = audio_source(str(wav(tmp_path / "a.wav", 70)))
-    found = outputs(ReadWindows(30, 5).process(AudioSpan(source, "en", frozenset({1}))))
+    found = outputs(ReadWindows(WindowPlan(30, 5)).process(AudioSpan(source, "en", frozenset({1}))))
     assert [window.index for _, window in found["main"]] == [1]
     assert read.RECORDINGS not in found
     assert (PROGRESS.tally().recordings, PROGRESS.tally().audio_s) == (0, 0.0)
@@ -74,7 +75,7 @@ def test_a_second_look_gives_the_windows_wanted_and_is_counted_nowhere(tmp_path:
 
 def test_what_cannot_be_read_is_a_failure(tmp_path: Path) -> None:
     source = audio_source(str(tmp_path / "missing.wav"))
-    found = outputs(ReadWindows(30, 5).process(AudioSpan(source)))
+    found = outputs(ReadWindows(WindowPlan(30, 5)).process(AudioSpan(source)))
     (failure,) = found[read.FAILURES]
     assert (failure.audio_id, failure.stage, failure.kind) == (source.audio_id, "fetch", "not_found")
     assert found["main"] == []
@@ -88,7 +89,7 @@ def test_truncated_audio_gives_both_its_windows_and_a_failure(
     cut = Recording(source, 12.5, 1, truncated=True, problem="the file ends in the middle of a frame")
     window = Window(source.audio_id, 0, 0, np.zeros(200_000, np.float32), 200_000)
     monkeypatch.setattr(read, "read_windows", lambda *args: iter([window, cut]))
-    found = outputs(ReadWindows(30, 5).process(AudioSpan(source)))
+    found = outputs(ReadWindows(WindowPlan(30, 5)).process(AudioSpan(source)))
     assert len(found["main"]) == len(found[read.RECORDINGS]) == 1
     (failure,) = found[read.FAILURES]
     assert (failure.stage, failure.kind) == ("decode", "truncated")

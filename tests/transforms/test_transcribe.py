@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -8,9 +9,18 @@ import pytest
 from apache_beam.pvalue import TaggedOutput
 from apache_beam.utils.shared import Shared
 
-from model.interface import SAMPLE_RATE, Samples, Segment, TranscriberSettings, WindowResult
+from model.interface import SAMPLE_RATE, Request, Segment, TranscriberSettings, WindowResult, Word
 from transforms import types
-from transforms.transcribe import ModelError, TranscribeBatches, to_window_transcript, transcribe_each
+from transforms.fallback import Fallback
+from transforms.hallucinations import FILTERS
+from transforms.hearing import Look
+from transforms.transcribe import (
+    LoadTranscriber,
+    ModelError,
+    TranscribeBatches,
+    to_window_transcript,
+    transcribe_each,
+)
 from transforms.types import AudioSource, Window
 
 POISON = 0.5
@@ -24,24 +34,29 @@ class FakeTranscriber:
     def __init__(self) -> None:
         self.calls: list[int] = []
 
-    def transcribe(self, windows: Sequence[Samples], languages: Sequence[str | None]) -> list[WindowResult]:
-        self.calls.append(len(windows))
-        if any(window[0] == np.float32(POISON) for window in windows):
+    def transcribe(self, requests: Sequence[Request]) -> list[WindowResult]:
+        self.calls.append(len(requests))
+        if any(request.samples[0] == np.float32(POISON) for request in requests):
             raise ValueError("poisoned")
-        return [
-            WindowResult((Segment(0, window.size, f" {round(window[0] * 1000)}"),), language or "en")
-            for window, language in zip(windows, languages, strict=True)
-        ]
+        return [self.hear(request) for request in requests]
+
+    def hear(self, request: Request) -> WindowResult:
+        text = f" {round(request.samples[0] * 1000)}"
+        return WindowResult((Segment(0, request.samples.size, text),), request.language or "en")
 
 
 class ForgetfulTranscriber(FakeTranscriber):
-    def transcribe(self, windows: Sequence[Samples], languages: Sequence[str | None]) -> list[WindowResult]:
-        return super().transcribe(windows, languages)[:-1]
+    def transcribe(self, requests: Sequence[Request]) -> list[WindowResult]:
+        return super().transcribe(requests)[:-1]
 
 
 def window(index: int, first: float | None = None, language: str | None = None) -> Window:
     samples = np.full(SAMPLE_RATE, index / 1000 if first is None else first, np.float32)
     return Window(f"id{index}", index, 25 * SAMPLE_RATE * index, samples, samples.size, language)
+
+
+def requests(windows: Sequence[Window]) -> list[Request]:
+    return [Request(window.samples, window.language) for window in windows]
 
 
 def texts(results: Sequence[WindowResult | Exception]) -> list[str]:
@@ -50,7 +65,7 @@ def texts(results: Sequence[WindowResult | Exception]) -> list[str]:
 
 def test_a_good_batch_is_one_call() -> None:
     model = FakeTranscriber()
-    assert texts(transcribe_each(model, [window(i) for i in range(5)])) == ["0", "1", "2", "3", "4"]
+    assert texts(transcribe_each(model, requests([window(i) for i in range(5)]))) == ["0", "1", "2", "3", "4"]
     assert model.calls == [5]
 
 
@@ -58,12 +73,22 @@ def test_a_good_batch_is_one_call() -> None:
 def test_bad_windows_stand_alone_and_the_others_are_transcribed(bad: set[int]) -> None:
     windows = [window(i, POISON if i in bad else None) for i in range(8)]
     expected = ["poisoned" if i in bad else str(i) for i in range(8)]
-    assert texts(transcribe_each(FakeTranscriber(), windows)) == expected
+    assert texts(transcribe_each(FakeTranscriber(), requests(windows))) == expected
 
 
 def test_a_model_that_gives_too_few_results_is_found_out() -> None:
-    (result,) = transcribe_each(ForgetfulTranscriber(), [window(1)])
+    (result,) = transcribe_each(ForgetfulTranscriber(), requests([window(1)]))
     assert "0 results for 1 windows" in str(result)
+
+
+def batches(
+    settings: TranscriberSettings,
+    load: LoadTranscriber,
+    shared: Shared | None = None,
+    fallback: Fallback | None = None,
+    filters: tuple[str, ...] = tuple(FILTERS),
+) -> TranscribeBatches:
+    return TranscribeBatches(settings, load, shared or Shared(), fallback or Fallback(), filters)
 
 
 def load_fake(settings: TranscriberSettings) -> FakeTranscriber:
@@ -78,7 +103,7 @@ def test_a_process_loads_one_model_at_its_first_batch() -> None:
     LOADED.clear()
     shared = Shared()
     settings = TranscriberSettings("m")
-    first, second = (TranscribeBatches(settings, load_fake, shared) for _ in range(2))
+    first, second = (batches(settings, load_fake, shared) for _ in range(2))
     assert LOADED == []
     for do_fn in (first, second, first):
         assert len(list(do_fn.process([(AudioSource("id1", "u"), window(1))]))) == 1
@@ -86,7 +111,7 @@ def test_a_process_loads_one_model_at_its_first_batch() -> None:
 
 
 def test_a_batch_gives_keyed_transcripts_and_failures_that_name_the_seconds() -> None:
-    do_fn = TranscribeBatches(TranscriberSettings("m"), load_fake, Shared())
+    do_fn = batches(TranscriberSettings("m"), load_fake)
     source = AudioSource("id2", "https://me:pw@host/a.mp3")
     batch = [(AudioSource("id1", "u"), window(1, language="fr")), (source, window(2, POISON))]
     good, bad = do_fn.process(batch)
@@ -111,15 +136,15 @@ def test_samples_become_seconds_of_the_recording() -> None:
         temperature=0.4,
         timestamped=False,
     )
-    said = to_window_transcript(window(2), [(0, result)])
+    said = to_window_transcript(window(2), [Look(0, result, "loop")])
     assert said == types.WindowTranscript(
         audio_id="id2",
         index=2,
         start_s=50.0,
         end_s=51.0,
         segments=(
-            types.Segment(50.0, 50.5, " a", -0.3, 0.2, 1.5, 0.4),
-            types.Segment(50.5, 51.0, " b", -0.3, 0.2, 1.5, 0.4),
+            types.Segment(50.0, 50.5, " a", -0.3, 0.2, 1.5, 0.4, "fr", "loop"),
+            types.Segment(50.5, 51.0, " b", -0.3, 0.2, 1.5, 0.4, "fr", "loop"),
         ),
         language="fr",
         language_probs={"fr": 0.8},
@@ -129,16 +154,16 @@ def test_samples_become_seconds_of_the_recording() -> None:
 
 
 def test_no_segment_ends_after_its_window() -> None:
-    said = to_window_transcript(window(0), [(0, WindowResult((Segment(10_000, 480_000, " a"),), "en"))])
+    said = to_window_transcript(window(0), [Look(0, WindowResult((Segment(10_000, 480_000, " a"),), "en"))])
     assert [(segment.start_s, segment.end_s) for segment in said.segments] == [(0.625, 1.0)]
-    beyond = to_window_transcript(window(0), [(0, WindowResult((Segment(20_000, 30_000, " a"),), "en"))])
+    beyond = to_window_transcript(window(0), [Look(0, WindowResult((Segment(20_000, 30_000, " a"),), "en"))])
     assert [(segment.start_s, segment.end_s) for segment in beyond.segments] == [(1.0, 1.0)]
 
 
 def test_a_second_look_counts_from_where_it_began_and_keeps_its_scores() -> None:
     first = WindowResult((Segment(0, 4_000, " a"),), "en", avg_logprob=-0.1, no_speech_prob=0.3)
     second = WindowResult((Segment(1_000, 8_000, " b"),), "en", avg_logprob=-0.7)
-    said = to_window_transcript(window(2), [(0, first), (8_000, second)])
+    said = to_window_transcript(window(2), [Look(0, first), Look(8_000, second)])
     assert [(s.start_s, s.end_s, s.text, s.avg_logprob) for s in said.segments] == [
         (50.0, 50.25, " a", -0.1),
         (50.5625, 51.0, " b", -0.7),
@@ -149,11 +174,11 @@ def test_a_second_look_counts_from_where_it_began_and_keeps_its_scores() -> None
 class StoppingTranscriber(FakeTranscriber):
     """Stops after the first second of whatever it hears; fails on a remainder that begins with poison."""
 
-    def transcribe(self, windows: Sequence[Samples], languages: Sequence[str | None]) -> list[WindowResult]:
-        self.calls.append(len(windows))
-        if any(abs(window[0]) == np.float32(POISON) for window in windows):
+    def transcribe(self, requests: Sequence[Request]) -> list[WindowResult]:
+        self.calls.append(len(requests))
+        if any(abs(request.samples[0]) == np.float32(POISON) for request in requests):
             raise ValueError("poisoned")
-        return [WindowResult((Segment(0, SAMPLE_RATE, f" {w.size}"),), "en") for w in windows]
+        return [WindowResult((Segment(0, SAMPLE_RATE, f" {r.samples.size}"),), "en") for r in requests]
 
 
 def speaking(seconds: float, poison_at_s: float | None = None) -> Window:
@@ -170,7 +195,7 @@ def speaking(seconds: float, poison_at_s: float | None = None) -> Window:
 
 def run_bundle(model: FakeTranscriber, windows: Sequence[Window]) -> list[Any]:
     settings = TranscriberSettings("m", batch_size=2)
-    do_fn = TranscribeBatches(settings, lambda _: model, Shared())
+    do_fn = batches(settings, lambda _: model)
     do_fn.start_bundle()
     outputs = list(do_fn.process([(AudioSource("id", "u"), window) for window in windows]))
     return outputs + [getattr(late, "value", late) for late in do_fn.finish_bundle()]
@@ -201,7 +226,7 @@ def test_a_remainder_that_fails_leaves_what_was_said_before_it() -> None:
 
 
 def test_a_bundle_begins_with_nothing_left_of_the_one_before() -> None:
-    do_fn = TranscribeBatches(TranscriberSettings("m"), lambda _: StoppingTranscriber(), Shared())
+    do_fn = batches(TranscriberSettings("m"), lambda _: StoppingTranscriber())
     do_fn.start_bundle()
     assert list(do_fn.process([(AudioSource("id", "u"), speaking(3.0))])) == []
     do_fn.start_bundle()
@@ -209,7 +234,7 @@ def test_a_bundle_begins_with_nothing_left_of_the_one_before() -> None:
 
 
 class BrokenTranscriber(FakeTranscriber):
-    def transcribe(self, windows: Sequence[Samples], languages: Sequence[str | None]) -> list[WindowResult]:
+    def transcribe(self, requests: Sequence[Request]) -> list[WindowResult]:
         raise MemoryError("out of memory")
 
 
@@ -221,3 +246,82 @@ def test_a_model_that_cannot_even_do_silence_ends_the_run() -> None:
 def test_windows_that_all_fail_do_not_end_the_run_of_a_model_that_works() -> None:
     outputs = run_bundle(FakeTranscriber(), [window(1, POISON), window(2, POISON)])
     assert [failure_of(output).kind for output in outputs] == ["model_error", "model_error"]
+
+
+class DoubtfulTranscriber(FakeTranscriber):
+    """Unsure of windows that begin below zero until it is asked at 0.4; says what it was asked at."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.asked: list[list[float]] = []
+
+    def transcribe(self, requests: Sequence[Request]) -> list[WindowResult]:
+        self.asked.append([request.temperature for request in requests])
+        return super().transcribe(requests)
+
+    def hear(self, request: Request) -> WindowResult:
+        unsure = request.samples[0] < 0 and request.temperature < 0.4
+        text = f" at {request.temperature:g}"
+        return WindowResult(
+            (Segment(0, request.samples.size, text),),
+            "en",
+            avg_logprob=-2.0 if unsure else -0.2,
+            temperature=request.temperature,
+        )
+
+
+def test_windows_that_fail_wait_for_others_and_hold_up_nobody() -> None:
+    model = DoubtfulTranscriber()
+    do_fn = batches(TranscriberSettings("m", batch_size=4), lambda _: model)
+    do_fn.start_bundle()
+    source = AudioSource("id", "u")
+    sure, unsure = window(1), window(2, first=-0.1)
+    first = [(source, sure), (source, unsure), (source, sure), (source, unsure)]
+    assert len(list(do_fn.process(first))) == 2
+    assert model.asked == [[0, 0, 0, 0]]
+    outputs: list[Any] = list(do_fn.process(first))
+    assert model.asked[1:] == [[0, 0, 0, 0], [0.2] * 4, [0.4] * 4]
+    segments = [segment for _, said in outputs for segment in said.segments]
+    assert [(s.text, s.temperature, s.fallback) for s in segments] == [
+        *[(" at 0", 0.0, None)] * 2,
+        *[(" at 0.4", 0.4, "avg_logprob")] * 4,
+    ]
+
+
+def test_windows_that_still_wait_are_decoded_at_the_end_of_the_bundle() -> None:
+    model = DoubtfulTranscriber()
+    ((_, said),) = run_bundle(model, [window(2, first=-0.1)])
+    assert said.segments[0].temperature == 0.4
+    assert model.asked == [[0], [0.2], [0.4]]
+
+
+def test_one_temperature_is_no_fallback() -> None:
+    model = DoubtfulTranscriber()
+    do_fn = batches(TranscriberSettings("m"), lambda _: model, fallback=Fallback(temperatures=(0.0,)))
+    do_fn.start_bundle()
+    ((_, said),) = do_fn.process([(AudioSource("id", "u"), window(2, first=-0.1))])  # type: ignore[misc]
+    assert said.segments[0].fallback is None
+    assert model.asked == [[0]]
+
+
+def test_segments_are_moved_into_the_speech_that_they_hear() -> None:
+    spoken = replace(window(2), speech=((4_000, 6_000), (9_000, 12_000)))
+    result = WindowResult((Segment(0, 10_000, " a"), Segment(10_000, 16_000, " b")), "en")
+    said = to_window_transcript(spoken, [Look(0, result)])
+    assert [(s.start_s - 50, s.end_s - 50) for s in said.segments] == [(0.25, 0.625), (0.625, 0.75)]
+    assert said.speech == ((50.25, 50.375), (50.5625, 50.75))
+    timed = WindowResult((Segment(0, 10_000, " a", words=(Word(100, 200, " a", 0.5),)),), "en")
+    (segment,) = to_window_transcript(spoken, [Look(0, timed)]).segments
+    assert (segment.start_s, segment.end_s) == (50.0, 50.625)  # words know better
+    assert segment.words == (types.Word(50.00625, 50.0125, " a", 0.5),)
+
+
+def test_filters_run_on_what_was_said() -> None:
+    silent = replace(window(2), speech=((0, 2_000),))
+    model = FakeTranscriber()
+    model.hear = lambda request: WindowResult((Segment(8_000, 16_000, " thanks"),), "en")  # type: ignore[method-assign]
+    for filters, n_segments in ((("no_speech",), 0), ((), 1)):
+        do_fn = batches(TranscriberSettings("m"), lambda _: model, filters=filters)
+        do_fn.start_bundle()
+        ((_, said),) = do_fn.process([(AudioSource("id", "u"), silent)])  # type: ignore[misc]
+        assert len(said.segments) == n_segments

@@ -1,10 +1,13 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from model.interface import SAMPLE_RATE, Samples, Segment, WindowResult
-from transforms.remainder import MAX_LOOKS, Hearing, frame_levels_db, is_sound, remainder
+from transforms.fallback import Fallback
+from transforms.hearing import MAX_LOOKS, Hearing, frame_levels_db, remainder
 from transforms.types import AudioSource, Window
 
 
@@ -15,6 +18,7 @@ def sound(*stretches: tuple[float, float]) -> Samples:
     return np.concatenate(pieces).astype(np.float32)
 
 
+ONCE = Fallback(temperatures=(0.0,))
 SPEECH, NOISE = 0.1, 0.001
 TALK = sound((10, SPEECH), (2, NOISE), (10, SPEECH), (2, NOISE), (6, SPEECH))
 
@@ -61,54 +65,96 @@ def test_loudness_is_in_db_of_full_scale() -> None:
     np.testing.assert_allclose(levels, [0, -20, -100], atol=1e-4)
 
 
-@pytest.mark.parametrize(
-    ("scores", "sound"),
-    [
-        ({}, True),
-        ({"avg_logprob": -1.1}, False),
-        ({"no_speech_prob": 0.7}, False),
-        ({"compression_ratio": 2.5}, False),
-    ],
-)
-def test_thresholds(scores: dict[str, float], sound: bool) -> None:
-    assert is_sound(said(1, **scores)) is sound
-
-
 def test_looks_go_on_from_the_last_in_the_language_of_the_first() -> None:
     hearing = Hearing(AudioSource("id", "u"), window())
     assert hearing.next_window is hearing.window
-    hearing = hearing.heard(said(10))
+    hearing = hearing.heard(said(10), ONCE)
     assert hearing.start == 10 * SAMPLE_RATE
     rest = hearing.next_window
     assert (rest.start, rest.samples.size, rest.n_own) == (1_200_000 + 160_000, 320_000, 320_000)
     assert rest.language == "en"
-    hearing = hearing.heard(said(2))
+    hearing = hearing.heard(said(2), ONCE)
     assert hearing.start == 12 * SAMPLE_RATE
-    hearing = hearing.heard(said(18))
+    hearing = hearing.heard(said(18), ONCE)
     assert hearing.start is None
-    assert [offset for offset, _ in hearing.looks] == [0, 160_000, 192_000]
+    assert [look.offset for look in hearing.looks] == [0, 160_000, 192_000]
 
 
 def test_a_look_that_is_not_sound_changes_nothing_but_the_first_always_counts() -> None:
-    hearing = Hearing(AudioSource("id", "u"), window()).heard(said(10, avg_logprob=-2))
+    hearing = Hearing(AudioSource("id", "u"), window()).heard(said(10, avg_logprob=-2), ONCE)
     assert len(hearing.looks) == 1
-    hearing = hearing.heard(said(3, no_speech_prob=0.9))
+    hearing = hearing.heard(said(3, no_speech_prob=0.9), ONCE)
     assert len(hearing.looks) == 1
     assert hearing.start is None
 
 
 def test_what_is_written_where_nobody_speaks_is_not_taken() -> None:
-    hearing = Hearing(AudioSource("id", "u"), window()).heard(said(10, no_speech_prob=0.9, avg_logprob=-1.5))
-    assert hearing.looks[0][1].segments == ()
+    hearing = Hearing(AudioSource("id", "u"), window()).heard(
+        said(10, no_speech_prob=0.9, avg_logprob=-1.5), ONCE
+    )
+    assert hearing.looks[0].result.segments == ()
     assert hearing.start is None
-    sure = Hearing(AudioSource("id", "u"), window()).heard(said(10, no_speech_prob=0.9, avg_logprob=-0.5))
-    assert sure.looks[0][1].segments != ()
+    sure = Hearing(AudioSource("id", "u"), window()).heard(
+        said(10, no_speech_prob=0.9, avg_logprob=-0.5), ONCE
+    )
+    assert sure.looks[0].result.segments != ()
 
 
 def test_looks_come_to_an_end() -> None:
     hearing = Hearing(AudioSource("id", "u"), window(sound(*[(0.8, SPEECH), (0.2, NOISE)] * 30)))
     n_looks = 0
     while hearing.start is not None:
-        hearing = hearing.heard(said(1))
+        hearing = hearing.heard(said(1), ONCE)
         n_looks += 1
     assert n_looks == MAX_LOOKS
+
+
+def test_speech_that_was_heard_decides_instead_of_loudness() -> None:
+    quiet = replace(window(sound((10, SPEECH), (10, NOISE))), speech=((0, 160_000), (200_000, 204_900)))
+    assert remainder(quiet, said(10)) == 160_000
+    a_click = replace(quiet, speech=((0, 160_000), (200_000, 204_700)))
+    assert remainder(a_click, said(10)) is None
+    loud = replace(window(), speech=((0, 160_000),))
+    assert remainder(loud, said(10)) is None
+
+
+TWICE = Fallback(temperatures=(0.0, 0.4))
+
+
+def test_a_window_that_fails_is_asked_for_hotter_in_the_language_it_found() -> None:
+    hearing = Hearing(AudioSource("id", "u", prompt="Dear sir", hotwords="Guttenberg"), window())
+    first = hearing.request(TWICE)
+    assert (first.temperature, first.seed, first.language) == (0.0, 0, None)
+    assert (first.prompt, first.hotwords) == ("Dear sir", "Guttenberg")
+    failed = replace(said(30, avg_logprob=-2.0), language="de", language_probs={"de": 0.6})
+    hearing = hearing.heard(failed, TWICE)
+    assert hearing.looks == ()
+    second = hearing.request(TWICE)
+    assert (second.temperature, second.language) == (0.4, "de")
+    assert second.seed == TWICE.seed_of(window(), 0.4) != Fallback(seed=1).seed_of(window(), 0.4)
+    hearing = hearing.heard(replace(said(30), language="de", temperature=0.4), TWICE)
+    (look,) = hearing.looks
+    assert (look.result.temperature, look.fallback, look.result.language_probs) == (
+        0.4,
+        "avg_logprob",
+        {"de": 0.6},
+    )
+
+
+def test_when_all_temperatures_fail_the_likeliest_that_does_not_repeat_is_kept() -> None:
+    hearing = Hearing(AudioSource("id", "u"), window())
+    hearing = hearing.heard(said(30, avg_logprob=-0.1, compression_ratio=9.0), TWICE)
+    hearing = hearing.heard(said(30, avg_logprob=-1.7), TWICE)
+    assert hearing.start is None
+    assert hearing.looks[0].result.avg_logprob == -1.7
+    assert hearing.looks[0].fallback == "compression_ratio"
+
+
+def test_a_window_that_passes_is_decoded_once() -> None:
+    assert Hearing(AudioSource("id", "u"), window()).heard(said(30), TWICE).start is None
+
+
+def test_speech_of_a_remainder_counts_from_its_start() -> None:
+    hearing = Hearing(AudioSource("id", "u"), replace(window(), speech=((0, 100_000), (150_000, 300_000))))
+    rest = hearing.heard(said(10), ONCE).next_window
+    assert rest.speech == ((0, 140_000),)

@@ -1,0 +1,206 @@
+"""Beam search in one compiled program, as `BeamSearchDecoder` of `whisper/decoding.py` has it.
+
+Each window keeps its K likeliest unfinished sequences. Of all their continuations, those that end and are
+likelier than the K-th that goes on are finished sequences; a window is done when `patience` times K have
+finished (Kasai et al., 2022). B is windows, K `beam_size`, N = B * K, M finished sequences that are kept, L
+the most tokens that may be written.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from model.attention import KeyValue
+from model.generate import Asked, Begun, Generated, begin, first_step
+from model.loops import LoopState, follow, is_looping, no_loop
+from model.network import Decoder, LayerCache
+from model.rules import DecodingRules, History, allowed_logits, no_history, remember
+
+
+class Finished(NamedTuple):
+    """Sequences that have ended; their log probabilities include the end of the text."""
+
+    tokens: jax.Array  # int32[B, M, L]
+    sum_logprob: jax.Array  # float32[B, M], minus infinity where there is none yet
+    n_tokens: jax.Array  # int32[B, M]
+    n_finished: jax.Array  # int32[B]
+
+
+class _Search(NamedTuple):
+    """State of the search; `step` tokens have been written. Sequences of a window are the likeliest first."""
+
+    step: jax.Array
+    tokens: jax.Array  # int32[N, L]
+    last: jax.Array  # int32[N]
+    sum_logprob: jax.Array  # float32[B, K]
+    history: History
+    loops: LoopState
+    looped: jax.Array  # bool[B]
+    n_written: jax.Array  # int32[B]: fewer than `step` once the window is done
+    finished: Finished
+    caches: tuple[LayerCache, ...]
+
+
+class _Candidates(NamedTuple):
+    """Continuations of a window's sequences, [B, C] each, the likeliest first; `parent` is 0 to K - 1."""
+
+    token: jax.Array
+    parent: jax.Array
+    sum_logprob: jax.Array
+
+
+def search(decoder: Decoder, encoded: jax.Array, asked: Asked, rules: DecodingRules) -> Generated:
+    """Finds the best sequence of each window, by its log probability over its length (or its penalty).
+
+    Args: see `model.generate.begin`; the temperatures are not looked at.
+    """
+    begun = begin(decoder, encoded, asked, rules)
+    n_before = asked.prompt.shape[1] + rules.prompt_length
+    n_padding = None if begun.n_padding is None else jnp.repeat(begun.n_padding, rules.beam_size)
+
+    def unfinished(state: _Search) -> jax.Array:
+        return (state.step < rules.max_new_tokens) & ~_is_done(state, rules).all()
+
+    def write_next(state: _Search) -> _Search:
+        position = n_before + state.step - 1
+        logits, caches = decoder(state.last[:, None], position, state.caches, n_padding)
+        return _write(logits, state._replace(caches=caches), rules)
+
+    first = jnp.repeat(begun.logits, rules.beam_size, axis=0)
+    state = _write(first, _start(begun, asked, rules), rules)
+    state = jax.lax.while_loop(unfinished, write_next, state)
+    return _best(state, begun, rules)
+
+
+def n_kept(rules: DecodingRules) -> int:
+    """M: how many finished sequences end the search of a window."""
+    return max(1, round(rules.beam_size * rules.patience))
+
+
+def _start(begun: Begun, asked: Asked, rules: DecodingRules) -> _Search:
+    batch, k, m = begun.logits.shape[0], rules.beam_size, n_kept(rules)
+    end, n_most = rules.special.end_of_text, rules.max_new_tokens
+    return _Search(
+        step=first_step(),
+        tokens=jnp.full((batch * k, n_most), end, jnp.int32),
+        last=jnp.zeros(batch * k, jnp.int32),
+        # All sequences are still the same: one of them goes on.
+        sum_logprob=jnp.where(jnp.arange(k) == 0, 0.0, -jnp.inf) + jnp.zeros((batch, 1)),
+        history=no_history(batch * k),
+        loops=no_loop(batch * k),
+        looped=jnp.zeros(batch, bool),
+        n_written=jnp.zeros(batch, jnp.int32),
+        finished=Finished(
+            tokens=jnp.full((batch, m, n_most), end, jnp.int32),
+            sum_logprob=jnp.full((batch, m), -jnp.inf),
+            n_tokens=jnp.zeros((batch, m), jnp.int32),
+            n_finished=jnp.where(asked.wanted, 0, m),
+        ),
+        caches=tuple(
+            cache._replace(self_attention=KeyValue(*(jnp.repeat(x, k, axis=0) for x in cache.self_attention)))
+            for cache in begun.caches
+        ),
+    )
+
+
+def _is_done(state: _Search, rules: DecodingRules) -> jax.Array:
+    return state.looped | (state.finished.n_finished >= n_kept(rules))
+
+
+def _write(logits: jax.Array, state: _Search, rules: DecodingRules) -> _Search:
+    """Writes one token of each sequence."""
+    candidates = _continue(logits, state, rules)
+    ends = candidates.token == rules.special.end_of_text
+    n_going_on = jnp.cumsum(~ends, axis=1) - ~ends
+    finished = _finish(candidates, ends & (n_going_on < rules.beam_size), state, rules)
+    # The first K that go on: no more than one continuation of a sequence ends it, so there are K.
+    order = jnp.argsort(jnp.where(ends, ends.shape[1], 0), axis=1, stable=True)[:, : rules.beam_size]
+    token, parent, sum_logprob = (jnp.take_along_axis(x, order, axis=1) for x in candidates)
+    done = _is_done(state, rules)
+    parent = jnp.where(done[:, None], jnp.arange(rules.beam_size), parent)  # what is done stays as it is
+    rows = _rows(parent, rules)
+    token = token.reshape(-1)
+    loops = follow(LoopState(*(x[rows] for x in state.loops)), token, token < rules.special.end_of_text)
+    # One sequence in circles may still lose; the likeliest in circles will not.
+    caught = is_looping(loops).reshape(parent.shape)[:, 0]
+    return _Search(
+        step=state.step + 1,
+        tokens=jax.lax.dynamic_update_slice(state.tokens[rows], token[:, None], (0, state.step)),
+        last=token,
+        sum_logprob=jnp.where(done[:, None], state.sum_logprob, sum_logprob),
+        history=remember(History(*(x[rows] for x in state.history)), token, state.step, rules),
+        loops=loops,
+        looped=state.looped | (caught & ~done),
+        n_written=state.n_written + ~done,
+        finished=finished,
+        caches=tuple(
+            cache._replace(self_attention=KeyValue(*(x[rows] for x in cache.self_attention)))
+            for cache in state.caches
+        ),
+    )
+
+
+def _rows(parent: jax.Array, rules: DecodingRules) -> jax.Array:
+    """Which of the N rows each of [B, any] sequences comes from, int32[B * any]."""
+    return (jnp.arange(parent.shape[0])[:, None] * rules.beam_size + parent).reshape(-1)
+
+
+def _continue(logits: jax.Array, state: _Search, rules: DecodingRules) -> _Candidates:
+    """The likeliest K + 1 continuations of each sequence: at least K of them go on."""
+    batch, k = state.sum_logprob.shape
+    allowed = allowed_logits(logits, state.history, state.step, rules)
+    logprobs, tokens = jax.lax.top_k(allowed, k + 1)
+    logprobs = logprobs - jax.nn.logsumexp(allowed, axis=-1, keepdims=True)
+    sums = (state.sum_logprob.reshape(-1, 1) + logprobs).reshape(batch, -1)
+    sums, order = jax.lax.top_k(sums, sums.shape[1])
+    tokens = jnp.take_along_axis(tokens.reshape(batch, -1), order, axis=1)
+    return _Candidates(tokens, order // (k + 1), sums)
+
+
+def _finish(candidates: _Candidates, ends: jax.Array, state: _Search, rules: DecodingRules) -> Finished:
+    """Adds the sequences that end, as long as there is room; a window that is done has none."""
+    finished = state.finished
+    batch, m = finished.sum_logprob.shape
+    slot = finished.n_finished[:, None] + jnp.cumsum(ends, axis=1) - 1
+    taken = ends & (slot < m) & ~state.looped[:, None] & jnp.isfinite(candidates.sum_logprob)
+    slot = jnp.where(taken, slot, m)  # out of range: dropped
+    windows = jnp.arange(batch)[:, None]
+    tokens = state.tokens[_rows(candidates.parent, rules)].reshape(*slot.shape, -1)
+    return Finished(
+        tokens=finished.tokens.at[windows, slot].set(tokens, mode="drop"),
+        sum_logprob=finished.sum_logprob.at[windows, slot].set(candidates.sum_logprob, mode="drop"),
+        n_tokens=finished.n_tokens.at[windows, slot].set(state.step, mode="drop"),
+        n_finished=finished.n_finished + taken.sum(axis=1),
+    )
+
+
+def _best(state: _Search, begun: Begun, rules: DecodingRules) -> Generated:
+    """The best of each window's sequences; unfinished ones stand in for those of K that are missing."""
+    batch, k = state.sum_logprob.shape
+    finished = state.finished
+    stands_in = jnp.arange(k) < k - finished.n_finished[:, None]
+    sums = jnp.concatenate([finished.sum_logprob, jnp.where(stands_in, state.sum_logprob, -jnp.inf)], axis=1)
+    written = jnp.broadcast_to(state.n_written[:, None], (batch, k))
+    n_tokens = jnp.concatenate([finished.n_tokens, written], axis=1)
+    tokens = jnp.concatenate([finished.tokens, state.tokens.reshape(batch, k, -1)], axis=1)
+    best = (sums / _penalty(n_tokens, rules)).argmax(axis=1)[:, None]
+    return Generated(
+        tokens=jnp.take_along_axis(tokens, best[:, :, None], axis=1)[:, 0],
+        n_tokens=jnp.take_along_axis(n_tokens, best, axis=1)[:, 0],
+        sum_logprob=jnp.take_along_axis(sums, best, axis=1)[:, 0],
+        looped=state.looped,
+        no_speech_prob=begun.no_speech_prob,
+        language=begun.language,
+        language_logprobs=begun.language_logprobs,
+    )
+
+
+def _penalty(n_tokens: jax.Array, rules: DecodingRules) -> jax.Array:
+    """What a sequence's log probability is divided by (`MaximumLikelihoodRanker`)."""
+    if rules.length_penalty is None:
+        return jnp.maximum(n_tokens, 1).astype(jnp.float32)
+    penalty: jax.Array = ((5 + n_tokens) / 6) ** rules.length_penalty
+    return penalty

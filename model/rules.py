@@ -1,0 +1,213 @@
+"""What a Whisper may write next: OpenAI's rules for timestamps, blanks and ids that are never written.
+
+The same as the logit filters of `whisper/decoding.py` of openai/whisper (`ApplyTimestampRules`,
+`SuppressBlank`, `SuppressTokens`), the one that times never decrease included. N is sequences, V the size of
+the vocabulary.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from model.config import MAX_TEXT_POSITIONS, DecodingConfig
+from model.tokens import SpecialTokens
+
+MAX_NEW_TOKENS = MAX_TEXT_POSITIONS // 2  # 224, `sample_len`: the other half is for prompts
+SUGGESTED = -1  # among `suppress_tokens`: the ids that the checkpoint names
+MAX_INITIAL_TIMESTAMP = 50  # steps of 20 ms: the first segment starts in the first second
+
+
+@dataclass(frozen=True)
+class DecodingRules:
+    """What shapes the program: everything here is compiled in.
+
+    Attributes:
+        special: the tokenizer's special ids.
+        suppress_ids: never written.
+        begin_suppress_ids: not written as the first token.
+        language_ids: what may follow the start of the transcript; empty for English-only models.
+        task_id: `<|transcribe|>` or `<|translate|>`; None for English-only models.
+        timestamps: whether the model writes times.
+        max_new_tokens: the most that is written of a window.
+        beam_size: sequences that are followed at temperature 0; 1 is greedy.
+        patience: times `beam_size` sequences must have ended before a search ends (Kasai et al., 2022).
+        length_penalty: alpha of Wu et al. (2016), equation 14; None divides by the length.
+    """
+
+    special: SpecialTokens
+    suppress_ids: tuple[int, ...]
+    begin_suppress_ids: tuple[int, ...]
+    language_ids: tuple[int, ...]
+    task_id: int | None
+    timestamps: bool
+    max_new_tokens: int = MAX_NEW_TOKENS
+    beam_size: int = 1
+    patience: float = 1.0
+    length_penalty: float | None = None
+
+    @property
+    def prompt_length(self) -> int:
+        """Tokens from the start of the transcript to the first that the model writes."""
+        return 1 + 2 * (self.task_id is not None) + (not self.timestamps)
+
+    @property
+    def max_prompt(self) -> int:
+        """The most tokens of text before: what the prompt and the text to be written leave of 448.
+
+        With the defaults 220, where openai/whisper takes 224 and then writes up to four tokens less.
+        """
+        return MAX_TEXT_POSITIONS - self.prompt_length - self.max_new_tokens
+
+
+class History(NamedTuple):
+    """What the rules must know of the tokens written so far.
+
+    Attributes:
+        last_is_timestamp: bool[N].
+        before_is_timestamp: bool[N], of the one before the last.
+        last_timestamp: int32[N], id of the latest timestamp, 0 before the first.
+    """
+
+    last_is_timestamp: jax.Array
+    before_is_timestamp: jax.Array
+    last_timestamp: jax.Array
+
+
+def make_rules(
+    special: SpecialTokens,
+    decoding: DecodingConfig,
+    *,
+    multilingual: bool,
+    task: str,
+    timestamps: bool,
+    suppress_tokens: tuple[int, ...] = (SUGGESTED,),
+    max_new_tokens: int = MAX_NEW_TOKENS,
+    beam_size: int = 1,
+    patience: float = 1.0,
+    length_penalty: float | None = None,
+) -> DecodingRules:
+    """The rules for a checkpoint and a task (`transcribe` or `translate`); the others as in `DecodingRules`.
+
+    Of `suppress_tokens`, ids not to be written beside special ones, -1 stands for those that the checkpoint
+    names.
+
+    Raises:
+        ValueError: an id that is none of the vocabulary's below the timestamps.
+    """
+    never = {
+        special.transcribe,
+        special.translate,
+        special.start_of_transcript,
+        special.start_of_previous,
+        special.start_of_lm,
+        special.no_speech,
+        special.no_timestamps,
+    }
+    suppressed = never | (set(suppress_tokens) - {SUGGESTED})
+    if SUGGESTED in suppress_tokens:
+        suppressed |= set(decoding.suppress_ids)
+    n_ids = special.timestamp_begin
+    if wrong := [i for i in suppress_tokens if not SUGGESTED <= i < n_ids]:
+        raise ValueError(f"suppress_tokens: no token has the id {wrong[0]}; ids are 0 to {n_ids - 1}, or -1")
+    task_id = special.translate if task == "translate" else special.transcribe
+    return DecodingRules(
+        special=special,
+        suppress_ids=tuple(sorted(suppressed)),
+        begin_suppress_ids=decoding.begin_suppress_ids,
+        language_ids=tuple(special.languages.values()) if multilingual else (),
+        task_id=task_id if multilingual else None,
+        timestamps=timestamps,
+        max_new_tokens=max_new_tokens,
+        beam_size=beam_size,
+        patience=patience,
+        length_penalty=length_penalty,
+    )
+
+
+def no_history(n: int) -> History:
+    """Before the first token. One token counts as a pair, so that the first timestamp may precede text."""
+    return History(jnp.zeros(n, bool), jnp.ones(n, bool), jnp.zeros(n, jnp.int32))
+
+
+def remember(history: History, token: jax.Array, step: jax.Array, rules: DecodingRules) -> History:
+    """The history once `token` int32[N], the `step`-th, was written."""
+    is_timestamp = token >= rules.special.timestamp_begin
+    return History(
+        last_is_timestamp=is_timestamp,
+        before_is_timestamp=jnp.where(step == 0, True, history.last_is_timestamp),
+        last_timestamp=jnp.where(is_timestamp, token, history.last_timestamp),
+    )
+
+
+def best_token(
+    logits: jax.Array, history: History, step: jax.Array, rules: DecodingRules
+) -> tuple[jax.Array, jax.Array]:
+    """The most probable token that the rules allow, and its log probability among those they allow.
+
+    The same as the argmax of `allowed_logits` without making them. The ids fall in two ranges, below and
+    from `timestamp_begin` on, which are weighed against each other: where the timestamps together are
+    likelier than any one other token, only they stay.
+
+    From logits float32[N, V] of the token to come, the `step`-th, to int32[N] and float32[N].
+    """
+    begin = rules.special.timestamp_begin
+    text = jnp.where(_allowed_text(history, step, rules), logits[:, :begin], -jnp.inf)
+    text_sum = jax.nn.logsumexp(text, axis=-1)
+    text_best, text_logit = text.argmax(axis=-1).astype(jnp.int32), text.max(axis=-1)
+    if not rules.timestamps:
+        return text_best, text_logit - text_sum
+    times = jnp.where(_allowed_times(history, step, rules, logits.shape[-1]), logits[:, begin:], -jnp.inf)
+    times_sum = jax.nn.logsumexp(times, axis=-1)
+    time_best, time_logit = times.argmax(axis=-1).astype(jnp.int32) + begin, times.max(axis=-1)
+    only_times = times_sum > text_logit
+    takes_time = only_times | (time_logit > text_logit)
+    total = jnp.where(only_times, times_sum, jnp.logaddexp(text_sum, times_sum))
+    best = jnp.where(takes_time, time_best, text_best)
+    return best, jnp.where(takes_time, time_logit, text_logit) - total
+
+
+def allowed_logits(logits: jax.Array, history: History, step: jax.Array, rules: DecodingRules) -> jax.Array:
+    """Logits float32[N, V] with minus infinity for what the rules forbid."""
+    begin = rules.special.timestamp_begin
+    text = jnp.where(_allowed_text(history, step, rules), logits[:, :begin], -jnp.inf)
+    if not rules.timestamps:
+        forbidden = jnp.full_like(logits[:, begin:], -jnp.inf)
+        return jnp.concatenate([text, forbidden], axis=-1)
+    times = jnp.where(_allowed_times(history, step, rules, logits.shape[-1]), logits[:, begin:], -jnp.inf)
+    only_times = jax.nn.logsumexp(times, axis=-1) > text.max(axis=-1)
+    return jnp.concatenate([jnp.where(only_times[:, None], -jnp.inf, text), times], axis=-1)
+
+
+def _allowed_text(history: History, step: jax.Array, rules: DecodingRules) -> jax.Array:
+    """Which ids below `timestamp_begin` may come next, bool[N, timestamp_begin]."""
+    allowed = np.ones(rules.special.timestamp_begin, bool)
+    allowed[[i for i in rules.suppress_ids if i < len(allowed)]] = False
+    first = allowed.copy()
+    first[list(rules.begin_suppress_ids)] = False
+    if rules.timestamps:
+        first[:] = False  # a transcript begins with a timestamp
+    now = jnp.where(step == 0, jnp.asarray(first), jnp.asarray(allowed))[None]
+    if not rules.timestamps:
+        return now
+    # Timestamps come in pairs, except before the end of the text.
+    unpaired = history.last_is_timestamp & ~history.before_is_timestamp
+    is_text = np.arange(len(allowed)) < rules.special.end_of_text
+    return now & ~(unpaired[:, None] & is_text)
+
+
+def _allowed_times(history: History, step: jax.Array, rules: DecodingRules, n_vocab: int) -> jax.Array:
+    """Which timestamps may come next, bool[N, n_vocab - timestamp_begin]."""
+    begin = rules.special.timestamp_begin
+    ids = jnp.arange(begin, n_vocab)
+    paired = history.last_is_timestamp & history.before_is_timestamp
+    # Times never decrease, and a segment has some length: only the start that follows an end may equal it.
+    opens = history.last_is_timestamp & ~history.before_is_timestamp
+    floor = jnp.where(history.last_timestamp == 0, begin, history.last_timestamp + ~opens)
+    ceiling = jnp.where(step == 0, begin + MAX_INITIAL_TIMESTAMP, n_vocab)
+    in_range = (ids >= floor[:, None]) & (ids <= ceiling)
+    return in_range & ~paired[:, None]
