@@ -9,6 +9,8 @@ import numpy as np
 from flax import nnx
 from jax.sharding import Mesh
 
+from model.align import Alignment, TokenBatch, align
+from model.alignment_heads import heads_of
 from model.beam import search
 from model.checkpoint import Checkpoint, CheckpointError
 from model.features import log_mel
@@ -47,9 +49,17 @@ class Programs:
         def search_tokens(weights: Weights, encoded: jax.Array, asked: Asked) -> Generated:
             return search(nnx.merge(graph, weights).decoder, encoded, asked, rules)
 
+        heads = heads_of(checkpoint.config, checkpoint.decoding)
+
+        def align_tokens(weights: Weights, encoded: jax.Array, batch: TokenBatch) -> Alignment:
+            decoder = nnx.merge(graph, weights).decoder
+            n_prompt, end_of_text = rules.n_before_text, rules.special.end_of_text
+            return align(decoder, encoded, batch, heads=heads, n_prompt=n_prompt, end_of_text=end_of_text)
+
         self._encode = jax.jit(encode_audio, out_shardings=windows)
         self._generate = jax.jit(generate_tokens)
         self._search = jax.jit(search_tokens)
+        self._align = jax.jit(align_tokens)
 
     def encode(self, samples: jax.Array) -> jax.Array:
         """Encodes float32[B, 480000] at 16 kHz to [B, 1500, d_model]."""
@@ -65,6 +75,11 @@ class Programs:
         """Decodes [B, 1500, d_model] by beam search; see `model.beam.search`."""
         generated: Generated = self._search(self._weights, encoded, asked)
         return generated
+
+    def align(self, encoded: jax.Array, batch: TokenBatch) -> Alignment:
+        """Says when in [B, 1500, d_model] each token was written of; see `model.align.align`."""
+        alignment: Alignment = self._align(self._weights, encoded, batch)
+        return alignment
 
 
 def _load_network(

@@ -56,6 +56,11 @@ class DecodingRules:
         return 1 + 2 * (self.task_id is not None) + (not self.timestamps)
 
     @property
+    def n_before_text(self) -> int:
+        """Tokens before the text when it is read without timestamps, as when it is aligned."""
+        return self.prompt_length + self.timestamps
+
+    @property
     def max_prompt(self) -> int:
         """The most tokens of text before: what the prompt and the text to be written leave of 448.
 

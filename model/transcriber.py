@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ import numpy as np
 from jax.sharding import Mesh
 from numpy.typing import NDArray
 
+from model.align import TokenBatch, pack
 from model.checkpoint import Checkpoint, find_checkpoint
 from model.generate import DETECT_LANGUAGE, Asked, Generated
 from model.interface import (
@@ -27,6 +29,7 @@ from model.programs import Programs
 from model.rules import DecodingRules, make_rules
 from model.sharding import batch_sharding, check_mesh, make_mesh
 from model.tokens import WhisperTokenizer, compression_ratio, segments_of
+from model.word_times import add_words
 
 _MIN_LANGUAGE_PROB = 1e-3  # languages below this tell a vote nothing, and there are a hundred
 _PROMPT_SLOTS = (0, 16, 64)  # or as many as there are
@@ -73,7 +76,8 @@ class WhisperTranscriber:
         with self._lock:
             encoded = self._programs.encode(self._put(samples))
             generated = self._generate(encoded, asked, requests)
-        return [self._result(generated, row, request) for row, request in enumerate(requests)]
+            results = [self._result(generated, row, request) for row, request in enumerate(requests)]
+            return self._with_words(encoded, results, requests) if self._settings.word_timestamps else results
 
     def encode(self, windows: Sequence[Samples]) -> NDArray[np.float32]:
         """The encoder's output for each window, float32[B, 1500, d_model]; for comparisons."""
@@ -97,7 +101,34 @@ class WhisperTranscriber:
         ]
         return Generated(*map(jnp.asarray, rows))
 
-    def _put(self, array: NDArray[np.generic]) -> jax.Array:
+    def _with_words(
+        self, encoded: jax.Array, results: Sequence[WindowResult], requests: Sequence[Request]
+    ) -> list[WindowResult]:
+        """The same results with the words of their segments."""
+        texts = [[token for segment in result.segments for token in segment.tokens] for result in results]
+        if not any(texts):
+            return list(results)
+        n_samples = [len(request.samples) for request in requests]
+        prompts = [self._text_prompt(result.language) for result in results]
+        batch = pack(
+            list(zip(prompts, texts, strict=True)),
+            n_samples,
+            self.tokenizer.special.end_of_text,
+            self._batch_size,
+        )
+        alignment = jax.device_get(self._programs.align(encoded, TokenBatch(*map(self._put, batch))))
+        languages = [result.language for result in results]
+        segments = [result.segments for result in results]
+        timed = add_words(segments, batch, alignment, self.tokenizer, n_samples, languages)
+        return [replace(result, segments=own) for result, own in zip(results, timed, strict=True)]
+
+    def _text_prompt(self, language: str) -> list[int]:
+        """What comes before a text without timestamps."""
+        special, task_id = self.tokenizer.special, self._rules.task_id
+        task = [] if task_id is None else [special.languages[language], task_id]
+        return [special.start_of_transcript, *task, special.no_timestamps]
+
+    def _put(self, array: NDArray[np.generic] | jax.Array) -> jax.Array:
         placed: jax.Array = jax.device_put(array, batch_sharding(self._mesh))
         return placed
 
