@@ -25,17 +25,12 @@ from pathlib import Path
 from typing import NamedTuple
 
 import ctranslate2
-import jax
-import jax.numpy as jnp
 import numpy as np
 from faster_whisper import WhisperModel
-from flax import nnx
 
 from benchmarks.accuracy import Clip, read_clips
 from benchmarks.clips import read_clip
 from benchmarks.ctranslate2_folder import ctranslate2_folder
-from model.align import Alignment, TokenBatch, align, pack
-from model.alignment_heads import heads_of
 from model.checkpoint import Checkpoint, find_checkpoint
 from model.interface import (
     SAMPLE_RATE,
@@ -44,12 +39,10 @@ from model.interface import (
     Samples,
     Segment,
     TranscriberSettings,
-    WindowResult,
 )
-from model.programs import Weights, _load_network
 from model.sharding import make_mesh
 from model.transcriber import WhisperTranscriber
-from model.word_times import add_words, with_words
+from model.word_times import with_words
 
 
 class TimedWord(NamedTuple):
@@ -92,9 +85,10 @@ class Systems:
 
     def __init__(self, checkpoint: Checkpoint, reference: Path | None) -> None:
         settings = TranscriberSettings(checkpoint.name, dtype="float32", batch_size=1)
+        timed = replace(settings, word_timestamps=True)
         self._plain = WhisperTranscriber(checkpoint, settings, make_mesh())
-        self._ours = _WithWords(checkpoint, self._plain)
-        self._upper_half = _WithWords(_with_upper_half(checkpoint), self._plain)
+        self._ours = WhisperTranscriber(checkpoint, timed, make_mesh())
+        self._upper_half = WhisperTranscriber(_with_upper_half(checkpoint), timed, make_mesh())
         self._multilingual = checkpoint.config.is_multilingual
         with ctranslate2_folder(checkpoint) as folder:
             self._aligner = ctranslate2.models.Whisper(str(folder), device="cpu", compute_type="float32")
@@ -145,38 +139,6 @@ class Systems:
             word_timestamps=True,
         )
         return [TimedWord(word.start, word.end, word.word) for segment in segments for word in segment.words]
-
-
-class _WithWords:
-    """Stands in for a transcriber whose settings ask for word times."""
-
-    def __init__(self, checkpoint: Checkpoint, plain: WhisperTranscriber) -> None:
-        graph, self._weights = _load_network(checkpoint, np.dtype(np.float32), make_mesh())
-        self._plain, self._multilingual = plain, checkpoint.config.is_multilingual
-        heads, end = heads_of(checkpoint.config, checkpoint.decoding), plain.tokenizer.special.end_of_text
-        n_prompt = 4 if self._multilingual else 2
-
-        def program(weights: Weights, encoded: jax.Array, batch: TokenBatch) -> Alignment:
-            decoder = nnx.merge(graph, weights).decoder
-            return align(decoder, encoded, batch, heads=heads, n_prompt=n_prompt, end_of_text=end)
-
-        self._align = jax.jit(program)
-
-    def transcribe(self, requests: Sequence[Request]) -> list[WindowResult]:
-        (request,) = requests
-        (result,) = self._plain.transcribe(requests)
-        special = self._plain.tokenizer.special
-        task = [special.languages[result.language], special.transcribe] if self._multilingual else []
-        prompt = [special.start_of_transcript, *task, special.no_timestamps]
-        text = [token for segment in result.segments for token in segment.tokens]
-        n_samples = [len(request.samples)]
-        batch = pack([(prompt, text)], n_samples, special.end_of_text, 1)
-        encoded = jnp.asarray(self._plain.encode([request.samples]))
-        alignment: Alignment = jax.device_get(self._align(self._weights, encoded, batch))
-        (segments,) = add_words(
-            [result.segments], batch, alignment, self._plain.tokenizer, n_samples, [result.language]
-        )
-        return [replace(result, segments=segments)]
 
 
 def matched(ours: Sequence[TimedWord], theirs: Sequence[TimedWord]) -> Pairs:

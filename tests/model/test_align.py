@@ -13,14 +13,13 @@ from numpy.typing import NDArray
 from benchmarks.clips import read_clip
 from benchmarks.ctranslate2_folder import ctranslate2_folder
 from model.align import Alignment, TokenBatch, align, pack
-from model.alignment_heads import heads_of
 from model.checkpoint import Checkpoint
 from model.config import WhisperConfig
 from model.dtw import first_columns
-from model.features import log_mel
 from model.interface import WINDOW_SAMPLES
 from model.network import Whisper
-from model.programs import _load_network
+from model.programs import Programs
+from model.rules import make_rules
 from model.sharding import make_mesh
 from model.tokens import WhisperTokenizer
 
@@ -196,14 +195,12 @@ def test_alignment_is_that_of_ctranslate2(packaged: Callable[[str], Checkpoint])
     clip = read_clip(SPEECH)
     padded = np.zeros((1, WINDOW_SAMPLES), np.float32)
     padded[0, : len(clip)] = clip
-    graph, weights = _load_network(checkpoint, np.dtype(np.float32), make_mesh())
-    network = nnx.merge(graph, weights)
-    states = jax.jit(lambda samples: network.encoder(log_mel(samples, 80)))(padded)
+    rules = make_rules(special, checkpoint.decoding, multilingual=False, task="transcribe", timestamps=True)
+    programs = Programs(checkpoint, rules, np.dtype(np.float32), make_mesh())
+    states = programs.encode(jnp.asarray(padded))
     start = [special.start_of_transcript]
     batch = pack([([*start, special.no_timestamps], text)], [len(clip)], special.end_of_text, 1)
-    heads = heads_of(checkpoint.config, checkpoint.decoding)
-    settings = {"heads": heads, "n_prompt": 2, "end_of_text": special.end_of_text}
-    ours = jax.jit(lambda states, batch: align(network.decoder, states, batch, **settings))(states, batch)
+    ours = programs.align(states, batch)
     (columns,) = first_columns(-np.asarray(ours.weights), [len(text) + 1], batch.n_positions.tolist())
     with ctranslate2_folder(checkpoint) as folder:
         theirs = ctranslate2.models.Whisper(str(folder), device="cpu", compute_type="float32")

@@ -4,9 +4,11 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import ctranslate2
+import jax
 import numpy as np
 import pytest
 import soundfile as sf
@@ -16,6 +18,7 @@ from numpy.typing import NDArray
 from benchmarks.ctranslate2_folder import ctranslate2_folder
 from benchmarks.parity import Reference, text_ids
 from model.checkpoint import Checkpoint
+from model.generate import Asked, Generated
 from model.interface import WINDOW_SAMPLES, Request, Transcriber, TranscriberSettings, WindowResult
 from model.transcriber import WhisperTranscriber, load_transcriber
 from tests.model.tiny import save_huggingface, tiny_weights
@@ -96,6 +99,73 @@ def test_without_timestamps_a_window_is_one_segment(tiny_folder: Path) -> None:
     (result,) = load(tiny_folder, timestamps=False).transcribe(ask([noise(3)], ["en"]))
     assert not result.timestamped
     assert [(s.start, s.stop) for s in result.segments] in ([(0, 48_000)], [])
+
+
+@pytest.fixture(scope="module")
+def timed(tiny_folder: Path) -> WhisperTranscriber:
+    return load(tiny_folder, word_timestamps=True)
+
+
+def ask_sampled(language: str) -> list[Request]:
+    """Windows that the tiny model writes many tokens of in Japanese, where each is a word."""
+    return [Request(noise(5, seed), language, temperature=1.0, seed=seed) for seed in (19, 23)]
+
+
+@pytest.mark.parametrize("language", ["en", "ja"])
+def test_words_are_the_text_in_order_and_inside_the_window(timed: WhisperTranscriber, language: str) -> None:
+    n_words = 0
+    for result in timed.transcribe(ask_sampled(language)):
+        last = 0
+        for segment in result.segments:
+            assert "".join(word.text for word in segment.words) == segment.text
+            assert (segment.start, segment.stop) == (segment.words[0].start, segment.words[-1].stop)
+            for word in segment.words:
+                assert last <= word.start <= word.stop <= 80_000
+                assert 0 < word.probability < 1
+                last = word.stop
+                n_words += 1
+        assert last > 0
+    assert n_words >= {"en": 4, "ja": 20}[language]
+
+
+def test_word_times_change_no_text(tiny: WhisperTranscriber, timed: WhisperTranscriber) -> None:
+    plain, with_words = tiny.transcribe(ask_sampled("ja")), timed.transcribe(ask_sampled("ja"))
+    for without, result in zip(plain, with_words, strict=True):
+        assert not any(segment.words for segment in without.segments)
+        assert all(segment.words for segment in result.segments)
+        bare = [replace(s, words=(), start=0, stop=0) for s in result.segments]
+        assert bare == [replace(s, start=0, stop=0) for s in without.segments]
+        assert replace(result, segments=()) == replace(without, segments=())
+
+
+def silence_rows(transcriber: WhisperTranscriber, rows: list[int], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Makes the model write nothing of the windows in these rows of a batch."""
+    generate = transcriber._programs.generate
+
+    def silenced(encoded: jax.Array, asked: Asked) -> Generated:
+        generated = generate(encoded, asked)
+        return generated._replace(n_tokens=generated.n_tokens.at[np.array(rows)].set(0))
+
+    monkeypatch.setattr(transcriber._programs, "generate", silenced)
+
+
+@pytest.mark.parametrize("silent", [0, 1])
+def test_a_window_without_text_has_no_words_and_harms_no_other(
+    timed: WhisperTranscriber, silent: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    expected = timed.transcribe(ask_sampled("ja"))
+    silence_rows(timed, [silent], monkeypatch)
+    results = timed.transcribe(ask_sampled("ja"))
+    assert results[silent].segments == ()
+    assert results[1 - silent] == expected[1 - silent]
+
+
+def test_without_any_text_nothing_is_aligned(
+    timed: WhisperTranscriber, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    silence_rows(timed, [0, 1], monkeypatch)
+    monkeypatch.setattr(timed._programs, "align", lambda *_: pytest.fail("it was aligned"))
+    assert [result.segments for result in timed.transcribe(ask_sampled("ja"))] == [(), ()]
 
 
 @pytest.mark.parametrize(
