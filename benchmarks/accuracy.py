@@ -15,15 +15,13 @@ import argparse
 import json
 import subprocess
 import sys
-import tempfile
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from time import perf_counter
 from typing import Any
 
-from benchmarks.ctranslate2_folder import ctranslate2_folder
-from model.checkpoint import find_checkpoint
+from benchmarks.systems import run_faster_whisper, run_ours
 from transforms.scoring import ErrorCounts, align, count_errors, counts_characters, normalised_words
 
 BATCHED = "faster-whisper batched"
@@ -62,7 +60,8 @@ def main() -> None:
     seconds_of = {}
     for system in args.systems:
         started = perf_counter()
-        texts = run_ours(args.model, clips, ours) if system == OURS else call_rival(system)
+        paths = [clip.path for clip in clips]
+        texts = run_ours(args.model, paths, ours).texts if system == OURS else call_rival(system)
         seconds = seconds_of[system] = perf_counter() - started
         scores = [shown(score([c for c in clips if c.group == group], texts)) for group in args.sets]
         speed = sum(clip.duration_s for clip in clips) / seconds
@@ -87,22 +86,6 @@ def read_clips(data: Path, groups: Iterable[str]) -> list[Clip]:
     ]
 
 
-def run_ours(model: str, clips: Iterable[Clip], options: list[str]) -> dict[str, str]:
-    """Texts by path, through the whole pipeline; `options` are passed on to it."""
-    with tempfile.TemporaryDirectory() as folder:
-        manifest = Path(folder, "clips.txt")
-        manifest.write_text("".join(f"{clip.path}\n" for clip in clips))
-        command = [sys.executable, "-m", "pipelines.transcribe", "--input", str(manifest), "--model", model]
-        command += ["--output", f"{folder}/out", "--format", "jsonl", *options]
-        subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
-        rows = [
-            json.loads(line)
-            for part in Path(folder, "out", "transcripts").glob("*.jsonl")
-            for line in part.read_text().splitlines()
-        ]
-    return {row["uri"]: row["text"] for row in rows}
-
-
 def call_rival(system: str) -> dict[str, str]:
     """Texts by path, from faster-whisper in a process of its own."""
     command = [sys.executable, "-m", "benchmarks.accuracy", *sys.argv[1:], "--rival", system]
@@ -113,20 +96,11 @@ def call_rival(system: str) -> dict[str, str]:
 
 def run_rival(args: argparse.Namespace, clips: Iterable[Clip]) -> dict[str, str]:
     """Texts by path, from faster-whisper with beam 1 and else its defaults."""
-    from faster_whisper import BatchedInferencePipeline, WhisperModel
-
+    paths, batched = [clip.path for clip in clips], args.rival == BATCHED
     options: dict[str, Any] = {"beam_size": 1}
     if args.temperature_0:
         options |= {"temperature": 0.0, "condition_on_previous_text": False}
-    texts = {}
-    with ctranslate2_folder(find_checkpoint(args.model)) as folder:
-        model = WhisperModel(str(folder), device="cpu", compute_type=args.compute_type)
-        if args.rival == BATCHED:
-            model, options = BatchedInferencePipeline(model), {**options, "batch_size": 8}
-        for clip in clips:
-            segments, _ = model.transcribe(str(clip.path), **options)
-            texts[str(clip.path)] = "".join(segment.text for segment in segments).strip()
-    return texts
+    return run_faster_whisper(args.model, paths, args.compute_type, batched=batched, **options).texts
 
 
 def score(clips: Iterable[Clip], texts: Mapping[str, str]) -> ErrorCounts:

@@ -1,0 +1,83 @@
+"""The systems that the benchmarks compare, each run over the same files."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from benchmarks.ctranslate2_folder import ctranslate2_folder
+from model.checkpoint import find_checkpoint
+
+Row = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Transcripts:
+    """What a system wrote.
+
+    Attributes:
+        rows: one a recording, with its path as `uri`, `text` and `language`; ours have all their columns.
+        n_windows: stretches of at most 30 s that the model wrote of.
+    """
+
+    rows: list[Row]
+    n_windows: int
+
+    @property
+    def texts(self) -> dict[str, str]:
+        """Texts by path."""
+        return {row["uri"]: row["text"] for row in self.rows}
+
+
+def run_ours(model: str, paths: Iterable[Path], options: Sequence[str]) -> Transcripts:
+    """The whole pipeline in a process of its own; `options` are passed on to it."""
+    with tempfile.TemporaryDirectory() as folder:
+        manifest = Path(folder, "clips.txt")
+        manifest.write_text("".join(f"{path}\n" for path in paths))
+        command = [sys.executable, "-m", "pipelines.transcribe", "--input", str(manifest), "--model", model]
+        command += ["--output", f"{folder}/out", "--format", "jsonl", *options]
+        subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+        rows = [
+            json.loads(line)
+            for part in sorted(Path(folder, "out", "transcripts").glob("*.jsonl"))
+            for line in part.read_text().splitlines()
+        ]
+        counts = json.loads(Path(folder, "out", "run.json").read_text())["counts"]
+    return Transcripts(rows, counts["windows"])
+
+
+def run_faster_whisper(
+    model: str, paths: Iterable[Path], compute_type: str, *, batched: bool, **options: object
+) -> Transcripts:
+    """faster-whisper in this process, with its defaults but for `options`; one file after the other."""
+    from faster_whisper import BatchedInferencePipeline, WhisperModel
+
+    rows = []
+    with ctranslate2_folder(find_checkpoint(model)) as folder:
+        whisper = WhisperModel(str(folder), device="cpu", compute_type=compute_type)
+        system = BatchedInferencePipeline(whisper) if batched else whisper
+        sizes = _counted(system, "forward", len) if batched else _counted(system, "generate_with_fallback")
+        for path in paths:
+            segments, info = system.transcribe(str(path), **options)
+            text = "".join(segment.text for segment in segments).strip()
+            rows.append({"uri": str(path), "text": text, "language": info.language})
+    return Transcripts(rows, sum(sizes))
+
+
+def _counted(system: Any, name: str, size: Callable[[Any], int] = lambda _: 1) -> list[int]:  # noqa: ANN401
+    """Gets longer by the size of its first argument with each call of a method of that name."""
+    sizes: list[int] = []
+    method = getattr(system, name)
+
+    def call(first: Any, *rest: Any) -> Any:  # noqa: ANN401  # the library has no types
+        sizes.append(size(first))
+        return method(first, *rest)
+
+    setattr(system, name, call)
+    return sizes
