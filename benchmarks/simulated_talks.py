@@ -13,7 +13,7 @@ import random
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from transforms.types import Segment, WindowTranscript
+from transforms.types import Segment, WindowTranscript, Word
 
 _SENTENCE = "and of a in that it is you we was for on this with as but they be have not are so at what the to"
 COMMON = _SENTENCE.split()
@@ -57,6 +57,8 @@ class Recogniser:
         p_skipped: probability that a segment is left out.
         p_empty: probability that a window has no text.
         timestamped: whether segments are timed; else there is one a window, with the window's bounds.
+        word_jitter_s: the most by which a word's start or end is off; None when words are not timed.
+        gated: whether a voice-activity gate says where somebody speaks.
     """
 
     jitter_s: float = 0.5
@@ -68,6 +70,8 @@ class Recogniser:
     p_skipped: float = 0.0
     p_empty: float = 0.0
     timestamped: bool = True
+    word_jitter_s: float | None = None
+    gated: bool = False
 
 
 @dataclass(frozen=True)
@@ -131,7 +135,10 @@ def hear(
         phrases = [] if rng.random() < recogniser.p_empty else _phrases(rng, recogniser, talk, start_s, end_s)
         segments = tuple(_segments(rng, recogniser, phrases, start_s, end_s))
         timed = recogniser.timestamped
-        transcripts.append(WindowTranscript("talk", index, start_s, end_s, segments, "en", timestamped=timed))
+        speech = tuple(_speech(talk, start_s, end_s)) if recogniser.gated else None
+        transcripts.append(
+            WindowTranscript("talk", index, start_s, end_s, segments, "en", timestamped=timed, speech=speech)
+        )
         heard.append([word for phrase in phrases for word in phrase])
     return transcripts, heard
 
@@ -200,10 +207,44 @@ def _segments(
     for phrase in phrases:
         times = [start_s, end_s]
         if recogniser.timestamped:
-            off = [rng.uniform(-recogniser.jitter_s, recogniser.jitter_s) for _ in range(2)]
+            # With word times, a segment lasts from its first word to its last.
+            jitter_s = recogniser.jitter_s if recogniser.word_jitter_s is None else recogniser.word_jitter_s
+            off = [rng.uniform(-jitter_s, jitter_s) for _ in range(2)]
             times = [phrase[0].start_s + off[0], phrase[-1].end_s + off[1]]
         begin_s, stop_s = (min(max(round(time_s / 0.02) * 0.02, last_s), end_s) for time_s in times)
         stop_s = max(begin_s, stop_s)
         text = "".join(f" {word.text}" for word in phrase)
-        yield Segment(begin_s, stop_s, text, -0.3, 0.01, 1.5, 0.0)
+        words = _timed(rng, recogniser, phrase, begin_s, stop_s)
+        yield Segment(begin_s, stop_s, text, -0.3, 0.01, 1.5, 0.0, words=words)
         last_s = stop_s
+
+
+def _timed(
+    rng: random.Random, recogniser: Recogniser, phrase: Sequence[HeardWord], begin_s: float, stop_s: float
+) -> tuple[Word, ...]:
+    """A segment's words with times, if the recogniser gives any: inside the segment, never backwards."""
+    if recogniser.word_jitter_s is None:
+        return ()
+    words, last_s = [], begin_s
+    for word in phrase:
+        off = [rng.uniform(-recogniser.word_jitter_s, recogniser.word_jitter_s) for _ in range(2)]
+        starts_s = min(max(word.start_s + off[0], last_s), stop_s)
+        last_s = min(max(word.end_s + off[1], starts_s), stop_s)
+        words.append(Word(starts_s, last_s, f" {word.text}", 0.9))
+    return tuple(words)
+
+
+def _speech(talk: Talk, start_s: float, end_s: float) -> Iterator[tuple[float, float]]:
+    """Where a gate hears speech in a window: words with 0.4 s around them, as `transforms.speech` has it."""
+    begun_s: float | None = None
+    until_s = 0.0
+    for word in talk.words:
+        if word.end_s <= start_s or word.start_s >= end_s:
+            continue
+        if begun_s is not None and word.start_s - 0.4 > until_s:
+            yield max(begun_s, start_s), min(until_s, end_s)
+            begun_s = None
+        begun_s = word.start_s - 0.4 if begun_s is None else begun_s
+        until_s = word.end_s + 0.4
+    if begun_s is not None:
+        yield max(begun_s, start_s), min(until_s, end_s)

@@ -21,6 +21,7 @@ UNSPACED_LANGUAGES = frozenset({"zh", "yue", "ja", "th", "lo", "my", "km", "bo"}
 
 WORD_SLACK_S = 0.3  # word times from the cross-attention are rarely off by more
 SEGMENT_SLACK_S = 1.0  # Whisper rounds a segment's times, and interpolation assumes an even pace
+SPOKEN_SLACK_S = 5.0  # words spread over the seconds in which somebody speaks: the pace may still change
 WINDOW_SLACK_S = 10.0  # words spread evenly over a whole window: each long pause in it moves them by seconds
 
 _SPACED_PIECE = re.compile(r"\s*\S+|\s+")
@@ -60,22 +61,29 @@ def timed_words(window: WindowTranscript) -> list[TimedWord]:
     """Gives every word of a window a time.
 
     The texts of a segment's words, joined, are the segment's text. A segment of no or only white text has
-    no words. Words of a window that is not `timestamped` get `WINDOW_SLACK_S`, those with times from the
-    model `WORD_SLACK_S`, and the others `SEGMENT_SLACK_S`.
+    no words.
     """
     words = []
     for number, segment in enumerate(window.segments):
         pieces = split_words(segment.text, window.language)
         if segment.words:
-            slack_s, timed = WORD_SLACK_S, _from_words(segment, pieces)
+            timed = _from_words(segment, pieces)
         else:
-            slack_s = SEGMENT_SLACK_S if window.timestamped else WINDOW_SLACK_S
             timed = _interpolate(segment, pieces, window.speech)
         source, offset = (window.index, number), 0
         for text, start_s, end_s in timed:
+            # A window's edge may cut a word in two: its middles are then up to half its length apart.
+            slack_s = WORD_SLACK_S + (end_s - start_s) / 2 if segment.words else _slack_s(window)
             words.append(TimedWord(text, word_key(text), start_s, end_s, slack_s, source, offset))
             offset += len(text)
     return words
+
+
+def _slack_s(window: WindowTranscript) -> float:
+    """By how much words may be off that the model did not time."""
+    if window.timestamped:
+        return SEGMENT_SLACK_S
+    return WINDOW_SLACK_S if window.speech is None else SPOKEN_SLACK_S
 
 
 def split_words(text: str, language: str) -> tuple[str, ...]:

@@ -9,9 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from benchmarks.simulated_talks import Recogniser, hear, make_talk
-from transforms.boundary import CutKind
 from transforms.merge import Merged, merge_windows
-from transforms.types import Segment, WindowTranscript
+from transforms.types import CutKind, Segment, WindowTranscript
 from transforms.words import timed_words
 
 
@@ -236,3 +235,26 @@ def test_nothing_heard_is_an_empty_text() -> None:
 def test_windows_that_do_not_follow_each_other_are_refused(other: tuple[int, float, float]) -> None:
     with pytest.raises(ValueError, match="do not follow each other"):
         merge_windows([window(1, 25.0, 55.0), window(*other)], 60.0)
+
+
+def test_segments_that_lose_words_keep_the_others_with_their_times() -> None:
+    talk = make_talk(3, 120.0)
+    windows, _ = hear(talk, Recogniser(word_jitter_s=0.1), 3)
+    merged = merge_windows(windows, talk.duration_s)
+    assert merged.text == talk.text
+    shortened = {s.text for s in merged.segments} - {s.text for w in windows for s in w.segments}
+    assert shortened
+    last_s = 0.0
+    for segment in merged.segments:
+        assert "".join(word.text for word in segment.words) == segment.text
+        for word in segment.words:
+            assert last_s <= word.start_s <= word.end_s <= segment.end_s
+            last_s = word.end_s
+        assert segment.start_s <= segment.words[0].start_s
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_word_times_lose_and_double_nothing(seed: int) -> None:
+    talk = make_talk(seed)
+    windows, _ = hear(talk, Recogniser(word_jitter_s=0.2), seed)
+    assert merge_windows(windows, talk.duration_s).text == talk.text
