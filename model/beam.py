@@ -13,7 +13,6 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from model.attention import KeyValue
 from model.generate import Asked, Begun, Generated, begin, first_step
 from model.loops import LoopState, follow, is_looping, no_loop
 from model.network import Decoder, LayerCache
@@ -41,6 +40,7 @@ class _Search(NamedTuple):
     looped: jax.Array  # bool[B]
     n_written: jax.Array  # int32[B]: fewer than `step` once the window is done
     finished: Finished
+    origin: jax.Array  # int32[B, K, L]: the sequence that each token was written for; -1 if not yet run
     caches: tuple[LayerCache, ...]
 
 
@@ -57,22 +57,39 @@ def search(decoder: Decoder, encoded: jax.Array, asked: Asked, rules: DecodingRu
 
     Args: see `model.generate.begin`; the temperatures are not looked at.
     """
-    begun = begin(decoder, encoded, asked, rules)
+    k = rules.beam_size
+    begun = begin(decoder, encoded, asked, rules, n_sequences=k)
     n_before = asked.prompt.shape[1] + rules.prompt_length
-    n_padding = None if begun.n_padding is None else jnp.repeat(begun.n_padding, rules.beam_size)
+    n_padding = jnp.zeros_like(asked.n_prompt) if begun.n_padding is None else begun.n_padding
 
     def unfinished(state: _Search) -> jax.Array:
         return (state.step < rules.max_new_tokens) & ~_is_done(state, rules).all()
 
     def write_next(state: _Search) -> _Search:
-        position = n_before + state.step - 1
-        logits, caches = decoder(state.last[:, None], position, state.caches, n_padding)
-        return _write(logits, state._replace(caches=caches), rules)
+        place = state.step - 1  # of the last token, among those that were written
+        origin = state.origin.at[:, :, place].set(jnp.arange(k))
+        mask = _visible(origin, n_padding, n_before, rules)
+        places = (n_before + place - n_padding)[:, None]
+        tokens = state.last.reshape(-1, k)
+        logits, caches = decoder.branch(tokens, n_before + place * k, places, mask, state.caches)
+        return _write(logits, state._replace(origin=origin, caches=caches), rules)
 
-    first = jnp.repeat(begun.logits, rules.beam_size, axis=0)
+    first = jnp.repeat(begun.logits[:, None], k, axis=1)
     state = _write(first, _start(begun, asked, rules), rules)
     state = jax.lax.while_loop(unfinished, write_next, state)
     return _best(state, begun, rules)
+
+
+def _visible(origin: jax.Array, n_padding: jax.Array, n_before: int, rules: DecodingRules) -> jax.Array:
+    """Which slots of the caches each sequence is made of, bool[B, K, n_before + K * L].
+
+    A sequence's token of each step is in the slot of the sequence that it was written for then. So when
+    sequences fork, their caches are not copied, but who is made of what is.
+    """
+    batch, k, _ = origin.shape
+    written = (origin[..., None] == jnp.arange(k)).reshape(batch, k, -1)
+    prompt = jnp.arange(n_before) >= n_padding[:, None, None]
+    return jnp.concatenate([jnp.broadcast_to(prompt, (batch, k, n_before)), written], axis=-1)
 
 
 def n_kept(rules: DecodingRules) -> int:
@@ -99,10 +116,8 @@ def _start(begun: Begun, asked: Asked, rules: DecodingRules) -> _Search:
             n_tokens=jnp.zeros((batch, m), jnp.int32),
             n_finished=jnp.where(asked.wanted, 0, m),
         ),
-        caches=tuple(
-            cache._replace(self_attention=KeyValue(*(jnp.repeat(x, k, axis=0) for x in cache.self_attention)))
-            for cache in begun.caches
-        ),
+        origin=jnp.full((batch, k, n_most), -1),
+        caches=begun.caches,
     )
 
 
@@ -136,10 +151,8 @@ def _write(logits: jax.Array, state: _Search, rules: DecodingRules) -> _Search:
         looped=state.looped | (caught & ~done),
         n_written=state.n_written + ~done,
         finished=finished,
-        caches=tuple(
-            cache._replace(self_attention=KeyValue(*(x[rows] for x in cache.self_attention)))
-            for cache in state.caches
-        ),
+        origin=jnp.take_along_axis(state.origin, parent[:, :, None], axis=1),
+        caches=state.caches,
     )
 
 
@@ -151,6 +164,7 @@ def _rows(parent: jax.Array, rules: DecodingRules) -> jax.Array:
 def _continue(logits: jax.Array, state: _Search, rules: DecodingRules) -> _Candidates:
     """The likeliest K + 1 continuations of each sequence: at least K of them go on."""
     batch, k = state.sum_logprob.shape
+    logits = logits.reshape(batch * k, -1)
     allowed = allowed_logits(logits, state.history, state.step, rules)
     logprobs, tokens = jax.lax.top_k(allowed, k + 1)
     logprobs = logprobs - jax.nn.logsumexp(allowed, axis=-1, keepdims=True)

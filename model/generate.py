@@ -95,7 +95,9 @@ class _Loop(NamedTuple):
     caches: tuple[LayerCache, ...]
 
 
-def begin(decoder: Decoder, encoded: jax.Array, asked: Asked, rules: DecodingRules) -> Begun:
+def begin(
+    decoder: Decoder, encoded: jax.Array, asked: Asked, rules: DecodingRules, n_sequences: int = 1
+) -> Begun:
     """Reads the prompt of each window, and with it finds its language and whether anybody speaks.
 
     Args:
@@ -103,9 +105,10 @@ def begin(decoder: Decoder, encoded: jax.Array, asked: Asked, rules: DecodingRul
         encoded: the encoder's output, [B, 1500, D].
         asked: of each window.
         rules: what may be written.
+        n_sequences: of each window, to have room for in the caches.
     """
     batch, n_before = asked.prompt.shape
-    caches = decoder.init_caches(encoded, n_before + rules.prompt_length + rules.max_new_tokens)
+    caches = decoder.init_caches(encoded, n_before + rules.prompt_length + n_sequences * rules.max_new_tokens)
     padding = n_before - asked.n_prompt if n_before else None
     start = jnp.full((batch, 1), rules.special.start_of_transcript, jnp.int32)
     logits, caches = decoder(jnp.concatenate([asked.prompt, start], axis=1), 0, caches, padding)

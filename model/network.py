@@ -150,22 +150,21 @@ class DecoderLayer(nnx.Module):
         self.mlp = Mlp(config.d_model, config.d_mlp, dtype=dtype, rngs=rngs)
 
     def __call__(
-        self, x: jax.Array, cache: LayerCache, position: jax.Array, mask: jax.Array
+        self, x: jax.Array, cache: LayerCache, slot: jax.Array, mask: jax.Array
     ) -> tuple[jax.Array, KeyValue]:
-        """Runs tokens [N, T, D] that start at `position`; returns them and the grown self-attention cache.
+        """Runs tokens [B, T, D] that go to the slots from `slot` on, and see those of `mask`.
 
-        Several sequences may go with one window, as in a beam search: then N is a multiple of the B of
-        `cache.cross_attention`, and its keys and values are read once for all of them.
+        Returns:
+            Them, and the grown self-attention cache.
         """
         y = self.self_attention_norm(x)
         new, old = self.self_attention.key_value(y), cache.self_attention
         grown = KeyValue(
-            jax.lax.dynamic_update_slice_in_dim(old.key, new.key, position, axis=2),
-            jax.lax.dynamic_update_slice_in_dim(old.value, new.value, position, axis=2),
+            jax.lax.dynamic_update_slice_in_dim(old.key, new.key, slot, axis=2),
+            jax.lax.dynamic_update_slice_in_dim(old.value, new.value, slot, axis=2),
         )
         x = x + self.self_attention(y, grown, mask)
-        by_window = self.cross_attention_norm(x).reshape(cache.cross_attention.key.shape[0], -1, x.shape[-1])
-        x = x + self.cross_attention(by_window, cache.cross_attention, None).reshape(x.shape)
+        x = x + self.cross_attention(self.cross_attention_norm(x), cache.cross_attention, None)
         return x + self.mlp(self.mlp_norm(x)), grown
 
     def read(self, x: jax.Array, encoded: jax.Array, heads: Sequence[int]) -> tuple[jax.Array, jax.Array]:
@@ -210,12 +209,12 @@ class Decoder(nnx.Module):
         caches: tuple[LayerCache, ...],
         n_padding: jax.Array | None = None,
     ) -> tuple[jax.Array, tuple[LayerCache, ...]]:
-        """Runs tokens int32[N, T] that go to the slots of the caches from `position` on.
+        """Runs tokens int32[B, T] that go to the slots of the caches from `position` on.
 
-        `n_padding` int32[N] slots at the beginning hold nothing and are not seen; None for none of them.
+        `n_padding` int32[B] slots at the beginning hold nothing and are not seen; None for none of them.
 
         Returns:
-            Logits float32[N, V] of the token that follows the last one, and the caches that now hold these.
+            Logits float32[B, V] of the token that follows the last one, and the caches that now hold these.
         """
         slots = jnp.asarray(position, jnp.int32) + jnp.arange(tokens.shape[1])
         all_slots = jnp.arange(caches[0].self_attention.key.shape[2])
@@ -227,13 +226,38 @@ class Decoder(nnx.Module):
             # A slot of padding sees itself alone: with nothing to see, its softmax would be NaN.
             seen = all_slots >= jnp.minimum(n_padding[:, None], slots)[:, :, None]
             mask = (mask & seen)[:, None]
-        x = self.embedding(tokens) + places
-        position = slots[0]
+        x, grown = self._run(self.embedding(tokens) + places, slots[0], mask, caches)
+        return self.logits(self.norm(x[:, -1])), grown
+
+    def branch(
+        self,
+        tokens: jax.Array,
+        slot: jax.Array,
+        places: jax.Array,
+        mask: jax.Array,
+        caches: tuple[LayerCache, ...],
+    ) -> tuple[jax.Array, tuple[LayerCache, ...]]:
+        """Runs the last tokens int32[B, K] of K sequences of each window, as in a beam search.
+
+        They go to K slots of the caches from `slot` on, where all sequences of a window lie side by side:
+        what they have in common is there once. `places` int32[B, 1] is each window's place in the text, and
+        `mask` bool[B, K, S] tells which slots each sequence is made of, its last token included.
+
+        Returns:
+            Logits float32[B, K, V] of what follows each, and the caches that now hold these.
+        """
+        x = self.embedding(tokens) + self.positions[...][places]
+        x, grown = self._run(x, slot, mask[:, None], caches)
+        return self.logits(self.norm(x)), grown
+
+    def _run(
+        self, x: jax.Array, slot: jax.Array, mask: jax.Array, caches: tuple[LayerCache, ...]
+    ) -> tuple[jax.Array, tuple[LayerCache, ...]]:
         grown = []
         for layer, cache in zip(self.layers, caches, strict=True):
-            x, self_attention = layer(x, cache, position, mask)
+            x, self_attention = layer(x, cache, slot, mask)
             grown.append(cache._replace(self_attention=self_attention))
-        return self.logits(self.norm(x[:, -1])), tuple(grown)
+        return x, tuple(grown)
 
     def logits(self, x: jax.Array) -> jax.Array:
         """Normalised states [..., D] to float32[..., V]."""

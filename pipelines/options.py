@@ -152,7 +152,10 @@ class TranscribeOptions:
         metavar="TEXT",
     )
     beam_size: int = _option(
-        1, "How to transcribe", "sequences followed at temperature 0; 1 is greedy", metavar="N"
+        5,
+        "How to transcribe",
+        "sequences followed at temperature 0; 1 is greedy, which is faster and a little less accurate",
+        metavar="N",
     )
     patience: float = _option(
         1.0,
@@ -210,10 +213,10 @@ class TranscribeOptions:
         parse=_words,
     )
     redecode_boundaries: float = _option(
-        0.5,
+        0.0,
         "Safeguards",
-        "agreement of two windows, 0 to 1, below which the seconds about their boundary are decoded again; "
-        "0 for never",
+        "agreement of two windows, 0 to 1, below which the seconds about their boundary are decoded again "
+        "(0.2 is a good choice); 0 for never",
         metavar="RATIO",
     )
     seed: int = _option(0, "Safeguards", "of the sampling at temperatures above 0", metavar="N")

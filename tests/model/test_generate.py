@@ -56,6 +56,16 @@ class Script:
         logits = jnp.broadcast_to(last, (tokens.shape[0], N_VOCAB))
         return logits, (LayerCache(KeyValue(seen, seen), cross),)
 
+    def branch(
+        self,
+        tokens: jax.Array,
+        slot: jax.Array,
+        places: jax.Array,
+        mask: jax.Array,
+        caches: tuple[LayerCache, ...],
+    ) -> tuple[jax.Array, tuple[LayerCache, ...]]:
+        return jnp.broadcast_to(jnp.asarray(self.logits)[places], (*tokens.shape, N_VOCAB)), caches
+
 
 def ask(languages: Sequence[int], rules: DecodingRules = RULES, **others: object) -> Asked:
     n = len(languages)

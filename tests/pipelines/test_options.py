@@ -51,7 +51,7 @@ def test_every_option_can_be_given_on_the_command_line() -> None:
         "word_timestamps": True,
         "initial_prompt": "Dear sir,",
         "hotwords": "Guttenberg, Caxton",
-        "beam_size": 5,
+        "beam_size": 3,
         "patience": 2.0,
         "length_penalty": 0.6,
         "suppress_tokens": (-1, 220),
