@@ -57,14 +57,30 @@ def make_report(
             "failures": len(failures),
             "failures_by_kind": dict(sorted(Counter(row["kind"] for row in failures).items())),
             "windows": counters.get("windows", 0),
+            "windows_skipped": counters.get("windows_skipped", 0),
             "windows_redone": counters.get("windows_redone", 0),
+            "boundaries_redone": counters.get("boundaries_redone", 0),
             "remainders": counters.get("remainders", 0),
+            "windows_fallback": counters.get("windows_fallback", 0),
+            "fallback_by_reason": _by_name(counters, "failed_"),
+            "segments_filtered": _by_name(counters, "filtered_"),
         },
         "audio_hours": round(audio_s / 3600, 6),
+        "speech_hours": round(counters.get("speech_ms", 0) / 3_600_000, 6),
+        "skipped_hours": round(counters.get("skipped_ms", 0) / 3_600_000, 6),
         "wall_s": round(wall_s, 3),
         "times_real_time": round(audio_s / wall_s, 3),
         "stage_s": {stage: round(counters.get(f"{stage}_us", 0) / 1e6, 3) for stage in STAGES},
         "files": folder.parts(),
+    }
+
+
+def _by_name(counters: Mapping[str, int], prefix: str) -> dict[str, int]:
+    """The counters above zero whose names begin so, by the rest of their names."""
+    return {
+        name.removeprefix(prefix): counters[name]
+        for name in sorted(counters)
+        if name.startswith(prefix) and counters[name]
     }
 
 
@@ -79,6 +95,9 @@ def summary(report: Report, folder: RunFolder) -> str:
         f"{report['times_real_time']:.1f} times real time",
         f"seconds spent: {seconds}",
     ]
+    if counts["windows_skipped"]:
+        silent = f"{counts['windows_skipped']} windows, {report['skipped_hours']:.2f} hours"
+        lines.append(f"skipped, as nobody speaks there: {silent}")
     if counts["failures"]:
         kinds = ", ".join(f"{n} {kind}" for kind, n in report["counts"]["failures_by_kind"].items())
         lines.append(f"failures: {kinds}; see {redact(folder.part_folder(FAILURES))}")

@@ -21,7 +21,8 @@ from transforms.types import AudioSource, Intervals, Window
 
 LEAST_REST = SAMPLE_RATE  # samples: less than a second is a breath, or a timestamp that is a bit early
 FRAME = SAMPLE_RATE // 50  # samples: 20 ms
-LEAST_SPEECH = 3 * SAMPLE_RATE // 10  # samples: 0.3 s, a short word
+LEAST_LOUD = 3 * SAMPLE_RATE // 10  # samples: 0.3 s, a short word
+LEAST_SPEECH = SAMPLE_RATE  # samples: a short word with the 0.4 s that the gate keeps on each side of it
 SPEECH_LEVEL, NOISE_LEVEL = 90, 10  # percentiles of a window's frames
 BELOW_SPEECH_DB, ABOVE_NOISE_DB = 20.0, 6.0
 MAX_LOOKS = 4  # a window has at most two or three sentences that Whisper stops at
@@ -141,7 +142,7 @@ def is_loud(samples: Samples, start: int, stop: int) -> bool:
     speech, noise = np.percentile(levels, [SPEECH_LEVEL, NOISE_LEVEL])
     threshold = max(speech - BELOW_SPEECH_DB, noise + ABOVE_NOISE_DB)
     loud = levels[start // FRAME : stop // FRAME] > threshold
-    return int(loud.sum()) * FRAME >= LEAST_SPEECH
+    return int(loud.sum()) * FRAME >= LEAST_LOUD
 
 
 def frame_levels_db(samples: Samples) -> NDArray[np.float32]:

@@ -97,7 +97,7 @@ def with_hints(source: AudioSource, row: Row) -> AudioSource:
     prompt, hotwords = (
         text_of(row, choose_column(columns, None, usual)) for usual in (PROMPT_COLUMNS, HOTWORDS_COLUMNS)
     )
-    return replace(source, prompt=prompt, hotwords=hotwords)
+    return replace(source, prompt=prompt or None, hotwords=hotwords or None)  # an empty field is none
 
 
 def text_of(row: Row, column: str | None) -> str | None:

@@ -6,16 +6,14 @@ from pathlib import Path
 
 import pytest
 
-from tests.pipelines.tones import (
-    HEARD,
-    LOADED,
-)
+from tests.pipelines.tones import ASKED, HEARD, LOADED
 
 
 @pytest.fixture(autouse=True)
 def _forget() -> None:
     LOADED.clear()
     HEARD.clear()
+    ASKED.clear()
 
 
 @pytest.fixture

@@ -19,6 +19,14 @@ COUNTERS = {
     "transcribed": 2,
     "duplicates": 1,
     "windows": 5,
+    "windows_skipped": 3,
+    "skipped_ms": 75_000,
+    "speech_ms": 3_600_000,
+    "windows_fallback": 2,
+    "failed_loop": 1,
+    "failed_avg_logprob": 4,
+    "filtered_rate": 0,
+    "filtered_no_speech": 7,
     "audio_ms": 7_200_000,
     "read_us": 1_500_000,
     "model_us": 60_000_000,
@@ -55,9 +63,15 @@ def test_counts_times_and_files_are_in_the_report(folder: RunFolder) -> None:
         "failures": 1,
         "failures_by_kind": {"not_found": 1},
         "windows": 5,
+        "windows_skipped": 3,
         "windows_redone": 0,
+        "boundaries_redone": 0,
         "remainders": 0,
+        "windows_fallback": 2,
+        "fallback_by_reason": {"avg_logprob": 4, "loop": 1},
+        "segments_filtered": {"no_speech": 7},
     }
+    assert (told["speech_hours"], told["skipped_hours"]) == (1.0, 0.020833)
     assert (told["audio_hours"], told["wall_s"], told["times_real_time"]) == (2.0, 720.0, 10.0)
     assert told["stage_s"] == {"read": 1.5, "load": 0.0, "model": 60.0, "merge": 0.0, "write": 0.0}
     assert told["files"] == ["failures/part-00000-of-00001.jsonl", "transcripts/part-00000-of-00001.parquet"]

@@ -16,6 +16,7 @@ import soundfile
 from model.interface import SAMPLE_RATE, Samples, TranscriberSettings, WindowResult
 from pipelines.transcribe import main
 from tests.pipelines.tones import (
+    ASKED,
     HEARD,
     LOADED,
     TONES,
@@ -65,8 +66,13 @@ def test_run_json_and_success_are_written(tmp_path: Path, out: Path) -> None:
         "failures": 0,
         "failures_by_kind": {},
         "windows": 2,
+        "windows_skipped": 0,
         "windows_redone": 0,
+        "boundaries_redone": 0,
         "remainders": 0,
+        "windows_fallback": 0,
+        "fallback_by_reason": {},
+        "segments_filtered": {},
     }
     assert report["audio_hours"] == pytest.approx(40 / 3600, abs=1e-6)
     assert report["times_real_time"] == pytest.approx(40 / report["wall_s"], rel=0.01)
@@ -350,3 +356,61 @@ def test_a_name_that_is_no_unicode_is_transcribed(tmp_path: Path) -> None:
     assert run(source, tmp_path / "out") == 0
     (row,) = rows(tmp_path / "out")
     assert row["uri"].endswith("bad\\udcff.wav")
+
+
+def write_sparse(path: Path, *stretches: tuple[int, int]) -> Path:
+    """Tones in these seconds, (from, to) each, and digital silence between and after them: two minutes."""
+    samples = np.zeros(120 * SAMPLE_RATE, np.float32)
+    for start, stop in stretches:
+        for second in range(start, stop):
+            samples[second * SAMPLE_RATE : (second + 1) * SAMPLE_RATE] = tone(second)
+    soundfile.write(path, samples, SAMPLE_RATE)
+    return path
+
+
+def test_windows_in_which_nobody_speaks_are_skipped_counted_and_listed(tmp_path: Path, out: Path) -> None:
+    assert run(write_sparse(tmp_path / "a.wav", (2, 9), (110, 115)), out) == 0
+    (row,) = rows(out)
+    assert row["text"] == " ".join(f"en{second}" for second in [*range(2, 9), *range(110, 115)])
+    assert row["skipped"] == [{"start": 30.0, "end": 100.0}]
+    assert row["speech_s"] == pytest.approx(12, abs=2)
+    report = json.loads((out / "run.json").read_text())
+    assert (report["counts"]["windows"], report["counts"]["windows_skipped"]) == (2, 3)
+    assert report["skipped_hours"] == pytest.approx(70 / 3600, abs=1e-4)
+    assert len(HEARD) == 2
+
+
+def test_without_the_gate_every_window_is_heard(tmp_path: Path, out: Path) -> None:
+    assert run(write_sparse(tmp_path / "a.wav", (2, 9), (110, 115)), out, "--no-vad") == 0
+    (row,) = rows(out)
+    assert (row["speech_s"], row["skipped"]) == (None, [])
+    assert len(HEARD) == 5
+
+
+def test_silence_is_a_row_without_words_and_loads_no_model(tmp_path: Path, out: Path) -> None:
+    assert run(write_sparse(tmp_path / "a.wav"), out) == 0
+    (row,) = rows(out)
+    assert (row["text"], row["segments"], row["language"], row["speech_s"]) == ("", [], None, 0.0)
+    assert row["skipped"] == [{"start": 0.0, "end": 120.0}]
+    assert LOADED == []
+
+
+def test_each_window_may_keep_its_language(tmp_path: Path, out: Path) -> None:
+    write_talk(tmp_path / "a.wav", 80, french_from=55)
+    assert run(tmp_path / "a.wav", out, "--language", "auto-per-window") == 0
+    (row,) = rows(out)
+    assert row["language"] == "en"
+    assert row["segments"][0]["language"] == "en"
+    assert row["segments"][-1]["language"] == "fr"
+    assert row["text"].endswith("fr79")
+    assert [one["language"] for one in row["language_probs"]] == ["en", "fr", "de"]
+
+
+def test_prompts_and_hot_words_reach_the_model(tmp_path: Path, out: Path) -> None:
+    write_talk(tmp_path / "a.wav", 2)
+    write_talk(tmp_path / "b.wav", 2)
+    manifest = tmp_path / "talks.csv"
+    manifest.write_text("path,prompt,hotwords\na.wav,Dear sir,Caxton\nb.wav,,\n")
+    assert run(manifest, out, "--initial_prompt", "So,", "--hotwords", "Mainz") == 0
+    assert {(request.prompt, request.hotwords) for request in ASKED} == {("Dear sir", "Caxton"), (None, None)}
+    assert (LOADED[0].prompt, LOADED[0].hotwords) == ("So,", "Mainz")

@@ -29,6 +29,7 @@ ENGLISH = 0.2
 POISON_HZ = 6_000
 LOADED: list[TranscriberSettings] = []
 HEARD: list[str | None] = []  # the language asked for, a window each
+ASKED: list[Request] = []
 
 
 class ToneTranscriber:
@@ -40,6 +41,7 @@ class ToneTranscriber:
     def transcribe(self, requests: Sequence[Request]) -> list[WindowResult]:
         assert 1 <= len(requests) <= self.batch_size
         HEARD.extend(request.language for request in requests)
+        ASKED.extend(requests)
         return [self._hear(request.samples, request.language) for request in requests]
 
     def _hear(self, samples: Samples, language: str | None) -> WindowResult:

@@ -110,9 +110,9 @@ def test_looks_come_to_an_end() -> None:
 
 
 def test_speech_that_was_heard_decides_instead_of_loudness() -> None:
-    quiet = replace(window(sound((10, SPEECH), (10, NOISE))), speech=((0, 160_000), (200_000, 204_900)))
+    quiet = replace(window(sound((10, SPEECH), (10, NOISE))), speech=((0, 160_000), (200_000, 216_000)))
     assert remainder(quiet, said(10)) == 160_000
-    a_click = replace(quiet, speech=((0, 160_000), (200_000, 204_700)))
+    a_click = replace(quiet, speech=((0, 166_400), (200_000, 209_000)))
     assert remainder(a_click, said(10)) is None
     loud = replace(window(), speech=((0, 160_000),))
     assert remainder(loud, said(10)) is None

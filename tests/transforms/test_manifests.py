@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import os
 from pathlib import Path
 
@@ -121,3 +122,19 @@ def test_lines_are_read_as_they_are_asked_for(tmp_path: Path) -> None:
     sources = read_manifest(str(written(tmp_path, "m.jsonl", '{"path": "a.wav"}\nbroken')))
     assert next(sources).uri == f"{tmp_path}/a.wav"
     sources.close()  # type: ignore[attr-defined]
+
+
+def test_prompts_and_hot_words_are_columns(tmp_path: Path) -> None:
+    manifest = tmp_path / "talks.jsonl"
+    lines = [
+        {"path": "a.wav", "initial_prompt": "Dear sir,", "prompt": "no", "hotwords": "Caxton, Mainz"},
+        {"path": "b.wav", "prompt": "So", "hotwords": ""},
+        {"path": "c.wav"},
+    ]
+    manifest.write_text("\n".join(json.dumps(line) for line in lines))
+    sources = list(read_manifest(str(manifest)))
+    assert [(source.prompt, source.hotwords) for source in sources] == [
+        ("Dear sir,", "Caxton, Mainz"),
+        ("So", None),
+        (None, None),
+    ]
