@@ -47,10 +47,12 @@ def main() -> None:
     parser.add_argument("--model", default="openai/whisper-base")
     parser.add_argument("--sets", nargs="+", default=["english", "long", "languages"])
     parser.add_argument("--compute_type", default="int8", help="of faster-whisper: int8, float32")
+    parser.add_argument("--beam_size", type=int, default=5, help="of all systems")
     parser.add_argument("--systems", nargs="+", default=[OURS, SEQUENTIAL, BATCHED])
     parser.add_argument("--temperature_0", action="store_true", help="faster-whisper without its fallback")
     parser.add_argument("--rival", help=argparse.SUPPRESS)  # a child process of this one
-    args, ours = parser.parse_known_args()
+    args, others = parser.parse_known_args()
+    ours = ["--beam_size", str(args.beam_size), *others]
     clips = read_clips(args.data, args.sets)
     if args.rival:
         print(json.dumps(run_rival(args, clips)))
@@ -95,9 +97,9 @@ def call_rival(system: str) -> dict[str, str]:
 
 
 def run_rival(args: argparse.Namespace, clips: Iterable[Clip]) -> dict[str, str]:
-    """Texts by path, from faster-whisper with beam 1 and else its defaults."""
+    """Texts by path, from faster-whisper with its defaults but for the beam."""
     paths, batched = [clip.path for clip in clips], args.rival == BATCHED
-    options: dict[str, Any] = {"beam_size": 1}
+    options: dict[str, Any] = {"beam_size": args.beam_size}
     if args.temperature_0:
         options |= {"temperature": 0.0, "condition_on_previous_text": False}
     return run_faster_whisper(args.model, paths, args.compute_type, batched=batched, **options).texts

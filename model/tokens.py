@@ -160,9 +160,10 @@ class WhisperTokenizer:
         """Text of ids; special ones and timestamps are left out."""
         return str(self._tokenizer.decode([i for i in ids if i < self.special.end_of_text]))
 
-    def encode(self, text: str) -> list[int]:
-        """Ids of a text, with no special ones around it."""
-        return list(self._tokenizer.encode(text, add_special_tokens=False).ids)
+    def encode_text(self, text: str) -> list[int]:
+        """Ids of a text, with no special ones around it; those that are spelt out in it are left out."""
+        ids = self._tokenizer.encode(text, add_special_tokens=False).ids
+        return [i for i in ids if i < self.special.end_of_text]
 
     def _find_special(self, path: Path) -> SpecialTokens:
         def find(*names: str) -> int:

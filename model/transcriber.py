@@ -87,19 +87,23 @@ class WhisperTranscriber:
 
     def _generate(self, encoded: jax.Array, asked: Asked, requests: Sequence[Request]) -> Generated:
         """Writes all windows; with beams, those at temperature 0 by the search and the others by sampling."""
+        wanted = np.arange(self._batch_size) < len(requests)
         searched = np.zeros(self._batch_size, bool)
         if self._rules.beam_size > 1:
             searched[: len(requests)] = [request.temperature == 0 for request in requests]
-        found = self._programs.search(encoded, asked) if searched.any() else None
-        others = self._programs.generate(encoded, asked) if not searched[: len(requests)].all() else found
-        if found is None or others is found:
-            fetched: Generated = jax.device_get(others)
-            return fetched
-        rows = [
-            np.where(searched.reshape(-1, *[1] * (np.ndim(one) - 1)), one, other)
-            for one, other in zip(jax.device_get(found), jax.device_get(others), strict=True)
-        ]
-        return Generated(*map(jnp.asarray, rows))
+        generated = []
+        for write, rows in ((self._programs.search, searched), (self._programs.generate, wanted & ~searched)):
+            if rows.any():
+                generated.append(jax.device_get(write(encoded, asked._replace(wanted=self._put(rows)))))
+        if len(generated) == 1:
+            only: Generated = generated[0]
+            return only
+        return Generated(
+            *(
+                np.where(searched.reshape(-1, *[1] * (one.ndim - 1)), one, other)
+                for one, other in zip(*generated, strict=True)
+            )
+        )
 
     def _with_words(
         self, encoded: jax.Array, results: Sequence[WindowResult], requests: Sequence[Request]
@@ -117,7 +121,8 @@ class WhisperTranscriber:
             self._batch_size,
         )
         alignment = jax.device_get(self._programs.align(encoded, TokenBatch(*map(self._put, batch))))
-        languages = [result.language for result in results]
+        translates = self._settings.task == "translate"
+        languages = ["en" if translates else result.language for result in results]
         segments = [result.segments for result in results]
         timed = add_words(segments, batch, alignment, self.tokenizer, n_samples, languages)
         return [replace(result, segments=own) for result, own in zip(results, timed, strict=True)]
@@ -156,13 +161,13 @@ class WhisperTranscriber:
         """Ids of the text before: hot words first, of the prompt as many of its last ids as there is room."""
         settings = self._settings
         hotwords, prompt = (
-            self.tokenizer.encode(f" {text.strip()}") if text.strip() else []
+            self.tokenizer.encode_text(f" {text.strip()}") if text.strip() else []
             for text in (
                 settings.hotwords if request.hotwords is None else request.hotwords,
                 settings.prompt if request.prompt is None else request.prompt,
             )
         )
-        room = self._rules.max_prompt - 1
+        room = max(self._rules.max_prompt - 1, 0)
         kept = hotwords[:room]
         kept += prompt[max(len(prompt) - (room - len(kept)), 0) :]
         return [self.tokenizer.special.start_of_previous, *kept] if kept else []

@@ -16,11 +16,12 @@ DTYPES = ("auto", "float32", "bfloat16", "float16")
 TASKS = ("transcribe", "translate")
 AUTO = "auto"
 AUTO_PER_WINDOW = "auto-per-window"
-FILTERS = ("no_speech", "rate", "repeats")
+FILTERS = ("length", "no_speech", "rate", "repeats")
 NONE = "none"
 MAX_CHUNK_S = 30.0  # what Whisper's encoder sees at a time
 MIN_CHUNK_S = 1.0
-MAX_NEW_TOKENS = 444  # of the decoder's 448, four start the transcript
+MAX_NEW_TOKENS = 443  # of the decoder's 448, four start the transcript and one ends it
+MAX_NEW_TOKENS_PROMPTED = 384  # so that a prompt has room
 
 
 class OptionsError(ValueError):
@@ -142,7 +143,7 @@ class TranscribeOptions:
         None,
         "How to transcribe",
         "text that might have come before, as a hint of style and spelling; a recording's own is in the "
-        "column initial_prompt or prompt of the manifest or dataset",
+        "column initial_prompt of the manifest or dataset",
         metavar="TEXT",
     )
     hotwords: str | None = _option(
@@ -173,7 +174,8 @@ class TranscribeOptions:
     suppress_tokens: tuple[int, ...] = _option(
         (-1,),
         "How to transcribe",
-        "ids never written, separated by commas; -1 stands for those that the model names",
+        "ids never written, separated by commas (--suppress_tokens=-1,50); -1 stands for those that the "
+        "model names",
         metavar="ID,ID",
         parse=_integers,
     )
@@ -207,8 +209,8 @@ class TranscribeOptions:
     hallucination_filters: tuple[str, ...] = _option(
         FILTERS,
         "Safeguards",
-        "what takes out text nobody said: where the gate heard no speech, at an impossible rate of words, in "
-        "repeats that no temperature was rid of",
+        "what takes out text nobody said: of no length, where the gate heard no speech, at an impossible "
+        "rate of words, in repeats that no temperature was rid of",
         choices=(*FILTERS, NONE),
         parse=_words,
     )
@@ -265,7 +267,11 @@ class TranscribeOptions:
         _check_range("patience", self.patience, 0.01, 100)
         if self.length_penalty is not None:
             _check_range("length_penalty", self.length_penalty, 0, 10)
-        _check_range("max_new_tokens", self.max_new_tokens, 1, MAX_NEW_TOKENS)
+        prompted = self.initial_prompt or self.hotwords
+        most_tokens = MAX_NEW_TOKENS_PROMPTED if prompted else MAX_NEW_TOKENS
+        _check_range("max_new_tokens", self.max_new_tokens, 1, most_tokens)
+        for token in self.suppress_tokens:
+            _check_range("suppress_tokens", token, -1, None)
         _check_range("compression_ratio_threshold", self.compression_ratio_threshold, 0, None)
         _check_range("logprob_threshold", self.logprob_threshold, -1000, 0)
         _check_range("no_speech_threshold", self.no_speech_threshold, 0, 1)

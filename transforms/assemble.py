@@ -90,11 +90,9 @@ def second_looks(grouped: Grouped, assembly: Assembly) -> Iterator[tuple[str, Se
     if not windows or not values[RECORDINGS]:  # it failed, and its failure is on its way
         return
     language = assembly.language or vote(windows)
-    indices = outvoted(windows, language)
-    settled = [window for window in windows if window.index not in indices]
+    indices = outvoted(windows, language) if assembly.votes else frozenset()
+    settled = [window for window in windows if window.index not in indices and window.language == language]
     extra = about_weak_boundaries(settled, assembly.redecode_below)
-    if not assembly.votes:
-        indices = frozenset()
     if indices or extra:
         count("windows_redone", len(indices))
         count("boundaries_redone", len(extra))
@@ -134,9 +132,11 @@ def choose_windows(
             the plan. A window that is missing here keeps its first transcript: text in another language is
             better than a hole.
     """
-    planned = {window.index: window for window in (*first, *again) if not is_extra(window)}
+    # Sorted: of a recording that was named twice, with other hints, the same transcript wins in every run.
+    ordered = (*sorted(first, key=repr), *sorted(again, key=repr))
+    planned = {window.index: window for window in ordered if not is_extra(window)}
     return with_better_boundaries(
-        [planned[index] for index in sorted(planned)], [window for window in again if is_extra(window)]
+        [planned[index] for index in sorted(planned)], [window for window in ordered if is_extra(window)]
     )
 
 

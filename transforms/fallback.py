@@ -17,6 +17,7 @@ from transforms.types import Window
 LOOP = "loop"
 COMPRESSION_RATIO = "compression_ratio"
 AVG_LOGPROB = "avg_logprob"
+NOT_SURE = "not_sure"  # a remainder that would pass as a first look, but is not sure enough to be added
 
 
 @dataclass(frozen=True)
@@ -41,11 +42,11 @@ class Fallback:
         """Why a result is not to be trusted: `LOOP`, `COMPRESSION_RATIO` or `AVG_LOGPROB`; None if it is."""
         if result.looped:
             return LOOP
+        if self.is_silent(result):
+            return None  # it will have no text
         if result.compression_ratio > self.max_compression_ratio:
             return COMPRESSION_RATIO
-        if result.avg_logprob < self.min_avg_logprob and not self.is_silent(result):
-            return AVG_LOGPROB
-        return None
+        return AVG_LOGPROB if result.avg_logprob < self.min_avg_logprob else None
 
     def is_silent(self, result: WindowResult) -> bool:
         """Whether nobody speaks: no speech is likely, and the text is not."""

@@ -13,7 +13,8 @@ from dataclasses import dataclass, replace
 from transforms.types import Segment, WindowTranscript
 from transforms.words import UNSPACED_LANGUAGES, split_words, word_key
 
-LEAST_HEARD_S = 0.1  # of speech in a segment's time: less is a click at its edge
+LEAST_HEARD_S = 0.1  # of speech about a segment: less is a click at its edge
+MARGIN_S = 0.5  # by which Whisper's times are often off, after a pause most of all
 MAX_WORDS_A_SECOND = 10.0  # auctioneers reach 8
 MAX_CHARACTERS_A_SECOND = 30.0  # of languages without spaces; fast Japanese reaches 15
 LEAST_WORDS = 6  # a segment with fewer may be short because its time is a bit off
@@ -29,6 +30,18 @@ class Heard:
     repeats: bool
 
 
+def of_no_length(heard: Heard) -> tuple[Segment, ...]:
+    """Drops segments that have no length, or more than their window.
+
+    Text timed after the window's end, in the silence that pads it, ends up with no length there;
+    `whisper/transcribe.py` drops such segments, too.
+    """
+    length_s = heard.window.end_s - heard.window.start_s
+    return tuple(
+        segment for segment in heard.window.segments if 0 < segment.end_s - segment.start_s <= length_s
+    )
+
+
 def without_speech(heard: Heard) -> tuple[Segment, ...]:
     """Drops segments in whose time the voice-activity gate heard nobody speak."""
     speech = heard.window.speech
@@ -37,21 +50,30 @@ def without_speech(heard: Heard) -> tuple[Segment, ...]:
     return tuple(
         segment
         for segment in heard.window.segments
-        if sum(max(min(e, segment.end_s) - max(b, segment.start_s), 0.0) for b, e in speech)
-        >= min(LEAST_HEARD_S, segment.end_s - segment.start_s)
+        if sum(_shared_s(part, (segment.start_s - MARGIN_S, segment.end_s + MARGIN_S)) for part in speech)
+        >= LEAST_HEARD_S
     )
 
 
+def _shared_s(one: tuple[float, float], other: tuple[float, float]) -> float:
+    return max(min(one[1], other[1]) - max(one[0], other[0]), 0.0)
+
+
 def impossible_rate(heard: Heard) -> tuple[Segment, ...]:
-    """Drops segments of more words than anybody can say in their time."""
+    """Drops segments of more words than anybody can say in their time, as the model gave it.
+
+    Where words are timed, a segment is as long as they are, and as wrong: it tells nothing then.
+    """
     if not heard.window.timestamped:
         return heard.window.segments
     unspaced = heard.window.language in UNSPACED_LANGUAGES
-    most_a_second = MAX_CHARACTERS_A_SECOND if unspaced else MAX_WORDS_A_SECOND
 
     def is_possible(segment: Segment) -> bool:
-        n_words = len(split_words(segment.text, heard.window.language))
-        return n_words < LEAST_WORDS or n_words <= most_a_second * (segment.end_s - segment.start_s)
+        by_character = unspaced and not segment.text.isascii()  # a translation has spaces
+        most_a_second = MAX_CHARACTERS_A_SECOND if by_character else MAX_WORDS_A_SECOND
+        n_words = len(split_words(segment.text, heard.window.language if by_character else "en"))
+        few = n_words < LEAST_WORDS or n_words <= most_a_second * (segment.end_s - segment.start_s)
+        return few or bool(segment.words)
 
     return tuple(filter(is_possible, heard.window.segments))
 
@@ -105,6 +127,7 @@ def _repetition(keys: Sequence[str], start: int) -> tuple[int, int]:
 
 
 FILTERS: Mapping[str, Callable[[Heard], tuple[Segment, ...]]] = {
+    "length": of_no_length,
     "no_speech": without_speech,
     "rate": impossible_rate,
     "repeats": repeats,

@@ -90,17 +90,22 @@ class Hearing:
 
     def heard(self, result: WindowResult, fallback: Fallback) -> Hearing:
         """Adds what was just said of `next_window`, and finds how to go on, if at all."""
-        if self.looks and not fallback.is_sure(result):
-            return self.given_up()  # the first look heard nothing there: what the second hears must be sure
         attempts = (*self.attempts, result)
-        failed = fallback.reason(result) is not None
-        if failed and len(attempts) < len(fallback.temperatures):
+        if self.looks:  # the look before heard nothing there: what this one hears must be sure
+            failed, hopeless = not fallback.is_sure(result), fallback.is_silent(result)
+        else:
+            failed, hopeless = fallback.reason(result) is not None, False
+        if failed and not hopeless and len(attempts) < len(fallback.temperatures):
             return replace(self, attempts=attempts)
-        return self._looked(attempts, fallback.best(attempts) if failed else result, fallback)
+        if failed:
+            return replace(self, attempts=attempts).given_up(fallback)
+        return self._looked(attempts, result, fallback)
 
-    def given_up(self) -> Hearing:
-        """The same with no further look; of attempts that all failed, none is kept."""
-        return replace(self, start=None)
+    def given_up(self, fallback: Fallback) -> Hearing:
+        """The same with no further look: the best of the attempts at the first one, none at a remainder."""
+        if self.looks or not self.attempts:
+            return replace(self, attempts=(), start=None)
+        return self._looked(self.attempts, fallback.best(self.attempts), fallback)
 
     def _looked(self, attempts: Sequence[WindowResult], kept: WindowResult, fallback: Fallback) -> Hearing:
         # The later attempts were told the language that the first one found.

@@ -1,7 +1,7 @@
 """The language of a recording: a vote of its windows, not its first 30 seconds.
 
-A window of silence or music has an opinion too, and it is often Welsh; so a window's say is the
-probability that it heard speech at all.
+A window of silence or music has an opinion too, and it is often Welsh; so a window's say is how long
+somebody speaks in it, times the probability that it heard speech at all.
 """
 
 from __future__ import annotations

@@ -3,7 +3,7 @@
 One recording a line: `.jsonl` (an object), `.csv` and `.tsv` (a header first), `.txt` (the URI and nothing
 else). The audio is in the first of the columns `audio`, `audio_filepath`, `path`, `uri`, `url`, `file`, `wav`
 that is there, the reference in the first of `text`, `sentence`, `transcription`, `transcript`, `reference`, a
-prompt in `initial_prompt` or `prompt`, hot words in `hotwords`. Relative paths are relative to the manifest.
+prompt in `initial_prompt`, hot words in `hotwords`. Relative paths are relative to the manifest.
 Further columns are not read.
 """
 
@@ -23,7 +23,7 @@ from transforms.uris import audio_source, join, suffix
 
 AUDIO_COLUMNS = ("audio", "audio_filepath", "path", "uri", "url", "file", "wav")
 TEXT_COLUMNS = ("text", "sentence", "transcription", "transcript", "reference")
-PROMPT_COLUMNS = ("initial_prompt", "prompt")
+PROMPT_COLUMNS = ("initial_prompt",)  # in corpora of read speech, `prompt` is what was to be read
 HOTWORDS_COLUMNS = ("hotwords",)
 MANIFEST_SUFFIXES = (".jsonl", ".csv", ".tsv", ".txt")
 

@@ -29,7 +29,7 @@ def about_weak_boundaries(
 
     Args:
         windows: of one recording and in one language, in any order.
-        redecode_below: 0 for none, above 1 for all.
+        redecode_below: 0 for none.
 
     Returns:
         An index, which is -1 for the window between 0 and 1, and the first sample, of each.

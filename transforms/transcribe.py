@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from time import perf_counter
 from typing import Any
 
@@ -16,7 +16,7 @@ from apache_beam.utils.shared import Shared
 from model.interface import SAMPLE_RATE, Request, Transcriber, TranscriberSettings, WindowResult
 from model.interface import Segment as ModelSegment
 from transforms.errors import AudioError, to_failure
-from transforms.fallback import Fallback
+from transforms.fallback import NOT_SURE, Fallback
 from transforms.hallucinations import FILTERS, Heard, filtered
 from transforms.hearing import Hearing, Look, first_looks
 from transforms.progress import PROGRESS, count, count_seconds
@@ -137,7 +137,7 @@ class TranscribeBatches(beam.DoFn):
         for hearing, result in zip(hearings, results, strict=True):
             if isinstance(result, Exception):
                 yield failed(window_failure(hearing.source, hearing.next_window, result))
-                hearing = hearing.given_up()
+                hearing = hearing.given_up(self._fallback)
             else:
                 hearing = self._heard(hearing, result)
             if hearing.start is not None:
@@ -148,7 +148,9 @@ class TranscribeBatches(beam.DoFn):
     def _heard(self, hearing: Hearing, result: WindowResult) -> Hearing:
         after = hearing.heard(result, self._fallback)
         if len(after.attempts) > len(hearing.attempts):
-            count(f"failed_{self._fallback.reason(result)}")
+            count(f"failed_{self._fallback.reason(result) or NOT_SURE}")
+        elif len(after.looks) == len(hearing.looks):
+            count("remainders_dropped")
         elif after.start is not None:
             count("remainders")
         return after
@@ -161,7 +163,8 @@ class TranscribeBatches(beam.DoFn):
         window, taken = filtered(said, self._filters)
         for name, n_segments in taken.items():
             count(f"filtered_{name}", n_segments)
-        return window
+        count("windows_without_text", not window.segments)
+        return within_speech(window)
 
     def _timed_load(self) -> Transcriber:
         started = perf_counter()
@@ -231,12 +234,9 @@ def _segment(window: Window, look: Look, said: ModelSegment) -> Segment:
         return _seconds(window, min(look.offset + sample, window.samples.size))
 
     result = look.result
-    start, stop = (
-        (said.start, said.stop) if said.words or not result.timestamped else _spoken(window, look, said)
-    )
     return Segment(
-        start_s=seconds(start),
-        end_s=seconds(stop),
+        start_s=seconds(said.start),
+        end_s=seconds(said.stop),
         text=said.text,
         avg_logprob=result.avg_logprob,
         no_speech_prob=result.no_speech_prob,
@@ -250,16 +250,25 @@ def _segment(window: Window, look: Look, said: ModelSegment) -> Segment:
     )
 
 
-def _spoken(window: Window, look: Look, said: ModelSegment) -> tuple[int, int]:
-    """A segment's times without the silence at its ends: Whisper starts the first one with the window."""
+def within_speech(window: WindowTranscript) -> WindowTranscript:
+    """Takes the silence off the ends of segments: Whisper starts a window's first one with the window.
+
+    Segments with words are left alone: they last from the first to the last of these.
+    """
+    if window.speech is None or not window.timestamped:
+        return window
+    return replace(window, segments=tuple(_spoken(segment, window.speech) for segment in window.segments))
+
+
+def _spoken(segment: Segment, speech: Sequence[tuple[float, float]]) -> Segment:
     inside = [
-        (start - look.offset, stop - look.offset)
-        for start, stop in window.speech or ()
-        if start - look.offset < said.stop and stop - look.offset > said.start
+        (start_s, end_s) for start_s, end_s in speech if start_s < segment.end_s and end_s > segment.start_s
     ]
-    if not inside:
-        return said.start, said.stop
-    return max(said.start, inside[0][0]), min(said.stop, inside[-1][1])
+    if segment.words or not inside:
+        return segment
+    return replace(
+        segment, start_s=max(segment.start_s, inside[0][0]), end_s=min(segment.end_s, inside[-1][1])
+    )
 
 
 def window_failure(source: AudioSource, window: Window, error: Exception) -> Failure:

@@ -51,7 +51,7 @@ class AudioSpan:
 
 
 Intervals = tuple[tuple[int, int], ...]
-"""(start, stop) in samples, in order, none touching the next."""
+"""(start, stop) in samples, in order; one may begin where the one before it ends."""
 
 
 @dataclass(frozen=True)

@@ -188,7 +188,7 @@ def test_alignment_is_that_of_ctranslate2(packaged: Callable[[str], Checkpoint])
     checkpoint = packaged("openai/whisper-tiny.en")
     tokenizer = WhisperTokenizer(checkpoint.tokenizer)
     special = tokenizer.special
-    text = tokenizer.encode(
+    text = tokenizer.encode_text(
         " And so my fellow Americans, ask not what your country can do for you,"
         " ask what you can do for your country."
     )

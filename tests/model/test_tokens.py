@@ -35,11 +35,11 @@ def test_there_are_a_hundred_languages() -> None:
 
 def test_text_comes_back_whole(tokenizer: WhisperTokenizer) -> None:
     text = " Grüße, 世界"
-    assert tokenizer.decode([50_258, *tokenizer.encode(text), at(3), 50_257]) == text
+    assert tokenizer.decode([50_258, *tokenizer.encode_text(text), at(3), 50_257]) == text
 
 
 def test_segments_lie_between_timestamps(tokenizer: WhisperTokenizer) -> None:
-    one, two = tokenizer.encode(" one"), tokenizer.encode(" two")
+    one, two = tokenizer.encode_text(" one"), tokenizer.encode_text(" two")
     segments = segments_of([at(0.5), *one, at(2), at(2), *two, at(3.5)], tokenizer, 480_000)
     assert [(s.start, s.stop, s.text) for s in segments] == [
         (8_000, 32_000, " one"),
@@ -49,28 +49,28 @@ def test_segments_lie_between_timestamps(tokenizer: WhisperTokenizer) -> None:
 
 
 def test_text_without_an_end_ends_with_the_window(tokenizer: WhisperTokenizer) -> None:
-    segments = segments_of([at(1), *tokenizer.encode(" cut")], tokenizer, 400_000)
+    segments = segments_of([at(1), *tokenizer.encode_text(" cut")], tokenizer, 400_000)
     assert [(s.start, s.stop) for s in segments] == [(16_000, 400_000)]
 
 
 def test_text_without_any_timestamp_is_the_whole_window(tokenizer: WhisperTokenizer) -> None:
-    segments = segments_of(tokenizer.encode(" plain"), tokenizer, 480_000)
+    segments = segments_of(tokenizer.encode_text(" plain"), tokenizer, 480_000)
     assert [(s.start, s.stop, s.text) for s in segments] == [(0, 480_000, " plain")]
 
 
 def test_times_in_the_padding_move_to_the_end(tokenizer: WhisperTokenizer) -> None:
-    segments = segments_of([at(0), *tokenizer.encode(" hi"), at(30)], tokenizer, 16_001)
+    segments = segments_of([at(0), *tokenizer.encode_text(" hi"), at(30)], tokenizer, 16_001)
     assert [(s.start, s.stop) for s in segments] == [(0, 16_001)]
 
 
 def test_special_ids_that_the_model_writes_are_no_text(tokenizer: WhisperTokenizer) -> None:
-    one = tokenizer.encode(" one")
+    one = tokenizer.encode_text(" one")
     (segment,) = segments_of([at(0), 50_283, *one, 50_258, at(4)], tokenizer, 480_000)
     assert (segment.text, segment.tokens) == (" one", tuple(one))
 
 
 def test_a_segment_that_tokens_ran_out_in_is_left_to_be_decoded_again(tokenizer: WhisperTokenizer) -> None:
-    one, two = tokenizer.encode(" one"), tokenizer.encode(" two")
+    one, two = tokenizer.encode_text(" one"), tokenizer.encode_text(" two")
     (segment,) = segments_of([at(0), *one, at(2), at(2), *two], tokenizer, 480_000, complete=False)
     assert (segment.stop, segment.text) == (32_000, " one")
     (only,) = segments_of([at(0), *one], tokenizer, 480_000, complete=False)
@@ -80,7 +80,7 @@ def test_a_segment_that_tokens_ran_out_in_is_left_to_be_decoded_again(tokenizer:
 
 
 def test_segments_of_blanks_vanish(tokenizer: WhisperTokenizer) -> None:
-    assert segments_of([at(0), *tokenizer.encode("  "), at(4)], tokenizer, 480_000) == ()
+    assert segments_of([at(0), *tokenizer.encode_text("  "), at(4)], tokenizer, 480_000) == ()
 
 
 @given(st.lists(st.integers(0, 1500), max_size=20), st.integers(1, 480_000), st.integers(0, 2**20))

@@ -218,6 +218,63 @@ def test_compiled_programs_are_kept(tiny_folder: Path, tmp_path: Path) -> None:
     assert list((tmp_path / "whisper-beam" / "xla").glob("jit_generate_tokens*"))
 
 
+def test_a_batch_may_mix_the_search_and_sampling(tiny_folder: Path) -> None:
+    both = load(tiny_folder, beam_size=3, max_new_tokens=20)
+    cold, hot = Request(noise(5), "en"), Request(noise(5), "en", temperature=0.8, seed=7)
+    mixed = both.transcribe([cold, hot])
+    assert mixed[0].segments == both.transcribe([cold])[0].segments
+    assert mixed[1].segments == both.transcribe([hot])[0].segments
+    assert mixed[1].segments == load(tiny_folder, max_new_tokens=20).transcribe([hot])[0].segments
+    assert (mixed[0].temperature, mixed[1].temperature) == (0.0, 0.8)
+
+
+def test_sampling_goes_by_the_seed(tiny: WhisperTranscriber) -> None:
+    def sampled(seed: int) -> object:
+        (result,) = tiny.transcribe([Request(noise(5), "en", temperature=1.0, seed=seed)])
+        return result.segments
+
+    assert sampled(2**64 - 1) == sampled(2**64 - 1)
+    assert len({str(sampled(seed)) for seed in range(4)}) > 1
+
+
+def test_hot_words_come_before_the_prompt_and_are_kept_first(tiny_folder: Path) -> None:
+    model = load(tiny_folder, prompt=" of the settings ", hotwords="Mainz")
+    special, encode = model.tokenizer.special, model.tokenizer.encode_text
+    assert model._prompt(Request(noise(1))) == [
+        special.start_of_previous, *encode(" Mainz"), *encode(" of the settings")
+    ]  # fmt: skip
+    assert model._prompt(Request(noise(1), prompt="", hotwords=" ")) == []
+    own = model._prompt(Request(noise(1), prompt="own <|endoftext|>", hotwords=""))
+    assert own == [special.start_of_previous, *[i for i in encode(" own ") if i < special.end_of_text]]
+    long = model._prompt(Request(noise(1), prompt="first " + "word " * 500 + "last", hotwords="Caxton"))
+    assert len(long) == model._rules.max_prompt
+    assert long[1 : 1 + len(encode(" Caxton"))] == encode(" Caxton")
+    assert long[-len(encode(" last")) :] == encode(" last")
+
+
+def test_prompts_reach_the_decoder(tiny: WhisperTranscriber) -> None:
+    plain, prompted = tiny.transcribe([Request(noise(5), "en"), Request(noise(5), "en", prompt="Dear sir")])
+    assert plain.no_speech_prob != prompted.no_speech_prob
+    (alone,) = tiny.transcribe([Request(noise(5), "en")])
+    assert plain.segments == alone.segments
+
+
+def test_a_loop_has_no_unfinished_segment(tiny: WhisperTranscriber, monkeypatch: pytest.MonkeyPatch) -> None:
+    begin = tiny.tokenizer.special.timestamp_begin
+    one = tiny.tokenizer.encode_text(" one")
+    tokens = np.full((2, 224), tiny.tokenizer.special.end_of_text)
+    written = [begin, *one, begin + 50, begin + 50, *one]
+    tokens[:, : len(written)] = written
+    generated = Generated(
+        tokens, np.full(2, len(written)), np.zeros(2), np.array([True, False]), np.zeros(2), np.zeros(2, int),
+        np.zeros((2, len(tiny.tokenizer.special.languages))),
+    )  # fmt: skip
+    monkeypatch.setattr(tiny, "_generate", lambda *args: generated)
+    looped, ended = tiny.transcribe(ask([noise(5)] * 2, ["en"] * 2))
+    assert (looped.looped, len(looped.segments)) == (True, 1)
+    assert (ended.looped, len(ended.segments)) == (False, 2)
+
+
 # The rest needs the real weights.
 
 

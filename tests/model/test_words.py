@@ -129,7 +129,7 @@ def test_the_real_vocabulary(packaged: Callable[[str], Checkpoint]) -> None:
     tokenizer = WhisperTokenizer(packaged("openai/whisper-base").tokenizer)
 
     def words(text: str, language: str) -> list[str]:
-        pieces = split_words(text, tokenizer.encode(text), tokenizer, language)
+        pieces = split_words(text, tokenizer.encode_text(text), tokenizer, language)
         assert "".join(piece.text for piece in pieces) == text
         timed = [Word(0, 0, piece.text, 1.0) for piece in pieces]
         return [word.text for word in merge_punctuation(timed)]

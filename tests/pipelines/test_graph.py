@@ -1,18 +1,23 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import apache_beam as beam
 import pytest
 from apache_beam.options.pipeline_options import PipelineOptions
+from apache_beam.pvalue import PCollection
 from apache_beam.runners.portability.fn_api_runner.fn_runner import FnApiRunner
 
 from model.interface import Transcriber, TranscriberSettings
+from pipelines import graph
 from pipelines.backend import Backend, silero_detector
 from pipelines.graph import build, fallback_of, settings_of
 from pipelines.options import TranscribeOptions
 from transforms.fallback import Fallback
-from transforms.types import AudioSource
+from transforms.hallucinations import FILTERS
+from transforms.transcribe import TranscribeSpans
+from transforms.types import AudioSource, AudioSpan
 
 OPTIONS = TranscribeOptions(
     input=("a.wav",),
@@ -72,6 +77,25 @@ def test_workers_are_told_what_the_options_say() -> None:
     assert settings_of(searching) == TranscriberSettings(
         "m", "float16", "translate", False, 3, True, 5, 2.0, 0.6, (1, 2), 100, "Dear sir", "Guttenberg"
     )
+
+
+def test_the_graph_is_given_what_the_options_say(monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[TranscribeSpans] = []
+
+    class Listening(TranscribeSpans):
+        def expand(self, spans: PCollection[AudioSpan]) -> dict[str, PCollection[Any]]:
+            made.append(self)
+            return super().expand(spans)
+
+    monkeypatch.setattr(graph, "TranscribeSpans", Listening)
+    options = replace(OPTIONS, temperature=(0.0,), hallucination_filters=("rate",), vad=False, seed=3)
+    stages("en", options)
+    assert made[0].fallback == Fallback(temperatures=(0.0,), seed=3)
+    assert made[0].filters == ("rate",)
+    assert made[0].plan.detector is None
+    stages("en")
+    assert made[-1].filters == tuple(FILTERS)
+    assert made[-1].plan.detector is silero_detector
 
 
 def test_the_fallback_is_what_the_options_say() -> None:

@@ -410,7 +410,7 @@ def test_prompts_and_hot_words_reach_the_model(tmp_path: Path, out: Path) -> Non
     write_talk(tmp_path / "a.wav", 2)
     write_talk(tmp_path / "b.wav", 2)
     manifest = tmp_path / "talks.csv"
-    manifest.write_text("path,prompt,hotwords\na.wav,Dear sir,Caxton\nb.wav,,\n")
+    manifest.write_text("path,initial_prompt,hotwords\na.wav,Dear sir,Caxton\nb.wav,,\n")
     assert run(manifest, out, "--initial_prompt", "So,", "--hotwords", "Mainz") == 0
     assert {(request.prompt, request.hotwords) for request in ASKED} == {("Dear sir", "Caxton"), (None, None)}
     assert (LOADED[0].prompt, LOADED[0].hotwords) == ("So,", "Mainz")

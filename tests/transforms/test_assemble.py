@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -51,6 +52,37 @@ def test_outvoted_windows_get_a_second_look_where_the_recording_was_found() -> N
 @pytest.mark.parametrize("missing", [RECORDINGS, WINDOWS])
 def test_a_recording_that_failed_gets_no_second_look(missing: str) -> None:
     assert list(second_looks(grouped([window(0, "en"), window(1, "cy")], **{missing: []}), VOTING)) == []
+
+
+def weak(index: int, text: str) -> WindowTranscript:
+    one = window(index, "en")
+    segments = (replace(one.segments[0], start_s=one.start_s + 25.5, end_s=one.start_s + 28.5, text=text),)
+    if index:
+        segments = (replace(one.segments[0], start_s=one.start_s + 0.5, end_s=one.start_s + 3.5, text=text),)
+    return replace(one, segments=segments)
+
+
+def test_weak_boundaries_are_asked_for_opened_again_and_joined() -> None:
+    left, right = weak(0, " whatever was on hand"), weak(1, " there water all round")
+    assembly = Assembly(redecode_below=0.5)
+    ((_, look),) = second_looks(grouped([left, right]), assembly)
+    ((index, start),) = look.extra
+    assert (index, look.windows) == (-1, frozenset())
+    (span,) = open_again(("id", [look]))
+    assert isinstance(span, AudioSpan)
+    assert (span.windows, span.extra) == (frozenset(), ((index, start),))
+    start_s = start / 16_000
+    middle = replace(left, index=-1, start_s=start_s, end_s=start_s + 30)
+    values = grouped([left, right], **{SECOND_LOOK: [middle]})
+    (transcript,) = Assemble(assembly).process(values)
+    assert isinstance(transcript, Transcript)
+    assert len(transcript.boundaries) in (1, 2)
+    assert list(second_looks(grouped([left, right]), VOTING)) == []
+
+
+def test_of_two_transcripts_of_a_window_the_same_wins_in_any_order() -> None:
+    one, other = window(0, "en", "one"), window(0, "en", "other")
+    assert choose_windows([one, other], []) == choose_windows([other, one], [])
 
 
 def test_a_file_is_opened_again_as_it_is() -> None:

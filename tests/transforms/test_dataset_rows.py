@@ -200,7 +200,12 @@ def test_a_shard_that_breaks_gives_its_rows_up_to_there(tmp_path: Path) -> None:
 
 def test_prompts_and_hot_words_are_columns(tmp_path: Path) -> None:
     audio = [{"bytes": b"a", "path": "a.wav"}, {"bytes": None, "path": "b.wav"}]
-    columns = {"audio": audio, "prompt": ["Dear sir,", None], "hotwords": ["", "Caxton"], "other": [1, 2]}
+    columns = {
+        "audio": audio,
+        "initial_prompt": ["Dear sir,", None],
+        "hotwords": ["", "Caxton"],
+        "other": [1, 2],
+    }
     pq.write_table(pa.table(columns), tmp_path / "train.parquet")
     (shard,) = dataset_shards(str(tmp_path / "train.parquet"), "train")
     sources = list(read_shard(shard))

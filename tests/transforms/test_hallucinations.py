@@ -4,7 +4,14 @@ from dataclasses import replace
 
 import pytest
 
-from transforms.hallucinations import Heard, filtered, impossible_rate, repeats, without_speech
+from transforms.hallucinations import (
+    Heard,
+    filtered,
+    impossible_rate,
+    of_no_length,
+    repeats,
+    without_speech,
+)
 from transforms.types import Segment, WindowTranscript, Word
 
 
@@ -30,8 +37,33 @@ def test_text_where_nobody_speaks_goes() -> None:
 
 
 def test_a_click_is_no_speech_but_a_short_word_is() -> None:
-    assert without_speech(heard((4, 6, " you"), speech=((0, 4.05),))) == ()
+    assert without_speech(heard((4, 6, " you"), speech=((0, 3.55),))) == ()
     assert len(without_speech(heard((4, 4.08, " you"), speech=((0, 5),)))) == 1
+
+
+def test_times_that_are_a_little_off_are_no_silence() -> None:
+    assert len(without_speech(heard((5.5, 6.2, " yes."), speech=((0, 5.2),)))) == 1
+
+
+def test_text_after_the_end_of_the_audio_goes() -> None:
+    said = heard((0, 2.5, " Hello."), (30, 30, " Thanks for watching!"), speech=((0, 2.4),))
+    assert texts(of_no_length(said)) == [" Hello."]
+
+
+def test_a_segment_longer_than_its_window_goes() -> None:
+    assert texts(of_no_length(heard((0, 30, " all of it"), (0, 30.5, " more")))) == [" all of it"]
+
+
+def test_a_translation_is_judged_by_its_words() -> None:
+    said = heard((3, 4, " one two three four five six seven eight nine ten eleven"), language="ja")
+    assert impossible_rate(said) == ()
+
+
+def test_words_that_were_timed_wrongly_lose_no_text() -> None:
+    said = heard((3, 3.2, " one two three four five six seven"))
+    word = Word(3.0, 3.2, " one two three four five six seven", 0.9)
+    timed = replace(said.window.segments[0], words=(word,))
+    assert len(impossible_rate(replace(said, window=replace(said.window, segments=(timed,))))) == 1
 
 
 def test_where_nobody_listened_nothing_is_known() -> None:

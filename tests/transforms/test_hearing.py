@@ -80,6 +80,24 @@ def test_looks_go_on_from_the_last_in_the_language_of_the_first() -> None:
     assert [look.offset for look in hearing.looks] == [0, 160_000, 192_000]
 
 
+def test_a_remainder_is_tried_hotter_and_none_is_kept_of_one_that_is_never_sure() -> None:
+    first = Hearing(AudioSource("id", "u"), window()).heard(said(10), TWICE)
+    again = first.heard(said(3, avg_logprob=-1.02), TWICE)
+    assert again.request(TWICE).temperature == 0.4
+    kept = again.heard(said(20), TWICE)
+    assert [look.offset for look in kept.looks] == [0, 160_000]
+    dropped = again.heard(said(3, avg_logprob=-1.02), TWICE)
+    assert (len(dropped.looks), dropped.start) == (1, None)
+    silent = first.heard(said(3, avg_logprob=-1.02, no_speech_prob=0.9), TWICE)
+    assert silent.start is None
+
+
+def test_when_the_model_chokes_on_a_hotter_attempt_the_best_of_those_before_is_kept() -> None:
+    hearing = Hearing(AudioSource("id", "u"), window()).heard(said(30, avg_logprob=-1.5), TWICE)
+    (look,) = hearing.given_up(TWICE).looks
+    assert (look.result.avg_logprob, look.fallback) == (-1.5, None)
+
+
 def test_a_look_that_is_not_sound_changes_nothing_but_the_first_always_counts() -> None:
     hearing = Hearing(AudioSource("id", "u"), window()).heard(said(10, avg_logprob=-2), ONCE)
     assert len(hearing.looks) == 1

@@ -128,8 +128,8 @@ def test_prompts_and_hot_words_are_columns(tmp_path: Path) -> None:
     manifest = tmp_path / "talks.jsonl"
     lines = [
         {"path": "a.wav", "initial_prompt": "Dear sir,", "prompt": "no", "hotwords": "Caxton, Mainz"},
-        {"path": "b.wav", "prompt": "So", "hotwords": ""},
-        {"path": "c.wav"},
+        {"path": "b.wav", "initial_prompt": "So", "hotwords": ""},
+        {"path": "c.wav", "prompt": "what was to be read"},
     ]
     manifest.write_text("\n".join(json.dumps(line) for line in lines))
     sources = list(read_manifest(str(manifest)))

@@ -20,6 +20,7 @@ from transforms.transcribe import (
     TranscribeBatches,
     to_window_transcript,
     transcribe_each,
+    within_speech,
 )
 from transforms.types import AudioSource, Window
 
@@ -307,17 +308,17 @@ def test_one_temperature_is_no_fallback() -> None:
 def test_segments_are_moved_into_the_speech_that_they_hear() -> None:
     spoken = replace(window(2), speech=((4_000, 6_000), (9_000, 12_000)))
     result = WindowResult((Segment(0, 10_000, " a"), Segment(10_000, 16_000, " b")), "en")
-    said = to_window_transcript(spoken, [Look(0, result)])
+    said = within_speech(to_window_transcript(spoken, [Look(0, result)]))
     assert [(s.start_s - 50, s.end_s - 50) for s in said.segments] == [(0.25, 0.625), (0.625, 0.75)]
     assert said.speech == ((50.25, 50.375), (50.5625, 50.75))
     timed = WindowResult((Segment(0, 10_000, " a", words=(Word(100, 200, " a", 0.5),)),), "en")
-    (segment,) = to_window_transcript(spoken, [Look(0, timed)]).segments
+    (segment,) = within_speech(to_window_transcript(spoken, [Look(0, timed)])).segments
     assert (segment.start_s, segment.end_s) == (50.0, 50.625)  # words know better
     assert segment.words == (types.Word(50.00625, 50.0125, " a", 0.5),)
 
 
 def test_filters_run_on_what_was_said() -> None:
-    silent = replace(window(2), speech=((0, 2_000),))
+    silent = replace(window(2), speech=((0, 1_000),))
     model = FakeTranscriber()
     model.hear = lambda request: WindowResult((Segment(8_000, 16_000, " thanks"),), "en")  # type: ignore[method-assign]
     for filters, n_segments in ((("no_speech",), 0), ((), 1)):
