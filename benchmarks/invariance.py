@@ -92,3 +92,7 @@ def main() -> None:
 def rows_of(model: str, paths: list[Path], options: list[str]) -> dict[str, Row]:
     """Our rows by path."""
     return {row["uri"]: row for row in run_ours(model, paths, options).rows}
+
+
+if __name__ == "__main__":
+    main()

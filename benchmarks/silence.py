@@ -45,7 +45,7 @@ FASTER: Mapping[str, dict[str, bool]] = {
 }
 OPENAI = "openai/whisper"
 MAX_SHOWN = 100  # characters of a text
-SHOWN = ("start", "end", "no_speech_prob", "avg_logprob", "compression_ratio", "temperature", "fallback")
+SCORES = ("no_speech_prob", "avg_logprob", "compression_ratio", "temperature")
 
 
 def main() -> None:
@@ -118,8 +118,14 @@ def print_texts(written: Mapping[str, Transcripts]) -> None:
             if row["text"]:
                 text = textwrap.shorten(row["text"], MAX_SHOWN, placeholder=" ...")
                 print(f"- {system}, {Path(row['uri']).name}, {row['language']}: {text!r}")
-                for segment in row.get("segments", ()):
-                    print(f"  - {', '.join(f'{name} {segment[name]}' for name in SHOWN)}")
+                for scores in dict.fromkeys(map(scores_of, row.get("segments", ()))):
+                    print(f"  - {scores}")
+
+
+def scores_of(segment: Row) -> str:
+    """What our safeguards went by; the same for all segments of a window."""
+    shown = (f"{name} {segment[name]:.2f}" for name in SCORES)
+    return f"{', '.join(shown)}, fallback {segment['fallback']}"
 
 
 if __name__ == "__main__":
