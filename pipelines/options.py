@@ -209,7 +209,7 @@ class TranscribeOptions:
     hallucination_filters: tuple[str, ...] = _option(
         FILTERS,
         "Safeguards",
-        "what takes out text nobody said: of no length, where the gate heard no speech, at an impossible "
+        "what takes out text nobody said: of no length or letter, where the gate heard no speech, at an impossible "
         "rate of words, in repeats that no temperature was rid of",
         choices=(*FILTERS, NONE),
         parse=_words,

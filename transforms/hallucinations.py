@@ -31,14 +31,16 @@ class Heard:
 
 
 def of_no_length(heard: Heard) -> tuple[Segment, ...]:
-    """Drops segments that have no length, or more than their window.
+    """Drops segments that have no length, or more than their window, or no letter or digit.
 
     Text timed after the window's end, in the silence that pads it, ends up with no length there;
-    `whisper/transcribe.py` drops such segments, too.
+    `whisper/transcribe.py` drops such segments, too. Of sounds that are no words, full stops are often written.
     """
     length_s = heard.window.end_s - heard.window.start_s
     return tuple(
-        segment for segment in heard.window.segments if 0 < segment.end_s - segment.start_s <= length_s
+        segment
+        for segment in heard.window.segments
+        if 0 < segment.end_s - segment.start_s <= length_s and any(map(str.isalnum, segment.text))
     )
 
 

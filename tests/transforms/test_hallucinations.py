@@ -50,6 +50,11 @@ def test_text_after_the_end_of_the_audio_goes() -> None:
     assert texts(of_no_length(said)) == [" Hello."]
 
 
+def test_text_without_a_letter_goes() -> None:
+    said = heard((0, 2, " ..."), (2, 4, " . . ♪"), (4, 5, " 5!"), (5, 6, " そう。"), (6, 7, " हाँ"))
+    assert texts(of_no_length(said)) == [" 5!", " そう。", " हाँ"]
+
+
 def test_a_segment_longer_than_its_window_goes() -> None:
     assert texts(of_no_length(heard((0, 30, " all of it"), (0, 30.5, " more")))) == [" all of it"]
 
