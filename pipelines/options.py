@@ -209,8 +209,8 @@ class TranscribeOptions:
     hallucination_filters: tuple[str, ...] = _option(
         FILTERS,
         "Safeguards",
-        "what takes out text nobody said: of no length or letter, where the gate heard no speech, at an impossible "
-        "rate of words, in repeats that no temperature was rid of",
+        "what takes out text nobody said: of no length or letter, where the gate heard no speech, at an "
+        "impossible rate of words, in repeats that no temperature was rid of",
         choices=(*FILTERS, NONE),
         parse=_words,
     )

@@ -34,7 +34,7 @@ def of_no_length(heard: Heard) -> tuple[Segment, ...]:
     """Drops segments that have no length, or more than their window, or no letter or digit.
 
     Text timed after the window's end, in the silence that pads it, ends up with no length there;
-    `whisper/transcribe.py` drops such segments, too. Of sounds that are no words, full stops are often written.
+    `whisper/transcribe.py` drops such segments, too. Of clicks and keys, Whisper often writes full stops.
     """
     length_s = heard.window.end_s - heard.window.start_s
     return tuple(
