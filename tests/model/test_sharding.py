@@ -58,20 +58,25 @@ def test_what_does_not_divide_is_refused() -> None:
 SHARDED = """
 import sys
 import numpy as np
-from model.interface import TranscriberSettings
+from model.interface import Request, TranscriberSettings
 from model.sharding import make_mesh
 from model.transcriber import load_transcriber
 samples = [np.random.default_rng(i).standard_normal(80_000).astype(np.float32) * 0.1 for i in range(4)]
-settings = TranscriberSettings(sys.argv[1], batch_size=4)
-one = load_transcriber(settings, make_mesh()).transcribe(samples, ["en"] * 4)
-many = load_transcriber(settings, make_mesh(data=2, model=2)).transcribe(samples, ["en"] * 4)
-assert [r.segments for r in one] == [r.segments for r in many], (one, many)
+requests = [Request(s, "en", temperature=0.5 * (i == 3), seed=i) for i, s in enumerate(samples)]
+settings = TranscriberSettings(
+    sys.argv[1], batch_size=4, beam_size=int(sys.argv[2]), word_timestamps=True, max_new_tokens=30
+)
+one = load_transcriber(settings, make_mesh()).transcribe(requests)
+many = load_transcriber(settings, make_mesh(data=2, model=2)).transcribe(requests)
+texts = [[(s.start, s.stop, s.text, s.tokens) for s in r.segments] for r in one]
+assert texts == [[(s.start, s.stop, s.text, s.tokens) for s in r.segments] for r in many], (one, many)
 assert any(r.segments for r in one)
 """
 
 
-def test_a_mesh_of_four_writes_what_one_device_writes(tiny_folder: object) -> None:
+@pytest.mark.parametrize("beam_size", ["1", "3"])
+def test_a_mesh_of_four_writes_what_one_device_writes(tiny_folder: object, beam_size: str) -> None:
     environment = {**os.environ, "XLA_FLAGS": "--xla_force_host_platform_device_count=4"}
-    command = [sys.executable, "-c", SHARDED, str(tiny_folder)]
+    command = [sys.executable, "-c", SHARDED, str(tiny_folder), beam_size]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
