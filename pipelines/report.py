@@ -61,6 +61,8 @@ def make_report(
             "windows_redone": counters.get("windows_redone", 0),
             "boundaries_redone": counters.get("boundaries_redone", 0),
             "remainders": counters.get("remainders", 0),
+            "remainders_dropped": counters.get("remainders_dropped", 0),
+            "windows_without_text": counters.get("windows_without_text", 0),
             "windows_fallback": counters.get("windows_fallback", 0),
             "fallback_by_reason": _by_name(counters, "failed_"),
             "segments_filtered": _by_name(counters, "filtered_"),

@@ -70,6 +70,8 @@ def test_run_json_and_success_are_written(tmp_path: Path, out: Path) -> None:
         "windows_redone": 0,
         "boundaries_redone": 0,
         "remainders": 0,
+        "remainders_dropped": 0,
+        "windows_without_text": 0,
         "windows_fallback": 0,
         "fallback_by_reason": {},
         "segments_filtered": {},
