@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -54,16 +53,17 @@ def test_a_recording_that_failed_gets_no_second_look(missing: str) -> None:
     assert list(second_looks(grouped([window(0, "en"), window(1, "cy")], **{missing: []}), VOTING)) == []
 
 
-def weak(index: int, text: str) -> WindowTranscript:
-    one = window(index, "en")
-    segments = (replace(one.segments[0], start_s=one.start_s + 25.5, end_s=one.start_s + 28.5, text=text),)
-    if index:
-        segments = (replace(one.segments[0], start_s=one.start_s + 0.5, end_s=one.start_s + 3.5, text=text),)
-    return replace(one, segments=segments)
+def saying(index: int, start_s: float, *said: tuple[float, str]) -> WindowTranscript:
+    segments = tuple(
+        Segment(at_s, at_s + 0.5 * len(text.split()), f" {text}", -0.1, 0.0, 1.0, 0.0) for at_s, text in said
+    )
+    return WindowTranscript("id", index, start_s, start_s + 30, segments, "en", {"en": 0.9})
 
 
 def test_weak_boundaries_are_asked_for_opened_again_and_joined() -> None:
-    left, right = weak(0, " whatever was on hand"), weak(1, " there water all round")
+    early, late = (20, "we went to the river early"), (31, "and swam until noon")
+    left = saying(0, 0, early, (26, "where whatever was on hand"))
+    right = saying(1, 25, (25.2, "there water was all round"), late)
     assembly = Assembly(redecode_below=0.5)
     ((_, look),) = second_looks(grouped([left, right]), assembly)
     ((index, start),) = look.extra
@@ -71,12 +71,12 @@ def test_weak_boundaries_are_asked_for_opened_again_and_joined() -> None:
     (span,) = open_again(("id", [look]))
     assert isinstance(span, AudioSpan)
     assert (span.windows, span.extra) == (frozenset(), ((index, start),))
-    start_s = start / 16_000
-    middle = replace(left, index=-1, start_s=start_s, end_s=start_s + 30)
+    middle = saying(-1, start / 16_000, early, (26, "where water was all around"), late)
     values = grouped([left, right], **{SECOND_LOOK: [middle]})
     (transcript,) = Assemble(assembly).process(values)
     assert isinstance(transcript, Transcript)
-    assert len(transcript.boundaries) in (1, 2)
+    assert transcript.text == "we went to the river early where water was all around and swam until noon"
+    assert len(transcript.boundaries) == 2
     assert list(second_looks(grouped([left, right]), VOTING)) == []
 
 
