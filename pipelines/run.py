@@ -139,7 +139,7 @@ def _interruptible() -> Iterator[None]:
     before = signal.signal(signal.SIGINT, interrupt)
     try:
         yield
-    except Exception as error:
+    except Exception as error:  # whatever Beam makes of the interrupt that a worker met
         if PROGRESS.stop_requested:
             raise KeyboardInterrupt from error
         raise
