@@ -20,8 +20,9 @@ from apache_beam.runners.portability.fn_api_runner.fn_runner import FnApiRunner
 from apache_beam.runners.runner import PipelineRunner, PipelineState
 
 from pipelines.backend import WHISPER, Backend
+from pipelines.command_line import check_beam_flags
 from pipelines.graph import build
-from pipelines.options import OptionsError, TranscribeOptions, check_beam_flags, check_model_fits
+from pipelines.options import OptionsError, TranscribeOptions, check_model_fits
 from pipelines.report import Report, make_report, summary
 from pipelines.run_folder import RunFolder, identity_of
 from pipelines.watch import shown_progress

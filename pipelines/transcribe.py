@@ -20,7 +20,8 @@ import sys
 from collections.abc import Sequence
 
 from pipelines.backend import WHISPER, Backend
-from pipelines.options import OptionsError, parse
+from pipelines.command_line import parse
+from pipelines.options import OptionsError
 from transforms.errors import redact
 
 _LOGGER = logging.getLogger(__name__)
