@@ -261,17 +261,30 @@ def test_ctrl_c_gives_130(
     assert "Interrupted" in capsys.readouterr().err
 
 
-def test_help_needs_none_of_the_heavy_libraries() -> None:
+@pytest.mark.parametrize(
+    ("flags", "exit_code", "said"),
+    [
+        (["--help"], 0, "--references MANIFEST"),
+        (["--run", "out", "--refs", "r.jsonl"], 1, "--refs r.jsonl; --help lists the options"),
+        (["--run", "out", "--worst", "all"], 1, "invalid int value: 'all'"),
+    ],
+)
+def test_help_and_refusals_need_none_of_the_heavy_libraries(
+    flags: list[str], exit_code: int, said: str
+) -> None:
     program = (
         "import sys\n"
         "from pipelines.evaluate import main\n"
-        "try: main(['--help'])\n"
-        "except SystemExit as stop: assert not stop.code\n"
-        "heavy = {'apache_beam', 'jax', 'pyarrow', 'tokenizers', 'transformers'}\n"
-        "assert not heavy & set(sys.modules), heavy & set(sys.modules)"
+        f"try: code = main({flags!r})\n"
+        "except SystemExit as stop: code = stop.code or 0\n"
+        "heavy = {'apache_beam', 'flax', 'jax', 'jaxlib', 'pyarrow', 'scipy', 'tokenizers', 'transformers'}\n"
+        "assert not heavy & set(sys.modules), heavy & set(sys.modules)\n"
+        "sys.exit(code)"
     )
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
-    assert "--references MANIFEST" in done.stdout
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert "AssertionError" not in done.stderr, done.stderr
+    assert done.returncode == exit_code, done.stderr
+    assert said in done.stdout + done.stderr
 
 
 def test_an_evaluation_brings_neither_beam_nor_jax(tmp_path: Path) -> None:

@@ -83,17 +83,36 @@ def test_ctrl_c_is_told_and_gives_130(tmp_path: Path, out: Path, capsys: pytest.
     assert "the same command starts it again" in capsys.readouterr().err
 
 
-def test_help_needs_none_of_the_heavy_libraries() -> None:
+HEAVY = ("apache_beam", "datasets", "flax", "jax", "jaxlib", "pyarrow", "scipy", "tokenizers", "transformers")
+NO_MODEL = ("flax", "jax", "jaxlib", "transformers")  # an option nobody knows: Beam must be asked, no more
+
+
+@pytest.mark.parametrize(
+    ("argv", "exit_code", "said", "not_imported"),
+    [
+        (["--help"], 0, "--stride_length_s SECONDS", HEAVY),
+        (["--input", "a.wav"], 1, "required: --output", HEAVY),
+        (["--input", "a.wav", "--output", "out", "--dtype", "bfloat"], 1, "did you mean bfloat16?", HEAVY),
+        (["--input", "a.wav", "--output", "out", "--batch_size", "many"], 1, "invalid int value", HEAVY),
+        (["--input", "a.wav", "--output", "out", "--dtpe", "float32"], 1, "did you mean --dtype?", NO_MODEL),
+    ],
+)
+def test_help_and_refusals_need_none_of_the_heavy_libraries(
+    argv: list[str], exit_code: int, said: str, not_imported: tuple[str, ...]
+) -> None:
     program = (
         "import sys\n"
         "from pipelines.transcribe import main\n"
-        "try: main(['--help'])\n"
-        "except SystemExit as stop: assert not stop.code\n"
-        "heavy = {'apache_beam', 'datasets', 'jax', 'pyarrow', 'tokenizers', 'transformers'}\n"
-        "assert not heavy & set(sys.modules), heavy & set(sys.modules)"
+        f"try: code = main({argv!r})\n"
+        "except SystemExit as stop: code = stop.code or 0\n"
+        f"imported = set({not_imported!r}) & set(sys.modules)\n"
+        "assert not imported, imported\n"
+        "sys.exit(code)"
     )
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
-    assert "--stride_length_s SECONDS" in done.stdout
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert "AssertionError" not in done.stderr, done.stderr
+    assert done.returncode == exit_code, done.stderr
+    assert said in done.stdout + done.stderr
 
 
 def test_a_log_level_that_does_not_exist(
