@@ -119,6 +119,10 @@ class TranscriberSettings:
         max_new_tokens: the most that is written of a window.
         prompt: of requests that have none of their own.
         hotwords: of requests that have none of their own.
+        quantization: arithmetic of the matrix products on a CPU: `a8` (8-bit integer weights and
+            activations), `bf16` (bfloat16 operands, float32 sums), `none` (that of `dtype`), or `auto`, what
+            the machine has instructions for. On accelerators `auto` is `none`.
+        mesh: devices of this process to spread over, as `data=4,model=2`; see `model.mesh_shape.parse_mesh`.
     """
 
     model: str
@@ -134,6 +138,8 @@ class TranscriberSettings:
     max_new_tokens: int = 224
     prompt: str = ""
     hotwords: str = ""
+    quantization: str = "auto"
+    mesh: str = ""
 
 
 class Transcriber(Protocol):

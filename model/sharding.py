@@ -14,8 +14,9 @@ import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from model.config import WhisperConfig
+from model.mesh_shape import MeshError, MeshShape
 
-DATA, MODEL = "data", "model"
+DATA, MODEL = MeshShape._fields
 
 _SPECS = (
     (r"attention\.(query|key|value)\.kernel$", PartitionSpec(None, MODEL)),
@@ -33,23 +34,22 @@ def make_mesh(data: int = 1, model: int = 1) -> Mesh:
     """A mesh of `data` x `model` of this process's devices.
 
     Raises:
-        ValueError: there are too few devices.
+        MeshError: there are too few devices.
     """
     devices = jax.local_devices()
     if data < 1 or model < 1 or data * model > len(devices):
-        raise ValueError(f"a mesh of data={data}, model={model} needs {data * model} devices, "
-                         f"and this process has {len(devices)}")  # fmt: skip
+        raise MeshError(f"a mesh of data={data}, model={model} needs {data * model} devices, "
+                        f"and this process has {len(devices)}")  # fmt: skip
     return Mesh(np.asarray(devices[: data * model]).reshape(data, model), (DATA, MODEL))
 
 
 def check_mesh(mesh: Mesh, config: WhisperConfig, batch_size: int) -> None:
-    """Raises ValueError where heads or windows cannot be divided over the mesh."""
-    n_model, n_data = mesh.shape[MODEL], mesh.shape[DATA]
+    """Raises `MeshError` where heads or windows cannot be divided over the mesh."""
+    n_model = mesh.shape[MODEL]
     for heads in (config.encoder_heads, config.decoder_heads):
         if heads % n_model:
-            raise ValueError(f"{heads} heads cannot be divided over the mesh axis model={n_model}")
-    if batch_size % n_data:
-        raise ValueError(f"batch_size {batch_size} cannot be divided over the mesh axis data={n_data}")
+            raise MeshError(f"{heads} heads cannot be divided over the mesh axis model={n_model}")
+    MeshShape(mesh.shape[DATA], n_model).check_batch(batch_size)
 
 
 def weight_spec(name: str) -> PartitionSpec:

@@ -25,6 +25,7 @@ from model.interface import (
     TranscriberSettings,
     WindowResult,
 )
+from model.mesh_shape import parse_mesh
 from model.programs import Programs
 from model.rules import DecodingRules, make_rules
 from model.sharding import batch_sharding, check_mesh, make_mesh
@@ -39,12 +40,17 @@ _DTYPES = {"float32": jnp.float32, "bfloat16": jnp.bfloat16, "float16": jnp.floa
 def load_transcriber(settings: TranscriberSettings, mesh: Mesh | None = None) -> WhisperTranscriber:
     """Finds the checkpoint, loads it and makes it ready; compiled programs are kept between runs.
 
+    Args:
+        settings: what to load, and how.
+        mesh: the devices; without, those that `settings.mesh` names.
+
     Raises:
         CheckpointError: the model cannot be found or read.
         ValueError: settings that the model or the mesh does not allow.
     """
     _keep_compiled_programs()
-    return WhisperTranscriber(find_checkpoint(settings.model), settings, mesh or make_mesh())
+    mesh = mesh or make_mesh(*parse_mesh(settings.mesh))
+    return WhisperTranscriber(find_checkpoint(settings.model), settings, mesh)
 
 
 class WhisperTranscriber:

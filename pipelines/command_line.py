@@ -126,7 +126,7 @@ def _flags(option: Field[Any]) -> str:
 
 def _shown_default(option: Field[Any]) -> str:
     default = option.default
-    if default is MISSING or default is None or default == () or default is False:
+    if default is MISSING or default is None or default == () or default == "" or default is False:
         return ""
     if isinstance(default, bool):
         return "on"

@@ -104,6 +104,8 @@ def settings_of(options: TranscribeOptions) -> TranscriberSettings:
         max_new_tokens=options.max_new_tokens,
         prompt=options.initial_prompt or "",
         hotwords=options.hotwords or "",
+        quantization=options.quantization,
+        mesh=options.mesh,
     )
 
 

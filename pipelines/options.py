@@ -10,8 +10,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import MISSING, Field, dataclass, field, fields
 from typing import Any
 
+from model.mesh_shape import MeshError, parse_mesh
+
 FORMATS = ("parquet", "jsonl")
 DTYPES = ("auto", "float32", "bfloat16", "float16")
+QUANTIZATIONS = ("auto", "none", "a8", "bf16")
 TASKS = ("transcribe", "translate")
 AUTO = "auto"
 AUTO_PER_WINDOW = "auto-per-window"
@@ -115,6 +118,14 @@ class TranscribeOptions:
         "How to transcribe",
         "precision; auto is float32 on a CPU and bfloat16 elsewhere",
         choices=DTYPES,
+    )
+    quantization: str = _option(
+        AUTO,
+        "How to transcribe",
+        "arithmetic of matrix products on a CPU: a8 is 8-bit integers, weights and activations; bf16 is "
+        "bfloat16 with float32 sums; none is --dtype's own; auto is what the machine has instructions for "
+        "(AMX: a8, else AVX512-BF16: bf16, else VNNI: a8, else none), and none on accelerators",
+        choices=QUANTIZATIONS,
     )
     language: str = _option(
         AUTO,
@@ -224,6 +235,13 @@ class TranscribeOptions:
     batch_size: int = _option(
         8, "How to run", "windows that the model takes at a time", metavar="N", shapes_output=False
     )
+    mesh: str = _option(
+        "",
+        "How to run",
+        "devices that a worker spreads the model over: data divides the windows of a batch, model each "
+        "layer; one device without",
+        metavar="data=N,model=N",
+    )
     runner: str = _option(
         "DirectRunner",
         "How to run",
@@ -253,6 +271,10 @@ class TranscribeOptions:
         for option in fields(self):
             if option.metadata["choices"]:
                 _check_choice(option, getattr(self, option.name))
+        try:
+            parse_mesh(self.mesh).check_batch(self.batch_size)
+        except MeshError as error:
+            raise OptionsError(f"--mesh: {error}") from error
         language_code(self.language)
 
     def _check_decoding(self) -> None:

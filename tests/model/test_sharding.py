@@ -1,13 +1,17 @@
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import jax
 import pytest
 from jax.sharding import PartitionSpec
 
 from model.config import WhisperConfig
+from model.interface import TranscriberSettings
+from model.mesh_shape import MeshError
 from model.sharding import DATA, MODEL, batch_sharding, check_mesh, make_mesh, weight_spec
+from model.transcriber import load_transcriber
 
 CONFIG = WhisperConfig(80, 384, 1536, 4, 6, 4, 6, 51_865)
 
@@ -41,6 +45,13 @@ def test_too_few_devices() -> None:
     n_devices = len(jax.local_devices())
     with pytest.raises(ValueError, match=f"needs {n_devices * 2} devices, and this process has {n_devices}"):
         make_mesh(data=n_devices, model=2)
+
+
+def test_a_model_is_loaded_on_the_mesh_of_its_settings(tiny_folder: Path) -> None:
+    data = len(jax.local_devices()) * 2
+    settings = TranscriberSettings(str(tiny_folder), batch_size=data, mesh=f"data={data}")
+    with pytest.raises(MeshError, match=f"a mesh of data={data}, model=1 needs {data} devices"):
+        load_transcriber(settings)
 
 
 def test_what_does_not_divide_is_refused() -> None:

@@ -31,6 +31,7 @@ def test_every_option_can_be_given_on_the_command_line() -> None:
         "overwrite": True,
         "model": "openai/whisper-tiny.en",
         "dtype": "bfloat16",
+        "quantization": "none",
         "language": "en",
         "task": "translate",
         "return_timestamps": False,
@@ -52,7 +53,8 @@ def test_every_option_can_be_given_on_the_command_line() -> None:
         "hallucination_filters": ("rate",),
         "redecode_boundaries": 0.7,
         "seed": 11,
-        "batch_size": 3,
+        "batch_size": 4,
+        "mesh": "data=2,model=2",
         "runner": "FlinkRunner",
     }
     assert set(given) == {option.name for option in fields(TranscribeOptions)}
@@ -82,6 +84,8 @@ def test_flags_are_not_abbreviated() -> None:
         ([*REQUIRED, "--batch_size", "x"], "invalid int value: 'x'"),
         ([*REQUIRED, "--format", "parquet,tsv"], "--format tsv: not one of parquet, jsonl"),
         ([*REQUIRED, "--dtype", "bfloat"], "float16 (did you mean bfloat16?)"),
+        ([*REQUIRED, "--quantization", "int8"], "--quantization int8: not one of auto, none, a8, bf16"),
+        ([*REQUIRED, "--mesh", "data"], "--mesh: mesh 'data' has data=, which must be"),
     ],
 )
 def test_bad_command_lines_are_told(argv: list[str], said: str) -> None:
@@ -115,6 +119,7 @@ def test_the_table_names_every_option_with_default_and_choices() -> None:
     assert "| `--stride_length_s` | `5` |" in table
     assert "| `--return_timestamps` `--no-return_timestamps` | on |" in table
     assert "`transcribe`, `translate` |" in table
+    assert "| `--mesh` |  | devices" in table
 
 
 def test_the_readme_has_the_table_of_the_options() -> None:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
-from dataclasses import replace
+import pickle
+from dataclasses import astuple, replace
 from typing import Any
 
 import apache_beam as beam
@@ -73,10 +74,15 @@ def test_workers_are_told_what_the_options_say() -> None:
         max_new_tokens=100,
         initial_prompt="Dear sir",
         hotwords="Guttenberg",
+        quantization="a8",
+        mesh="model=2",
     )
-    assert settings_of(searching) == TranscriberSettings(
-        "m", "float16", "translate", False, 3, True, 5, 2.0, 0.6, (1, 2), 100, "Dear sir", "Guttenberg"
+    settings = settings_of(searching)
+    assert astuple(settings) == (
+        *("m", "float16", "translate", False, 3, True, 5, 2.0, 0.6, (1, 2), 100, "Dear sir", "Guttenberg"),
+        *("a8", "model=2"),
     )
+    assert pickle.loads(pickle.dumps(settings)) == settings
 
 
 def test_the_graph_is_given_what_the_options_say(monkeypatch: pytest.MonkeyPatch) -> None:

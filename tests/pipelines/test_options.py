@@ -24,6 +24,8 @@ def options(**changed: Any) -> TranscribeOptions:  # noqa: ANN401  # of whatever
         ({"stride_length_s": 6.0, "chunk_length_s": 10.0}, "--stride_length_s 6: must be between 0 and 5"),
         ({"batch_size": 0}, "--batch_size 0: must be at least 1"),
         ({"num_shards": 0}, "--num_shards 0: must be at least 1"),
+        ({"mesh": "date=4"}, "--mesh: mesh 'date=4' has an unknown axis 'date'"),
+        ({"mesh": "data=3"}, "--mesh: batch_size 8 cannot be divided over the mesh axis data=3"),
         ({"task": "summarise"}, "--task summarise: not one of transcribe, translate"),
         ({"language": "frensh"}, "--language frensh: no such language (did you mean french?)"),
         ({"input": ()}, "give --input or --dataset"),
