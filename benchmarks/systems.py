@@ -6,15 +6,14 @@ import json
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from benchmarks.ctranslate2_folder import ctranslate2_folder
+from benchmarks.faster_whisper_program import Row as Row
+from benchmarks.faster_whisper_program import transcribe
 from model.checkpoint import find_checkpoint
-
-Row = dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -56,28 +55,8 @@ def run_faster_whisper(
     model: str, paths: Iterable[Path], compute_type: str, *, batched: bool, **options: object
 ) -> Transcripts:
     """faster-whisper in this process, with its defaults but for `options`; one file after the other."""
-    from faster_whisper import BatchedInferencePipeline, WhisperModel
+    from faster_whisper import WhisperModel
 
-    rows = []
     with ctranslate2_folder(find_checkpoint(model)) as folder:
         whisper = WhisperModel(str(folder), device="cpu", compute_type=compute_type)
-        system = BatchedInferencePipeline(whisper) if batched else whisper
-        sizes = _counted(system, "forward", len) if batched else _counted(system, "generate_with_fallback")
-        for path in paths:
-            segments, info = system.transcribe(str(path), **options)
-            text = "".join(segment.text for segment in segments).strip()
-            rows.append({"uri": str(path), "text": text, "language": info.language})
-    return Transcripts(rows, sum(sizes))
-
-
-def _counted(system: Any, name: str, size: Callable[[Any], int] = lambda _: 1) -> list[int]:  # noqa: ANN401
-    """Gets longer by the size of its first argument with each call of a method of that name."""
-    sizes: list[int] = []
-    method = getattr(system, name)
-
-    def call(first: Any, *rest: Any) -> Any:  # noqa: ANN401  # the library has no types
-        sizes.append(size(first))
-        return method(first, *rest)
-
-    setattr(system, name, call)
-    return sizes
+    return Transcripts(*transcribe(whisper, map(str, paths), batched=batched, **options))

@@ -1,0 +1,140 @@
+"""Our weights and settings as a folder that Hugging Face's transformers reads, for a Python that has torch.
+
+`pip install torch transformers soundfile` into an environment of its own makes such a Python.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import subprocess
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from safetensors.numpy import save_file
+
+from model.checkpoint import Checkpoint
+from model.config import MAX_TEXT_POSITIONS, WhisperConfig
+from model.tokens import SpecialTokens, WhisperTokenizer
+
+NEEDED = ("torch", "transformers", "soundfile")
+_NAMES = (  # what transformers calls our weights; each that fits, from the first to the last
+    (r"\.(kernel|scale)$", ".weight"),
+    (r"encoder\.(.*)\.attention(_norm)?\.", r"encoder.\1.self_attention\2."),
+    (r"\.embedding\.embedding$", ".embed_tokens.weight"),
+    (r"\.positions$", ".embed_positions.weight"),
+    (r"\.query\.", ".q_proj."),
+    (r"\.key\.", ".k_proj."),
+    (r"\.value\.", ".v_proj."),
+    (r"\.out\.", ".out_proj."),
+    (r"\.mlp\.up\.", ".fc1."),
+    (r"\.mlp\.down\.", ".fc2."),
+    (r"\.mlp_norm\.", ".final_layer_norm."),
+    (r"\.norm\.", ".layer_norm."),
+    (r"\.self_attention_norm\.", ".self_attn_layer_norm."),
+    (r"\.cross_attention_norm\.", ".encoder_attn_layer_norm."),
+    (r"\.self_attention\.", ".self_attn."),
+    (r"\.cross_attention\.", ".encoder_attn."),
+    (r"^", "model."),
+)
+
+
+def missing_packages(python: Path, needed: Sequence[str] = NEEDED) -> list[str]:
+    """Those of the packages that a Python does not have.
+
+    Raises:
+        OSError: there is no such program.
+    """
+    program = "import importlib.util as u, sys; print(*(n for n in sys.argv[1:] if not u.find_spec(n)))"
+    done = subprocess.run(
+        [python, "-c", program, *needed], check=True, stdout=subprocess.PIPE, text=True, cwd="/"
+    )
+    return done.stdout.split()
+
+
+def save_huggingface(checkpoint: Checkpoint, folder: Path) -> None:
+    """Writes what `transformers.pipeline` needs of a model, in float32."""
+    special = WhisperTokenizer(checkpoint.tokenizer).special
+    weights = {
+        transformers_name(name): _oriented(name, weight.astype(np.float32))
+        for name, weight in checkpoint.weights()
+    }
+    save_file(weights, folder / "model.safetensors", {"format": "pt"})
+    shutil.copy(checkpoint.tokenizer, folder / "tokenizer.json")
+    files = {
+        "config.json": transformers_config(checkpoint.config, special),
+        "generation_config.json": _generation_config(checkpoint, special),
+        "preprocessor_config.json": {
+            "feature_extractor_type": "WhisperFeatureExtractor",
+            "feature_size": checkpoint.config.n_mels,
+        },
+        "tokenizer_config.json": {
+            "tokenizer_class": "WhisperTokenizer",
+            **dict.fromkeys(("bos_token", "eos_token", "pad_token", "unk_token"), "<|endoftext|>"),
+        },
+    }
+    for name, values in files.items():
+        (folder / name).write_text(json.dumps(values))
+
+
+def transformers_name(name: str) -> str:
+    """What transformers calls a weight of `model.network`."""
+    for pattern, replacement in _NAMES:
+        name = re.sub(pattern, replacement, name)
+    return name
+
+
+def transformers_config(config: WhisperConfig, special: SpecialTokens | None = None) -> dict[str, Any]:
+    """The content of `config.json`; without special ids, those of transformers' defaults."""
+    sizes: dict[str, Any] = {
+        "model_type": "whisper",
+        "architectures": ["WhisperForConditionalGeneration"],
+        "num_mel_bins": config.n_mels,
+        "d_model": config.d_model,
+        "encoder_ffn_dim": config.d_mlp,
+        "decoder_ffn_dim": config.d_mlp,
+        "encoder_layers": config.encoder_layers,
+        "decoder_layers": config.decoder_layers,
+        "encoder_attention_heads": config.encoder_heads,
+        "decoder_attention_heads": config.decoder_heads,
+        "vocab_size": config.n_vocab,
+        "max_target_positions": MAX_TEXT_POSITIONS,
+    }
+    return {**sizes, **_ids(special)} if special else sizes
+
+
+def _ids(special: SpecialTokens) -> Mapping[str, int]:
+    end = special.end_of_text
+    return {
+        "bos_token_id": end,
+        "eos_token_id": end,
+        "pad_token_id": end,
+        "decoder_start_token_id": special.start_of_transcript,
+    }
+
+
+def _generation_config(checkpoint: Checkpoint, special: SpecialTokens) -> dict[str, Any]:
+    multilingual = checkpoint.config.is_multilingual
+    values: dict[str, Any] = {
+        **_ids(special),
+        "is_multilingual": multilingual,
+        "max_length": MAX_TEXT_POSITIONS,
+        "no_timestamps_token_id": special.no_timestamps,
+        "prev_sot_token_id": special.start_of_previous,
+        "suppress_tokens": list(checkpoint.decoding.suppress_ids),
+        "begin_suppress_tokens": list(checkpoint.decoding.begin_suppress_ids),
+    }
+    if multilingual:
+        values["lang_to_id"] = {f"<|{code}|>": i for code, i in special.languages.items()}
+        values["task_to_id"] = {"transcribe": special.transcribe, "translate": special.translate}
+    return values
+
+
+def _oriented(name: str, weight: NDArray[np.float32]) -> NDArray[np.float32]:
+    if not name.endswith(".kernel"):
+        return np.ascontiguousarray(weight)
+    return np.ascontiguousarray(weight.transpose(2, 1, 0) if weight.ndim == 3 else weight.T)
