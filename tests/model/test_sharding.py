@@ -1,18 +1,28 @@
+from __future__ import annotations
+
+import json
+import math
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import jax
+import numpy as np
 import pytest
 from jax.sharding import PartitionSpec
 
+from model.checkpoint import Checkpoint
 from model.config import WhisperConfig
 from model.interface import TranscriberSettings
-from model.mesh_shape import MeshError
+from model.mesh_shape import MeshError, parse_mesh
 from model.sharding import DATA, MODEL, batch_sharding, check_mesh, make_mesh, weight_spec
 from model.transcriber import load_transcriber
 
+ROOT = Path(__file__).parents[2]
+AUDIO = ROOT / "samples/en/quick_brown_fox.wav"
 CONFIG = WhisperConfig(80, 384, 1536, 4, 6, 4, 6, 51_865)
 
 
@@ -91,3 +101,73 @@ def test_a_mesh_of_four_writes_what_one_device_writes(tiny_folder: object, beam_
     command = [sys.executable, "-c", SHARDED, str(tiny_folder), beam_size]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
+
+
+REAL_MODEL = "openai/whisper-tiny.en"  # of 6 heads
+MESHES = ("data=8", "data=4,model=2", "data=2,model=3", "model=2")
+Found = dict[str, dict[str, Any]]
+
+
+@pytest.fixture(scope="module")
+def on_meshes(packaged: Callable[[str], Checkpoint], tmp_path_factory: pytest.TempPathFactory) -> Found:
+    """What a real model does on one virtual device and on each mesh; see `tests.model.on_meshes`."""
+    packaged(REAL_MODEL)
+    if not AUDIO.exists():
+        pytest.skip(f"{AUDIO} is not here; scripts/setup.sh fetches the samples")
+    folder = tmp_path_factory.mktemp("programs")
+    flags = ("--xla_force_host_platform_device_count=8", f"--xla_dump_to={folder}", "--xla_dump_hlo_as_text")
+    environment = {
+        **os.environ,
+        "JAX_ENABLE_COMPILATION_CACHE": "false",  # XLA writes no program that it need not compile
+        "XLA_FLAGS": " ".join(flags),
+    }
+    arguments = [REAL_MODEL, "8", str(AUDIO), str(folder), "", *MESHES]
+    command = [sys.executable, "-m", "tests.model.on_meshes", *arguments]
+    done = subprocess.run(command, env=environment, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    found: Found = json.loads(done.stdout)
+    return found
+
+
+@pytest.mark.weights
+@pytest.mark.parametrize("mesh", MESHES)
+def test_a_mesh_of_any_shape_writes_what_one_device_writes(mesh: str, on_meshes: Found) -> None:
+    written = on_meshes[mesh]["written"]
+    assert written == on_meshes[""]["written"]
+    assert all(segments for segments in written)
+    assert len({json.dumps(segments) for segments in written}) == len(written), "windows cannot be told apart"
+
+
+@pytest.mark.weights
+@pytest.mark.parametrize("mesh", ["", *MESHES])
+def test_each_device_keeps_the_weights_that_are_planned(
+    mesh: str, on_meshes: Found, packaged: Callable[[str], Checkpoint]
+) -> None:
+    shape = parse_mesh(mesh)
+    planned = 0
+    for name, weight in packaged(REAL_MODEL).weights():
+        parts = math.prod(shape._asdict()[axis] for axis in weight_spec(name) if axis is not None)
+        planned += weight.size * np.dtype(np.float32).itemsize // parts
+    assert on_meshes[mesh]["weight_bytes"] == [planned] * (shape.data * shape.model)
+
+
+@pytest.mark.weights
+@pytest.mark.parametrize("mesh", MESHES)
+def test_no_weight_is_sent_between_devices(
+    mesh: str, on_meshes: Found, packaged: Callable[[str], Checkpoint]
+) -> None:
+    weights = {tuple(sorted(weight.shape)) for _, weight in packaged(REAL_MODEL).weights()}
+    sent = [one for program in on_meshes[mesh]["collectives"].values() for one in program]
+    moved = [shape for operation, shapes in sent if operation != "all-reduce" for shape in shapes]
+    assert not [shape for shape in moved if tuple(sorted(shape)) in weights]
+    assert any(operation == "all-reduce" for operation, _ in sent), "was a program not seen?"
+
+
+@pytest.mark.weights
+def test_devices_with_windows_of_their_own_decode_alone(on_meshes: Found) -> None:
+    programs = on_meshes["data=8"]["collectives"]
+    # On a CPU, XLA gathers windows for the Fourier transform and the loops of the encoder.
+    decoding = {name: sent for name, sent in programs.items() if "audio" not in name}
+    assert decoding
+    sent = [shape for program in decoding.values() for _, shapes in program for shape in shapes]
+    assert all(shape == [] for shape in sent), "more than whether all have finished"
