@@ -18,7 +18,7 @@ from apache_beam.utils.shared import Shared
 
 from model.interface import TranscriberSettings
 from pipelines.backend import Backend
-from pipelines.options import AUTO_PER_WINDOW, TranscribeOptions
+from pipelines.options import AUTO_PER_WINDOW, SPEECH, TranscribeOptions
 from pipelines.run_folder import FAILURES as FAILURES_FOLDER
 from pipelines.run_folder import TRANSCRIPTS, RunFolder
 from transforms.assemble import SECOND_LOOK, Assemble, Assembly, open_again, second_looks
@@ -54,6 +54,7 @@ def build(
         language,
         per_window=options.language == AUTO_PER_WINDOW,
         redecode_below=options.redecode_boundaries,
+        window_s=options.chunk_length_s,
         task=options.task,
         model=options.model,
     )
@@ -68,7 +69,10 @@ def build(
         backend.load,
         Shared(),
         WindowPlan(
-            options.chunk_length_s, options.stride_length_s, backend.detector if options.vad else None
+            options.chunk_length_s,
+            options.stride_length_s,
+            backend.detector if options.vad else None,
+            over_speech=options.windows == SPEECH,
         ),
         fallback_of(options),
         options.filters(),

@@ -16,6 +16,8 @@ FORMATS = ("parquet", "jsonl")
 DTYPES = ("auto", "float32", "bfloat16", "float16")
 QUANTIZATIONS = ("auto", "none", "a8", "bf16")
 TASKS = ("transcribe", "translate")
+SPEECH = "speech"
+WINDOW_PLANS = (SPEECH, "grid")
 AUTO = "auto"
 AUTO_PER_WINDOW = "auto-per-window"
 FILTERS = ("length", "no_speech", "rate", "repeats")
@@ -144,7 +146,17 @@ class TranscribeOptions:
         30.0, "How to transcribe", "seconds that the model hears at a time, at most 30", metavar="SECONDS"
     )
     stride_length_s: float = _option(
-        5.0, "How to transcribe", "seconds that neighbouring windows share", metavar="SECONDS"
+        5.0,
+        "How to transcribe",
+        "seconds that neighbouring windows share, on a grid and where nobody pauses",
+        metavar="SECONDS",
+    )
+    windows: str = _option(
+        SPEECH,
+        "How to transcribe",
+        "what the model hears at a time: speech, packed with silence cut out and ending in pauses; or the "
+        "grid, with a window every chunk_length_s less stride_length_s, which --no-vad always gives",
+        choices=WINDOW_PLANS,
     )
     word_timestamps: bool = _option(
         False, "How to transcribe", "give each segment its words, with start, end and probability"
@@ -195,7 +207,7 @@ class TranscribeOptions:
     vad: bool = _option(
         True,
         "Safeguards",
-        "listen where somebody speaks (Silero); windows in which nobody does are skipped",
+        "listen where somebody speaks (Silero), and leave out where nobody does",
     )
     temperature: tuple[float, ...] = _option(
         (0.0, 0.2, 0.4, 0.6, 0.8, 1.0),

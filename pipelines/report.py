@@ -97,9 +97,8 @@ def summary(report: Report, folder: RunFolder) -> str:
         f"{report['times_real_time']:.1f} times real time",
         f"seconds spent: {seconds}",
     ]
-    if counts["windows_skipped"]:
-        silent = f"{counts['windows_skipped']} windows, {report['skipped_hours']:.2f} hours"
-        lines.append(f"skipped, as nobody speaks there: {silent}")
+    if report["skipped_hours"]:
+        lines.append(f"skipped, as nobody speaks there: {report['skipped_hours']:.2f} hours")
     if counts["failures"]:
         kinds = ", ".join(f"{n} {kind}" for kind, n in report["counts"]["failures_by_kind"].items())
         lines.append(f"failures: {kinds}; see {redact(folder.part_folder(FAILURES))}")

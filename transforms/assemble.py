@@ -42,6 +42,7 @@ class Assembly:
         language: the code that was given, or None.
         per_window: without a given one, each window keeps its own language instead of the one voted for.
         redecode_below: boundaries that agree less are decoded again (`transforms.redecode`); 0 for none.
+        window_s: seconds in a window about such a boundary.
         task: `transcribe` or `translate`, for the row.
         model: the name of the model, for the row.
     """
@@ -49,6 +50,7 @@ class Assembly:
     language: str | None = None
     per_window: bool = False
     redecode_below: float = 0.0
+    window_s: float = 30.0
     task: str = "transcribe"
     model: str = ""
 
@@ -92,7 +94,7 @@ def second_looks(grouped: Grouped, assembly: Assembly) -> Iterator[tuple[str, Se
     language = assembly.language or vote(windows)
     indices = outvoted(windows, language) if assembly.votes else frozenset()
     settled = [window for window in windows if window.index not in indices and window.language == language]
-    extra = about_weak_boundaries(settled, assembly.redecode_below)
+    extra = about_weak_boundaries(settled, assembly.redecode_below, assembly.window_s)
     if indices or extra:
         count("windows_redone", len(indices))
         count("boundaries_redone", len(extra))

@@ -72,6 +72,6 @@ class Fallback:
 
     def seed_of(self, window: Window, temperature: float) -> int:
         """What a window is sampled with at that temperature: its own, in every run and on every runner."""
-        told = f"{self.seed} {window.audio_id} {window.start} {window.samples.size} {temperature:g}"
+        told = f"{self.seed} {window.audio_id} {window.pieces[0][0]} {window.samples.size} {temperature:g}"
         digest = hashlib.sha256(told.encode("utf-8", "surrogatepass")).digest()
         return int.from_bytes(digest[:8], "big")

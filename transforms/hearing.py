@@ -2,9 +2,9 @@
 
 A window cuts sentences, and Whisper tends to stop before one that it hears but the beginning of, or after a
 long pause. openai/whisper reads on from the last pair of timestamps (`whisper/transcribe.py`, `seek`), and
-takes a single one at the end to mean that nobody speaks after it; with windows on a fixed grid, whatever lies
-between the last timestamp and the next window's start would be lost. So where somebody speaks there, by the
-voice-activity gate or else by loudness, the remainder is decoded once more, by itself.
+takes a single one at the end to mean that nobody speaks after it; with windows that are planned ahead,
+whatever lies between the last timestamp and the next window's start would be lost. So where somebody speaks
+there, by the voice-activity gate or else by loudness, the remainder is decoded once more, by itself.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from model.interface import SAMPLE_RATE, Request, Samples, WindowResult
 from transforms.fallback import Fallback
+from transforms.pieces import behind
 from transforms.types import AudioSource, Intervals, Window
 
 LEAST_REST = SAMPLE_RATE  # samples: less than a second is a breath, or a timestamp that is a bit early
@@ -68,7 +69,7 @@ class Hearing:
         offset = self.start or 0
         return replace(
             self.window,
-            start=self.window.start + offset,
+            pieces=behind(self.window.pieces, offset),
             samples=self.window.samples[offset:],
             n_own=self.window.n_own - offset,
             language=self.looks[0].result.language,

@@ -69,7 +69,7 @@ class ReadWindows(beam.DoFn):
             PROGRESS.check()
             if isinstance(item, Window):
                 if first_look:
-                    stop = item.start + item.samples.size
+                    stop = item.pieces[-1][1]
                     PROGRESS.add(audio_s=(stop - heard) / SAMPLE_RATE)
                     heard = stop
                 yield source, item
@@ -79,6 +79,7 @@ class ReadWindows(beam.DoFn):
             if isinstance(item, Failure):
                 yield failed(item)
             elif first_look:  # the second look at a recording has nothing new to say of it as a whole
+                PROGRESS.add(audio_s=item.duration_s - heard / SAMPLE_RATE)  # where nobody spoke any more
                 yield from self._end(item)
 
     def _end(self, recording: Recording) -> Iterator[TaggedOutput[str, Any]]:

@@ -23,13 +23,14 @@ def is_extra(window: WindowTranscript) -> bool:
 
 
 def about_weak_boundaries(
-    windows: Sequence[WindowTranscript], redecode_below: float
+    windows: Sequence[WindowTranscript], redecode_below: float, window_s: float
 ) -> tuple[tuple[int, int], ...]:
     """The windows to be decoded about boundaries with an agreement under `redecode_below`.
 
     Args:
         windows: of one recording and in one language, in any order.
         redecode_below: 0 for none.
+        window_s: seconds in a window that is decoded about a boundary.
 
     Returns:
         An index, which is -1 for the window between 0 and 1, and the first sample, of each.
@@ -42,17 +43,16 @@ def about_weak_boundaries(
         if left.language != right.language or right.index != left.index + 1:
             continue
         (boundary,) = merge_windows([left, right], right.end_s).boundaries
-        start_s = _start_s(left, right, boundary.time_s)
+        start_s = _start_s(left, right, boundary.time_s, window_s)
         weak = boundary.agreement < redecode_below and boundary.kind is not CutKind.DISJOINT
         if weak and start_s is not None:
             found.append((-left.index - 1, round(start_s * SAMPLE_RATE)))
     return tuple(found)
 
 
-def _start_s(left: WindowTranscript, right: WindowTranscript, time_s: float) -> float | None:
+def _start_s(left: WindowTranscript, right: WindowTranscript, time_s: float, window_s: float) -> float | None:
     """Where a window with `time_s` in its middle starts; None when there is no room for one."""
-    length_s = left.end_s - left.start_s  # of all windows but the last
-    start_s = min(time_s - length_s / 2, right.end_s - LEAST_STEP_S - length_s)
+    start_s = min(time_s - window_s / 2, right.end_s - LEAST_STEP_S - window_s)
     return start_s if start_s >= left.start_s + LEAST_STEP_S else None
 
 

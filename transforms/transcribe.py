@@ -19,6 +19,7 @@ from transforms.errors import AudioError, to_failure
 from transforms.fallback import NOT_SURE, Fallback
 from transforms.hallucinations import FILTERS, Heard, filtered
 from transforms.hearing import Hearing, Look, first_looks
+from transforms.pieces import in_recording
 from transforms.progress import PROGRESS, count, count_seconds
 from transforms.read import FAILURES, RECORDINGS, WINDOWS, ReadWindows, failed
 from transforms.types import AudioSource, AudioSpan, Failure, Segment, Window, WindowTranscript, Word
@@ -212,31 +213,33 @@ def to_window_transcript(window: Window, looks: Sequence[Look]) -> WindowTranscr
         looks: at least one, in order.
     """
     result = looks[0].result
-    speech = window.speech
+    start_s, end_s = _seconds(window, 0, window.samples.size)
     return WindowTranscript(
         audio_id=window.audio_id,
         index=window.index,
-        start_s=_seconds(window, 0),
-        end_s=_seconds(window, window.samples.size),
+        start_s=start_s,
+        end_s=end_s,
         segments=tuple(_segment(window, look, said) for look in looks for said in look.result.segments),
         language=result.language,
         language_probs=result.language_probs,
         no_speech_prob=result.no_speech_prob,
         timestamped=result.timestamped,
-        speech=None
-        if speech is None
-        else tuple((_seconds(window, start), _seconds(window, stop)) for start, stop in speech),
+        speech=None if window.speech is None else tuple(_seconds(window, *part) for part in window.speech),
     )
 
 
 def _segment(window: Window, look: Look, said: ModelSegment) -> Segment:
-    def seconds(sample: int) -> float:
-        return _seconds(window, min(look.offset + sample, window.samples.size))
+    def seconds(start: int, stop: int) -> tuple[float, float]:
+        return _seconds(window, look.offset + start, look.offset + stop)
 
     result = look.result
+    words = tuple(Word(*seconds(word.start, word.stop), word.text, word.probability) for word in said.words)
+    start_s, end_s = seconds(said.start, said.stop)
+    if words:  # about a splice, words and segment may be taken for being on another side each
+        start_s, end_s = min(start_s, words[0].start_s), max(end_s, words[-1].end_s)
     return Segment(
-        start_s=seconds(said.start),
-        end_s=seconds(said.stop),
+        start_s=start_s,
+        end_s=end_s,
         text=said.text,
         avg_logprob=result.avg_logprob,
         no_speech_prob=result.no_speech_prob,
@@ -244,9 +247,7 @@ def _segment(window: Window, look: Look, said: ModelSegment) -> Segment:
         temperature=result.temperature,
         language=result.language,
         fallback=look.fallback,
-        words=tuple(
-            Word(seconds(word.start), seconds(word.stop), word.text, word.probability) for word in said.words
-        ),
+        words=words,
     )
 
 
@@ -273,12 +274,16 @@ def _spoken(segment: Segment, speech: Sequence[tuple[float, float]]) -> Segment:
 
 def window_failure(source: AudioSource, window: Window, error: Exception) -> Failure:
     """The failure of one window, which names its seconds, as the rest of the recording is transcribed."""
+    start_s, end_s = _seconds(window, 0, window.samples.size)
     reason = (
-        f"seconds {_seconds(window, 0):.2f} to {_seconds(window, window.samples.size):.2f} are missing "
-        f"from the transcript: the model raised {type(error).__name__}: {error}"
+        f"seconds {start_s:.2f} to {end_s:.2f} are missing from the transcript: "
+        f"the model raised {type(error).__name__}: {error}"
     )
     return to_failure(source, AudioError("transcribe", "model_error", reason, retryable=False))
 
 
-def _seconds(window: Window, sample: int) -> float:
-    return (window.start + sample) / SAMPLE_RATE
+def _seconds(window: Window, start: int, stop: int) -> tuple[float, float]:
+    """Samples of a window, those behind its end taken for the end, in seconds of the recording."""
+    n_samples = window.samples.size
+    first, last = in_recording(window.pieces, min(start, n_samples), min(stop, n_samples))
+    return first / SAMPLE_RATE, last / SAMPLE_RATE

@@ -1,7 +1,7 @@
 """The records that flow through the pipeline. No Beam and no JAX, so that anything may import them.
 
 Times inside a window are integer samples (`model.interface.Segment`); from `WindowTranscript` on they are
-seconds of the recording, and `transforms.transcribe` is the one place that turns one into the other.
+seconds of the recording. `transforms.pieces.in_recording` is the one place that finds one by the other.
 """
 
 from __future__ import annotations
@@ -41,7 +41,8 @@ class AudioSpan:
     Attributes:
         language: the code to decode in, or None to let each window detect it.
         windows: indices of the windows wanted; None for all of them.
-        extra: further windows, off the plan: (index, first sample) each.
+        extra: further windows, off the plan: (index, first sample) each. They are as long as windows may be,
+            with nothing cut out.
     """
 
     source: AudioSource
@@ -60,16 +61,18 @@ class Window:
 
     Attributes:
         index: tells the windows of a recording apart: the how-many-th of the plan, from 0.
-        start: its first sample, counted from the recording's first at 16 kHz.
-        samples: float32[n], 1 <= n <= 480,000, mono, 16 kHz.
-        n_own: how many of them, from the first on, no later window hears; in the last window all.
+        pieces: the stretches of the recording, in samples at 16 kHz, that it holds one behind the other; what
+            is between them was cut out. They do not touch.
+        samples: float32[n], 1 <= n <= 480,000, mono, 16 kHz: those of the pieces.
+        n_own: how many of them, from the first on, no later window hears: all, if it shares none with the
+            next.
         language: the code to decode in, or None to detect it.
         speech: where in it somebody speaks; None when nobody listened for that.
     """
 
     audio_id: str
     index: int
-    start: int
+    pieces: Intervals
     samples: Samples = field(repr=False)
     n_own: int
     language: str | None = None
@@ -83,10 +86,12 @@ class Recording:
     Attributes:
         source: with `payload` None.
         duration_s: seconds that could be decoded.
-        n_windows: windows of the plan.
-        n_skipped: those of them in which nobody speaks, and that were therefore not transcribed.
+        n_windows: windows of the plan. One that is packed with speech has none where nobody speaks.
+        n_skipped: those of them in which nobody speaks, and that were therefore not transcribed: windows of
+            the grid alone.
         speech_s: seconds in which somebody speaks; None when nobody listened for that.
-        skipped: the stretches that no window was transcribed of, (start, end) in seconds.
+        skipped: the stretches of a second and more that no window holds which was transcribed, (start, end)
+            in seconds.
         truncated: less could be decoded than the file declares, or decoding broke off.
         problem: what is missing or damaged, in words; None when nothing is.
     """
@@ -139,7 +144,8 @@ class WindowTranscript:
 
     Attributes:
         start_s: where the window starts.
-        end_s: where it ends; never after the recording.
+        end_s: where it ends; never after the recording. Between the two there may be silence that the window
+            does not hold.
         timestamped: the segments' times are the model's; else they are the window's bounds.
         speech: where somebody speaks in it, (start, end) in seconds of the recording; None when nobody
             listened for that.

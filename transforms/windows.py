@@ -1,22 +1,24 @@
-"""Recordings into windows of at most 30 s that share a few seconds with their neighbours."""
+"""Recordings into windows of at most 30 s: packed with speech, or on a grid that shares a few seconds."""
 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-
-import numpy as np
 
 from model.interface import SAMPLE_RATE, Samples
 from transforms.audio import AudioReader
+from transforms.cutting import Cutter, FixedWindows, Heard, PlannedWindow, SpeechWindows
 from transforms.errors import redact
 from transforms.fetch import open_audio
+from transforms.held import HeldSamples
 from transforms.listener import Listener, MakeDetector
-from transforms.types import AudioSpan, Recording, Window
+from transforms.packing import Packing
+from transforms.pieces import end_to_end, joined
+from transforms.types import AudioSpan, Intervals, Recording, Window
 
-PlannedWindow = tuple[int, int]
-"""First sample and index of a window."""
+LEAST_SKIPPED = SAMPLE_RATE
+"""Samples, 1 s: what is cut out of a shorter pause is not worth telling."""
 
 
 @dataclass(frozen=True)
@@ -24,9 +26,11 @@ class WindowPlan:
     """How recordings are cut.
 
     Args:
-        chunk_length_s: seconds in a window.
-        stride_length_s: seconds that neighbouring windows share.
-        detector: makes what tells where somebody speaks; None to take every window for speech.
+        chunk_length_s: seconds in a window, at most.
+        stride_length_s: seconds that neighbouring windows share, on the grid and where nobody pauses.
+        detector: makes what tells where somebody speaks; None to take all for speech, on the grid.
+        over_speech: pack windows with speech (`transforms.packing`); else those of the grid are made in which
+            somebody speaks.
 
     Raises:
         ValueError: the windows would not move forward, or leave gaps.
@@ -35,6 +39,7 @@ class WindowPlan:
     chunk_length_s: float
     stride_length_s: float
     detector: MakeDetector | None = None
+    over_speech: bool = True
 
     def __post_init__(self) -> None:
         if not 0 < self.hop_samples <= self.window_samples:
@@ -46,31 +51,30 @@ class WindowPlan:
 
     @property
     def window_samples(self) -> int:
-        """Samples in a window; the last may have fewer."""
+        """The most samples in a window."""
         return round(self.chunk_length_s * SAMPLE_RATE)
 
     @property
     def hop_samples(self) -> int:
-        """Samples from one window's start to the next one's."""
+        """Samples from one window's start to the next one's, on the grid and where nobody pauses."""
         return self.window_samples - round(self.stride_length_s * SAMPLE_RATE)
 
-    def windows(self, span: AudioSpan) -> Iterator[PlannedWindow]:
-        """The windows of a span, by their start: without an end when all are wanted."""
+    def cutters(self, span: AudioSpan) -> list[Cutter]:
+        """What finds the windows of a span: the same windows, whenever it is read."""
+        extra = [(start, index) for index, start in span.extra]
+        if self.over_speech and self.detector is not None:
+            packing = Packing(self.window_samples, self.hop_samples)
+            return [SpeechWindows(packing, span.windows), self._at(sorted(extra))]
         if span.windows is None:
-            return ((index * self.hop_samples, index) for index in itertools.count())
-        planned = [(index * self.hop_samples, index) for index in span.windows]
-        return iter(sorted(planned + [(start, index) for index, start in span.extra]))
+            return [self._at((index * self.hop_samples, index) for index in itertools.count())]
+        return [self._at(sorted([*extra, *((index * self.hop_samples, index) for index in span.windows)]))]
 
-    def n_own(self, window: PlannedWindow, n_samples: int, ends: bool) -> int:
-        """How many of a window's samples no later window hears: of one off the plan, none."""
-        start, index = window
-        if start != index * self.hop_samples:
-            return 0
-        return n_samples if ends else self.hop_samples
+    def _at(self, places: Iterable[tuple[int, int]]) -> Cutter:
+        return FixedWindows(places, self.window_samples, self.hop_samples)
 
 
 def read_windows(span: AudioSpan, plan: WindowPlan) -> Iterator[Window | Recording]:
-    """Fetches and decodes a recording and cuts it, holding one window and one block of it at a time.
+    """Fetches and decodes a recording and cuts it, holding two windows and a block of it at most.
 
     Args:
         span: the recording, and which of its windows are wanted.
@@ -86,25 +90,20 @@ def read_windows(span: AudioSpan, plan: WindowPlan) -> Iterator[Window | Recordi
     """
     source = span.source
     listener = Listener(plan.detector)
-    windows, starts = itertools.tee(plan.windows(span))
     n_windows = n_skipped = 0
     skipped = _Gaps()
     with open_audio(source) as file:
         reader = AudioReader(file)
-        cuts = cut_windows(
-            listener.follow(reader.blocks()), plan.window_samples, (start for start, _ in starts)
-        )
-        for planned, (start, samples, ends) in zip(windows, cuts, strict=False):
+        for planned, samples, speech in cut_windows(reader.blocks(), listener, plan.cutters(span)):
             n_windows += 1
-            speech = listener.speech(start, samples.size)
             if speech == ():
                 n_skipped += 1
-            else:
-                skipped.cover(start, start + samples.size)
-                n_own = plan.n_own(planned, samples.size, ends)
-                yield Window(source.audio_id, planned[1], start, samples, n_own, span.language, speech)
-            if ends:
-                break
+                continue
+            for piece in planned.pieces:
+                skipped.cover(*piece)
+            yield Window(
+                source.audio_id, planned.index, planned.pieces, samples, planned.n_own, span.language, speech
+            )
     yield Recording(
         source=replace(source, uri=redact(source.uri), payload=None),
         duration_s=reader.decoded_s,
@@ -118,35 +117,42 @@ def read_windows(span: AudioSpan, plan: WindowPlan) -> Iterator[Window | Recordi
 
 
 def cut_windows(
-    blocks: Iterable[Samples], window_samples: int, starts: Iterable[int]
-) -> Iterator[tuple[int, Samples, bool]]:
-    """Cuts windows out of consecutive blocks of samples.
+    blocks: Iterable[Samples], listener: Listener, cutters: Sequence[Cutter]
+) -> Iterator[tuple[PlannedWindow, Samples, Intervals | None]]:
+    """Cuts windows out of consecutive blocks of samples, until none is left to be found.
 
     Args:
         blocks: float32[any] each; together they are the recording.
-        window_samples: samples in a window; one that the recording's end cuts has fewer.
-        starts: each window's first sample, increasing.
+        listener: to this recording, from its start.
+        cutters: of this recording.
 
     Yields:
-        Each window's first sample; the samples, an array of its own, float32[1 to window_samples]; and
-        whether the recording ends with it. A window that would start after the end is not there.
+        Each window; its samples, an array of its own; and where in it somebody speaks, in samples of the
+        window, or None when nobody listens. What it yields does not depend on how the blocks are cut.
     """
-    blocks = iter(blocks)
-    origin, more = 0, True
-    ahead: Samples = np.empty(0, np.float32)
-    for start in starts:
-        while True:
-            n_passed = min(start - origin, len(ahead))
-            origin, ahead = origin + n_passed, ahead[n_passed:]
-            if not more or len(ahead) > window_samples:  # with exactly a window left, it may be the last
-                break
-            block = next(blocks, None)
-            more = block is not None
-            if block is not None:
-                ahead = np.concatenate([ahead, block])
-        if not len(ahead):
+    held = HeldSamples()
+    for heard in _heard(blocks, listener, held):
+        for planned in itertools.chain.from_iterable(cutter.windows(heard) for cutter in cutters):
+            (start, stop), *_ = planned.pieces
+            speech = (
+                listener.speech(start, stop - start)
+                if planned.intervals is None
+                else end_to_end(planned.intervals)
+            )
+            yield planned, held.take(planned.pieces), speech
+        cutters = [cutter for cutter in cutters if not cutter.done]
+        if not cutters:
             return
-        yield start, ahead[:window_samples].copy(), not more and len(ahead) <= window_samples
+        held.keep(joined(sorted(itertools.chain.from_iterable(cutter.needed for cutter in cutters))))
+        listener.forget(min(cutter.listens_from for cutter in cutters))
+
+
+def _heard(blocks: Iterable[Samples], listener: Listener, held: HeldSamples) -> Iterator[Heard]:
+    """Holds blocks and listens to them, one after the other."""
+    for block in blocks:
+        held.add(block)
+        yield Heard(held.n_read, listener.hear(block), listener.settled, ended=False)
+    yield Heard(held.n_read, listener.finish(), listener.settled, ended=True)
 
 
 class _Gaps:
@@ -157,11 +163,12 @@ class _Gaps:
         self._gaps: list[tuple[float, float]] = []
 
     def cover(self, start: int, stop: int) -> None:
-        if start > self._covered:
+        if start - self._covered >= LEAST_SKIPPED:
             self._gaps.append((self._covered / SAMPLE_RATE, start / SAMPLE_RATE))
         self._covered = max(self._covered, stop)
 
     def until(self, duration_s: float) -> tuple[tuple[float, float], ...]:
         """All of them, in a recording of that length."""
         covered_s = self._covered / SAMPLE_RATE
-        return (*self._gaps, *([(covered_s, duration_s)] if covered_s < duration_s else []))
+        is_gap = duration_s - covered_s >= LEAST_SKIPPED / SAMPLE_RATE
+        return (*self._gaps, *([(covered_s, duration_s)] if is_gap else []))

@@ -37,6 +37,7 @@ def test_every_option_can_be_given_on_the_command_line() -> None:
         "return_timestamps": False,
         "chunk_length_s": 20.0,
         "stride_length_s": 2.5,
+        "windows": "grid",
         "word_timestamps": True,
         "initial_prompt": "Dear sir,",
         "hotwords": "Guttenberg, Caxton",

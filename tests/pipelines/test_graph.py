@@ -15,10 +15,12 @@ from pipelines import graph
 from pipelines.backend import Backend, silero_detector
 from pipelines.graph import build, fallback_of, settings_of
 from pipelines.options import TranscribeOptions
+from transforms.assemble import Assembly
 from transforms.fallback import Fallback
 from transforms.hallucinations import FILTERS
 from transforms.transcribe import TranscribeSpans
 from transforms.types import AudioSource, AudioSpan
+from transforms.windows import WindowPlan
 
 OPTIONS = TranscribeOptions(
     input=("a.wav",),
@@ -101,7 +103,18 @@ def test_the_graph_is_given_what_the_options_say(monkeypatch: pytest.MonkeyPatch
     assert made[0].plan.detector is None
     stages("en")
     assert made[-1].filters == tuple(FILTERS)
-    assert made[-1].plan.detector is silero_detector
+    assert made[-1].plan == WindowPlan(30, 5, silero_detector, over_speech=True)
+    stages("en", replace(OPTIONS, windows="grid", chunk_length_s=20.0, stride_length_s=4.0))
+    assert made[-1].plan == WindowPlan(20, 4, silero_detector, over_speech=False)
+
+
+def test_what_is_decoded_about_a_boundary_is_as_long_as_a_window(monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[Assembly] = []
+    monkeypatch.setattr(
+        graph, "Assembly", lambda *args, **said: made.append(Assembly(*args, **said)) or made[-1]
+    )
+    stages("en", replace(OPTIONS, chunk_length_s=20.0, redecode_boundaries=0.3))
+    assert (made[0].window_s, made[0].redecode_below) == (20.0, 0.3)
 
 
 def test_the_fallback_is_what_the_options_say() -> None:

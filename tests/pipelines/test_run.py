@@ -371,7 +371,7 @@ def write_sparse(path: Path, *stretches: tuple[int, int]) -> Path:
 
 
 def test_windows_in_which_nobody_speaks_are_skipped_counted_and_listed(tmp_path: Path, out: Path) -> None:
-    assert run(write_sparse(tmp_path / "a.wav", (2, 9), (110, 115)), out) == 0
+    assert run(write_sparse(tmp_path / "a.wav", (2, 9), (110, 115)), out, "--windows", "grid") == 0
     (row,) = rows(out)
     assert row["text"] == " ".join(f"en{second}" for second in [*range(2, 9), *range(110, 115)])
     assert row["skipped"] == [{"start": 30.0, "end": 100.0}]
@@ -380,6 +380,22 @@ def test_windows_in_which_nobody_speaks_are_skipped_counted_and_listed(tmp_path:
     assert (report["counts"]["windows"], report["counts"]["windows_skipped"]) == (2, 3)
     assert report["skipped_hours"] == pytest.approx(70 / 3600, abs=1e-4)
     assert len(HEARD) == 2
+
+
+def test_speech_is_heard_in_one_window_without_the_silence_about_it(tmp_path: Path, out: Path) -> None:
+    assert run(write_sparse(tmp_path / "a.wav", (2, 9), (110, 115)), out) == 0
+    (row,) = rows(out)
+    expected = [*range(2, 9), *range(110, 115)]
+    # A window begins between two tones, so that one may be heard twice.
+    assert list(dict.fromkeys(row["text"].split())) == [f"en{second}" for second in expected]
+    for segment in row["segments"]:
+        assert segment["start"] == pytest.approx(int(segment["text"].strip()[2:]), abs=1.0)
+    silent = [(stretch["start"], stretch["end"]) for stretch in row["skipped"]]
+    assert silent[-2:] == [pytest.approx((9, 110), abs=1.0), pytest.approx((115, 120), abs=1.0)]
+    report = json.loads((out / "run.json").read_text())
+    assert (report["counts"]["windows"], report["counts"]["windows_skipped"]) == (1, 0)
+    assert report["skipped_hours"] * 3600 == pytest.approx(108, abs=3)
+    assert HEARD == [None]
 
 
 def test_without_the_gate_every_window_is_heard(tmp_path: Path, out: Path) -> None:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -160,6 +161,9 @@ def test_silence_is_a_row_without_words() -> None:
     assert isinstance(transcript, Transcript)
     assert (transcript.text, transcript.language, transcript.speech_s) == ("", None, 0.0)
     assert transcript.skipped == ((0.0, 60.0),)
+    packed = replace(silent, n_windows=0, n_skipped=0)  # over speech there is no window in silence
+    (same,) = Assemble(VOTING).process(grouped([], **{RECORDINGS: [packed]}))
+    assert same == transcript
     (told,) = Assemble(Assembly("de")).process(values)
     assert isinstance(told, Transcript)
     assert told.language == "de"

@@ -72,11 +72,11 @@ def test_the_best_of_failures_does_not_repeat() -> None:
 
 
 def test_every_window_and_temperature_has_a_seed_of_its_own_and_always_the_same() -> None:
-    window = Window("id", 3, 400_000, np.zeros(1000, np.float32), 1000)
+    window = Window("id", 3, ((400_000, 401_000),), np.zeros(1000, np.float32), 1000)
     others = [
         replace(window, audio_id="other"),
-        replace(window, start=400_001),
-        replace(window, samples=np.zeros(999, np.float32)),
+        replace(window, pieces=((400_001, 401_001),)),
+        replace(window, pieces=((400_000, 400_999),), samples=np.zeros(999, np.float32)),
     ]
     seeds = {FALLBACK.seed_of(one, 0.2) for one in [window, *others]}
     seeds |= {FALLBACK.seed_of(window, 0.4), Fallback(seed=1).seed_of(window, 0.2)}

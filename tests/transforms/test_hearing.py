@@ -25,7 +25,7 @@ TALK = sound((10, SPEECH), (2, NOISE), (10, SPEECH), (2, NOISE), (6, SPEECH))
 
 def window(samples: Samples = TALK, n_own_s: float | None = None) -> Window:
     n_own = samples.size if n_own_s is None else int(n_own_s * SAMPLE_RATE)
-    return Window("id", 3, 1_200_000, samples, n_own, None)
+    return Window("id", 3, ((1_200_000, 1_200_000 + samples.size),), samples, n_own, None)
 
 
 def said(stop_s: float, **scores: float) -> WindowResult:
@@ -71,7 +71,8 @@ def test_looks_go_on_from_the_last_in_the_language_of_the_first() -> None:
     hearing = hearing.heard(said(10), ONCE)
     assert hearing.start == 10 * SAMPLE_RATE
     rest = hearing.next_window
-    assert (rest.start, rest.samples.size, rest.n_own) == (1_200_000 + 160_000, 320_000, 320_000)
+    assert rest.pieces == ((1_200_000 + 160_000, 1_200_000 + 480_000),)
+    assert (rest.samples.size, rest.n_own) == (320_000, 320_000)
     assert rest.language == "en"
     hearing = hearing.heard(said(2), ONCE)
     assert hearing.start == 12 * SAMPLE_RATE
@@ -170,6 +171,15 @@ def test_when_all_temperatures_fail_the_likeliest_that_does_not_repeat_is_kept()
 
 def test_a_window_that_passes_is_decoded_once() -> None:
     assert Hearing(AudioSource("id", "u"), window()).heard(said(30), TWICE).start is None
+
+
+def test_a_remainder_of_a_spliced_window_is_what_is_left_of_its_pieces() -> None:
+    pieces = ((0, 100_000), (400_000, 500_000), (900_000, 1_180_000))
+    spliced = replace(window(), pieces=pieces, speech=((0, 100_000), (100_000, 200_000), (200_000, 480_000)))
+    rest = Hearing(AudioSource("id", "u"), spliced).heard(said(10), ONCE).next_window
+    assert rest.pieces == ((460_000, 500_000), (900_000, 1_180_000))
+    assert rest.speech == ((0, 40_000), (40_000, 320_000))
+    assert rest.samples.size == rest.n_own == 320_000
 
 
 def test_speech_of_a_remainder_counts_from_its_start() -> None:

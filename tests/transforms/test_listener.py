@@ -6,6 +6,7 @@ from numpy.typing import NDArray
 
 from model.interface import SAMPLE_RATE, SPEECH_CHUNK, Samples
 from transforms.listener import Listener
+from transforms.speech import whole_intervals
 
 
 class Ones:
@@ -27,8 +28,9 @@ class Ones:
 def listened(n_samples: int, block: int) -> Listener:
     listener = Listener(Ones)
     samples = np.zeros(n_samples, np.float32)
-    passed = list(listener.follow(samples[i : i + block] for i in range(0, n_samples, block)))
-    assert sum(map(len, passed)) == n_samples
+    for start in range(0, n_samples, block):
+        listener.hear(samples[start : start + block])
+    listener.finish()
     return listener
 
 
@@ -54,7 +56,28 @@ def test_seconds_of_speech() -> None:
 
 def test_who_does_not_listen_knows_nothing() -> None:
     listener = Listener(None)
-    blocks = [np.zeros(5, np.float32)]
-    assert list(listener.follow(blocks)) == blocks
+    assert listener.hear(np.zeros(5, np.float32)) == listener.finish() == []
     assert listener.speech(0, 5) is None
     assert listener.speech_s() is None
+
+
+def test_speech_is_given_as_soon_as_it_is_sure_and_never_before_what_was_settled() -> None:
+    listener, given = Listener(Ones), []
+    for _ in range(10):
+        settled = listener.settled
+        parts = listener.hear(np.zeros(SAMPLE_RATE, np.float32))
+        assert all(part.start >= settled for part in parts)
+        given += parts
+    assert listener.settled > 8 * SAMPLE_RATE
+    assert [(whole.start, whole.stop) for whole in whole_intervals(given)] == list(
+        listened(10 * SAMPLE_RATE, SAMPLE_RATE).speech(0, 10 * SAMPLE_RATE) or ()
+    )
+    assert listener.finish() == []
+
+
+def test_what_is_forgotten_changes_nothing_behind_it() -> None:
+    listener, other = listened(10 * SAMPLE_RATE, 30_000), listened(10 * SAMPLE_RATE, 30_000)
+    for before in (0, 51_300, 51_000, 60_000):
+        other.forget(before)
+    assert other.speech(60_000, 50_000) == listener.speech(60_000, 50_000) != ()
+    assert other.speech_s() == listener.speech_s()

@@ -1,16 +1,25 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Iterator
 from dataclasses import replace
 from itertools import pairwise
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from benchmarks.simulated_talks import Recogniser, hear, make_talk
+from benchmarks.simulated_talks import Recogniser, Talk, hear, make_talk
+from model.interface import SAMPLE_RATE, SPEECH_CHUNK, WindowResult
+from model.interface import Segment as ModelSegment
+from transforms.hearing import Look
 from transforms.merge import Merged, merge_windows
-from transforms.types import CutKind, Segment, WindowTranscript
+from transforms.packing import Packing
+from transforms.pieces import end_to_end, length
+from transforms.speech import SpeechFinder
+from transforms.transcribe import to_window_transcript
+from transforms.types import CutKind, Intervals, Segment, Window, WindowTranscript
 from transforms.words import timed_words
 
 
@@ -90,6 +99,63 @@ def test_a_talk_without_times_loses_nothing_but_repeats() -> None:
         n_words += len(talk.words)
         n_merged += len(merged.text.split())
     assert abs(n_merged - n_words) < 0.005 * n_words
+
+
+# Windows packed with speech: silence is cut out of them, and few of them share anything.
+
+
+def packed_windows(talk: Talk, seed: int) -> list[WindowTranscript]:
+    """A talk as a recogniser hears it that is given speech alone, and writes all words that are not cut."""
+    rng = random.Random(seed)
+    n_samples = round(talk.duration_s * SAMPLE_RATE)
+    probabilities = np.zeros(-(-n_samples // SPEECH_CHUNK), np.float32)
+    for word in talk.words:
+        first, last = (round(time_s * SAMPLE_RATE) // SPEECH_CHUNK for time_s in (word.start_s, word.end_s))
+        probabilities[max(first - 4, 0) : last + 5] = 1.0  # what is shorter than 0.25 s is no speech
+    finder, packing = SpeechFinder(), Packing(30 * SAMPLE_RATE, 25 * SAMPLE_RATE)
+    packed = [*packing.add(finder.hear(probabilities, n_samples) + finder.finish()), *packing.finish()]
+    windows = []
+    for index, plan in enumerate(packed):
+        samples = np.zeros(length(plan.intervals), np.float32)
+        one = Window("talk", index, plan.pieces, samples, plan.n_own, speech=end_to_end(plan.intervals))
+        result = WindowResult(tuple(phrases(talk, plan.pieces, rng)), "en")
+        windows.append(to_window_transcript(one, [Look(0, result)]))
+    return windows
+
+
+def phrases(talk: Talk, pieces: Intervals, rng: random.Random) -> Iterator[ModelSegment]:
+    """The words that pieces hold whole, in segments of up to 8 s of the window."""
+    begun, stop, limit, text = 0, 0, 0, ""
+    for (start, end), (place, _) in zip(pieces, end_to_end(pieces), strict=True):
+        for word in talk.words:
+            first, last = round(word.start_s * SAMPLE_RATE), round(word.end_s * SAMPLE_RATE)
+            if not start <= first <= last <= end:
+                continue
+            if text and (last - start + place > limit or first - start + place - stop > SAMPLE_RATE):
+                yield ModelSegment(begun, stop, text)
+                text = ""
+            if not text:
+                begun, limit = first - start + place, last - start + place + rng.randint(2, 8) * SAMPLE_RATE
+            stop, text = last - start + place, f"{text} {word.text}"
+    if text:
+        yield ModelSegment(begun, stop, text)
+
+
+def test_talks_in_windows_packed_with_speech_lose_and_double_nothing() -> None:
+    kinds = set()
+    for seed in range(60):
+        talk = make_talk(seed, 180.0)
+        windows = packed_windows(talk, seed)
+        merged = merge_windows(windows, talk.duration_s)
+        assert merged.text == talk.text, f"talk {seed}"
+        assert_in_time(merged, talk.duration_s)
+        spoken = iter(talk.words)
+        for segment in merged.segments:
+            words = [next(spoken) for _ in segment.text.split()]
+            assert segment.start_s <= words[0].end_s
+            assert segment.end_s >= words[-1].start_s
+        kinds |= {boundary.kind for boundary in merged.boundaries}
+    assert kinds >= {CutKind.DISJOINT, CutKind.RUN}
 
 
 # Any windows at all: what holds whatever the recogniser wrote. The text of each word says, in punctuation

@@ -11,7 +11,7 @@ import pytest
 import soundfile
 from apache_beam.pvalue import TaggedOutput
 
-from model.interface import SAMPLE_RATE
+from model.interface import SAMPLE_RATE, SPEECH_CHUNK, Samples
 from transforms import read
 from transforms.dataset_rows import dataset_shards
 from transforms.errors import AudioError
@@ -45,10 +45,10 @@ def outputs(results: Iterator[Any]) -> dict[str, list[Any]]:
 def test_a_file_gives_its_windows_then_what_it_is(tmp_path: Path) -> None:
     source = audio_source(str(wav(tmp_path / "a.wav", 70)))
     found = outputs(ReadWindows(WindowPlan(30, 5)).process(AudioSpan(source, "fr")))
-    assert [(window.index, window.start, window.language) for _, window in found["main"]] == [
-        (0, 0, "fr"),
-        (1, 25 * SAMPLE_RATE, "fr"),
-        (2, 50 * SAMPLE_RATE, "fr"),
+    assert [(window.index, window.pieces, window.language) for _, window in found["main"]] == [
+        (0, ((0, 30 * SAMPLE_RATE),), "fr"),
+        (1, ((25 * SAMPLE_RATE, 55 * SAMPLE_RATE),), "fr"),
+        (2, ((50 * SAMPLE_RATE, 70 * SAMPLE_RATE),), "fr"),
     ]
     ((audio_id, recording),) = found[read.RECORDINGS]
     assert audio_id == source.audio_id
@@ -56,6 +56,29 @@ def test_a_file_gives_its_windows_then_what_it_is(tmp_path: Path) -> None:
     assert read.FAILURES not in found
     assert PROGRESS.tally().recordings == 1
     assert PROGRESS.tally().audio_s == pytest.approx(70.0)  # shared seconds are counted once
+
+
+class Now:
+    """A detector that takes one fifth of each 3.2 s for speech."""
+
+    n_heard = 0
+
+    def __call__(self, samples: Samples) -> Samples:
+        numbers = np.arange(self.n_heard // SPEECH_CHUNK, (self.n_heard + len(samples)) // SPEECH_CHUNK)
+        self.n_heard += len(samples)
+        return (numbers % 100 < 20).astype(np.float32)
+
+    def finish(self) -> Samples:
+        return np.zeros(int(self.n_heard % SPEECH_CHUNK > 0), np.float32)
+
+
+def test_silence_that_no_window_holds_is_progress_too(tmp_path: Path) -> None:
+    source = audio_source(str(wav(tmp_path / "a.wav", 8)))
+    found = outputs(ReadWindows(WindowPlan(30, 5, Now)).process(AudioSpan(source)))
+    ((_, window),) = found["main"]
+    assert len(window.pieces) == 3
+    assert window.pieces[-1][1] < 8 * SAMPLE_RATE
+    assert PROGRESS.tally().audio_s == pytest.approx(8.0)
 
 
 def test_a_payload_goes_no_further_than_the_reader(tmp_path: Path) -> None:
@@ -87,7 +110,7 @@ def test_truncated_audio_gives_both_its_windows_and_a_failure(
 ) -> None:
     source = audio_source("/a.mp3")
     cut = Recording(source, 12.5, 1, truncated=True, problem="the file ends in the middle of a frame")
-    window = Window(source.audio_id, 0, 0, np.zeros(200_000, np.float32), 200_000)
+    window = Window(source.audio_id, 0, ((0, 200_000),), np.zeros(200_000, np.float32), 200_000)
     monkeypatch.setattr(read, "read_windows", lambda *args: iter([window, cut]))
     found = outputs(ReadWindows(WindowPlan(30, 5)).process(AudioSpan(source)))
     assert len(found["main"]) == len(found[read.RECORDINGS]) == 1

@@ -32,7 +32,7 @@ MIDDLE = window(
 
 
 def test_a_window_about_each_weak_boundary_has_it_in_its_middle() -> None:
-    ((index, start),) = about_weak_boundaries([RIGHT, LEFT], 0.5)
+    ((index, start),) = about_weak_boundaries([RIGHT, LEFT], 0.5, 30)
     (boundary,) = merge_windows([LEFT, RIGHT], 55).boundaries
     assert boundary.agreement < 0.5
     assert index == -1
@@ -40,20 +40,29 @@ def test_a_window_about_each_weak_boundary_has_it_in_its_middle() -> None:
 
 
 def test_boundaries_that_agree_are_left_alone_and_so_are_all_when_it_is_off() -> None:
-    assert about_weak_boundaries([LEFT, AGREEING], 0.5) == ()
-    assert about_weak_boundaries([LEFT, RIGHT], 0.0) == ()
+    assert about_weak_boundaries([LEFT, AGREEING], 0.5, 30) == ()
+    assert about_weak_boundaries([LEFT, RIGHT], 0.0, 30) == ()
 
 
 def test_only_neighbours_in_one_language() -> None:
-    assert about_weak_boundaries([LEFT, replace(RIGHT, language="cy")], 0.5) == ()
-    assert about_weak_boundaries([LEFT, replace(RIGHT, index=2)], 0.5) == ()
+    assert about_weak_boundaries([LEFT, replace(RIGHT, language="cy")], 0.5, 30) == ()
+    assert about_weak_boundaries([LEFT, replace(RIGHT, index=2)], 0.5, 30) == ()
+
+
+def test_it_is_as_long_as_a_window_may_be_whatever_its_neighbours_left_out() -> None:
+    packed = replace(LEFT, start_s=-300.0)  # with speech of minutes before
+    assert about_weak_boundaries([packed, RIGHT], 0.5, 30) == about_weak_boundaries([LEFT, RIGHT], 0.5, 30)
+
+
+def test_windows_that_share_nothing_have_no_weak_boundary() -> None:
+    assert about_weak_boundaries([LEFT, replace(RIGHT, start_s=30.0)], 0.5, 30) == ()
 
 
 def test_it_ends_before_a_right_window_that_the_recordings_end_cuts() -> None:
     short = replace(RIGHT, end_s=34.0)
-    ((_, start),) = about_weak_boundaries([LEFT, short], 0.5)
+    ((_, start),) = about_weak_boundaries([LEFT, short], 0.5, 30)
     assert start / SAMPLE_RATE == 3.0
-    assert about_weak_boundaries([LEFT, replace(RIGHT, end_s=31.5)], 0.5) == ()  # no room
+    assert about_weak_boundaries([LEFT, replace(RIGHT, end_s=31.5)], 0.5, 30) == ()  # no room
 
 
 def test_the_better_text_is_kept() -> None:

@@ -4,23 +4,29 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from model.interface import SPEECH_CHUNK
 from transforms.speech import (
+    MAX_DOUBT_SAMPLES,
     MIN_SILENCE_SAMPLES,
     MIN_SPEECH_SAMPLES,
     PADDING_SAMPLES,
+    PART_SAMPLES,
     SILENCE_THRESHOLD,
     SPEECH_THRESHOLD,
+    SpeechFinder,
+    SpeechPart,
     speech_intervals,
+    whole_intervals,
 )
 
 BETWEEN = (SPEECH_THRESHOLD + SILENCE_THRESHOLD) / 2
 SHORTEST_SPEECH = -(-MIN_SPEECH_SAMPLES // SPEECH_CHUNK)  # chunks
 SHORTEST_SILENCE = -(-MIN_SILENCE_SAMPLES // SPEECH_CHUNK)
+LONGEST_DOUBT = -(-MAX_DOUBT_SAMPLES // SPEECH_CHUNK)
 
 
 def probabilities(*runs: tuple[int, float]) -> NDArray[np.float32]:
@@ -71,6 +77,12 @@ def test_the_thresholds_themselves() -> None:
 def test_what_is_between_the_thresholds_starts_no_speech_and_ends_none() -> None:
     found = intervals((100, BETWEEN), (50, 1.0), (100, BETWEEN), (50, 1.0), (100, 0.0))
     assert found == (around(100, 300),)
+
+
+@pytest.mark.parametrize("n_between", [LONGEST_DOUBT - 2, LONGEST_DOUBT - 1])
+def test_speech_that_may_have_ended_has_when_it_does_not_go_on_in_time(n_between: int) -> None:
+    found = intervals((100, 0.0), (50, 1.0), (1, 0.0), (n_between, BETWEEN), (50, 1.0), (100, 0.0))
+    assert len(found) == (1 if n_between < LONGEST_DOUBT - 1 else 2)
 
 
 def test_after_silence_what_is_between_the_thresholds_is_silence() -> None:
@@ -135,3 +147,85 @@ def test_intervals_are_in_order_inside_the_recording_and_hold_what_is_surely_spe
             start, stop = first * SPEECH_CHUNK, min((first + n_chunks) * SPEECH_CHUNK, n_samples)
             assert any(a <= start and stop <= b for a, b in found)
         first += n_chunks
+
+
+def plainly(values: NDArray[np.float32], n_samples: int) -> tuple[tuple[int, int], ...]:
+    """The rule for all probabilities at once."""
+    speech, start, quiet = list[tuple[int, int]](), -1, -1
+    for index, probability in enumerate([*values, *[0.0] * SHORTEST_SILENCE]):
+        if probability >= SPEECH_THRESHOLD:
+            start, quiet = (index if start < 0 else start), -1
+        elif start >= 0:
+            quiet = index if quiet < 0 and probability < SILENCE_THRESHOLD else quiet
+            needed = SHORTEST_SILENCE if probability < SILENCE_THRESHOLD else LONGEST_DOUBT
+            if quiet >= 0 and index + 1 - quiet >= needed:
+                bounds = start * SPEECH_CHUNK, min(quiet * SPEECH_CHUNK, n_samples)
+                speech += [bounds] if bounds[1] - bounds[0] >= MIN_SPEECH_SAMPLES else []
+                start = quiet = -1
+    middles = [(stop + start) // 2 for (_, stop), (start, _) in pairwise(speech)]
+    return tuple(
+        (max(start - PADDING_SAMPLES, least), min(stop + PADDING_SAMPLES, most))
+        for (start, stop), least, most in zip(speech, [0, *middles], [*middles, n_samples], strict=False)
+    )
+
+
+@st.composite
+def sounds(draw: st.DrawFn) -> tuple[NDArray[np.float32], int]:
+    """Probabilities, and the samples they are of."""
+    runs = st.tuples(st.integers(1, 60), st.floats(0, 1, width=32) | st.just(BETWEEN))
+    values = probabilities((0, 0.0), *draw(st.lists(runs, max_size=20)))
+    return values, max(0, len(values) * SPEECH_CHUNK - draw(st.integers(0, SPEECH_CHUNK - 1)))
+
+
+@settings(deadline=None)
+@given(sounds())
+def test_intervals_are_those_of_the_plain_rule(sound: tuple[NDArray[np.float32], int]) -> None:
+    assert speech_intervals(*sound) == plainly(*sound)
+
+
+def heard(
+    values: NDArray[np.float32], n_samples: int, bounds: list[int]
+) -> tuple[list[SpeechPart], list[tuple[int, int]]]:
+    """What a finder gives that hears them so cut, and what it had settled after how many samples."""
+    finder, parts, settled = SpeechFinder(), list[SpeechPart](), list[tuple[int, int]]()
+    for start, stop in pairwise([0, *sorted(bounds), len(values)]):
+        before = finder.settled
+        found = finder.hear(values[start:stop], min(stop * SPEECH_CHUNK, n_samples))
+        assert all(before <= part.start for part in found)
+        assert not found or found[-1].stop <= finder.settled
+        parts += found
+        settled.append((finder.settled, min(stop * SPEECH_CHUNK, n_samples)))
+    last = finder.finish()
+    assert all(part.start >= settled[-1][0] for part in last)
+    return parts + last, settled
+
+
+@settings(deadline=None)
+@given(sounds(), st.data())
+def test_what_is_given_does_not_depend_on_how_it_is_heard(
+    sound: tuple[NDArray[np.float32], int], data: st.DataObject
+) -> None:
+    values, n_samples = sound
+    bounds = data.draw(st.lists(st.integers(0, len(values)), max_size=10))
+    parts, _ = heard(values, n_samples, bounds)
+    assert parts == heard(values, n_samples, [])[0]
+    assert tuple((whole.start, whole.stop) for whole in whole_intervals(parts)) == plainly(values, n_samples)
+    assert all(0 < part.n_samples <= PART_SAMPLES + PADDING_SAMPLES * 2 for part in parts)
+
+
+@settings(deadline=None)
+@given(sounds())
+def test_what_is_not_settled_is_a_few_seconds_at_most(sound: tuple[NDArray[np.float32], int]) -> None:
+    values, n_samples = sound
+    _, settled = heard(values, n_samples, list(range(len(values))))
+    # A part, its pause, and a sound of which it is not clear whether it is speech.
+    late = PART_SAMPLES + 2 * PADDING_SAMPLES + MIN_SPEECH_SAMPLES + MAX_DOUBT_SAMPLES + 2 * SPEECH_CHUNK
+    assert all(n_heard - before <= late for before, n_heard in settled)
+
+
+def test_pauses_are_from_speech_to_speech() -> None:
+    values = probabilities((100, 0.0), (50, 1.0), (20, 0.0), (50, 1.0), (70, 0.0), (20, 1.0))
+    finder = SpeechFinder()
+    parts = finder.hear(values, len(values) * SPEECH_CHUNK) + finder.finish()
+    assert [part.pause // SPEECH_CHUNK for part in parts if part.pause] == [100, 20, 70]
+    assert len(parts) > len(whole_intervals(parts)) == 3

@@ -53,7 +53,8 @@ class ForgetfulTranscriber(FakeTranscriber):
 
 def window(index: int, first: float | None = None, language: str | None = None) -> Window:
     samples = np.full(SAMPLE_RATE, index / 1000 if first is None else first, np.float32)
-    return Window(f"id{index}", index, 25 * SAMPLE_RATE * index, samples, samples.size, language)
+    start = 25 * SAMPLE_RATE * index
+    return Window(f"id{index}", index, ((start, start + SAMPLE_RATE),), samples, samples.size, language)
 
 
 def requests(windows: Sequence[Window]) -> list[Request]:
@@ -172,6 +173,48 @@ def test_a_second_look_counts_from_where_it_began_and_keeps_its_scores() -> None
     assert said.no_speech_prob == 0.3
 
 
+SPLICED = Window(
+    "id", 0, ((80_000, 112_000), (1_600_000, 1_648_000)), np.zeros(80_000, np.float32), 80_000,
+    speech=((0, 32_000), (32_000, 80_000)),
+)  # fmt: skip
+
+
+def spliced(*segments: Segment) -> types.WindowTranscript:
+    return to_window_transcript(SPLICED, [Look(0, WindowResult(segments, "en"))])
+
+
+def test_times_of_a_spliced_window_are_those_of_the_recording() -> None:
+    said = spliced(Segment(0, 32_000, " a"), Segment(32_000, 48_000, " b"))
+    assert (said.start_s, said.end_s) == (5.0, 103.0)
+    assert said.speech == ((5.0, 7.0), (100.0, 103.0))
+    assert [(s.start_s, s.end_s) for s in said.segments] == [(5.0, 7.0), (100.0, 101.0)]
+
+
+def test_what_reaches_over_a_splice_has_its_real_times() -> None:
+    words = (
+        Word(16_000, 24_000, " a", 0.5),
+        Word(24_000, 33_000, " b", 0.5),
+        Word(40_000, 48_000, " c", 0.5),
+    )
+    (segment,) = spliced(Segment(16_000, 48_000, " a b c", words=words)).segments
+    assert (segment.start_s, segment.end_s) == (6.0, 101.0)
+    assert [(w.start_s, w.end_s) for w in segment.words] == [(6.0, 6.5), (6.5, 7.0), (100.5, 101.0)]
+
+
+def test_a_segment_holds_its_words_where_only_one_of_both_is_moved_over_a_splice() -> None:
+    words = (Word(28_000, 33_000, " a", 0.5), Word(33_000, 64_000, " b", 0.5))
+    (segment,) = spliced(Segment(28_000, 64_000, " a b", words=words)).segments
+    assert (segment.start_s, segment.end_s) == (6.75, 102.0)
+    assert (segment.words[0].start_s, segment.words[0].end_s) == (6.75, 7.0)
+
+
+def test_a_second_look_counts_on_in_the_pieces() -> None:
+    looks = [Look(0, WindowResult((Segment(0, 16_000, " a"),), "en"))]
+    looks.append(Look(24_000, WindowResult((Segment(0, 8_000, " b"), Segment(8_000, 99_999, " c")), "en")))
+    said = to_window_transcript(SPLICED, looks)
+    assert [(s.start_s, s.end_s) for s in said.segments] == [(5.0, 6.0), (6.5, 7.0), (100.0, 103.0)]
+
+
 class StoppingTranscriber(FakeTranscriber):
     """Stops after the first second of whatever it hears; fails on a remainder that begins with poison."""
 
@@ -191,7 +234,7 @@ def speaking(seconds: float, poison_at_s: float | None = None) -> Window:
         samples[start + 8_000 : start + 12_000] *= 0.001
     if poison_at_s is not None:
         samples[int(poison_at_s * SAMPLE_RATE)] = POISON
-    return Window("id", 0, 0, samples, samples.size)
+    return Window("id", 0, ((0, samples.size),), samples, samples.size)
 
 
 def run_bundle(model: FakeTranscriber, windows: Sequence[Window]) -> list[Any]:

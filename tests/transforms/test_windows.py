@@ -1,9 +1,7 @@
 from __future__ import annotations
 
 import io
-import itertools
-import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
@@ -13,68 +11,126 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from model.interface import SAMPLE_RATE, SPEECH_CHUNK, Samples
+from transforms import windows
+from transforms.cutting import PlannedWindow
 from transforms.errors import AudioError
-from transforms.types import AudioSpan, Recording, Window
+from transforms.held import HeldSamples
+from transforms.listener import Listener
+from transforms.pieces import end_to_end, in_recording, joined, length
+from transforms.speech import speech_intervals
+from transforms.types import AudioSpan, Intervals, Recording, Window
 from transforms.uris import audio_source
 from transforms.windows import WindowPlan, cut_windows, read_windows
 
 PLAN = WindowPlan(3, 1)
+SOURCE = audio_source("x")
+
+
+class Loud:
+    """A detector that takes loud chunks for speech."""
+
+    def __init__(self) -> None:
+        self.rest: Samples = np.empty(0, np.float32)
+
+    def __call__(self, samples: Samples) -> Samples:
+        heard = np.concatenate([self.rest, samples])
+        n = len(heard) // SPEECH_CHUNK
+        self.rest = heard[n * SPEECH_CHUNK :]
+        chunks = heard[: n * SPEECH_CHUNK].reshape(n, SPEECH_CHUNK)
+        return np.asarray(np.abs(chunks).max(axis=1, initial=0) > 0.1, np.float32)
+
+    def finish(self) -> Samples:
+        return np.zeros(int(len(self.rest) > 0), np.float32)
+
+
+SPEECH_PLAN = WindowPlan(3, 1, Loud)
+GATED_GRID = WindowPlan(3, 1, Loud, over_speech=False)
+
+Cut = tuple[PlannedWindow, Samples, Intervals | None]
+
+
+def sound(*stretches: tuple[float, float]) -> Samples:
+    """Noise, given as (seconds, amplitude) stretches; above 0.1 it is speech."""
+    random = np.random.default_rng(0)
+    pieces = [random.uniform(0.8, 1, round(seconds * SAMPLE_RATE)) * level for seconds, level in stretches]
+    return np.concatenate([np.empty(0), *pieces]).astype(np.float32)
+
+
+def cut(plan: WindowPlan, blocks: Iterable[Samples], span: AudioSpan | None = None) -> list[Cut]:
+    return list(cut_windows(blocks, Listener(plan.detector), plan.cutters(span or AudioSpan(SOURCE))))
 
 
 @st.composite
-def cuts(draw: st.DrawFn) -> tuple[Samples, list[Samples], int, int]:
-    """A recording of numbered samples, the same in blocks of any sizes, a window and a hop."""
-    recording = np.arange(draw(st.integers(0, 200)), dtype=np.float32)
+def recordings(draw: st.DrawFn) -> tuple[Samples, list[Samples]]:
+    """A recording of up to a quarter of a minute, and the same in blocks of any sizes."""
+    stretches = st.tuples(st.floats(0.01, 5), st.sampled_from([0.0, 0.05, 0.3]))
+    recording = sound(*draw(st.lists(stretches, max_size=8)))[: 15 * SAMPLE_RATE]
     bounds = sorted(draw(st.lists(st.integers(0, len(recording)), max_size=10)))
-    window = draw(st.integers(1, 60))
-    return recording, np.split(recording, bounds), window, draw(st.integers(1, window))
+    return recording, np.split(recording, bounds)
 
 
-def cut(blocks: Iterable[Samples], window: int, hop: int) -> Iterator[tuple[int, Samples, bool]]:
-    """The plan's windows, up to the one that reaches the end."""
-    for start, samples, ends in cut_windows(blocks, window, itertools.count(0, hop)):
-        yield start, samples, ends
-        if ends:
-            return
+PLANS = st.sampled_from([PLAN, GATED_GRID, SPEECH_PLAN, WindowPlan(2, 0, Loud), WindowPlan(3, 2.9)])
+SPANS = st.sampled_from(
+    [AudioSpan(SOURCE), AudioSpan(SOURCE, windows=frozenset({0, 2}), extra=((-1, 20_000), (-3, 70_000)))]
+)
 
 
-@settings(deadline=None)
-@given(cuts())
-def test_windows_are_the_plan_whatever_the_blocks(case: tuple[Samples, list[Samples], int, int]) -> None:
-    recording, blocks, window, hop = case
-    n_windows = math.ceil(max(0, len(recording) - window) / hop) + 1 if len(recording) else 0
-    expected = [(k * hop, recording[k * hop : k * hop + window].tolist()) for k in range(n_windows)]
-    actual = list(cut(blocks, window, hop))
-    assert [(start, samples.tolist()) for start, samples, _ in actual] == expected
-
-
-@settings(deadline=None)
-@given(cuts(), st.lists(st.integers(0, 250), unique=True, max_size=8))
-def test_windows_may_start_anywhere(case: tuple[Samples, list[Samples], int, int], starts: list[int]) -> None:
-    recording, blocks, window, _ = case
-    actual = list(cut_windows(blocks, window, sorted(starts)))
-    inside = [start for start in sorted(starts) if start < len(recording)]
-    assert [(start, samples.tolist()) for start, samples, _ in actual] == [
-        (start, recording[start : start + window].tolist()) for start in inside
-    ]
-    assert [ends for _, _, ends in actual] == [start + window >= len(recording) for start in inside]
-
-
-@settings(deadline=None)
-@given(cuts())
-def test_every_sample_is_covered_and_only_the_last_window_reaches_the_end(
-    case: tuple[Samples, list[Samples], int, int],
+@settings(deadline=None, max_examples=60)
+@given(recordings(), PLANS, SPANS)
+def test_windows_do_not_depend_on_the_blocks(
+    case: tuple[Samples, list[Samples]], plan: WindowPlan, span: AudioSpan
 ) -> None:
-    recording, blocks, window, hop = case
-    windows = list(cut(blocks, window, hop))
-    covered = {round(float(value)) for _, samples, _ in windows for value in samples}
-    assert covered == set(range(len(recording)))
-    reaching = [start + len(samples) == len(recording) for start, samples, _ in windows]
-    assert reaching == [False] * (len(windows) - 1) + [True] * bool(windows)
-    for _, samples, _ in windows:
+    recording, blocks = case
+    expected, actual = (cut(plan, cuts, span) for cuts in ([recording], blocks))
+    assert {planned: speech for planned, _, speech in actual} == {
+        planned: speech for planned, _, speech in expected
+    }
+    assert len(actual) == len(expected)
+    for planned, samples, _ in actual:
+        assert samples.tolist() == np.concatenate([recording[a:b] for a, b in planned.pieces]).tolist()
+        assert 0 < samples.size <= plan.window_samples
         assert samples.dtype == np.float32
-        assert samples.flags.c_contiguous
         assert samples.base is None
+
+
+@settings(deadline=None, max_examples=40)
+@given(recordings(), PLANS)
+def test_a_second_look_reads_the_same_windows(case: tuple[Samples, list[Samples]], plan: WindowPlan) -> None:
+    first = cut(plan, case[1])
+    wanted = frozenset(planned.index for planned, _, _ in first[1::2])
+    again = cut(plan, case[1], AudioSpan(SOURCE, windows=wanted))
+    assert [planned for planned, _, _ in again] == [planned for planned, _, _ in first[1::2]]
+
+
+@settings(deadline=None, max_examples=40)
+@given(recordings())
+def test_windows_over_speech_hold_the_speech_and_know_where_it_is(
+    case: tuple[Samples, list[Samples]],
+) -> None:
+    recording, blocks = case
+    detector = Loud()
+    probabilities = np.concatenate([detector(recording), detector.finish()])
+    spoken = speech_intervals(probabilities, len(recording))
+    found = cut(SPEECH_PLAN, blocks)
+    pieces = sorted(piece for planned, _, _ in found for piece in planned.pieces)
+    assert joined(pieces) == joined(spoken)
+    for planned, samples, speech in found:
+        assert speech is not None
+        assert joined(speech) == ((0, samples.size),)
+        assert in_recording(planned.pieces, *speech[0])[0] == planned.pieces[0][0]
+
+
+@settings(deadline=None, max_examples=40)
+@given(recordings())
+def test_the_grid_covers_every_sample(case: tuple[Samples, list[Samples]]) -> None:
+    recording, blocks = case
+    found = cut(PLAN, blocks)
+    assert [planned.pieces[0][0] for planned, _, _ in found] == list(
+        range(0, max(len(recording) - 16_000, min(len(recording), 1)), 32_000)
+    )
+    assert joined(planned.pieces[0] for planned, _, _ in found) == (
+        ((0, len(recording)),) if len(recording) else ()
+    )
 
 
 @pytest.mark.parametrize(
@@ -86,20 +142,38 @@ def test_every_sample_is_covered_and_only_the_last_window_reaches_the_end(
 )  # fmt: skip
 def test_thirty_seconds_that_share_five(seconds: int, extra: int, starts: list[int]) -> None:
     blocks = [np.zeros(seconds * SAMPLE_RATE, np.float32), np.zeros(extra, np.float32)]
-    windows = cut(blocks, 30 * SAMPLE_RATE, 25 * SAMPLE_RATE)
-    assert [start / SAMPLE_RATE for start, _, _ in windows] == starts
+    windows = cut(WindowPlan(30, 5), blocks)
+    assert [planned.pieces[0][0] / SAMPLE_RATE for planned, _, _ in windows] == starts
 
 
-def test_one_window_and_one_block_are_held_at_a_time() -> None:
-    drawn = 0
+class Measured(HeldSamples):
+    """Tells the most samples that were held between two blocks."""
 
-    def blocks() -> list[Samples]:
-        nonlocal drawn
-        drawn += 1
-        return [np.zeros(10, np.float32)]
+    most = 0
 
-    for k, _ in enumerate(cut((b for _ in range(100) for b in blocks()), 30, 25)):
-        assert drawn * 10 <= k * 25 + 30 + 10
+    def keep(self, wanted: Intervals) -> None:
+        super().keep(wanted)
+        Measured.most = max(Measured.most, sum(len(samples) for _, samples in self._blocks))
+
+
+@pytest.mark.parametrize("plan", [PLAN, GATED_GRID, SPEECH_PLAN])
+@pytest.mark.parametrize(
+    "minute", [[(60, 0.3)], [(60, 0.0)], [(0.5, 0.3), (59.5, 0.0)], [(1.6, 0.3), (0.9, 0.0)] * 24]
+)
+def test_what_is_held_does_not_grow_with_the_recording(
+    monkeypatch: pytest.MonkeyPatch, plan: WindowPlan, minute: list[tuple[float, float]]
+) -> None:
+    monkeypatch.setattr(windows, "HeldSamples", Measured)
+    Measured.most = 0
+    samples = sound(*minute)
+    blocks = np.split(samples, len(samples) // SAMPLE_RATE)
+    listener = Listener(plan.detector)
+    for _ in cut_windows(
+        (block for _ in range(4) for block in blocks), listener, plan.cutters(AudioSpan(SOURCE))
+    ):
+        pass
+    assert 0 < Measured.most <= 2 * plan.window_samples + 4 * SAMPLE_RATE
+    assert listener._probabilities.nbytes < 2000
 
 
 @pytest.mark.parametrize(("chunk_s", "stride_s"), [(30, 30), (30, 35), (30, -1), (0, 0)])
@@ -120,8 +194,8 @@ def test_read_windows_ends_with_the_recording(tmp_path: Path) -> None:
     source = audio_source(str(path), reference="seven")
     *windows, recording = read_windows(AudioSpan(source, "en"), PLAN)
     assert recording == Recording(source, duration_s=7.0, n_windows=3)
-    assert [(w.index, w.start, len(w.samples)) for w in windows if isinstance(w, Window)] == [
-        (0, 0, 48_000), (1, 32_000, 48_000), (2, 64_000, 48_000),
+    assert [(w.index, w.pieces, len(w.samples)) for w in windows if isinstance(w, Window)] == [
+        (0, ((0, 48_000),), 48_000), (1, ((32_000, 80_000),), 48_000), (2, ((64_000, 112_000),), 48_000),
     ]  # fmt: skip
     assert {(w.audio_id, w.language) for w in windows if isinstance(w, Window)} == {(source.audio_id, "en")}
 
@@ -138,45 +212,27 @@ def test_windows_off_the_plan_are_cut_in_between_and_are_nobodys_own() -> None:
     source = audio_source("dataset://d/train/0/0", wav(7))
     span = AudioSpan(source, windows=frozenset({1}), extra=((-1, 16_000), (-2, 90_000)))
     *windows, _ = read_windows(span, PLAN)
-    assert [(w.index, w.start, len(w.samples), w.n_own) for w in windows if isinstance(w, Window)] == [
-        (-1, 16_000, 48_000, 0), (1, 32_000, 48_000, 32_000), (-2, 90_000, 22_000, 0),
+    assert [(w.index, w.pieces, w.n_own) for w in windows if isinstance(w, Window)] == [
+        (-1, ((16_000, 64_000),), 0), (1, ((32_000, 80_000),), 32_000), (-2, ((90_000, 112_000),), 0),
     ]  # fmt: skip
 
 
 def test_own_samples_are_the_recording_each_once() -> None:
     *windows, _ = read_windows(AudioSpan(audio_source("x", wav(7.3))), PLAN)
-    assert [(w.start, w.n_own) for w in windows if isinstance(w, Window)] == [
+    assert [(w.pieces[0][0], w.n_own) for w in windows if isinstance(w, Window)] == [
         (0, 32_000), (32_000, 32_000), (64_000, 32_000), (96_000, 20_800),
     ]  # fmt: skip
 
 
-class Loud:
-    """A detector that takes loud chunks for speech."""
-
-    def __init__(self) -> None:
-        self.rest: Samples = np.empty(0, np.float32)
-
-    def __call__(self, samples: Samples) -> Samples:
-        heard = np.concatenate([self.rest, samples])
-        n = len(heard) // SPEECH_CHUNK
-        self.rest = heard[n * SPEECH_CHUNK :]
-        chunks = heard[: n * SPEECH_CHUNK].reshape(n, SPEECH_CHUNK)
-        return np.asarray(np.abs(chunks).max(axis=1, initial=0) > 0.1, np.float32)
-
-    def finish(self) -> Samples:
-        return np.zeros(int(len(self.rest) > 0), np.float32)
-
-
 def talk(*stretches: tuple[float, float]) -> bytes:
     file = io.BytesIO()
-    pieces = [np.full(round(seconds * SAMPLE_RATE), value, np.float32) for seconds, value in stretches]
-    sf.write(file, np.concatenate(pieces), SAMPLE_RATE, format="WAV", subtype="FLOAT")
+    sf.write(file, sound(*stretches), SAMPLE_RATE, format="WAV", subtype="FLOAT")
     return file.getvalue()
 
 
 def test_windows_in_which_nobody_speaks_are_skipped_and_listed() -> None:
     payload = talk((2, 0.5), (8, 0.0), (1, 0.5), (9, 0.0))
-    *windows, recording = read_windows(AudioSpan(audio_source("x", payload)), WindowPlan(3, 1, Loud))
+    *windows, recording = read_windows(AudioSpan(audio_source("x", payload)), GATED_GRID)
     assert [w.index for w in windows if isinstance(w, Window)] == [0, 4, 5]
     assert isinstance(recording, Recording)
     assert (recording.n_windows, recording.n_skipped) == (10, 7)
@@ -184,9 +240,36 @@ def test_windows_in_which_nobody_speaks_are_skipped_and_listed() -> None:
     assert recording.speech_s == pytest.approx(3.0, abs=1.5)  # with what is kept around it
 
 
+def test_windows_over_speech_leave_silence_out_and_list_it() -> None:
+    payload = talk((1, 0.5), (8, 0.0), (0.5, 0.5), (1.2, 0.0), (1, 0.5), (9, 0.0))
+    *windows, recording = read_windows(AudioSpan(audio_source("x", payload)), WindowPlan(5, 1, Loud))
+    (window,) = windows
+    assert isinstance(window, Window)
+    assert [(round(a / 16_000, 1), round(b / 16_000, 1)) for a, b in window.pieces] == [
+        (0.0, 1.4), (8.6, 9.9), (10.3, 12.1),
+    ]  # fmt: skip
+    assert window.samples.size == window.n_own == length(window.pieces)
+    assert window.speech == end_to_end(window.pieces)
+    assert isinstance(recording, Recording)
+    assert (recording.n_windows, recording.n_skipped) == (1, 0)
+    assert recording.speech_s == pytest.approx(window.samples.size / SAMPLE_RATE)
+    (first, second) = recording.skipped  # and not the 0.4 s between two words
+    assert first == (window.pieces[0][1] / SAMPLE_RATE, window.pieces[1][0] / SAMPLE_RATE)
+    assert second == (window.pieces[2][1] / SAMPLE_RATE, 20.7)
+
+
+def test_where_nobody_pauses_windows_over_speech_are_those_of_the_grid() -> None:
+    source = audio_source("x", talk((7.3, 0.5)))
+    over_speech = [w for w in read_windows(AudioSpan(source), SPEECH_PLAN) if isinstance(w, Window)]
+    grid = [w for w in read_windows(AudioSpan(source), GATED_GRID) if isinstance(w, Window)]
+    assert [(w.pieces, w.n_own) for w in over_speech] == [(w.pieces, w.n_own) for w in grid]
+    assert len(grid) == 4
+
+
 def test_a_window_knows_where_in_it_somebody_speaks() -> None:
     payload = talk((4, 0.0), (2, 0.5), (14, 0.0))
-    first, second, *_ = read_windows(AudioSpan(audio_source("x", payload)), WindowPlan(5, 2, Loud))
+    plan = WindowPlan(5, 2, Loud, over_speech=False)
+    first, second, *_ = read_windows(AudioSpan(audio_source("x", payload)), plan)
     assert isinstance(first, Window)
     assert isinstance(second, Window)
     ((start, stop),) = first.speech or ()
@@ -197,10 +280,11 @@ def test_a_window_knows_where_in_it_somebody_speaks() -> None:
     assert stop == pytest.approx(3 * SAMPLE_RATE, abs=SAMPLE_RATE // 2)
 
 
-def test_silence_alone_has_no_windows_but_is_a_recording() -> None:
-    (recording,) = read_windows(AudioSpan(audio_source("x", talk((7, 0.0)))), WindowPlan(3, 1, Loud))
+@pytest.mark.parametrize(("plan", "n_windows"), [(GATED_GRID, 3), (SPEECH_PLAN, 0)])
+def test_silence_alone_has_nothing_to_transcribe_but_is_a_recording(plan: WindowPlan, n_windows: int) -> None:
+    (recording,) = read_windows(AudioSpan(audio_source("x", talk((7, 0.0)))), plan)
     assert isinstance(recording, Recording)
-    assert (recording.n_windows, recording.n_skipped, recording.speech_s) == (3, 3, 0.0)
+    assert (recording.n_windows, recording.n_skipped, recording.speech_s) == (n_windows, n_windows, 0.0)
     assert recording.skipped == ((0.0, 7.0),)
 
 
