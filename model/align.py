@@ -15,8 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from model.alignment_heads import Heads
-from model.config import MAX_TEXT_POSITIONS
-from model.network import Decoder
+from model.config import MAX_TEXT_POSITIONS, N_POSITIONS
+from model.network import AudioMemory, Decoder
 from model.tokens import SAMPLES_PER_TIMESTAMP
 
 _LENGTHS = (64, 128, 240, MAX_TEXT_POSITIONS)  # what texts are padded to, so that XLA compiles few shapes
@@ -93,7 +93,7 @@ def pack(
 
 def align(
     decoder: Decoder,
-    encoded: jax.Array,
+    memory: AudioMemory,
     batch: TokenBatch,
     *,
     heads: Heads,
@@ -104,7 +104,7 @@ def align(
 
     Args:
         decoder: the network.
-        encoded: the encoder's output, [B, 1500, D].
+        memory: what the decoder remembers of the audio.
         batch: what `pack` made.
         heads: (layer, head) of the cross-attention to go by; at least one.
         n_prompt: tokens before the text.
@@ -113,10 +113,10 @@ def align(
     tokens = jnp.asarray(batch.tokens)
     n_tokens, n_positions = n_prompt + jnp.asarray(batch.n_text) + 1, jnp.asarray(batch.n_positions)
     x = decoder.embedding(tokens) + decoder.positions[...][: tokens.shape[1]]
-    weights = jnp.zeros((*tokens.shape, encoded.shape[1]), jnp.float32)
-    for index, layer in enumerate(decoder.layers):
+    weights = jnp.zeros((*tokens.shape, N_POSITIONS), jnp.float32)
+    for index, (layer, audio) in enumerate(zip(decoder.layers, memory, strict=True)):
         chosen = [head for at, head in heads if at == index]
-        x, scores = layer.read(x, encoded, chosen)
+        x, scores = layer.read(x, audio, chosen)
         if chosen:
             weights += _pointing(scores, n_tokens, n_positions).sum(axis=1)
     # A token was written by the state of the one before it: that is what attends to its sound.

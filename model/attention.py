@@ -10,7 +10,9 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-_QUERY_BLOCK = 750  # of the encoder's 1,500: measured best of 125 to 1,500 on CPUs
+from model.quantize import Rows, in_two_digits, quantize, sum_digits
+
+_QUERY_BLOCK = 750  # of the encoder's 1,500: measured best of 250 to 1,500 on CPUs
 
 
 class KeyValue(NamedTuple):
@@ -20,24 +22,61 @@ class KeyValue(NamedTuple):
     value: jax.Array
 
 
-def attend(query: jax.Array, memory: KeyValue, mask: jax.Array | None) -> jax.Array:
+class SmallKeyValue(NamedTuple):
+    """The same in 8 bits, with a scale for each of a head's K numbers, float32[B, H, 1, K]."""
+
+    key: Rows
+    value: Rows
+
+    def widened(self) -> KeyValue:
+        """In float32."""
+        return KeyValue(*(rows.values * rows.scale for rows in self))
+
+
+def shrink(memory: KeyValue) -> SmallKeyValue:
+    """Keys and values in 8 bits."""
+    return SmallKeyValue(*(quantize(x, axis=2) for x in memory))
+
+
+def attend(query: jax.Array, memory: KeyValue | SmallKeyValue, mask: jax.Array | None) -> jax.Array:
     """Attends from queries [B, H, T, K]; `mask` bool[T, S], if any, is True where a position is seen."""
-    scores = jnp.einsum("bhtk,bhsk->bhts", _scaled(query), memory.key, preferred_element_type=jnp.float32)
+    scores = scores_of(query, memory)
     if mask is not None:
         scores = jnp.where(mask, scores, -jnp.inf)
+    if isinstance(memory, SmallKeyValue):
+        # Weights that are not divided by their sum yet: the largest is 1, which fills the digits.
+        weights = jnp.exp(scores - scores.max(axis=-1, keepdims=True))
+        total = weights.sum(axis=-1, keepdims=True)
+        digits = in_two_digits(weights)
+        products = jnp.einsum(
+            "bhts,bhsk->bhtk", digits.values, memory.value.values, preferred_element_type=jnp.int32
+        )
+        heads = sum_digits(products, digits.scale) * memory.value.scale / total
+        return heads.astype(query.dtype)
     weights = jax.nn.softmax(scores, axis=-1).astype(memory.value.dtype)
     return jnp.einsum("bhts,bhsk->bhtk", weights, memory.value)
 
 
-def attend_long(query: jax.Array, memory: KeyValue) -> jax.Array:
-    """Attends from each of many queries [B, H, T, K] to all positions."""
+def scores_of(query: jax.Array, memory: KeyValue | SmallKeyValue) -> jax.Array:
+    """How much each query [B, H, T, K] asks for each position, float32[B, H, T, S]: before the softmax."""
+    if isinstance(memory, SmallKeyValue):
+        digits = in_two_digits(_scaled(query).astype(jnp.float32) * memory.key.scale)
+        products = jnp.einsum(
+            "bhtk,bhsk->bhts", digits.values, memory.key.values, preferred_element_type=jnp.int32
+        )
+        return sum_digits(products, digits.scale)
+    return jnp.einsum("bhtk,bhsk->bhts", _scaled(query), memory.key, preferred_element_type=jnp.float32)
+
+
+def attend_long(query: jax.Array, memory: KeyValue, dtype: jnp.dtype) -> jax.Array:
+    """Attends from each of many queries [B, H, T, K] to all positions, with products in `dtype`."""
     if jax.default_backend() == "cpu":
-        return _attend_in_blocks(query, memory)
+        return _attend_in_blocks(query, memory, dtype)
     heads = jax.nn.dot_product_attention(*(x.swapaxes(1, 2) for x in (query, *memory)))
     return heads.swapaxes(1, 2)
 
 
-def _attend_in_blocks(query: jax.Array, memory: KeyValue) -> jax.Array:
+def _attend_in_blocks(query: jax.Array, memory: KeyValue, dtype: jnp.dtype) -> jax.Array:
     """Head by head, in blocks of queries: their scores stay in a CPU's cache, four times as fast."""
     batch, n_heads, length, width = query.shape
     block = _QUERY_BLOCK if length % _QUERY_BLOCK == 0 else length
@@ -46,19 +85,21 @@ def _attend_in_blocks(query: jax.Array, memory: KeyValue) -> jax.Array:
         queries, key, value = head
 
         def attend_block(rows: jax.Array) -> jax.Array:
-            scores = jnp.matmul(rows, key.T, preferred_element_type=jnp.float32)
+            scores = jnp.matmul(rows, key, preferred_element_type=jnp.float32)
             weights = jnp.exp(scores - scores.max(axis=-1, keepdims=True))
             total = weights.sum(axis=-1, keepdims=True)
             # In float32: the weights are not divided by their sum yet, and 1,500 of them overflow float16.
-            heads = jnp.matmul(weights.astype(value.dtype), value, preferred_element_type=jnp.float32)
-            return (heads / total).astype(value.dtype)
+            heads = jnp.matmul(weights.astype(dtype), value, preferred_element_type=jnp.float32)
+            return (heads / total).astype(query.dtype)
 
         attended: jax.Array = jax.lax.map(attend_block, queries)
         return attended
 
-    blocks = _scaled(query).reshape(batch * n_heads, length // block, block, width)
-    keys, values = (x.reshape(batch * n_heads, -1, width) for x in memory)
-    heads: jax.Array = jax.lax.map(attend_head, (blocks, keys, values))
+    blocks = _scaled(query).astype(dtype).reshape(batch * n_heads, length // block, block, width)
+    keys, values = (x.astype(dtype).reshape(batch * n_heads, -1, width) for x in memory)
+    # Without the barrier XLA moves the conversion to `dtype` into the loops, and undoes it there.
+    operands = jax.lax.optimization_barrier((blocks, keys.swapaxes(1, 2), values))
+    heads: jax.Array = jax.lax.map(attend_head, operands)
     return heads.reshape(batch, n_heads, length, width)
 
 

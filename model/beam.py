@@ -1,22 +1,24 @@
-"""Beam search in one compiled program, as `BeamSearchDecoder` of `whisper/decoding.py` has it.
+"""Beam search, as `BeamSearchDecoder` of `whisper/decoding.py` has it; its face is that of `model.generate`.
 
 Each window keeps its K likeliest unfinished sequences. Of all their continuations, those that end and are
 likelier than the K-th that goes on are finished sequences; a window is done when `patience` times K have
-finished (Kasai et al., 2022). B is windows, K `beam_size`, N = B * K, M finished sequences that are kept, L
+finished (Kasai et al., 2022). B is windows, K `beam_size`, M finished sequences that are kept, L
 the most tokens that may be written.
 """
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import jax
 import jax.numpy as jnp
 
-from model.generate import Asked, Begun, Generated, begin, first_step
+from model.generate import Asked, Begun, Opening, Written, begin, first_step, padding_of
 from model.loops import LoopState, follow, is_looping, no_loop
-from model.network import Decoder, LayerCache
+from model.network import AudioMemory, Decoder, TextCaches
 from model.rules import DecodingRules, History, allowed_logits, no_history, remember
+
+Parts = TypeVar("Parts", History, LoopState)
 
 
 class Finished(NamedTuple):
@@ -28,20 +30,21 @@ class Finished(NamedTuple):
     n_finished: jax.Array  # int32[B]
 
 
-class _Search(NamedTuple):
+class Search(NamedTuple):
     """State of the search; `step` tokens have been written. Sequences of a window are the likeliest first."""
 
     step: jax.Array
-    tokens: jax.Array  # int32[N, L]
-    last: jax.Array  # int32[N]
+    tokens: jax.Array  # int32[B, K, L]
+    last: jax.Array  # int32[B, K]
     sum_logprob: jax.Array  # float32[B, K]
-    history: History
-    loops: LoopState
+    history: History  # of [B, K] each
+    loops: LoopState  # of [B, K, any] each
     looped: jax.Array  # bool[B]
     n_written: jax.Array  # int32[B]: fewer than `step` once the window is done
     finished: Finished
     origin: jax.Array  # int32[B, K, L]: the sequence that each token was written for; -1 if not yet run
-    caches: tuple[LayerCache, ...]
+    n_padding: jax.Array  # int32[B]: slots at the beginning of the caches that hold nothing
+    caches: TextCaches
 
 
 class _Candidates(NamedTuple):
@@ -52,32 +55,44 @@ class _Candidates(NamedTuple):
     sum_logprob: jax.Array
 
 
-def search(decoder: Decoder, encoded: jax.Array, asked: Asked, rules: DecodingRules) -> Generated:
-    """Finds the best sequence of each window, by its log probability over its length (or its penalty).
+def start(
+    decoder: Decoder, memory: AudioMemory, asked: Asked, rules: DecodingRules
+) -> tuple[Opening, Search]:
+    """Reads the prompts and writes the first token of each sequence.
 
     Args: see `model.generate.begin`; the temperatures are not looked at.
     """
+    begun = begin(decoder, memory, asked, rules, n_sequences=rules.beam_size)
+    first = jnp.repeat(begun.logits[:, None], rules.beam_size, axis=1)
+    return begun.opening, _write(first, _start(begun, asked, rules), rules)
+
+
+def advance(
+    decoder: Decoder, memory: AudioMemory, state: Search, rules: DecodingRules, *, n_left: int = 0
+) -> Search:
+    """Writes on, until no more than `n_left` windows are unfinished."""
     k = rules.beam_size
-    begun = begin(decoder, encoded, asked, rules, n_sequences=k)
-    n_before = asked.prompt.shape[1] + rules.prompt_length
-    n_padding = jnp.zeros_like(asked.n_prompt) if begun.n_padding is None else begun.n_padding
+    n_before = state.caches[0].key.shape[2] - k * rules.max_new_tokens
 
-    def unfinished(state: _Search) -> jax.Array:
-        return (state.step < rules.max_new_tokens) & ~_is_done(state, rules).all()
+    def goes_on(state: Search) -> jax.Array:
+        return (~is_finished(state, rules)).sum() > n_left
 
-    def write_next(state: _Search) -> _Search:
+    def write_next(state: Search) -> Search:
         place = state.step - 1  # of the last token, among those that were written
         origin = state.origin.at[:, :, place].set(jnp.arange(k))
-        mask = _visible(origin, n_padding, n_before, rules)
-        places = (n_before + place - n_padding)[:, None]
-        tokens = state.last.reshape(-1, k)
-        logits, caches = decoder.branch(tokens, n_before + place * k, places, mask, state.caches)
+        mask = _visible(origin, state.n_padding, n_before, rules)
+        places = (n_before + place - state.n_padding)[:, None]
+        slot = n_before + place * k
+        logits, caches = decoder.branch(state.last, slot, places, mask, state.caches, memory)
         return _write(logits, state._replace(origin=origin, caches=caches), rules)
 
-    first = jnp.repeat(begun.logits[:, None], k, axis=1)
-    state = _write(first, _start(begun, asked, rules), rules)
-    state = jax.lax.while_loop(unfinished, write_next, state)
-    return _best(state, begun, rules)
+    advanced: Search = jax.lax.while_loop(goes_on, write_next, state)
+    return advanced
+
+
+def is_finished(state: Search, rules: DecodingRules) -> jax.Array:
+    """Which windows nothing more is looked for, bool[B]."""
+    return _is_done(state, rules) | (state.step >= rules.max_new_tokens)
 
 
 def _visible(origin: jax.Array, n_padding: jax.Array, n_before: int, rules: DecodingRules) -> jax.Array:
@@ -97,17 +112,18 @@ def n_kept(rules: DecodingRules) -> int:
     return max(1, round(rules.beam_size * rules.patience))
 
 
-def _start(begun: Begun, asked: Asked, rules: DecodingRules) -> _Search:
+def _start(begun: Begun, asked: Asked, rules: DecodingRules) -> Search:
     batch, k, m = begun.logits.shape[0], rules.beam_size, n_kept(rules)
     end, n_most = rules.special.end_of_text, rules.max_new_tokens
-    return _Search(
+    padding = padding_of(asked)
+    return Search(
         step=first_step(),
-        tokens=jnp.full((batch * k, n_most), end, jnp.int32),
-        last=jnp.zeros(batch * k, jnp.int32),
+        tokens=jnp.full((batch, k, n_most), end, jnp.int32),
+        last=jnp.zeros((batch, k), jnp.int32),
         # All sequences are still the same: one of them goes on.
         sum_logprob=jnp.where(jnp.arange(k) == 0, 0.0, -jnp.inf) + jnp.zeros((batch, 1)),
-        history=no_history(batch * k),
-        loops=no_loop(batch * k),
+        history=_apart(no_history(batch * k), k),
+        loops=_apart(no_loop(batch * k), k),
         looped=jnp.zeros(batch, bool),
         n_written=jnp.zeros(batch, jnp.int32),
         finished=Finished(
@@ -117,15 +133,16 @@ def _start(begun: Begun, asked: Asked, rules: DecodingRules) -> _Search:
             n_finished=jnp.where(asked.wanted, 0, m),
         ),
         origin=jnp.full((batch, k, n_most), -1),
+        n_padding=jnp.zeros(batch, jnp.int32) if padding is None else padding,
         caches=begun.caches,
     )
 
 
-def _is_done(state: _Search, rules: DecodingRules) -> jax.Array:
+def _is_done(state: Search, rules: DecodingRules) -> jax.Array:
     return state.looped | (state.finished.n_finished >= n_kept(rules))
 
 
-def _write(logits: jax.Array, state: _Search, rules: DecodingRules) -> _Search:
+def _write(logits: jax.Array, state: Search, rules: DecodingRules) -> Search:
     """Writes one token of each sequence."""
     candidates = _continue(logits, state, rules)
     ends = candidates.token == rules.special.end_of_text
@@ -136,36 +153,48 @@ def _write(logits: jax.Array, state: _Search, rules: DecodingRules) -> _Search:
     token, parent, sum_logprob = (jnp.take_along_axis(x, order, axis=1) for x in candidates)
     done = _is_done(state, rules)
     parent = jnp.where(done[:, None], jnp.arange(rules.beam_size), parent)  # what is done stays as it is
-    rows = _rows(parent, rules)
-    token = token.reshape(-1)
-    loops = follow(LoopState(*(x[rows] for x in state.loops)), token, token < rules.special.end_of_text)
+    tokens, origin, history, loops = jax.tree.map(
+        lambda x: x[jnp.arange(len(parent))[:, None], parent],
+        (state.tokens, state.origin, state.history, state.loops),
+    )
+    flat = token.reshape(-1)
+    loops = follow(_together(loops), flat, flat < rules.special.end_of_text)
+    history = remember(_together(history), flat, state.step, rules)
     # One sequence in circles may still lose; the likeliest in circles will not.
     caught = is_looping(loops).reshape(parent.shape)[:, 0]
-    return _Search(
+    return Search(
         step=state.step + 1,
-        tokens=jax.lax.dynamic_update_slice(state.tokens[rows], token[:, None], (0, state.step)),
+        tokens=jax.lax.dynamic_update_slice(tokens, token[:, :, None], (0, 0, state.step)),
         last=token,
         sum_logprob=jnp.where(done[:, None], state.sum_logprob, sum_logprob),
-        history=remember(History(*(x[rows] for x in state.history)), token, state.step, rules),
-        loops=loops,
+        history=_apart(history, rules.beam_size),
+        loops=_apart(loops, rules.beam_size),
         looped=state.looped | (caught & ~done),
         n_written=state.n_written + ~done,
         finished=finished,
-        origin=jnp.take_along_axis(state.origin, parent[:, :, None], axis=1),
+        origin=origin,
+        n_padding=state.n_padding,
         caches=state.caches,
     )
 
 
-def _rows(parent: jax.Array, rules: DecodingRules) -> jax.Array:
-    """Which of the N rows each of [B, any] sequences comes from, int32[B * any]."""
-    return (jnp.arange(parent.shape[0])[:, None] * rules.beam_size + parent).reshape(-1)
+def _together(parts: Parts) -> Parts:
+    """[B, K, any] as [B * K, any] each."""
+    together: Parts = jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), parts)
+    return together
 
 
-def _continue(logits: jax.Array, state: _Search, rules: DecodingRules) -> _Candidates:
+def _apart(parts: Parts, k: int) -> Parts:
+    """[B * K, any] as [B, K, any] each."""
+    apart: Parts = jax.tree.map(lambda x: x.reshape(-1, k, *x.shape[1:]), parts)
+    return apart
+
+
+def _continue(logits: jax.Array, state: Search, rules: DecodingRules) -> _Candidates:
     """The likeliest K + 1 continuations of each sequence: at least K of them go on."""
     batch, k = state.sum_logprob.shape
     logits = logits.reshape(batch * k, -1)
-    allowed = allowed_logits(logits, state.history, state.step, rules)
+    allowed = allowed_logits(logits, _together(state.history), state.step, rules)
     logprobs, tokens = jax.lax.top_k(allowed, k + 1)
     logprobs = logprobs - jax.nn.logsumexp(allowed, axis=-1, keepdims=True)
     sums = (state.sum_logprob.reshape(-1, 1) + logprobs).reshape(batch, -1)
@@ -174,7 +203,7 @@ def _continue(logits: jax.Array, state: _Search, rules: DecodingRules) -> _Candi
     return _Candidates(tokens, order // (k + 1), sums)
 
 
-def _finish(candidates: _Candidates, ends: jax.Array, state: _Search, rules: DecodingRules) -> Finished:
+def _finish(candidates: _Candidates, ends: jax.Array, state: Search, rules: DecodingRules) -> Finished:
     """Adds the sequences that end, as long as there is room; a window that is done has none."""
     finished = state.finished
     batch, m = finished.sum_logprob.shape
@@ -182,7 +211,7 @@ def _finish(candidates: _Candidates, ends: jax.Array, state: _Search, rules: Dec
     taken = ends & (slot < m) & ~state.looped[:, None] & jnp.isfinite(candidates.sum_logprob)
     slot = jnp.where(taken, slot, m)  # out of range: dropped
     windows = jnp.arange(batch)[:, None]
-    tokens = state.tokens[_rows(candidates.parent, rules)].reshape(*slot.shape, -1)
+    tokens = state.tokens[windows, candidates.parent]
     return Finished(
         tokens=finished.tokens.at[windows, slot].set(tokens, mode="drop"),
         sum_logprob=finished.sum_logprob.at[windows, slot].set(candidates.sum_logprob, mode="drop"),
@@ -191,24 +220,24 @@ def _finish(candidates: _Candidates, ends: jax.Array, state: _Search, rules: Dec
     )
 
 
-def _best(state: _Search, begun: Begun, rules: DecodingRules) -> Generated:
-    """The best of each window's sequences; unfinished ones stand in for those of K that are missing."""
+def written(state: Search, rules: DecodingRules) -> Written:
+    """The best sequence of each window, by its log probability over its length (or its penalty).
+
+    Unfinished ones stand in for those of K that are missing.
+    """
     batch, k = state.sum_logprob.shape
     finished = state.finished
     stands_in = jnp.arange(k) < k - finished.n_finished[:, None]
     sums = jnp.concatenate([finished.sum_logprob, jnp.where(stands_in, state.sum_logprob, -jnp.inf)], axis=1)
-    written = jnp.broadcast_to(state.n_written[:, None], (batch, k))
-    n_tokens = jnp.concatenate([finished.n_tokens, written], axis=1)
-    tokens = jnp.concatenate([finished.tokens, state.tokens.reshape(batch, k, -1)], axis=1)
+    n_written = jnp.broadcast_to(state.n_written[:, None], (batch, k))
+    n_tokens = jnp.concatenate([finished.n_tokens, n_written], axis=1)
+    tokens = jnp.concatenate([finished.tokens, state.tokens], axis=1)
     best = (sums / _penalty(n_tokens, rules)).argmax(axis=1)[:, None]
-    return Generated(
+    return Written(
         tokens=jnp.take_along_axis(tokens, best[:, :, None], axis=1)[:, 0],
         n_tokens=jnp.take_along_axis(n_tokens, best, axis=1)[:, 0],
         sum_logprob=jnp.take_along_axis(sums, best, axis=1)[:, 0],
         looped=state.looped,
-        no_speech_prob=begun.no_speech_prob,
-        language=begun.language,
-        language_logprobs=begun.language_logprobs,
     )
 
 

@@ -195,7 +195,8 @@ def _count_layers(file: CTranslate2File, side: str) -> int:
 
 def _front_weights(file: CTranslate2File) -> Iterator[tuple[str, NDArray[np.generic]]]:
     for conv in ("conv1", "conv2"):
-        yield f"encoder.{conv}.kernel", file.read(f"encoder/{conv}/weight").transpose(2, 1, 0)
+        weight = file.read(f"encoder/{conv}/weight")
+        yield f"encoder.{conv}.kernel", weight.transpose(2, 1, 0).reshape(-1, weight.shape[0])
         yield f"encoder.{conv}.bias", file.read(f"encoder/{conv}/bias")
     yield "encoder.positions", file.read("encoder/position_encodings/encodings")
     yield "decoder.positions", file.read("decoder/position_encodings/encodings")

@@ -1,8 +1,9 @@
-"""From encoded audio to ids, in one compiled program: prompt, KV caches, and OpenAI's rules.
+"""From what is remembered of the audio to ids: prompt, KV caches, and OpenAI's rules.
 
-Each window of a batch is decoded on its own; the loop ends when the last one has. Ids and probabilities are
-those of `whisper/decoding.py` of openai/whisper (`DecodingTask`, `GreedyDecoder`). B is windows, P the length
-of the longest prompt in the batch, L the most tokens that may be written (`max_new_tokens`).
+Each window of a batch is decoded on its own. The loop can be left and entered again, so that windows that
+have finished may go (`model.batches`). Ids and probabilities are those of `whisper/decoding.py` of
+openai/whisper (`DecodingTask`, `GreedyDecoder`). B is windows, P the length of the longest prompt in the
+batch, L the most tokens that may be written (`max_new_tokens`).
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from model.loops import LoopState, follow, is_looping, no_loop
-from model.network import Decoder, LayerCache
+from model.network import AudioMemory, Decoder, TextCaches
 from model.rules import DecodingRules, History, allowed_logits, best_token, no_history, remember
 
 DETECT_LANGUAGE = -1
@@ -40,7 +41,21 @@ class Asked(NamedTuple):
     n_prompt: jax.Array
 
 
-class Generated(NamedTuple):
+class Opening(NamedTuple):
+    """What is known of each window of a batch before anything is written.
+
+    Attributes:
+        no_speech_prob: float32[B].
+        language: int32[B], index into `DecodingRules.language_ids`; zeros for English-only models.
+        language_logprobs: float32[B, n_languages], natural log of the posteriors.
+    """
+
+    no_speech_prob: jax.Array
+    language: jax.Array
+    language_logprobs: jax.Array
+
+
+class Written(NamedTuple):
     """What was written for each window of a batch.
 
     Attributes:
@@ -48,40 +63,34 @@ class Generated(NamedTuple):
         n_tokens: int32[B], tokens before the end of text.
         sum_logprob: float32[B], natural log, the end of text included.
         looped: bool[B], stopped because it went round in circles.
-        no_speech_prob: float32[B].
-        language: int32[B], index into `DecodingRules.language_ids`; zeros for English-only models.
-        language_logprobs: float32[B, n_languages], natural log of the posteriors.
     """
 
     tokens: jax.Array
     n_tokens: jax.Array
     sum_logprob: jax.Array
     looped: jax.Array
-    no_speech_prob: jax.Array
-    language: jax.Array
-    language_logprobs: jax.Array
 
 
 class Begun(NamedTuple):
     """The decoder with its prompt read.
 
     Attributes:
+        opening: what came out of it.
         logits: float32[B, V] of the first token to be written.
         caches: of the prompt, with room for what is to be written.
-        n_padding: int32[B], slots at the beginning of the caches that hold nothing; None if nobody has any.
-        no_speech_prob, language, language_logprobs: see `Generated`.
     """
 
+    opening: Opening
     logits: jax.Array
-    caches: tuple[LayerCache, ...]
-    n_padding: jax.Array | None
-    no_speech_prob: jax.Array
-    language: jax.Array
-    language_logprobs: jax.Array
+    caches: TextCaches
 
 
-class _Loop(NamedTuple):
-    """State of the decoding loop; `step` tokens have been written."""
+class Loop(NamedTuple):
+    """State of the decoding loop; `step` tokens have been written.
+
+    `temperature`, `uniforms` and `n_padding`, slots at the beginning of the caches that hold nothing, are
+    what was asked for; `n_padding` is None where nobody has a prompt.
+    """
 
     step: jax.Array
     tokens: jax.Array
@@ -92,61 +101,76 @@ class _Loop(NamedTuple):
     finished: jax.Array
     n_tokens: jax.Array
     sum_logprob: jax.Array
-    caches: tuple[LayerCache, ...]
+    temperature: jax.Array
+    uniforms: jax.Array
+    n_padding: jax.Array | None
+    caches: TextCaches
 
 
 def begin(
-    decoder: Decoder, encoded: jax.Array, asked: Asked, rules: DecodingRules, n_sequences: int = 1
+    decoder: Decoder, memory: AudioMemory, asked: Asked, rules: DecodingRules, n_sequences: int = 1
 ) -> Begun:
     """Reads the prompt of each window, and with it finds its language and whether anybody speaks.
 
     Args:
         decoder: the network.
-        encoded: the encoder's output, [B, 1500, D].
+        memory: what the decoder remembers of the audio.
         asked: of each window.
         rules: what may be written.
         n_sequences: of each window, to have room for in the caches.
     """
     batch, n_before = asked.prompt.shape
-    caches = decoder.init_caches(encoded, n_before + rules.prompt_length + n_sequences * rules.max_new_tokens)
-    padding = n_before - asked.n_prompt if n_before else None
+    caches = decoder.init_caches(batch, n_before + rules.prompt_length + n_sequences * rules.max_new_tokens)
+    padding = padding_of(asked)
     start = jnp.full((batch, 1), rules.special.start_of_transcript, jnp.int32)
-    logits, caches = decoder(jnp.concatenate([asked.prompt, start], axis=1), 0, caches, padding)
+    logits, caches = decoder(jnp.concatenate([asked.prompt, start], axis=1), 0, caches, memory, padding)
     no_speech_prob = jax.nn.softmax(logits, axis=-1)[:, rules.special.no_speech]
     language, language_logprobs = _detect_language(logits, asked.language, rules)
     rest = _rest_of_prompt(language, rules)
     if rest.shape[1]:
-        logits, caches = decoder(rest, n_before + 1, caches, padding)
-    return Begun(logits, caches, padding, no_speech_prob, language, language_logprobs)
+        logits, caches = decoder(rest, n_before + 1, caches, memory, padding)
+    return Begun(Opening(no_speech_prob, language, language_logprobs), logits, caches)
 
 
-def generate(decoder: Decoder, encoded: jax.Array, asked: Asked, rules: DecodingRules) -> Generated:
-    """Writes one token after the other until every window has ended, or goes round in circles.
+def padding_of(asked: Asked) -> jax.Array | None:
+    """Slots before each window's prompt, int32[B]; None if nobody has a prompt."""
+    n_before = asked.prompt.shape[1]
+    return n_before - asked.n_prompt if n_before else None
 
-    Args: see `begin`.
-    """
-    begun = begin(decoder, encoded, asked, rules)
-    n_before = asked.prompt.shape[1] + rules.prompt_length
-    loop = _write(begun.logits, _start_loop(begun.caches, asked, rules), asked, rules)
 
-    def unfinished(loop: _Loop) -> jax.Array:
-        return (loop.step < rules.max_new_tokens) & ~loop.finished.all()
+def start(decoder: Decoder, memory: AudioMemory, asked: Asked, rules: DecodingRules) -> tuple[Opening, Loop]:
+    """Reads the prompts and writes the first token. Args: see `begin`."""
+    begun = begin(decoder, memory, asked, rules)
+    return begun.opening, _write(begun.logits, _start_loop(begun.caches, asked, rules), rules)
 
-    def write_next(loop: _Loop) -> _Loop:
+
+def advance(
+    decoder: Decoder, memory: AudioMemory, loop: Loop, rules: DecodingRules, *, n_left: int = 0
+) -> Loop:
+    """Writes one token after the other, until no more than `n_left` windows are unfinished."""
+    n_before = loop.caches[0].key.shape[2] - rules.max_new_tokens
+
+    def goes_on(loop: Loop) -> jax.Array:
+        return (~is_finished(loop, rules)).sum() > n_left
+
+    def write_next(loop: Loop) -> Loop:
         position = n_before + loop.step - 1
-        logits, caches = decoder(loop.last[:, None], position, loop.caches, begun.n_padding)
-        return _write(logits, loop._replace(caches=caches), asked, rules)
+        logits, caches = decoder(loop.last[:, None], position, loop.caches, memory, loop.n_padding)
+        return _write(logits, loop._replace(caches=caches), rules)
 
-    loop = jax.lax.while_loop(unfinished, write_next, loop)
-    return Generated(
-        loop.tokens,
-        loop.n_tokens,
-        loop.sum_logprob,
-        loop.looped,
-        begun.no_speech_prob,
-        begun.language,
-        begun.language_logprobs,
-    )
+    advanced: Loop = jax.lax.while_loop(goes_on, write_next, loop)
+    return advanced
+
+
+def is_finished(loop: Loop, rules: DecodingRules) -> jax.Array:
+    """Which windows nothing more is written for, bool[B]."""
+    return loop.finished | (loop.step >= rules.max_new_tokens)
+
+
+def written(loop: Loop, rules: DecodingRules) -> Written:
+    """What there is of each window."""
+    del rules  # the face is that of `model.beam`
+    return Written(loop.tokens, loop.n_tokens, loop.sum_logprob, loop.looped)
 
 
 def first_step() -> jax.Array:
@@ -179,10 +203,10 @@ def _rest_of_prompt(language: jax.Array, rules: DecodingRules) -> jax.Array:
     return jnp.stack(columns, axis=1)
 
 
-def _start_loop(caches: tuple[LayerCache, ...], asked: Asked, rules: DecodingRules) -> _Loop:
+def _start_loop(caches: TextCaches, asked: Asked, rules: DecodingRules) -> Loop:
     batch = asked.wanted.shape[0]
     no, zeros = jnp.zeros(batch, bool), jnp.zeros(batch, jnp.int32)
-    return _Loop(
+    return Loop(
         step=first_step(),
         tokens=jnp.full((batch, rules.max_new_tokens), rules.special.end_of_text, jnp.int32),
         last=zeros,
@@ -192,13 +216,16 @@ def _start_loop(caches: tuple[LayerCache, ...], asked: Asked, rules: DecodingRul
         finished=~asked.wanted,
         n_tokens=zeros,
         sum_logprob=jnp.zeros(batch, jnp.float32),
+        temperature=asked.temperature,
+        uniforms=asked.uniforms,
+        n_padding=padding_of(asked),
         caches=caches,
     )
 
 
-def _write(logits: jax.Array, loop: _Loop, asked: Asked, rules: DecodingRules) -> _Loop:
+def _write(logits: jax.Array, loop: Loop, rules: DecodingRules) -> Loop:
     """Writes one token of each unfinished window."""
-    token, logprob = _choose(logits, loop, asked, rules)
+    token, logprob = _choose(logits, loop, rules)
     end = rules.special.end_of_text
     token = jnp.where(loop.finished, end, token)
     ends = token == end
@@ -217,20 +244,18 @@ def _write(logits: jax.Array, loop: _Loop, asked: Asked, rules: DecodingRules) -
     )
 
 
-def _choose(
-    logits: jax.Array, loop: _Loop, asked: Asked, rules: DecodingRules
-) -> tuple[jax.Array, jax.Array]:
+def _choose(logits: jax.Array, loop: Loop, rules: DecodingRules) -> tuple[jax.Array, jax.Array]:
     """The next token of each window, by its temperature, and its log probability.
 
     Sampling goes through the whole vocabulary once more; a batch in which nobody asks for it does without.
     """
     best = best_token(logits, loop.history, loop.step, rules)
-    hot = asked.temperature > 0
+    hot = loop.temperature > 0
 
     def sampled() -> tuple[jax.Array, jax.Array]:
-        uniform = jax.lax.dynamic_index_in_dim(asked.uniforms, loop.step, axis=1, keepdims=False)
+        uniform = jax.lax.dynamic_index_in_dim(loop.uniforms, loop.step, axis=1, keepdims=False)
         allowed = allowed_logits(logits, loop.history, loop.step, rules)
-        token, logprob = _sample(allowed, jnp.where(hot, asked.temperature, 1.0), uniform)
+        token, logprob = _sample(allowed, jnp.where(hot, loop.temperature, 1.0), uniform)
         return jnp.where(hot, token, best[0]), jnp.where(hot, logprob, best[1])
 
     chosen: tuple[jax.Array, jax.Array] = jax.lax.cond(hot.any(), sampled, lambda: best)

@@ -111,4 +111,4 @@ def read_weights(files: Sequence[Path]) -> Iterator[tuple[str, NDArray[np.generi
 def _oriented(name: str, weight: NDArray[np.generic]) -> NDArray[np.generic]:
     if not name.endswith(".kernel"):
         return weight
-    return weight.transpose(2, 1, 0) if weight.ndim == 3 else weight.T
+    return weight.transpose(2, 1, 0).reshape(-1, weight.shape[0]) if weight.ndim == 3 else weight.T

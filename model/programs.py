@@ -2,110 +2,170 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 from jax.sharding import Mesh
+from numpy.typing import NDArray
 
+from model import beam, generate
 from model.align import Alignment, TokenBatch, align
 from model.alignment_heads import heads_of
-from model.beam import search
+from model.batches import BatchDecoder, Generated, Weights
 from model.checkpoint import Checkpoint, CheckpointError
 from model.features import log_mel
-from model.generate import Asked, Generated, generate
-from model.network import Whisper
+from model.generate import Asked
+from model.network import AudioMemory, Decoder, Whisper
+from model.quantize import Precision, quantize_weight
 from model.rules import DecodingRules
-from model.sharding import batch_sharding, weight_sharding
+from model.sharding import DATA, batch_sharding, memory_sharding, split_by_windows, weight_sharding
 
-Weights = nnx.State[Any, Any]
+_MATRICES = {"kernel": 0, "embedding": 1}  # the axis that a product sums over, by the end of a weight's name
 
 
 class Programs:
-    """Samples to encoded audio, and encoded audio to tokens, each compiled when it is first used.
+    """Samples to what the decoder remembers of them, and that to tokens, each compiled when it is first used.
 
-    They are programs of their own, and the encoded audio stays on the devices between them: what one of them
-    makes of it does not ask for it to be encoded again.
+    They are programs of their own, and the memory stays on the devices between them: what one of them makes
+    of it does not ask for the audio to be encoded again.
 
     Raises:
         CheckpointError: the weights cannot be read or do not fit the config.
     """
 
     def __init__(
-        self, checkpoint: Checkpoint, rules: DecodingRules, dtype: np.dtype[Any], mesh: Mesh
+        self, checkpoint: Checkpoint, rules: DecodingRules, precision: Precision, mesh: Mesh
     ) -> None:
-        graph, self._weights = _load_network(checkpoint, dtype, mesh)
-        n_mels, windows = checkpoint.config.n_mels, batch_sharding(mesh)
+        graph, self._weights = _load_network(checkpoint, precision, mesh)
+        self._mesh = mesh
+        n_mels = checkpoint.config.n_mels
 
         def encode_audio(weights: Weights, samples: jax.Array) -> jax.Array:
             network = nnx.merge(graph, weights)
-            encoded: jax.Array = network.encoder(log_mel(samples, n_mels).astype(dtype))
+            encoded: jax.Array = network.encoder(log_mel(samples, n_mels).astype(precision.dtype))
             return encoded
 
-        def generate_tokens(weights: Weights, encoded: jax.Array, asked: Asked) -> Generated:
-            return generate(nnx.merge(graph, weights).decoder, encoded, asked, rules)
+        def remember_audio(weights: Weights, samples: jax.Array) -> AudioMemory:
+            return nnx.merge(graph, weights).decoder.remember(encode_audio(weights, samples))
 
-        def search_tokens(weights: Weights, encoded: jax.Array, asked: Asked) -> Generated:
-            return search(nnx.merge(graph, weights).decoder, encoded, asked, rules)
+        def decoder_of(weights: Weights) -> Decoder:
+            return nnx.merge(graph, weights).decoder
 
         heads = heads_of(checkpoint.config, checkpoint.decoding)
 
-        def align_tokens(weights: Weights, encoded: jax.Array, batch: TokenBatch) -> Alignment:
-            decoder = nnx.merge(graph, weights).decoder
+        def align_tokens(weights: Weights, memory: AudioMemory, batch: TokenBatch) -> Alignment:
             n_prompt, end_of_text = rules.n_before_text, rules.special.end_of_text
-            return align(decoder, encoded, batch, heads=heads, n_prompt=n_prompt, end_of_text=end_of_text)
+            return align(
+                decoder_of(weights), memory, batch, heads=heads, n_prompt=n_prompt, end_of_text=end_of_text
+            )
 
-        self._encode = jax.jit(encode_audio, out_shardings=windows)
-        self._generate = jax.jit(generate_tokens)
-        self._search = jax.jit(search_tokens)
+        self._encode = jax.jit(split_by_windows(encode_audio, mesh), out_shardings=batch_sharding(mesh))
+        self._remember = jax.jit(split_by_windows(remember_audio, mesh), out_shardings=memory_sharding(mesh))
+        self._join = jax.jit(_join, out_shardings=memory_sharding(mesh))
+        shrinks = mesh.shape[DATA] == 1
+        self._generate = BatchDecoder(generate, decoder_of, rules, shrinks=shrinks)
+        self._search = BatchDecoder(beam, decoder_of, rules, shrinks=shrinks)
         self._align = jax.jit(align_tokens)
 
-    def encode(self, samples: jax.Array) -> jax.Array:
-        """Encodes float32[B, 480000] at 16 kHz to [B, 1500, d_model]."""
-        encoded: jax.Array = self._encode(self._weights, samples)
+    def encode(self, samples: NDArray[np.float32]) -> jax.Array:
+        """The encoder's output for float32[B, 480000] at 16 kHz, [B, 1500, d_model]."""
+        encoded: jax.Array = self._encode(self._weights, self._put(samples))
         return encoded
 
-    def generate(self, encoded: jax.Array, asked: Asked) -> Generated:
-        """Decodes [B, 1500, d_model] greedily or by sampling; see `model.generate.generate`."""
-        generated: Generated = self._generate(self._weights, encoded, asked)
-        return generated
+    def remember(self, samples: NDArray[np.float32]) -> AudioMemory:
+        """Encodes float32[B, 480000] at 16 kHz to what the decoder remembers of each window."""
+        parts = [self._remember(self._weights, self._put(part)) for part in self._parts(samples)]
+        memory: AudioMemory = parts[0] if len(parts) == 1 else self._join(parts)
+        return memory
 
-    def search(self, encoded: jax.Array, asked: Asked) -> Generated:
-        """Decodes [B, 1500, d_model] by beam search; see `model.beam.search`."""
-        generated: Generated = self._search(self._weights, encoded, asked)
-        return generated
+    def generate(self, memory: AudioMemory, asked: Asked) -> Generated:
+        """Decodes greedily or by sampling; see `model.generate`."""
+        return self._generate(self._weights, memory, self._placed(asked))
 
-    def align(self, encoded: jax.Array, batch: TokenBatch) -> Alignment:
-        """Says when in [B, 1500, d_model] each token was written of; see `model.align.align`."""
-        alignment: Alignment = self._align(self._weights, encoded, batch)
+    def search(self, memory: AudioMemory, asked: Asked) -> Generated:
+        """Decodes by beam search; see `model.beam`."""
+        return self._search(self._weights, memory, self._placed(asked))
+
+    def align(self, memory: AudioMemory, batch: TokenBatch) -> Alignment:
+        """Says when each token was written of; see `model.align.align`."""
+        alignment: Alignment = self._align(self._weights, memory, jax.tree.map(self._put, batch))
         return alignment
+
+    def _parts(self, samples: NDArray[np.float32]) -> Iterator[NDArray[np.float32]]:
+        """What to encode at once.
+
+        On a CPU one window for each device: its activations stay in the cache, which made the encoder half
+        as fast again. An accelerator is better filled with the whole batch.
+        """
+        n_data = self._mesh.shape[DATA]
+        if jax.default_backend() != "cpu":
+            yield samples
+            return
+        by_device = samples.reshape(n_data, -1, samples.shape[-1])
+        yield from (by_device[:, part] for part in range(by_device.shape[1]))
+
+    def _put(self, array: jax.Array | NDArray[Any]) -> jax.Array:
+        placed: jax.Array = jax.device_put(array, batch_sharding(self._mesh))
+        return placed
+
+    def _placed(self, asked: Asked) -> Asked:
+        placed: Asked = jax.tree.map(self._put, asked)
+        return placed
+
+
+def _join(parts: list[AudioMemory]) -> AudioMemory:
+    """Memories of n windows each, one a device, as the memory of all: a window stays on its device."""
+
+    def joined(*arrays: jax.Array) -> jax.Array:
+        return jnp.stack(arrays, axis=1).reshape(-1, *arrays[0].shape[1:])
+
+    memory: AudioMemory = jax.tree.map(joined, *parts)
+    return memory
 
 
 def _load_network(
-    checkpoint: Checkpoint, dtype: np.dtype[Any], mesh: Mesh
+    checkpoint: Checkpoint, precision: Precision, mesh: Mesh
 ) -> tuple[nnx.GraphDef[Whisper], Weights]:
     """The network's structure, and its weights placed on the mesh.
 
     The network is built without memory, and each weight goes from the file to its place on the mesh before
     the next is read.
     """
-    shapes = nnx.eval_shape(lambda: Whisper(checkpoint.config, dtype=dtype, rngs=nnx.Rngs(0)))
+    shapes = nnx.eval_shape(lambda: Whisper(checkpoint.config, precision=precision, rngs=nnx.Rngs(0)))
     graph, state = nnx.split(shapes)
-    expected = {".".join(map(str, path)): path for path, _ in nnx.to_flat_state(state)}
     variables = dict(nnx.to_flat_state(state))
+    expected = {".".join(map(str, path)): path for path in variables}
     loaded = {}
     for name, weight in checkpoint.weights():
-        path = expected.get(name)
-        if path is None or variables[path].shape != weight.shape:
-            wanted = "none" if path is None else str(variables[path].shape)
-            raise CheckpointError(
-                f"model {checkpoint.name!r} has a weight {name!r} of shape {weight.shape}, "
-                f"where its config asks for {wanted}"
-            )
-        placed = jax.device_put(np.asarray(weight, dtype), weight_sharding(mesh, name))
-        loaded[path] = variables[path].replace(placed)
+        for own_name, part in _stored(name, weight, precision):
+            path = expected.get(own_name)
+            if path is None or variables[path].shape != part.shape:
+                wanted = "none" if path is None else str(variables[path].shape)
+                raise CheckpointError(
+                    f"model {checkpoint.name!r} has a weight {name!r} of shape {weight.shape}, "
+                    f"where its config asks for {wanted}"
+                )
+            part = np.asarray(part, variables[path].dtype)
+            placed = jax.device_put(part, weight_sharding(mesh, own_name))
+            loaded[path] = variables[path].replace(placed)
     missing = sorted(name for name, path in expected.items() if path not in loaded)
     if missing:
         raise CheckpointError(f"model {checkpoint.name!r} lacks the weights {', '.join(missing[:5])}")
     return graph, nnx.from_flat_state(loaded)
+
+
+def _stored(
+    name: str, weight: NDArray[np.generic], precision: Precision
+) -> Iterator[tuple[str, NDArray[np.generic]]]:
+    """A weight of the checkpoint as the network has it: matrices perhaps in 8 bits and with a scale."""
+    axis = _MATRICES.get(name.rpartition(".")[2])
+    if axis is None or not precision.has_scales or weight.ndim != 2:
+        yield name, weight
+        return
+    values, scale = quantize_weight(weight, axis=axis)
+    yield name, values
+    yield f"{name}_scale", scale

@@ -8,6 +8,8 @@ second by inputs, so that a layer needs one sum over `model` after each pair.
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
+from typing import Any
 
 import jax
 import numpy as np
@@ -20,10 +22,10 @@ DATA, MODEL = MeshShape._fields
 
 _SPECS = (
     (r"attention\.(query|key|value)\.kernel$", PartitionSpec(None, MODEL)),
-    (r"attention\.(query|value)\.bias$", PartitionSpec(MODEL)),
+    (r"attention\.(query|key|value)\.(bias|kernel_scale)$", PartitionSpec(MODEL)),
     (r"attention\.out\.kernel$", PartitionSpec(MODEL, None)),
     (r"mlp\.up\.kernel$", PartitionSpec(None, MODEL)),
-    (r"mlp\.up\.bias$", PartitionSpec(MODEL)),
+    (r"mlp\.up\.(bias|kernel_scale)$", PartitionSpec(MODEL)),
     (r"mlp\.down\.kernel$", PartitionSpec(MODEL, None)),
     # By width: the sizes of the vocabularies (51,864 to 51,866) divide by nothing useful.
     (r"embedding\.embedding$", PartitionSpec(None, MODEL)),
@@ -63,6 +65,28 @@ def weight_spec(name: str) -> PartitionSpec:
 def weight_sharding(mesh: Mesh, name: str) -> NamedSharding:
     """Where a weight lives on the mesh."""
     return NamedSharding(mesh, weight_spec(name))
+
+
+def memory_sharding(mesh: Mesh) -> NamedSharding:
+    """Where keys and values of the audio live, whose axes begin with windows and heads."""
+    return NamedSharding(mesh, PartitionSpec(DATA, MODEL))
+
+
+def split_by_windows(program: Callable[..., Any], mesh: Mesh) -> Callable[..., Any]:
+    """A program of (weights, windows) that runs on each device with windows of its own.
+
+    Left to itself XLA gathers what a loop over windows and heads reads, and every device does all of it.
+    """
+    windows = PartitionSpec(DATA)
+    split: Callable[..., Any] = jax.shard_map(
+        program,
+        mesh=mesh,
+        in_specs=(PartitionSpec(), windows),
+        out_specs=windows,
+        axis_names={DATA},
+        check_vma=False,
+    )
+    return split
 
 
 def batch_sharding(mesh: Mesh) -> NamedSharding:

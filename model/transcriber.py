@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import os
-import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -15,9 +13,10 @@ import numpy as np
 from jax.sharding import Mesh
 from numpy.typing import NDArray
 
-from model.align import TokenBatch, pack
+from model.align import pack
+from model.batches import LEAST_ROWS, Generated
 from model.checkpoint import Checkpoint, find_checkpoint
-from model.generate import DETECT_LANGUAGE, Asked, Generated
+from model.generate import DETECT_LANGUAGE, Asked
 from model.interface import (
     WINDOW_SAMPLES,
     Request,
@@ -26,9 +25,11 @@ from model.interface import (
     WindowResult,
 )
 from model.mesh_shape import parse_mesh
+from model.network import AudioMemory
 from model.programs import Programs
+from model.quantize import Precision, choose_arithmetic, cpu_features
 from model.rules import DecodingRules, make_rules
-from model.sharding import batch_sharding, check_mesh, make_mesh
+from model.sharding import DATA, check_mesh, make_mesh
 from model.tokens import WhisperTokenizer, compression_ratio, segments_of
 from model.word_times import add_words
 
@@ -56,19 +57,24 @@ def load_transcriber(settings: TranscriberSettings, mesh: Mesh | None = None) ->
 class WhisperTranscriber:
     """A `model.interface.Transcriber` on JAX.
 
-    A call has one shape: shorter batches and windows are padded with silence, and the padding is dropped.
+    Windows are padded with silence to 30 s, and batches to the next of a few sizes, each of which is compiled
+    once; the padding is dropped.
+
+    Attributes:
+        tokenizer: of the checkpoint.
+        precision: what it computes in.
     """
 
     def __init__(self, checkpoint: Checkpoint, settings: TranscriberSettings, mesh: Mesh) -> None:
         check_mesh(mesh, checkpoint.config, settings.batch_size)
         self._settings = settings
         self._batch_size = settings.batch_size
-        self._mesh = mesh
+        self._least_rows = min(max(LEAST_ROWS, mesh.shape[DATA]), settings.batch_size)
         self.tokenizer = WhisperTokenizer(checkpoint.tokenizer)
         self._rules = _rules_of(checkpoint, self.tokenizer, settings)
         self._codes = list(self.tokenizer.special.languages) if self._rules.language_ids else []
-        self._programs = Programs(checkpoint, self._rules, _dtype_of(settings.dtype), mesh)
-        self._lock = threading.Lock()
+        self.precision = _precision_of(settings)
+        self._programs = Programs(checkpoint, self._rules, self.precision, mesh)
 
     @property
     def batch_size(self) -> int:
@@ -77,33 +83,44 @@ class WhisperTranscriber:
 
     def transcribe(self, requests: Sequence[Request]) -> list[WindowResult]:
         """Transcribes each window on its own; see `model.interface.Transcriber`."""
-        samples = _pad([request.samples for request in requests], self._batch_size)
-        asked = self._asked(requests)
-        with self._lock:
-            encoded = self._programs.encode(self._put(samples))
-            generated = self._generate(encoded, asked, requests)
-            results = [self._result(generated, row, request) for row, request in enumerate(requests)]
-            return self._with_words(encoded, results, requests) if self._settings.word_timestamps else results
+        samples = self._pad([request.samples for request in requests])
+        asked = self._asked(requests, len(samples))
+        memory = self._programs.remember(samples)
+        generated = self._generate(memory, asked, requests)
+        results = [self._result(generated, row, request) for row, request in enumerate(requests)]
+        return self._with_words(memory, results, requests) if self._settings.word_timestamps else results
 
     def encode(self, windows: Sequence[Samples]) -> NDArray[np.float32]:
         """The encoder's output for each window, float32[B, 1500, d_model]; for comparisons."""
-        with self._lock:
-            encoded = self._programs.encode(self._put(_pad(windows, self._batch_size)))
+        encoded = self._programs.encode(self._pad(windows))
         return np.asarray(encoded, np.float32)[: len(windows)]
 
-    def _generate(self, encoded: jax.Array, asked: Asked, requests: Sequence[Request]) -> Generated:
+    def _pad(self, windows: Sequence[Samples]) -> NDArray[np.float32]:
+        """Windows as float32[B, 480000], padded with silence to a size that there is a program for."""
+        if not 1 <= len(windows) <= self._batch_size:
+            raise ValueError(f"a batch must have 1 to {self._batch_size} windows, not {len(windows)}")
+        size = self._batch_size
+        if jax.default_backend() == "cpu":  # elsewhere a full batch costs the same, and programs take long
+            while size % 2 == 0 and size // 2 >= max(len(windows), self._least_rows):
+                size //= 2
+        return _stacked(windows, size)
+
+    def _generate(self, memory: AudioMemory, asked: Asked, requests: Sequence[Request]) -> Generated:
         """Writes all windows; with beams, those at temperature 0 by the search and the others by sampling."""
-        wanted = np.arange(self._batch_size) < len(requests)
-        searched = np.zeros(self._batch_size, bool)
+        wanted = np.asarray(asked.wanted)
+        searched = np.zeros(len(wanted), bool)
         if self._rules.beam_size > 1:
             searched[: len(requests)] = [request.temperature == 0 for request in requests]
-        generated = []
-        for write, rows in ((self._programs.search, searched), (self._programs.generate, wanted & ~searched)):
-            if rows.any():
-                generated.append(jax.device_get(write(encoded, asked._replace(wanted=self._put(rows)))))
+        generated = [
+            write(memory, asked._replace(wanted=jnp.asarray(rows)))
+            for write, rows in (
+                (self._programs.search, searched),
+                (self._programs.generate, wanted & ~searched),
+            )
+            if rows.any()
+        ]
         if len(generated) == 1:
-            only: Generated = generated[0]
-            return only
+            return generated[0]
         return Generated(
             *(
                 np.where(searched.reshape(-1, *[1] * (one.ndim - 1)), one, other)
@@ -112,7 +129,7 @@ class WhisperTranscriber:
         )
 
     def _with_words(
-        self, encoded: jax.Array, results: Sequence[WindowResult], requests: Sequence[Request]
+        self, memory: AudioMemory, results: Sequence[WindowResult], requests: Sequence[Request]
     ) -> list[WindowResult]:
         """The same results with the words of their segments."""
         texts = [[token for segment in result.segments for token in segment.tokens] for result in results]
@@ -124,9 +141,9 @@ class WhisperTranscriber:
             list(zip(prompts, texts, strict=True)),
             n_samples,
             self.tokenizer.special.end_of_text,
-            self._batch_size,
+            jax.tree.leaves(memory)[0].shape[0],
         )
-        alignment = jax.device_get(self._programs.align(encoded, TokenBatch(*map(self._put, batch))))
+        alignment = jax.device_get(self._programs.align(memory, batch))
         translates = self._settings.task == "translate"
         languages = ["en" if translates else result.language for result in results]
         segments = [result.segments for result in results]
@@ -139,15 +156,10 @@ class WhisperTranscriber:
         task = [] if task_id is None else [special.languages[language], task_id]
         return [special.start_of_transcript, *task, special.no_timestamps]
 
-    def _put(self, array: NDArray[np.generic] | jax.Array) -> jax.Array:
-        placed: jax.Array = jax.device_put(array, batch_sharding(self._mesh))
-        return placed
-
-    def _asked(self, requests: Sequence[Request]) -> Asked:
-        """What is asked of a batch, placed on the devices; nothing of the rows of its padding."""
+    def _asked(self, requests: Sequence[Request], batch: int) -> Asked:
+        """What is asked of a batch; nothing of the rows of its padding."""
         prompts = [self._prompt(request) for request in requests]
         n_slots = _bucket(max(map(len, prompts)), self._rules.max_prompt)
-        batch = self._batch_size
         language = np.full(batch, DETECT_LANGUAGE, np.int32)
         temperature = np.zeros(batch, np.float32)
         uniforms = np.zeros((batch, self._rules.max_new_tokens), np.float32)
@@ -161,7 +173,7 @@ class WhisperTranscriber:
                 temperature[row] = request.temperature
                 uniforms[row] = _uniforms(request.seed, self._rules.max_new_tokens)
         wanted = np.arange(batch) < len(requests)
-        return Asked(*map(self._put, (wanted, language, temperature, uniforms, prompt, n_prompt)))
+        return Asked(*map(jnp.asarray, (wanted, language, temperature, uniforms, prompt, n_prompt)))
 
     def _prompt(self, request: Request) -> list[int]:
         """Ids of the text before: hot words first, of the prompt as many of its last ids as there is room."""
@@ -227,13 +239,14 @@ def _keep_compiled_programs() -> None:
         jax.config.update("jax_compilation_cache_dir", str(caches / "whisper-beam" / "xla"))
 
 
-def _dtype_of(name: str) -> np.dtype[Any]:
+def _precision_of(settings: TranscriberSettings) -> Precision:
+    backend, name = jax.default_backend(), settings.dtype
+    arithmetic = choose_arithmetic(settings.quantization, name, backend=backend, features=cpu_features())
     if name == "auto":
-        name = "float32" if jax.default_backend() == "cpu" else "bfloat16"
+        name = "float32" if backend == "cpu" else "bfloat16"
     if name not in _DTYPES:
         raise ValueError(f"dtype {name!r} is unknown; use auto, {', '.join(_DTYPES)}")
-    dtype: np.dtype[Any] = np.dtype(_DTYPES[name])
-    return dtype
+    return Precision(np.dtype(_DTYPES[name]), arithmetic)
 
 
 def _rules_of(
@@ -266,11 +279,8 @@ def _uniforms(seed: int, n: int) -> NDArray[np.float32]:
     return np.random.Generator(np.random.Philox(key=seed)).random(n, np.float32)
 
 
-def _pad(windows: Sequence[Samples], batch_size: int) -> NDArray[np.float32]:
-    """Windows as one array float32[batch_size, 480000], padded with silence."""
-    if not 1 <= len(windows) <= batch_size:
-        raise ValueError(f"a batch must have 1 to {batch_size} windows, not {len(windows)}")
-    batch = np.zeros((batch_size, WINDOW_SAMPLES), np.float32)
+def _stacked(windows: Sequence[Samples], size: int) -> NDArray[np.float32]:
+    batch = np.zeros((size, WINDOW_SAMPLES), np.float32)
     for row, window in enumerate(windows):
         if window.ndim != 1 or not 1 <= len(window) <= WINDOW_SAMPLES:
             raise ValueError(f"a window must have 1 to {WINDOW_SAMPLES} samples, not shape {window.shape}")

@@ -19,9 +19,11 @@ from model.dtw import first_columns
 from model.interface import WINDOW_SAMPLES
 from model.network import Whisper
 from model.programs import Programs
+from model.quantize import Precision
 from model.rules import make_rules
 from model.sharding import make_mesh
 from model.tokens import WhisperTokenizer
+from tests.model.decoding import FLOAT32
 
 N_PROMPT, END = 3, 280  # ids from 280 on are special
 CONFIG = WhisperConfig(80, 32, 64, 1, 2, 3, 4, 300)
@@ -33,7 +35,7 @@ SPEECH = Path("../shared/data/english/jfk.flac")
 @pytest.fixture(scope="module")
 def network() -> Whisper:
     """Random, and with larger weights than usual, so that attention is far from even."""
-    network = Whisper(CONFIG, dtype=jnp.float32, rngs=nnx.Rngs(0))
+    network = Whisper(CONFIG, precision=FLOAT32, rngs=nnx.Rngs(0))
     state = nnx.state(network)
     nnx.update(network, jax.tree.map(lambda x: x * 2 if x.ndim == 2 else x, state))
     return network
@@ -47,7 +49,8 @@ def encoded(batch: int, seed: int = 0) -> jax.Array:
 def program(network: Whisper) -> Callable[[jax.Array, TokenBatch], Alignment]:
     @jax.jit
     def compiled(audio: jax.Array, batch: TokenBatch) -> Alignment:
-        return align(network.decoder, audio, batch, heads=HEADS, n_prompt=N_PROMPT, end_of_text=END)
+        memory = network.decoder.remember(audio)
+        return align(network.decoder, memory, batch, heads=HEADS, n_prompt=N_PROMPT, end_of_text=END)
 
     return compiled
 
@@ -110,7 +113,7 @@ def test_it_is_what_the_whole_attention_gives(network: Whisper, n_positions: int
     result = run(network, audio, pack([(PROMPT, text)], [n_positions * 320], END, 1))
     expected = naive(network, audio[0], [*PROMPT, *text, END], n_positions)
     assert result.weights.shape == (1, 61, 1500)
-    assert np.abs(expected.weights).max() > 0.5
+    assert np.abs(expected.weights).max() > 0.4
     np.testing.assert_allclose(result.weights[0, :8, :n_positions], expected.weights, atol=2e-3)
     assert not result.weights[:, :, n_positions:].any()
     np.testing.assert_allclose(result.token_probs[0, :7], expected.token_probs, rtol=1e-3)
@@ -146,7 +149,7 @@ def test_a_window_without_text_harms_nobody(network: Whisper) -> None:
 
 @pytest.mark.parametrize("dtype", [jnp.bfloat16, jnp.float16])
 def test_half_precision_runs(dtype: jnp.dtype) -> None:
-    network = Whisper(CONFIG, dtype=dtype, rngs=nnx.Rngs(0))
+    network = Whisper(CONFIG, precision=Precision(np.dtype(dtype)), rngs=nnx.Rngs(0))
     result = run(network, encoded(1).astype(dtype), pack([(PROMPT, [5, 9])], [480_000], END, 1))
     assert result.weights.dtype == result.token_probs.dtype == np.float32
     assert np.isfinite(result.weights).all()
@@ -196,11 +199,11 @@ def test_alignment_is_that_of_ctranslate2(packaged: Callable[[str], Checkpoint])
     padded = np.zeros((1, WINDOW_SAMPLES), np.float32)
     padded[0, : len(clip)] = clip
     rules = make_rules(special, checkpoint.decoding, multilingual=False, task="transcribe", timestamps=True)
-    programs = Programs(checkpoint, rules, np.dtype(np.float32), make_mesh())
-    states = programs.encode(jnp.asarray(padded))
+    programs = Programs(checkpoint, rules, FLOAT32, make_mesh())
+    states = programs.encode(padded)
     start = [special.start_of_transcript]
     batch = pack([([*start, special.no_timestamps], text)], [len(clip)], special.end_of_text, 1)
-    ours = programs.align(states, batch)
+    ours = programs.align(programs.remember(padded), batch)
     (columns,) = first_columns(-np.asarray(ours.weights), [len(text) + 1], batch.n_positions.tolist())
     with ctranslate2_folder(checkpoint) as folder:
         theirs = ctranslate2.models.Whisper(str(folder), device="cpu", compute_type="float32")

@@ -10,21 +10,22 @@ import pytest
 from flax import nnx
 from numpy.typing import NDArray
 
-from model.beam import search
+from model import beam, generate
+from model.batches import Method
 from model.checkpoint import Checkpoint
-from model.generate import Asked, Generated, generate
+from model.generate import Asked
 from model.network import Decoder, Whisper
 from model.rules import DecodingRules, History, allowed_logits, make_rules
 from model.tokens import WhisperTokenizer
+from tests.model.decoding import FLOAT32, compiled
 
-Write = Callable[[Decoder, jax.Array, Asked, DecodingRules], Generated]
 Logprobs = Callable[[list[int]], NDArray[np.float32]]
 """Log probabilities of what may follow the tokens written so far."""
 
 
 @pytest.fixture(scope="module")
 def decoder(tiny_checkpoint: Checkpoint) -> Decoder:
-    return Whisper(tiny_checkpoint.config, dtype=jnp.float32, rngs=nnx.Rngs(3)).decoder
+    return Whisper(tiny_checkpoint.config, precision=FLOAT32, rngs=nnx.Rngs(3)).decoder
 
 
 @pytest.fixture(scope="module")
@@ -57,22 +58,20 @@ def audio(decoder: Decoder, n: int) -> NDArray[np.float32]:
     return np.random.default_rng(5).standard_normal((n, 1500, d_model)).astype(np.float32) * 3
 
 
-def compiled(write: Write, decoder: Decoder, rules: DecodingRules) -> Callable[[jax.Array, Asked], Generated]:
-    return jax.jit(lambda encoded, asked: write(decoder, encoded, asked, rules))
-
-
 def plain(decoder: Decoder, encoded: NDArray[np.float32], rules: DecodingRules) -> Logprobs:
     """One window's log probabilities; each sequence has caches of its own, which nobody writes to again."""
     special = rules.special
     prompt = jnp.asarray([[special.start_of_transcript, rules.language_ids[0], special.transcribe]])
-    caches = decoder.init_caches(jnp.asarray(encoded[None]), 32)
+    memory = decoder.remember(jnp.asarray(encoded[None]))
     run = jax.jit(decoder)
-    read = {(): run(prompt, 0, caches)}
+    read = {(): run(prompt, 0, decoder.init_caches(1, 32), memory)}
 
     def of(written: list[int]) -> NDArray[np.float32]:
         if tuple(written) not in read:
             place = prompt.shape[1] + len(written) - 1
-            read[tuple(written)] = run(jnp.asarray([written[-1:]]), place, read[tuple(written[:-1])][1])
+            read[tuple(written)] = run(
+                jnp.asarray([written[-1:]]), place, read[tuple(written[:-1])][1], memory
+            )
         logits, _ = read[tuple(written)]
         is_time = [token >= special.timestamp_begin for token in written]
         times = [token for token in written if token >= special.timestamp_begin]
@@ -127,7 +126,7 @@ def test_the_search_finds_what_the_plain_one_finds(
 ) -> None:
     rules = replace(rules, patience=patience, length_penalty=length_penalty)
     encoded = audio(decoder, 2)
-    found = compiled(search, decoder, rules)(jnp.asarray(encoded), ask(2, rules))
+    found = compiled(beam, decoder, rules)(jnp.asarray(encoded), ask(2, rules))
     for row in range(2):
         tokens, total = plain_search(plain(decoder, encoded[row], rules), rules)
         assert found.tokens[row, : int(found.n_tokens[row])].tolist() == tokens
@@ -138,7 +137,7 @@ def test_a_beam_of_one_is_greedy(decoder: Decoder, rules: DecodingRules) -> None
     encoded = jnp.asarray(audio(decoder, 3))
     greedy = replace(rules, beam_size=1)
     expected = compiled(generate, decoder, greedy)(encoded, ask(3, greedy))
-    found = compiled(search, decoder, greedy)(encoded, ask(3, greedy))
+    found = compiled(beam, decoder, greedy)(encoded, ask(3, greedy))
     assert found.n_tokens.tolist() == expected.n_tokens.tolist()
     for row, n in enumerate(found.n_tokens.tolist()):
         assert found.tokens[row, :n].tolist() == expected.tokens[row, :n].tolist()
@@ -150,7 +149,7 @@ def test_a_window_that_is_done_is_not_changed_by_one_that_is_not(
     decoder: Decoder, rules: DecodingRules
 ) -> None:
     encoded = jnp.asarray(audio(decoder, 4))
-    run = compiled(search, decoder, rules)
+    run = compiled(beam, decoder, rules)
     together = run(encoded, ask(4, rules))
     for row in range(4):
         alone = run(encoded[row : row + 1], ask(1, rules))
@@ -159,15 +158,15 @@ def test_a_window_that_is_done_is_not_changed_by_one_that_is_not(
         assert together.tokens[row, :n].tolist() == alone.tokens[0, :n].tolist()
 
 
-@pytest.mark.parametrize("write", [generate, search])
+@pytest.mark.parametrize("method", [generate, beam])
 def test_padding_before_a_prompt_changes_nothing(
-    decoder: Decoder, rules: DecodingRules, write: Write
+    decoder: Decoder, rules: DecodingRules, method: Method
 ) -> None:
     encoded = jnp.asarray(audio(decoder, 2))
     special = rules.special
     prompt = np.array([[special.start_of_previous, 4, 5, 6]] * 2, np.int32)
     padded = np.concatenate([np.full((2, 12), special.end_of_text, np.int32), prompt], axis=1)
-    run = compiled(write, decoder, rules)
+    run = compiled(method, decoder, rules)
     short = run(encoded, ask(2, rules, prompt))
     long = run(encoded, ask(2, rules, padded)._replace(n_prompt=jnp.full(2, 4)))
     without = run(encoded, ask(2, rules))

@@ -8,12 +8,13 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from model import beam, generate
 from model.attention import KeyValue
-from model.beam import search
+from model.batches import Generated, Method
 from model.config import DecodingConfig
-from model.generate import DETECT_LANGUAGE, Asked, Generated, generate
+from model.generate import DETECT_LANGUAGE, Asked
 from model.loops import COPIES, LEAST_REPEATED
-from model.network import LayerCache
+from model.network import AudioMemory, TextCaches
 from model.rules import MAX_NEW_TOKENS, DecodingRules, make_rules
 from model.tokens import SpecialTokens
 
@@ -38,23 +39,24 @@ class Script:
         logits[rules.prompt_length - 1 + len(script) :, END] = 50.0
         self.logits = logits
 
-    def init_caches(self, encoded: jax.Array, length: int) -> tuple[LayerCache, ...]:
-        seen = jnp.full((encoded.shape[0], 1, length, 1), -1.0)
-        return (LayerCache(KeyValue(seen, seen), KeyValue(encoded, encoded)),)
+    def init_caches(self, batch: int, length: int) -> TextCaches:
+        seen = jnp.full((batch, 1, length, 1), -1.0)
+        return (KeyValue(seen, seen),)
 
     def __call__(
         self,
         tokens: jax.Array,
         position: jax.Array | int,
-        caches: tuple[LayerCache, ...],
+        caches: TextCaches,
+        memory: AudioMemory,
         n_padding: jax.Array | None = None,
-    ) -> tuple[jax.Array, tuple[LayerCache, ...]]:
-        ((seen, _), cross) = caches[0]
+    ) -> tuple[jax.Array, TextCaches]:
+        ((seen, _),) = caches
         fed = tokens.astype(jnp.float32)[:, None, :, None]
         seen = jax.lax.dynamic_update_slice_in_dim(seen, fed, position, axis=2)
         last = jnp.asarray(self.logits)[position + tokens.shape[1] - 1]
         logits = jnp.broadcast_to(last, (tokens.shape[0], N_VOCAB))
-        return logits, (LayerCache(KeyValue(seen, seen), cross),)
+        return logits, (KeyValue(seen, seen),)
 
     def branch(
         self,
@@ -62,8 +64,9 @@ class Script:
         slot: jax.Array,
         places: jax.Array,
         mask: jax.Array,
-        caches: tuple[LayerCache, ...],
-    ) -> tuple[jax.Array, tuple[LayerCache, ...]]:
+        caches: TextCaches,
+        memory: AudioMemory,
+    ) -> tuple[jax.Array, TextCaches]:
         return jnp.broadcast_to(jnp.asarray(self.logits)[places], (*tokens.shape, N_VOCAB)), caches
 
 
@@ -80,10 +83,16 @@ def ask(languages: Sequence[int], rules: DecodingRules = RULES, **others: object
     return asked._replace(**others)  # type: ignore[arg-type]
 
 
+def decode(decoder: Script, asked: Asked, rules: DecodingRules) -> Generated:
+    """Without a compiler, so that the script may see what it is fed."""
+    method: Method = beam if rules.beam_size > 1 else generate
+    opening, state = method.start(decoder, (), asked, rules)  # type: ignore[arg-type]
+    state = method.advance(decoder, (), state, rules, n_left=0)  # type: ignore[arg-type]
+    return Generated(*map(np.asarray, (*method.written(state, rules), *opening)))
+
+
 def run(script: Sequence[dict[int, float]], rules: DecodingRules = RULES, **others: object) -> Generated:
-    decoder = Script(script, rules)
-    write = search if rules.beam_size > 1 else generate
-    return write(decoder, jnp.zeros((1, 1, 1)), ask([0], rules, **others), rules)  # type: ignore[arg-type]
+    return decode(Script(script, rules), ask([0], rules, **others), rules)
 
 
 def written(script: Sequence[dict[int, float]], rules: DecodingRules = RULES) -> list[int]:
@@ -216,7 +225,7 @@ def test_three_times_the_same_sentence_are_no_loop() -> None:
 def test_what_pads_a_batch_writes_nothing() -> None:
     decoder = Script([{1: 20.0}, {2: 20.0}], PLAIN)
     asked = ask([0, 0], PLAIN, wanted=jnp.asarray([True, False]))
-    generated = generate(decoder, jnp.zeros((2, 1, 1)), asked, PLAIN)  # type: ignore[arg-type]
+    generated = decode(decoder, asked, PLAIN)
     assert generated.n_tokens.tolist() == [2, 0]
 
 
@@ -226,7 +235,7 @@ def test_sampling_goes_by_the_number_from_outside_and_the_temperature() -> None:
     decoder = Script(script, PLAIN)
     for temperature in (0.5, 1.0):
         asked = ask([0] * 99, PLAIN, temperature=jnp.full(99, temperature), uniforms=uniforms)
-        generated = generate(decoder, jnp.zeros((99, 1, 1)), asked, PLAIN)  # type: ignore[arg-type]
+        generated = decode(decoder, asked, PLAIN)
         share = float((generated.tokens[:, 0] == 1).mean())
         assert share == pytest.approx(1 / (1 + np.exp(-1 / temperature)), abs=0.02)
         first = generated.sum_logprob[generated.tokens[:, 0] == 1][0]
@@ -240,14 +249,14 @@ def test_sampling_keeps_the_rules() -> None:
     uniforms = jnp.tile(jnp.linspace(0.0, 1.0 - 2**-24, 64)[:, None], (1, rules.max_new_tokens))
     decoder = Script([{1: 30.0, 2: 0.0, 3: 0.0, at(3): 40.0}] * 5, rules)
     asked = ask([0] * 64, rules, temperature=jnp.ones(64), uniforms=uniforms)
-    generated = generate(decoder, jnp.zeros((64, 1, 1)), asked, rules)  # type: ignore[arg-type]
+    generated = decode(decoder, asked, rules)
     assert set(np.unique(generated.tokens)) <= {*range(10), END, EN, FR} - {1}
 
 
 def test_a_window_at_temperature_0_is_greedy_beside_one_that_is_sampled() -> None:
     decoder = Script([{1: 1.0, 2: 0.9}] * 4, PLAIN)
     asked = ask([0, 0], PLAIN, temperature=jnp.asarray([0.0, 1.0]), uniforms=jnp.full((2, 224), 0.999))
-    generated = generate(decoder, jnp.zeros((2, 1, 1)), asked, PLAIN)  # type: ignore[arg-type]
+    generated = decode(decoder, asked, PLAIN)
     assert generated.tokens[0, :4].tolist() == [1, 1, 1, 1]
     assert 1 not in generated.tokens[1, :4].tolist()
 
@@ -270,15 +279,16 @@ def test_the_prompt(rules: DecodingRules, prompt: list[int]) -> None:
             self,
             tokens: jax.Array,
             position: jax.Array | int,
-            caches: tuple[LayerCache, ...],
+            caches: TextCaches,
+            memory: AudioMemory,
             n_padding: jax.Array | None = None,
-        ) -> tuple[jax.Array, tuple[LayerCache, ...]]:
+        ) -> tuple[jax.Array, TextCaches]:
             if not isinstance(tokens, jax.core.Tracer):
                 fed.append(np.asarray(tokens)[0].tolist())
-            return super().__call__(tokens, position, caches, n_padding)
+            return super().__call__(tokens, position, caches, memory, n_padding)
 
     decoder = Listening([{at(0): 9, 1: 9}], rules)
-    generate(decoder, jnp.zeros((1, 1, 1)), ask([1], rules), rules)  # type: ignore[arg-type]
+    decode(decoder, ask([1], rules), rules)
     assert [token for tokens in fed for token in tokens] == prompt
 
 
@@ -286,7 +296,7 @@ def test_language_is_detected_only_when_it_is_not_given() -> None:
     decoder = Script([], RULES)
     decoder.logits[0, FR] = 3.0
     asked = ask([DETECT_LANGUAGE, 0])
-    generated = generate(decoder, jnp.zeros((2, 1, 1)), asked, RULES)  # type: ignore[arg-type]
+    generated = decode(decoder, asked, RULES)
     assert generated.language.tolist() == [1, 0]
     posterior = np.exp(np.asarray(generated.language_logprobs[0]))
     np.testing.assert_allclose(posterior, [1 / (1 + np.exp(13)), 1 / (1 + np.exp(-13))], rtol=1e-4)
@@ -296,5 +306,5 @@ def test_no_speech_is_read_at_the_start_of_the_transcript() -> None:
     decoder = Script([], RULES)
     decoder.logits[0] = -30.0
     decoder.logits[0, [NO_SPEECH, 5]] = [1.0, 2.0]
-    generated = generate(decoder, jnp.zeros((1, 1, 1)), ask([0]), RULES)  # type: ignore[arg-type]
+    generated = decode(decoder, ask([0]), RULES)
     assert float(generated.no_speech_prob[0]) == pytest.approx(1 / (1 + np.e), rel=1e-4)

@@ -9,6 +9,7 @@ from safetensors.numpy import save_file
 
 from model.checkpoint import Checkpoint, CheckpointError, find_checkpoint
 from model.programs import Programs
+from model.quantize import Precision
 from model.rules import DecodingRules, make_rules
 from model.sharding import make_mesh
 from model.tokens import WhisperTokenizer
@@ -21,9 +22,10 @@ def rules_of(checkpoint: Checkpoint) -> DecodingRules:
 
 
 def encode(checkpoint: Checkpoint, dtype: str) -> NDArray[np.float32]:
-    programs = Programs(checkpoint, rules_of(checkpoint), np.dtype(jnp.dtype(dtype)), make_mesh())
+    precision = Precision(np.dtype(jnp.dtype(dtype)))
+    programs = Programs(checkpoint, rules_of(checkpoint), precision, make_mesh())
     samples = np.random.default_rng(0).standard_normal((2, 480_000)).astype(np.float32) * 0.1
-    encoded = programs.encode(jnp.asarray(samples))
+    encoded = programs.encode(samples)
     assert encoded.dtype == dtype
     return np.asarray(encoded, np.float32)
 

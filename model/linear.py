@@ -1,0 +1,73 @@
+"""Matrix products with weights, in each arithmetic of `model.quantize`."""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+
+from model.quantize import Arithmetic, Precision, quantize
+
+_initial = nnx.initializers.lecun_normal()
+
+
+class Linear(nnx.Module):
+    """x @ kernel + bias, from [..., inputs] to [..., outputs]; the kernel is [inputs, outputs]."""
+
+    def __init__(
+        self, inputs: int, outputs: int, *, use_bias: bool = True, precision: Precision, rngs: nnx.Rngs
+    ) -> None:
+        self._precision = precision
+        self.kernel = nnx.Param(_initial(rngs.params(), (inputs, outputs)).astype(precision.matrix_dtype))
+        if precision.has_scales:
+            self.kernel_scale = nnx.Param(jnp.ones(outputs, jnp.float32))
+        self.bias = nnx.Param(jnp.zeros(outputs, precision.dtype)) if use_bias else None
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """Maps [..., inputs] to [..., outputs] of the dtype of the activations."""
+        y = _product(x, self.kernel[...], self._precision, "...i,io->...o")
+        if self._precision.has_scales:
+            y = y * self.kernel_scale[...]
+        y = y.astype(self._precision.dtype)
+        return y if self.bias is None else y + self.bias[...]
+
+
+class Embedding(nnx.Module):
+    """A vector for each id, [n, width], and back: how much a state looks like each of them."""
+
+    def __init__(self, n: int, width: int, *, precision: Precision, rngs: nnx.Rngs) -> None:
+        self._precision = precision
+        table = jax.random.normal(rngs.params(), (n, width)) * width**-0.5
+        self.embedding = nnx.Param(table.astype(precision.matrix_dtype))
+        if precision.has_scales:
+            self.embedding_scale = nnx.Param(jnp.ones(n, jnp.float32))
+
+    def __call__(self, ids: jax.Array) -> jax.Array:
+        """Maps ids int32[...] to [..., width] of the dtype of the activations."""
+        # Without the barrier XLA converts the whole table first.
+        dtype = self._precision.dtype
+        vectors: jax.Array = jax.lax.optimization_barrier(self.embedding[...][ids]).astype(dtype)
+        if self._precision.has_scales:
+            vectors = vectors * self.embedding_scale[...][ids][..., None].astype(dtype)
+        return vectors
+
+    def logits(self, x: jax.Array) -> jax.Array:
+        """Maps [..., width] to float32[..., n]."""
+        scale = self.embedding_scale[...] if self._precision.has_scales else 1
+        logits: jax.Array = _product(x, self.embedding[...], self._precision, "...i,oi->...o") * scale
+        return logits
+
+
+def _product(x: jax.Array, weight: jax.Array, precision: Precision, subscripts: str) -> jax.Array:
+    """The product in float32, but for the scale of the weight."""
+    if precision.arithmetic is Arithmetic.A8:
+        rows = quantize(x)
+        summed = jnp.einsum(subscripts, rows.values, weight, preferred_element_type=jnp.int32)
+        scaled: jax.Array = summed.astype(jnp.float32) * rows.scale
+        return scaled
+    if precision.arithmetic is Arithmetic.W8:
+        weight = weight.astype(precision.dtype)
+    product: jax.Array = jnp.einsum(
+        subscripts, x.astype(weight.dtype), weight, preferred_element_type=jnp.float32
+    )
+    return product
