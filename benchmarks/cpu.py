@@ -8,6 +8,8 @@ import re
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
+from model.quantize import cpu_features
+
 FLAGS = ("avx2", "avx512f", "avx_vnni", "avx512_vnni", "avx512_bf16", "amx_bf16", "amx_int8")
 PACKAGES = ("jax", "jaxlib", "apache-beam", "faster-whisper", "ctranslate2")
 
@@ -29,23 +31,18 @@ def n_cores() -> int:
 
 def cpu_name() -> str:
     """The processor, as it calls itself."""
-    return _field("model name") or platform.processor() or platform.machine()
+    try:
+        text = Path("/proc/cpuinfo").read_text()
+    except OSError:  # not on Linux
+        text = ""
+    found = re.search(r"^model name\s*: (.*)$", text, re.MULTILINE)
+    return found.group(1) if found else platform.processor() or platform.machine()
 
 
 def cpu_flags() -> list[str]:
     """Those of `FLAGS` that the processor has."""
-    known = _field("flags").split()
+    known = cpu_features()
     return [flag for flag in FLAGS if flag in known]
-
-
-def _field(name: str) -> str:
-    """Of the first processor in /proc/cpuinfo; empty where there is none."""
-    try:
-        text = Path("/proc/cpuinfo").read_text()
-    except OSError:
-        return ""
-    found = re.search(rf"^{name}\s*: (.*)$", text, re.MULTILINE)
-    return found.group(1) if found else ""
 
 
 def _memory_gb() -> float:

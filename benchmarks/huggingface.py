@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from safetensors.numpy import save_file
 
 from model.checkpoint import Checkpoint
-from model.config import MAX_TEXT_POSITIONS, WhisperConfig
+from model.config import MAX_TEXT_POSITIONS, DecodingConfig, WhisperConfig
 from model.tokens import SpecialTokens, WhisperTokenizer
 
 NEEDED = ("torch", "transformers", "soundfile")
@@ -60,14 +60,14 @@ def save_huggingface(checkpoint: Checkpoint, folder: Path) -> None:
     """Writes what `transformers.pipeline` needs of a model, in float32."""
     special = WhisperTokenizer(checkpoint.tokenizer).special
     weights = {
-        transformers_name(name): _oriented(name, weight.astype(np.float32))
+        transformers_name(name): torch_weight(name, weight.astype(np.float32))
         for name, weight in checkpoint.weights()
     }
     save_file(weights, folder / "model.safetensors", {"format": "pt"})
     shutil.copy(checkpoint.tokenizer, folder / "tokenizer.json")
     files = {
         "config.json": transformers_config(checkpoint.config, special),
-        "generation_config.json": _generation_config(checkpoint, special),
+        "generation_config.json": generation_config(checkpoint.config, checkpoint.decoding, special),
         "preprocessor_config.json": {
             "feature_extractor_type": "WhisperFeatureExtractor",
             "feature_size": checkpoint.config.n_mels,
@@ -117,24 +117,27 @@ def _ids(special: SpecialTokens) -> Mapping[str, int]:
     }
 
 
-def _generation_config(checkpoint: Checkpoint, special: SpecialTokens) -> dict[str, Any]:
-    multilingual = checkpoint.config.is_multilingual
+def generation_config(
+    config: WhisperConfig, decoding: DecodingConfig, special: SpecialTokens
+) -> dict[str, Any]:
+    """The content of `generation_config.json`."""
     values: dict[str, Any] = {
         **_ids(special),
-        "is_multilingual": multilingual,
+        "is_multilingual": config.is_multilingual,
         "max_length": MAX_TEXT_POSITIONS,
         "no_timestamps_token_id": special.no_timestamps,
         "prev_sot_token_id": special.start_of_previous,
-        "suppress_tokens": list(checkpoint.decoding.suppress_ids),
-        "begin_suppress_tokens": list(checkpoint.decoding.begin_suppress_ids),
+        "suppress_tokens": list(decoding.suppress_ids),
+        "begin_suppress_tokens": list(decoding.begin_suppress_ids),
     }
-    if multilingual:
+    if config.is_multilingual:
         values["lang_to_id"] = {f"<|{code}|>": i for code, i in special.languages.items()}
         values["task_to_id"] = {"transcribe": special.transcribe, "translate": special.translate}
     return values
 
 
-def _oriented(name: str, weight: NDArray[np.float32]) -> NDArray[np.float32]:
-    if not name.endswith(".kernel"):
-        return np.ascontiguousarray(weight)
-    return np.ascontiguousarray(weight.transpose(2, 1, 0) if weight.ndim == 3 else weight.T)
+def torch_weight(name: str, weight: NDArray[np.float32]) -> NDArray[np.float32]:
+    """A weight of `model.network`, (inputs, outputs), as torch has it: (outputs, inputs), contiguous."""
+    if re.search(r"conv\d\.kernel$", name):  # (3, inputs, outputs), or the same with the first two as one
+        weight = weight.reshape(3, -1, weight.shape[-1])
+    return np.ascontiguousarray(weight.T if name.endswith(".kernel") else weight)

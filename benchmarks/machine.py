@@ -5,7 +5,7 @@
 Products of matrices `rows x depth x columns` in GFLOP/s or GOP/s (a multiplication and an addition are two),
 in shapes of whisper-base: the MLP of the encoder, one head of its attention, and the projection of 8 and 16
 tokens to the vocabulary. Memory bandwidth is that of a sum over 256 MB; the exponential is taken of numbers
-that stay in the cache. Each is the fastest of many calls, in a process that has one core, and in one that has all.
+that stay in the cache. Each is the fastest of many calls, in a process with one core, and in one with all.
 """
 
 from __future__ import annotations

@@ -15,6 +15,8 @@ from tempfile import TemporaryDirectory
 import numpy as np
 from safetensors.numpy import save_file
 
+from benchmarks.huggingface import torch_weight
+from benchmarks.processes import companion
 from benchmarks.systems import Transcripts
 from model.checkpoint import Checkpoint, find_checkpoint
 from model.config import MAX_TEXT_POSITIONS, N_POSITIONS
@@ -46,7 +48,7 @@ def run_openai_whisper(python: Path, model: str, paths: Iterable[Path]) -> Trans
     with TemporaryDirectory() as folder:
         weights = Path(folder, "weights.safetensors")
         save_openai(find_checkpoint(model), weights)
-        command = [str(python), str(_PROGRAM), str(weights), *map(str, paths)]
+        command = [*companion(python, _PROGRAM), str(weights), *map(str, paths)]
         done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
     return Transcripts(**json.loads(done.stdout))
 
@@ -68,8 +70,7 @@ def save_openai(checkpoint: Checkpoint, path: Path) -> None:
     }
     weights = {}
     for name, weight in checkpoint.weights():
-        turned = np.transpose(weight) if name.endswith(".kernel") else weight
-        weights[_openai_name(name)] = np.ascontiguousarray(turned, np.float32)
+        weights[_openai_name(name)] = torch_weight(name, weight.astype(np.float32))
     save_file(weights, path, {"dimensions": json.dumps(dimensions)})
 
 

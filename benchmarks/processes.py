@@ -68,6 +68,14 @@ def run_measured(command: Sequence[str], environment: Mapping[str, str] | None =
         )
 
 
+def companion(python: Path, program: Path) -> list[str]:
+    """The command for a program of this folder in another Python.
+
+    Isolated: else it would find the modules beside it before its own, `profile` among them.
+    """
+    return [str(python), "-I", str(program)]
+
+
 class _Watch:
     """Looks at the memory of a process and all below it, in a thread, until it is told to stop."""
 

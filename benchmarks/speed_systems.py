@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from benchmarks.processes import Measured, run_measured
+from benchmarks.processes import Measured, companion, run_measured
 from benchmarks.recordings import Recording
 
 OURS, BATCHED, SEQUENTIAL, HUGGINGFACE = "ours", "batched", "sequential", "huggingface"
@@ -138,7 +138,7 @@ def huggingface(python: Path, folder: Path, dtype: str, batch_size: int) -> Syst
         batch_size: chunks at a time.
     """
     program = Path(__file__).with_name("huggingface_program.py")
-    command = [str(python), str(program), str(folder), "--dtype", dtype, "--batch_size", str(batch_size)]
+    command = [*companion(python, program), str(folder), "--dtype", dtype, "--batch_size", str(batch_size)]
     return System(
         HUGGINGFACE,
         f"Hugging Face chunked {dtype}, batches of {batch_size}",

@@ -26,7 +26,8 @@ class Spread:
         return cls(statistics.median(times), times[0], times[-1])
 
     def __str__(self) -> str:
-        return f"{self.median:.2f} ({self.fastest:.2f}-{self.slowest:.2f})"
+        digits = 3 if self.median < 1 else 2 if self.median < 100 else 1
+        return f"{self.median:.{digits}f} ({self.fastest:.{digits}f}-{self.slowest:.{digits}f})"
 
 
 def in_turn(runs: Sequence[Callable[[], T]], repeat: int) -> list[list[T]]:

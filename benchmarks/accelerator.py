@@ -1,0 +1,232 @@
+"""How fast ours is on a GPU, beside Hugging Face's, and how far from what the card could do.
+
+    python -m benchmarks.accelerator
+    python -m benchmarks.accelerator --torch_python ../torch/bin/python    # a Python with torch for the card
+    python -m benchmarks.accelerator --shapes tiny --batch_sizes 2 4        # to try the program on a CPU
+
+Shapes of large-v3-turbo and large-v3 with seeded random weights, in bfloat16; every window is 30 s of noise
+and gets exactly `--n_tokens` tokens. Ours goes from samples on the host to ids on the host. Hugging Face's
+(`WhisperForConditionalGeneration`, scaled dot-product attention, bfloat16, batches of 24, a model of the same
+config, the same number of tokens) is timed from features on the card to ids, so without the log-mel, which is
+shown by itself. All are medians of `--repeat` calls, after one that is not counted.
+
+The limit is counted by hand (`benchmarks/costs.py`): for the encoder and each step of the decoder the longer
+of computing at the rate of a large product of bfloat16 matrices and of reading at that of a copy, which are
+measured here first. What stays in a cache (all of `tiny`) may go beyond it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from time import perf_counter
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from benchmarks.costs import decode_costs, encode_cost, least_s
+from benchmarks.huggingface import generation_config, missing_packages, transformers_config
+from benchmarks.processes import companion
+from benchmarks.random_model import (
+    SHAPES,
+    expected_tokens,
+    fixed_length_rules,
+    random_checkpoint,
+    special_tokens,
+)
+from benchmarks.timing import Spread, markdown_head, markdown_row, time_jax
+from model.config import DecodingConfig, WhisperConfig
+from model.generate import Asked
+from model.interface import SAMPLE_RATE, WINDOW_SAMPLES
+from model.programs import Programs
+from model.quantize import Arithmetic, Precision
+from model.sharding import make_mesh
+
+WINDOW_S = WINDOW_SAMPLES / SAMPLE_RATE
+COLUMNS = (
+    *("system", "batch", "encode, s", "decode, s", "windows a second", "times real time"),
+    *("encoder: of the peak", "decoder: of its limit", "of the limit"),
+)
+
+
+class Limits(NamedTuple):
+    """What the card does at most: operations in bfloat16, and bytes of memory, a second."""
+
+    flops: float
+    n_bytes: float
+
+
+class Times(NamedTuple):
+    """Seconds that a batch took: samples to what the decoder remembers of them, and that to ids."""
+
+    encode: Spread
+    decode: Spread
+
+    @property
+    def total_s(self) -> float:
+        """Of both, by their medians."""
+        return self.encode.median + self.decode.median
+
+
+def main() -> None:
+    """Prints tables in Markdown."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("--shapes", nargs="+", choices=SHAPES, default=["large-v3-turbo", "large-v3"])
+    parser.add_argument("--batch_sizes", type=int, nargs="+", default=[16, 24, 32, 64, 96, 128])
+    parser.add_argument("--n_tokens", type=int, default=100)
+    parser.add_argument("--quantization", choices=("none", "w8"), default="none", help="of ours")
+    parser.add_argument("--repeat", type=int, default=5)
+    parser.add_argument("--torch_python", type=Path, help="a Python with torch and transformers")
+    parser.add_argument("--torch_batch_size", type=int, default=24)
+    args = parser.parse_args()
+    # Theirs first: JAX takes most of the memory of the card as soon as it is used.
+    theirs = {shape: huggingface_times(args, shape) for shape in args.shapes}
+    limits = measure_limits()
+    device = jax.devices()[0]
+    print(f"{device.device_kind} ({device.platform}), jax {jax.__version__}: ", end="")
+    print(f"{limits.flops / 1e12:.3g} TFLOP/s in bfloat16, {limits.n_bytes / 1e9:.4g} GB/s", flush=True)
+    for shape in args.shapes:
+        print(f"\n## {shape}, {args.n_tokens} tokens a window\n\n{markdown_head(COLUMNS)}", flush=True)
+        own = {}
+        for batch, times in our_times(shape, args):
+            own[batch] = times
+            print(own_row(SHAPES[shape], batch, args.n_tokens, times, limits), flush=True)
+        print(their_lines(theirs[shape], args.torch_batch_size, own), flush=True)
+
+
+def measure_limits() -> Limits:
+    """The rates of a large product of matrices, and of a copy within the device's memory."""
+    on_cpu = jax.default_backend() == "cpu"
+    side, length = (1024, 2**24) if on_cpu else (8192, 2**30)
+    matrix = jnp.ones((side, side), jnp.bfloat16)
+    array = jnp.zeros(length, jnp.bfloat16)
+    dot, copy = jax.jit(jnp.matmul), jax.jit(lambda x: x + 1)
+    return Limits(
+        2 * side**3 / time_jax(lambda: dot(matrix, matrix)).fastest,
+        2 * array.nbytes / time_jax(lambda: copy(array)).fastest,
+    )
+
+
+def our_times(shape: str, args: argparse.Namespace) -> Iterator[tuple[int, Times]]:
+    """Ours, batch by batch, as long as the memory of the card lasts."""
+    rules = fixed_length_rules(args.n_tokens)
+    precision = Precision(np.dtype(jnp.bfloat16), Arithmetic(args.quantization))
+    programs = Programs(random_checkpoint(shape), rules, precision, make_mesh())
+    for batch in args.batch_sizes:
+        samples = noise(batch)
+        asked = asked_of(batch, args.n_tokens)
+        try:
+            times = time_batch(programs, samples, asked, expected_tokens(rules), args.repeat)
+        except jax.errors.JaxRuntimeError as error:
+            if "RESOURCE_EXHAUSTED" not in str(error):
+                raise
+            print(f"batches of {batch} and above do not fit in memory", file=sys.stderr)
+            return
+        yield batch, times
+
+
+def asked_of(batch: int, n_tokens: int) -> Asked:
+    """Text without a prompt, greedily, for so many windows and tokens."""
+    return Asked(
+        wanted=jnp.ones(batch, bool),
+        language=jnp.zeros(batch, jnp.int32),
+        temperature=jnp.zeros(batch, jnp.float32),
+        uniforms=jnp.zeros((batch, n_tokens), jnp.float32),
+        prompt=jnp.zeros((batch, 0), jnp.int32),
+        n_prompt=jnp.zeros(batch, jnp.int32),
+    )
+
+
+def noise(batch: int) -> np.ndarray[tuple[int, int], np.dtype[np.float32]]:
+    """Windows of seeded noise, float32[batch, 480000]."""
+    return 0.1 * np.random.default_rng(0).standard_normal((batch, WINDOW_SAMPLES), np.float32)
+
+
+def time_batch(
+    programs: Programs,
+    samples: np.ndarray[tuple[int, int], np.dtype[np.float32]],
+    asked: Asked,
+    expected: np.ndarray[tuple[int], np.dtype[np.int32]],
+    repeat: int,
+) -> Times:
+    """Encodes and decodes one batch so many times, after once that is not counted.
+
+    Raises:
+        RuntimeError: what was written is not what was to be: the figures would be worth nothing.
+    """
+    encode, decode = [], []
+    for _ in range(repeat + 1):
+        started = perf_counter()
+        memory = jax.block_until_ready(programs.remember(samples))
+        encoded = perf_counter()
+        tokens = programs.generate(memory, asked).tokens
+        encode.append(encoded - started)
+        decode.append(perf_counter() - encoded)
+        if not (tokens == expected).all():
+            raise RuntimeError(f"{tokens[0][:8]}... was written, where {expected[:8]}... was to be")
+    return Times(Spread.of(encode[1:]), Spread.of(decode[1:]))
+
+
+def own_row(config: WhisperConfig, batch: int, n_tokens: int, times: Times, limits: Limits) -> str:
+    """A row of the table."""
+    encoding = [encode_cost(config, batch)]
+    decoding = decode_costs(config, batch, fixed_length_rules(n_tokens).prompt_length, n_tokens)
+    least_encode_s, least_decode_s = least_s(encoding, *limits), least_s(decoding, *limits)
+    rate = batch / times.total_s
+    return markdown_row(
+        [
+            *("whisper-beam", batch, times.encode, times.decode, f"{rate:.1f}", f"{rate * WINDOW_S:.0f}"),
+            f"{encoding[0].flops / times.encode.median / limits.flops:.1%}",
+            f"{least_decode_s / times.decode.median:.1%}",
+            f"{(least_encode_s + least_decode_s) / times.total_s:.1%}",
+        ]
+    )
+
+
+def huggingface_times(args: argparse.Namespace, shape: str) -> Mapping[str, Sequence[float]] | str:
+    """Seconds of `features` and `generate` of a batch of Hugging Face's, or why there are none."""
+    if args.torch_python is None:
+        return "no --torch_python was given"
+    missing = missing_packages(args.torch_python, ("torch", "transformers"))
+    if missing:
+        return f"{args.torch_python} lacks {', '.join(missing)}"
+    special, config = special_tokens(), SHAPES[shape]
+    with TemporaryDirectory() as folder:
+        files = {
+            "config.json": transformers_config(config, special),
+            "generation_config.json": generation_config(config, DecodingConfig(), special),
+        }
+        for name, values in files.items():
+            Path(folder, name).write_text(json.dumps(values))
+        program = Path(__file__).with_name("huggingface_accelerator_program.py")
+        command = [*companion(args.torch_python, program), folder]
+        command += ["--batch_size", str(args.torch_batch_size)]
+        command += ["--n_tokens", str(args.n_tokens), "--repeat", str(args.repeat)]
+        done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
+    times: dict[str, list[float]] = json.loads(done.stdout.splitlines()[-1])
+    return times
+
+
+def their_lines(theirs: Mapping[str, Sequence[float]] | str, batch: int, own: Mapping[int, Times]) -> str:
+    """The row of Hugging Face's, and below the table how ours compares."""
+    if isinstance(theirs, str):
+        return f"\nHugging Face's was not measured: {theirs}."
+    features, generate = Spread.of(theirs["features"]), Spread.of(theirs["generate"])
+    rate = batch / generate.median
+    cells = ["Hugging Face, SDPA", batch, "", generate, f"{rate:.1f}", f"{rate * WINDOW_S:.0f}", "", "", ""]
+    ratios = [f"{size / times.total_s / rate:.2f} with batches of {size}" for size, times in own.items()]
+    return (
+        f"{markdown_row(cells)}\n\nOurs is so many times as fast: {', '.join(ratios)}. "
+        f"Their log-mel took another {features} s for a batch."
+    )
+
+
+if __name__ == "__main__":
+    main()
