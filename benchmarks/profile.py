@@ -9,8 +9,9 @@ The recording goes through the pipeline twice in this process, the second time f
 from the "run" is measured in it: by `stage_s` of its run.json, and by the model and the detector observed.
 The pieces of the network are timed "alone", each compiled by itself, and multiplied with the windows and
 steps of the run; what they do not explain of the model's time is a line of its own (prompts, moving windows
-to smaller batches, copies to and from the device, text from ids). Seconds of several workers are added up;
-what they do at the same time makes the last part negative.
+to smaller batches, copies to and from the device, text from ids). It is less than nothing where programs are
+loaded while the device computes; a long recording hides that. Seconds of several workers are added up; what
+they do at the same time makes the last part negative.
 
 The least seconds are what `benchmarks/costs.py` counts, at rates measured as in `benchmarks/machine.py`: of
 the arithmetic in use for the product of the encoder's MLP, and of reading memory.
