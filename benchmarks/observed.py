@@ -34,6 +34,11 @@ class ObservedTranscriber:
         """Of the transcriber."""
         return self._transcriber.batch_size
 
+    @property
+    def n_lanes(self) -> int:
+        """Of the transcriber."""
+        return self._transcriber.n_lanes
+
     def transcribe(self, requests: Sequence[Request]) -> list[WindowResult]:
         """See `Transcriber`."""
         started = perf_counter()

@@ -109,7 +109,8 @@ class TranscriberSettings:
         dtype: `auto` (float32 on a CPU, bfloat16 elsewhere), `float32`, `bfloat16` or `float16`.
         task: `transcribe` in the language spoken, or `translate` to English.
         timestamps: let the model write times; without, a window is one segment.
-        batch_size: windows a call is compiled for.
+        batch_size: the most windows of a call.
+        parallel_batches: calls to make at the same time; 0 leaves it to the machine.
         word_timestamps: give segments their words, each with its time.
         beam_size: sequences that are followed at temperature 0; 1 is greedy.
         patience: times `beam_size` sequences must have ended before a search ends.
@@ -130,6 +131,7 @@ class TranscriberSettings:
     task: str = "transcribe"
     timestamps: bool = True
     batch_size: int = 8
+    parallel_batches: int = 0
     word_timestamps: bool = False
     beam_size: int = 1
     patience: float = 1.0
@@ -147,7 +149,11 @@ class Transcriber(Protocol):
 
     @property
     def batch_size(self) -> int:
-        """Windows a call is compiled for; a shorter batch is padded, a longer one is an error."""
+        """The most windows of a call; a longer batch is an error."""
+
+    @property
+    def n_lanes(self) -> int:
+        """Calls that are worth making at the same time."""
 
     def transcribe(self, requests: Sequence[Request]) -> list[WindowResult]:
         """Transcribes each window on its own; the result does not depend on its neighbours in the batch.

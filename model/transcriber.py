@@ -69,6 +69,7 @@ class WhisperTranscriber:
         check_mesh(mesh, checkpoint.config, settings.batch_size)
         self._settings = settings
         self._batch_size = settings.batch_size
+        self._n_lanes = _lanes_for(settings, mesh)
         self._least_rows = min(max(LEAST_ROWS, mesh.shape[DATA]), settings.batch_size)
         self.tokenizer = WhisperTokenizer(checkpoint.tokenizer)
         self._rules = _rules_of(checkpoint, self.tokenizer, settings)
@@ -78,8 +79,13 @@ class WhisperTranscriber:
 
     @property
     def batch_size(self) -> int:
-        """Windows a call is compiled for."""
+        """The most windows of a call."""
         return self._batch_size
+
+    @property
+    def n_lanes(self) -> int:
+        """Calls that are worth making at the same time; see `_lanes_for`."""
+        return self._n_lanes
 
     def transcribe(self, requests: Sequence[Request]) -> list[WindowResult]:
         """Transcribes each window on its own; see `model.interface.Transcriber`."""
@@ -237,6 +243,20 @@ def _keep_compiled_programs() -> None:
     if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
         caches = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
         jax.config.update("jax_compilation_cache_dir", str(caches / "whisper-beam" / "xla"))
+
+
+def _lanes_for(settings: TranscriberSettings, mesh: Mesh) -> int:
+    """One for each core of a CPU: a call by itself keeps little more than one busy. Two for an accelerator.
+
+    Programs that several devices run together must start in the same order on each: there it is one.
+    """
+    if mesh.size > 1:
+        return 1
+    if settings.parallel_batches:
+        return settings.parallel_batches
+    if jax.default_backend() != "cpu":
+        return 2
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _precision_of(settings: TranscriberSettings) -> Precision:

@@ -1,6 +1,6 @@
 """The graph: what `pipelines.transcribe` asks Beam to do, from the recordings listed to the files written.
 
-    listed -> spread -> ( open -> read windows -> batch -> transcribe )
+    listed -> spread -> ( open -> read windows -> transcribe in batches )
            -> [vote on the language -> the same again for outvoted windows and weak boundaries]
            -> group by audio_id -> merge -> write
 
@@ -100,6 +100,7 @@ def settings_of(options: TranscribeOptions) -> TranscriberSettings:
         task=options.task,
         timestamps=options.return_timestamps,
         batch_size=options.batch_size,
+        parallel_batches=options.parallel_batches,
         word_timestamps=options.word_timestamps,
         beam_size=options.beam_size,
         patience=options.patience,

@@ -248,6 +248,14 @@ class TranscribeOptions:
     batch_size: int = _option(
         8, "How to run", "windows that the model takes at a time", metavar="N", shapes_output=False
     )
+    parallel_batches: int = _option(
+        0,
+        "How to run",
+        "batches that a worker's model takes at the same time; 0 for one on each core of a CPU, and two on "
+        "an accelerator",
+        metavar="N",
+        shapes_output=False,
+    )
     mesh: str = _option(
         "",
         "How to run",
@@ -276,6 +284,7 @@ class TranscribeOptions:
         if not self.input and not self.dataset:
             raise OptionsError("nothing to transcribe: give --input or --dataset")
         _check_range("batch_size", self.batch_size, 1, None)
+        _check_range("parallel_batches", self.parallel_batches, 0, None)
         _check_range("num_shards", self.num_shards, 1, None)
         _check_range("chunk_length_s", self.chunk_length_s, MIN_CHUNK_S, MAX_CHUNK_S)
         # With more than half, a moment would be in three windows, and the merge compares neighbours alone.
@@ -284,11 +293,20 @@ class TranscribeOptions:
         for option in fields(self):
             if option.metadata["choices"]:
                 _check_choice(option, getattr(self, option.name))
+        self._check_mesh()
+        language_code(self.language)
+
+    def _check_mesh(self) -> None:
         try:
-            parse_mesh(self.mesh).check_batch(self.batch_size)
+            mesh = parse_mesh(self.mesh)
+            mesh.check_batch(self.batch_size)
         except MeshError as error:
             raise OptionsError(f"--mesh: {error}") from error
-        language_code(self.language)
+        if self.parallel_batches > 1 and mesh.data * mesh.model > 1:
+            raise OptionsError(
+                f"--parallel_batches {self.parallel_batches}: the devices of --mesh {self.mesh} work on one "
+                "batch at a time, together; leave it out, or take a larger --batch_size"
+            )
 
     def _check_decoding(self) -> None:
         if not self.temperature:

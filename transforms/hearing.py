@@ -158,11 +158,6 @@ def frame_levels_db(samples: Samples) -> NDArray[np.float32]:
     return levels
 
 
-def first_looks(batch: Sequence[tuple[AudioSource, Window]]) -> list[Hearing]:
-    """Windows that nothing was said of yet."""
-    return [Hearing(source, window) for source, window in batch]
-
-
 def _after(speech: Intervals | None, offset: int) -> Intervals | None:
     if speech is None:
         return None

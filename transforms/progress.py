@@ -18,7 +18,9 @@ T = TypeVar("T")
 
 NAMESPACE = "whisper_beam"
 STAGES = ("read", "load", "model", "merge", "write")
-"""Where seconds are counted: fetch, decode and window; load the model; the model; merge; write."""
+"""Where seconds are counted: fetch, decode and window; load the model; the model; merge; write.
+
+Those of the model are of its lanes together, divided by their number; it works while others are read."""
 
 
 class StopRequestedError(Exception):

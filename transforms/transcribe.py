@@ -1,8 +1,9 @@
-"""The fused stage: read, batch, transcribe. Samples never leave it; what leaves is text and failures."""
+"""The fused stage: read, transcribe in batches. Samples never leave it; what leaves is text and failures."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from time import perf_counter
 from typing import Any
@@ -18,7 +19,8 @@ from model.interface import Segment as ModelSegment
 from transforms.errors import AudioError, to_failure
 from transforms.fallback import NOT_SURE, Fallback
 from transforms.hallucinations import FILTERS, Heard, filtered
-from transforms.hearing import Hearing, Look, first_looks
+from transforms.hearing import Hearing, Look
+from transforms.lanes import Lanes
 from transforms.pieces import in_recording
 from transforms.progress import PROGRESS, count, count_seconds
 from transforms.read import FAILURES, RECORDINGS, WINDOWS, ReadWindows, failed
@@ -55,28 +57,35 @@ class TranscribeSpans(beam.PTransform[PCollection[AudioSpan], dict[str, PCollect
     filters: tuple[str, ...] = tuple(FILTERS)
 
     def expand(self, spans: PCollection[AudioSpan]) -> dict[str, PCollection[Any]]:
-        """Read, batch, transcribe; Beam fuses the three, as nothing between them is a grouping."""
-        n = self.settings.batch_size
+        """Read, transcribe; Beam fuses the two, as nothing between them is a grouping."""
         read = spans | "Read windows" >> beam.ParDo(ReadWindows(self.plan)).with_outputs(
             RECORDINGS, FAILURES, main=WINDOWS
         )
-        said = (
-            read[WINDOWS]
-            | "Batch" >> beam.BatchElements(min_batch_size=n, max_batch_size=n)  # one shape, compiled once
-            | "Transcribe batch"
-            >> beam.ParDo(
-                TranscribeBatches(self.settings, self.load, self.shared, self.fallback, self.filters)
-            ).with_outputs(FAILURES, main=WINDOWS)
-        )
+        said = read[WINDOWS] | "Transcribe windows" >> beam.ParDo(
+            TranscribeWindows(self.settings, self.load, self.shared, self.fallback, self.filters)
+        ).with_outputs(FAILURES, main=WINDOWS)
         failures = (read[FAILURES], said[FAILURES]) | beam.Flatten()
         return {WINDOWS: said[WINDOWS], RECORDINGS: read[RECORDINGS], FAILURES: failures}
 
 
-class TranscribeBatches(beam.DoFn):
-    """Batches of (source, window) into (audio_id, WindowTranscript); the bad windows are failures.
+class LoadedModel:
+    """A process's model, and the threads that work with it."""
 
-    Windows that are to be decoded again, hotter or from where the model stopped, wait until they fill a
-    batch, or for the end of the bundle: what passed is held up by none of them.
+    def __init__(self, transcriber: Transcriber) -> None:
+        self.transcriber = transcriber
+        self.executor = ThreadPoolExecutor(transcriber.n_lanes, thread_name_prefix="lane")
+
+
+Answer = tuple[list[WindowResult | Exception], float]
+"""What the model said of each window of a batch, and the seconds that it took."""
+
+
+class TranscribeWindows(beam.DoFn):
+    """(source, window) pairs into (audio_id, WindowTranscript); the bad windows are failures.
+
+    Batches are transcribed in other threads (`transforms.lanes`) while the next windows are read. Windows
+    that are to be decoded hotter wait until they fill a batch, or for the end of the bundle; one in which the
+    model stopped while somebody speaks on is taken like a new one.
     """
 
     def __init__(
@@ -92,59 +101,78 @@ class TranscribeBatches(beam.DoFn):
         self._shared = shared
         self._fallback = fallback
         self._filters = filters
-        self._transcriber: Transcriber | None = None
-        self._waiting: list[Hearing] = []
+        self._model: LoadedModel | None = None
+        self._lanes: Lanes[Hearing, Answer] | None = None
 
     def start_bundle(self) -> None:
-        """Forgets what a bundle that failed left behind."""
-        self._waiting = []
+        """Forgets what a bundle that failed left behind.
+
+        Lanes are of one bundle: a generator that it left suspended may be closed, and clear its own, later.
+        """
+        if self._lanes is not None:
+            self._lanes.clear()
+        self._lanes = None
+
+    def teardown(self) -> None:
+        """Beam gives up a bundle with this: calls that have not begun are not made."""
+        self.start_bundle()
 
     def process(
-        self, batch: Sequence[tuple[AudioSource, Window]]
+        self, element: tuple[AudioSource, Window]
     ) -> Iterator[tuple[str, WindowTranscript] | TaggedOutput[str, Failure]]:
-        """Loads the model at the first batch (a run in which nothing can be read needs none)."""
-        yield from self._look(first_looks(batch))
-        while len(self._waiting) >= self._settings.batch_size:
-            yield from self._look(self._next_batch())
+        """Loads the model at the first window (a run in which nothing can be read needs none)."""
+        source, window = element
+        lanes = self._lanes or self._open_lanes()
+        lanes.add(Hearing(source, window))
+        yield from self._said(lanes, end=False)
 
     def finish_bundle(self) -> Iterator[Any]:
-        """Looks at those that still wait."""
-        while self._waiting:
-            for output in self._look(self._next_batch()):
-                if isinstance(output, TaggedOutput):
-                    yield TaggedOutput(output.tag, GlobalWindows.windowed_value(output.value))
-                else:
-                    yield GlobalWindows.windowed_value(output)
-
-    def _next_batch(self) -> list[Hearing]:
-        """Those who wait, the hottest first: one that fails again has all temperatures before it."""
-        n = self._settings.batch_size
-        self._waiting.sort(key=lambda hearing: len(hearing.attempts), reverse=True)
-        batch, self._waiting = self._waiting[:n], self._waiting[n:]
-        return batch
-
-    def _look(
-        self, hearings: Sequence[Hearing]
-    ) -> Iterator[tuple[str, WindowTranscript] | TaggedOutput[str, Failure]]:
-        PROGRESS.check()
-        if self._transcriber is None:
-            self._transcriber = self._shared.acquire(self._timed_load)
-        started = perf_counter()
-        requests = [hearing.request(self._fallback) for hearing in hearings]
-        results = transcribe_each(self._transcriber, requests)
-        if all(isinstance(result, Exception) for result in results):
-            check_model(self._transcriber)
-        count_seconds("model", perf_counter() - started)
-        for hearing, result in zip(hearings, results, strict=True):
-            if isinstance(result, Exception):
-                yield failed(window_failure(hearing.source, hearing.next_window, result))
-                hearing = hearing.given_up(self._fallback)
+        """Gives what is still waited for."""
+        if self._lanes is None:
+            return
+        for output in self._said(self._lanes, end=True):
+            if isinstance(output, TaggedOutput):
+                yield TaggedOutput(output.tag, GlobalWindows.windowed_value(output.value))
             else:
-                hearing = self._heard(hearing, result)
-            if hearing.start is not None:
-                self._waiting.append(hearing)
-            elif hearing.looks:
-                yield hearing.window.audio_id, self._said(hearing)
+                yield GlobalWindows.windowed_value(output)
+
+    def _open_lanes(self) -> Lanes[Hearing, Answer]:
+        PROGRESS.check()
+        self._model = model = self._shared.acquire(self._timed_load)
+        n_lanes, batch_size = model.transcriber.n_lanes, model.transcriber.batch_size
+        self._lanes = Lanes(model.executor, n_lanes, batch_size, self._ask, PROGRESS.check)
+        return self._lanes
+
+    def _ask(self, hearings: Sequence[Hearing]) -> Answer:
+        """Runs in a lane: no counters here, which belong to Beam's thread."""
+        PROGRESS.check()  # an interrupt may meet Beam's thread where nobody takes queued calls back
+        assert self._model is not None
+        transcriber, started = self._model.transcriber, perf_counter()
+        results = transcribe_each(transcriber, [hearing.request(self._fallback) for hearing in hearings])
+        if all(isinstance(result, Exception) for result in results):
+            check_model(transcriber)
+        return results, perf_counter() - started
+
+    def _said(
+        self, lanes: Lanes[Hearing, Answer], *, end: bool
+    ) -> Iterator[tuple[str, WindowTranscript] | TaggedOutput[str, Failure]]:
+        """What came out of the lanes by now, or at the end of all that is left."""
+        for hearings, (results, seconds) in lanes.results(end=end):
+            assert self._model is not None
+            count_seconds("model", seconds / self._model.transcriber.n_lanes)
+            for hearing, result in zip(hearings, results, strict=True):
+                if isinstance(result, Exception):
+                    yield failed(window_failure(hearing.source, hearing.next_window, result))
+                    after = hearing.given_up(self._fallback)
+                else:
+                    after = self._heard(hearing, result)
+                if after.attempts:
+                    # One that fails again has all temperatures before it.
+                    lanes.add_again(after, urgency=len(after.attempts))
+                elif after.start is not None:
+                    lanes.add(after)
+                elif after.looks:
+                    yield after.window.audio_id, self._finished(after)
 
     def _heard(self, hearing: Hearing, result: WindowResult) -> Hearing:
         after = hearing.heard(result, self._fallback)
@@ -156,7 +184,7 @@ class TranscribeBatches(beam.DoFn):
             count("remainders")
         return after
 
-    def _said(self, hearing: Hearing) -> WindowTranscript:
+    def _finished(self, hearing: Hearing) -> WindowTranscript:
         count("windows")
         count("windows_fallback", any(look.fallback for look in hearing.looks))
         repeats = any(self._fallback.repeats(look.result) for look in hearing.looks)
@@ -167,11 +195,11 @@ class TranscribeBatches(beam.DoFn):
         count("windows_without_text", not window.segments)
         return within_speech(window)
 
-    def _timed_load(self) -> Transcriber:
+    def _timed_load(self) -> LoadedModel:
         started = perf_counter()
-        transcriber = self._load(self._settings)
+        model = LoadedModel(self._load(self._settings))
         count_seconds("load", perf_counter() - started)
-        return transcriber
+        return model
 
 
 def transcribe_each(transcriber: Transcriber, requests: Sequence[Request]) -> list[WindowResult | Exception]:

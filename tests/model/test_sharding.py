@@ -78,6 +78,7 @@ def test_what_does_not_divide_is_refused() -> None:
 
 SHARDED = """
 import sys
+from dataclasses import replace
 import numpy as np
 from model.interface import Request, TranscriberSettings
 from model.sharding import make_mesh
@@ -88,7 +89,9 @@ settings = TranscriberSettings(
     sys.argv[1], batch_size=4, beam_size=int(sys.argv[2]), word_timestamps=True, max_new_tokens=30
 )
 one = load_transcriber(settings, make_mesh()).transcribe(requests)
-many = load_transcriber(settings, make_mesh(data=2, model=2)).transcribe(requests)
+on_mesh = load_transcriber(replace(settings, parallel_batches=3), make_mesh(data=2, model=2))
+assert on_mesh.n_lanes == 1  # devices must start programs in the same order
+many = on_mesh.transcribe(requests)
 texts = [[(s.start, s.stop, s.text, s.tokens) for s in r.segments] for r in one]
 assert texts == [[(s.start, s.stop, s.text, s.tokens) for s in r.segments] for r in many], (one, many)
 assert any(r.segments for r in one)

@@ -96,6 +96,11 @@ def test_threads_may_call_at_the_same_time(tiny: WhisperTranscriber) -> None:
     assert [results[seed] for seed in range(4)] == expected
 
 
+def test_as_many_calls_are_worth_making_as_there_are_cores_or_as_is_asked_for(tiny_folder: Path) -> None:
+    assert load(tiny_folder).n_lanes == len(os.sched_getaffinity(0))
+    assert load(tiny_folder, parallel_batches=3).n_lanes == 3
+
+
 def test_without_timestamps_a_window_is_one_segment(tiny_folder: Path) -> None:
     (result,) = load(tiny_folder, timestamps=False).transcribe(ask([noise(3)], ["en"]))
     assert not result.timestamped

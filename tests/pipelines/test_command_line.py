@@ -55,6 +55,7 @@ def test_every_option_can_be_given_on_the_command_line() -> None:
         "redecode_boundaries": 0.7,
         "seed": 11,
         "batch_size": 4,
+        "parallel_batches": 1,
         "mesh": "data=2,model=2",
         "runner": "FlinkRunner",
     }

@@ -51,7 +51,7 @@ def stages(language: str | None, options: TranscribeOptions = OPTIONS) -> list[s
 @pytest.mark.parametrize("suffix", ["", " again"])
 def test_samples_never_leave_their_stage(suffix: str) -> None:
     names = stages(None)
-    steps = [f"Transcribe{suffix}/{step}" for step in ("Read windows", "Batch", "Transcribe batch")]
+    steps = [f"Transcribe{suffix}/{step}" for step in ("Read windows", "Transcribe windows")]
     (together,) = [name for name in names if steps[0] in name]
     assert all(step in together for step in steps)
     assert f"Open{suffix}/" in together
@@ -77,11 +77,12 @@ def test_workers_are_told_what_the_options_say() -> None:
         initial_prompt="Dear sir",
         hotwords="Guttenberg",
         quantization="a8",
+        parallel_batches=1,
         mesh="model=2",
     )
     settings = settings_of(searching)
     assert astuple(settings) == (
-        *("m", "float16", "translate", False, 3, True, 5, 2.0, 0.6, (1, 2), 100, "Dear sir", "Guttenberg"),
+        *("m", "float16", "translate", False, 3, 1, True, 5, 2.0, 0.6, (1, 2), 100, "Dear sir", "Guttenberg"),
         *("a8", "model=2"),
     )
     assert pickle.loads(pickle.dumps(settings)) == settings

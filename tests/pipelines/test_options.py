@@ -23,6 +23,8 @@ def options(**changed: Any) -> TranscribeOptions:  # noqa: ANN401  # of whatever
         ({"stride_length_s": 15.5}, "--stride_length_s 15.5: must be between 0 and 15"),
         ({"stride_length_s": 6.0, "chunk_length_s": 10.0}, "--stride_length_s 6: must be between 0 and 5"),
         ({"batch_size": 0}, "--batch_size 0: must be at least 1"),
+        ({"parallel_batches": -1}, "--parallel_batches -1: must be at least 0"),
+        ({"mesh": "data=2", "parallel_batches": 2}, "--parallel_batches 2: the devices of --mesh data=2"),
         ({"num_shards": 0}, "--num_shards 0: must be at least 1"),
         ({"mesh": "date=4"}, "--mesh: mesh 'date=4' has an unknown axis 'date'"),
         ({"mesh": "data=3"}, "--mesh: batch_size 8 cannot be divided over the mesh axis data=3"),

@@ -38,7 +38,10 @@ def names(folder: RunFolder) -> set[str]:
 def test_identity_knows_what_shapes_the_output_and_no_more() -> None:
     for changed in ({"language": "fr"}, {"num_shards": 2}, {"stride_length_s": 4.0}, {"model": "other"}):
         assert identity_of(options(**changed), ["1", "2"]).digest != IDENTITY.digest
-    for same in ({"batch_size": 3}, {"output": "other"}, {"overwrite": True}, {"runner": "FlinkRunner"}):
+    for same in (
+        *({"batch_size": 3}, {"parallel_batches": 3}),
+        *({"output": "other"}, {"overwrite": True}, {"runner": "FlinkRunner"}),
+    ):
         assert identity_of(options(**same), ["1", "2"]).digest == IDENTITY.digest
     assert identity_of(options(), ["2", "1"]).digest == IDENTITY.digest
     assert identity_of(options(), ["1", "2", "3"]).digest != IDENTITY.digest

@@ -5,16 +5,19 @@ from __future__ import annotations
 import signal
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
+from time import sleep
 
 import pytest
 
-from model.interface import TranscriberSettings
+from model.interface import Request, TranscriberSettings, WindowResult
 from pipelines.backend import Backend
 from pipelines.options import TranscribeOptions
 from pipelines.run_folder import public_options
 from pipelines.transcribe import main
 from tests.pipelines.tones import TONES, ToneDetector, ToneTranscriber, languages_of, run, write_talk
+from transforms.progress import PROGRESS
 
 
 @pytest.mark.parametrize(
@@ -81,6 +84,31 @@ def test_ctrl_c_is_told_and_gives_130(tmp_path: Path, out: Path, capsys: pytest.
     backend = Backend(load_interrupted, languages_of, ToneDetector)
     assert main(["--input", str(tmp_path / "a.wav"), "--output", str(out)], backend) == 130
     assert "the same command starts it again" in capsys.readouterr().err
+
+
+class InterruptedTranscriber(ToneTranscriber):
+    n_lanes = 1
+
+    def transcribe(self, requests: Sequence[Request]) -> list[WindowResult]:
+        CALLS.append(len(requests))
+        if len(CALLS) == 1:
+            signal.raise_signal(signal.SIGINT)
+        while not PROGRESS.stop_requested:  # Python tells the main thread, in its own time
+            sleep(0.01)
+        return super().transcribe(requests)
+
+
+CALLS: list[int] = []
+
+
+def test_ctrl_c_while_the_model_works_begins_no_further_batch(tmp_path: Path, out: Path) -> None:
+    CALLS.clear()
+    write_talk(tmp_path / "a.wav", 10)
+    backend = Backend(lambda _: InterruptedTranscriber(1), languages_of, ToneDetector)
+    flags = ["--windows=grid", "--chunk_length_s=1", "--stride_length_s=0"]
+    assert main(["--input", str(tmp_path / "a.wav"), "--output", str(out), *flags], backend) == 130
+    assert 1 <= len(CALLS) < 10
+    assert not (out / "_SUCCESS").exists()
 
 
 HEAVY = ("apache_beam", "datasets", "flax", "jax", "jaxlib", "pyarrow", "scipy", "tokenizers", "transformers")

@@ -35,6 +35,8 @@ ASKED: list[Request] = []
 class ToneTranscriber:
     """Hears `s17` in a second with the tone of second 17 (`tone`), and the language in its loudness."""
 
+    n_lanes = 2
+
     def __init__(self, batch_size: int) -> None:
         self.batch_size = batch_size
 

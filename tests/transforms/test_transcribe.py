@@ -1,7 +1,9 @@
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from threading import Event, get_ident
 from typing import Any
 
 import numpy as np
@@ -10,14 +12,16 @@ from apache_beam.pvalue import TaggedOutput
 from apache_beam.utils.shared import Shared
 
 from model.interface import SAMPLE_RATE, Request, Segment, TranscriberSettings, WindowResult, Word
-from transforms import types
+from tests.transforms.executors import InlineExecutor
+from transforms import transcribe, types
 from transforms.fallback import Fallback
 from transforms.hallucinations import FILTERS
 from transforms.hearing import Look
+from transforms.progress import PROGRESS, StopRequestedError
 from transforms.transcribe import (
     LoadTranscriber,
     ModelError,
-    TranscribeBatches,
+    TranscribeWindows,
     to_window_transcript,
     transcribe_each,
     within_speech,
@@ -30,9 +34,10 @@ POISON = 0.5
 class FakeTranscriber:
     """Says which window it heard: its first sample, in thousandths."""
 
-    batch_size = 8
+    n_lanes = 1
 
-    def __init__(self) -> None:
+    def __init__(self, batch_size: int = 8) -> None:
+        self.batch_size = batch_size
         self.calls: list[int] = []
 
     def transcribe(self, requests: Sequence[Request]) -> list[WindowResult]:
@@ -83,14 +88,39 @@ def test_a_model_that_gives_too_few_results_is_found_out() -> None:
     assert "0 results for 1 windows" in str(result)
 
 
-def batches(
-    settings: TranscriberSettings,
+def windows_of(
     load: LoadTranscriber,
     shared: Shared | None = None,
     fallback: Fallback | None = None,
     filters: tuple[str, ...] = tuple(FILTERS),
-) -> TranscribeBatches:
-    return TranscribeBatches(settings, load, shared or Shared(), fallback or Fallback(), filters)
+) -> TranscribeWindows:
+    return TranscribeWindows(
+        TranscriberSettings("m"), load, shared or Shared(), fallback or Fallback(), filters
+    )
+
+
+Element = tuple[AudioSource, Window]
+
+
+def begun(do_fn: TranscribeWindows, elements: Iterable[Element]) -> list[Any]:
+    """What comes out by the time that the last of the elements has been taken in."""
+    return [output for element in elements for output in do_fn.process(element)]
+
+
+def ended(do_fn: TranscribeWindows) -> list[Any]:
+    """What comes out at the end of the bundle, without the windows of Beam about it."""
+    return [unwindowed(output) for output in do_fn.finish_bundle()]
+
+
+def unwindowed(output: Any) -> Any:  # noqa: ANN401  # Beam's outputs are of any type
+    if isinstance(output, TaggedOutput):
+        return TaggedOutput(output.tag, output.value.value)
+    return output.value
+
+
+def bundle(do_fn: TranscribeWindows, elements: Iterable[Element]) -> list[Any]:
+    do_fn.start_bundle()
+    return begun(do_fn, elements) + ended(do_fn)
 
 
 def load_fake(settings: TranscriberSettings) -> FakeTranscriber:
@@ -101,22 +131,24 @@ def load_fake(settings: TranscriberSettings) -> FakeTranscriber:
 LOADED: list[TranscriberSettings] = []
 
 
-def test_a_process_loads_one_model_at_its_first_batch() -> None:
+def test_a_process_loads_one_model_at_its_first_window() -> None:
     LOADED.clear()
     shared = Shared()
-    settings = TranscriberSettings("m")
-    first, second = (batches(settings, load_fake, shared) for _ in range(2))
+    first, second = (windows_of(load_fake, shared) for _ in range(2))
+    assert bundle(first, []) == []
     assert LOADED == []
     for do_fn in (first, second, first):
-        assert len(list(do_fn.process([(AudioSource("id1", "u"), window(1))]))) == 1
-    assert [settings] == LOADED
+        do_fn.start_bundle()
+        begun(do_fn, [(AudioSource("id1", "u"), window(1))])
+        assert [TranscriberSettings("m")] == LOADED
+        assert len(ended(do_fn)) == 1
+    assert [TranscriberSettings("m")] == LOADED
 
 
 def test_a_batch_gives_keyed_transcripts_and_failures_that_name_the_seconds() -> None:
-    do_fn = batches(TranscriberSettings("m"), load_fake)
     source = AudioSource("id2", "https://me:pw@host/a.mp3")
     batch = [(AudioSource("id1", "u"), window(1, language="fr")), (source, window(2, POISON))]
-    good, bad = do_fn.process(batch)
+    good, bad = bundle(windows_of(load_fake), batch)
     assert isinstance(good, tuple)
     assert (good[0], good[1].index, good[1].language) == ("id1", 1, "fr")
     assert isinstance(bad, TaggedOutput)
@@ -237,17 +269,17 @@ def speaking(seconds: float, poison_at_s: float | None = None) -> Window:
     return Window("id", 0, ((0, samples.size),), samples, samples.size)
 
 
+SOURCE = AudioSource("id", "u")
+
+
 def run_bundle(model: FakeTranscriber, windows: Sequence[Window]) -> list[Any]:
-    settings = TranscriberSettings("m", batch_size=2)
-    do_fn = batches(settings, lambda _: model)
-    do_fn.start_bundle()
-    outputs = list(do_fn.process([(AudioSource("id", "u"), window) for window in windows]))
-    return outputs + [getattr(late, "value", late) for late in do_fn.finish_bundle()]
+    return bundle(windows_of(lambda _: model), [(SOURCE, window) for window in windows])
 
 
 def failure_of(output: object) -> types.Failure:
-    value = getattr(output, "value", output)
-    return value if isinstance(value, types.Failure) else failure_of(value)
+    assert isinstance(output, TaggedOutput)
+    assert isinstance(output.value, types.Failure)
+    return output.value
 
 
 def test_what_the_model_left_out_is_decoded_from_where_it_stopped() -> None:
@@ -258,7 +290,7 @@ def test_what_the_model_left_out_is_decoded_from_where_it_stopped() -> None:
 
 
 def test_remainders_of_windows_fill_batches() -> None:
-    model = StoppingTranscriber()
+    model = StoppingTranscriber(batch_size=2)
     assert len(run_bundle(model, [speaking(2.5), speaking(2.5)])) == 2
     assert model.calls == [2, 2]
 
@@ -270,11 +302,145 @@ def test_a_remainder_that_fails_leaves_what_was_said_before_it() -> None:
 
 
 def test_a_bundle_begins_with_nothing_left_of_the_one_before() -> None:
-    do_fn = batches(TranscriberSettings("m"), lambda _: StoppingTranscriber())
+    do_fn = windows_of(lambda _: StoppingTranscriber())
     do_fn.start_bundle()
-    assert list(do_fn.process([(AudioSource("id", "u"), speaking(3.0))])) == []
+    assert begun(do_fn, [(SOURCE, speaking(3.0))]) == []
+    assert bundle(do_fn, []) == []
+
+
+def test_what_is_left_of_a_bundle_that_failed_cannot_touch_the_next() -> None:
+    do_fn = windows_of(load_fake)
     do_fn.start_bundle()
-    assert list(do_fn.finish_bundle()) == []
+    begun(do_fn, [(SOURCE, window(1))])
+    suspended = do_fn.finish_bundle()
+    next(suspended)  # and whoever it went to raised an exception, which holds on to it
+    do_fn.start_bundle()
+    outputs = begun(do_fn, [(SOURCE, window(2))])
+    suspended.close()  # type: ignore[attr-defined]
+    outputs += ended(do_fn)
+    assert [said.segments[0].text for _, said in outputs] == [" 2"]
+
+
+class BusyTranscriber(FakeTranscriber):
+    """Works until it is told to end, and notes which threads it works in."""
+
+    def __init__(self, batch_size: int) -> None:
+        super().__init__(batch_size)
+        self.started, self.go_on = Event(), Event()
+        self.threads: set[int] = set()
+
+    def transcribe(self, requests: Sequence[Request]) -> list[WindowResult]:
+        self.threads.add(get_ident())
+        self.started.set()
+        assert self.go_on.wait(30)
+        return super().transcribe(requests)
+
+
+def test_windows_are_taken_in_while_the_model_works() -> None:
+    model = BusyTranscriber(batch_size=2)
+    do_fn = windows_of(lambda _: model)
+    do_fn.start_bundle()
+    assert begun(do_fn, [(SOURCE, window(index)) for index in range(5)]) == []
+    assert model.started.wait(30)
+    model.go_on.set()
+    assert [said.segments[0].text for _, said in ended(do_fn)] == [" 0", " 1", " 2", " 3", " 4"]
+    assert model.calls == [2, 2, 1]
+    assert get_ident() not in model.threads
+
+
+@pytest.fixture
+def _stop_requested() -> Iterator[None]:
+    yield
+    PROGRESS.reset()
+
+
+@pytest.mark.usefixtures("_stop_requested")
+@pytest.mark.parametrize("full", [True, False])
+def test_once_a_stop_is_requested_no_further_batch_is_begun(full: bool) -> None:
+    model = BusyTranscriber(batch_size=1)
+    do_fn = windows_of(lambda _: model)
+    do_fn.start_bundle()
+    begun(do_fn, [(SOURCE, window(index)) for index in range(2)])
+    assert model.started.wait(30)
+    PROGRESS.request_stop()
+    with pytest.raises(StopRequestedError):
+        begun(do_fn, [(SOURCE, window(2))]) if full else ended(do_fn)
+    model.go_on.set()
+    PROGRESS.reset()
+    assert len(bundle(do_fn, [(SOURCE, window(3))])) == 1
+    assert model.calls == [1, 1]  # the one that was under way, and that of the next bundle
+
+
+@pytest.mark.usefixtures("_stop_requested")
+def test_calls_that_are_queued_when_a_stop_is_requested_end_by_themselves() -> None:
+    model, shared = BusyTranscriber(batch_size=1), Shared()
+    do_fn = windows_of(lambda _: model, shared)
+    do_fn.start_bundle()
+    begun(do_fn, [(SOURCE, window(index)) for index in range(2)])
+    assert model.started.wait(30)
+    PROGRESS.request_stop()
+    model.go_on.set()
+    lane = shared.acquire(lambda: None).executor
+    lane.submit(int).result(30)  # behind the queued call
+    assert model.calls == [1]
+
+
+@pytest.mark.usefixtures("_stop_requested")
+def test_no_model_is_loaded_once_a_stop_is_requested() -> None:
+    LOADED.clear()
+    PROGRESS.request_stop()
+    with pytest.raises(StopRequestedError):
+        bundle(windows_of(load_fake), [(SOURCE, window(1))])
+    assert LOADED == []
+
+
+def test_a_bundle_that_is_given_up_begins_no_further_batch() -> None:
+    model = BusyTranscriber(batch_size=1)
+    do_fn = windows_of(lambda _: model)
+    do_fn.start_bundle()
+    begun(do_fn, [(SOURCE, window(index)) for index in range(2)])
+    assert model.started.wait(30)
+    do_fn.teardown()
+    model.go_on.set()
+    assert ended(do_fn) == []
+    assert len(bundle(do_fn, [(SOURCE, window(3))])) == 1
+    assert model.calls == [1, 1]
+
+
+class SideBySideTranscriber(FakeTranscriber):
+    """Has calls in two threads begin before any ends."""
+
+    n_lanes = 2
+
+    def __init__(self) -> None:
+        super().__init__(batch_size=2)
+        self.together = Event()
+        self.threads: set[int] = set()
+
+    def transcribe(self, requests: Sequence[Request]) -> list[WindowResult]:
+        self.threads.add(get_ident())
+        if len(self.threads) == 2:
+            self.together.set()
+        assert self.together.wait(30)
+        return super().transcribe(requests)
+
+
+def test_batches_of_a_bundle_are_transcribed_side_by_side() -> None:
+    outputs = run_bundle(SideBySideTranscriber(), [window(index) for index in range(7)])
+    assert sorted(said.segments[0].text for _, said in outputs) == [f" {index}" for index in range(7)]
+
+
+def test_bundles_in_several_threads_share_the_model_and_its_lanes() -> None:
+    shared, model = Shared(), SideBySideTranscriber()
+
+    def run(first: int) -> list[str]:
+        do_fn = windows_of(lambda _: model, shared)
+        elements = [(SOURCE, window(first + index)) for index in range(8)]
+        return sorted(said.segments[0].text for _, said in bundle(do_fn, elements))
+
+    with ThreadPoolExecutor(2) as runner:
+        said = list(runner.map(run, (10, 20)))
+    assert said == [[f" {first + index}" for index in range(8)] for first in (10, 20)]
 
 
 class BrokenTranscriber(FakeTranscriber):
@@ -295,8 +461,8 @@ def test_windows_that_all_fail_do_not_end_the_run_of_a_model_that_works() -> Non
 class DoubtfulTranscriber(FakeTranscriber):
     """Unsure of windows that begin below zero until it is asked at 0.4; says what it was asked at."""
 
-    def __init__(self) -> None:
-        super().__init__()
+    def __init__(self, batch_size: int = 8) -> None:
+        super().__init__(batch_size)
         self.asked: list[list[float]] = []
 
     def transcribe(self, requests: Sequence[Request]) -> list[WindowResult]:
@@ -314,16 +480,16 @@ class DoubtfulTranscriber(FakeTranscriber):
         )
 
 
-def test_windows_that_fail_wait_for_others_and_hold_up_nobody() -> None:
-    model = DoubtfulTranscriber()
-    do_fn = batches(TranscriberSettings("m", batch_size=4), lambda _: model)
+def test_windows_that_fail_wait_for_others_and_hold_up_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(transcribe, "ThreadPoolExecutor", lambda *_, **__: InlineExecutor())
+    model = DoubtfulTranscriber(batch_size=4)
+    do_fn = windows_of(lambda _: model)
     do_fn.start_bundle()
-    source = AudioSource("id", "u")
     sure, unsure = window(1), window(2, first=-0.1)
-    first = [(source, sure), (source, unsure), (source, sure), (source, unsure)]
-    assert len(list(do_fn.process(first))) == 2
+    first = [(SOURCE, sure), (SOURCE, unsure), (SOURCE, sure), (SOURCE, unsure)]
+    assert len(begun(do_fn, first)) == 2
     assert model.asked == [[0, 0, 0, 0]]
-    outputs: list[Any] = list(do_fn.process(first))
+    outputs = begun(do_fn, first)
     assert model.asked[1:] == [[0, 0, 0, 0], [0.2] * 4, [0.4] * 4]
     segments = [segment for _, said in outputs for segment in said.segments]
     assert [(s.text, s.temperature, s.fallback) for s in segments] == [
@@ -341,9 +507,8 @@ def test_windows_that_still_wait_are_decoded_at_the_end_of_the_bundle() -> None:
 
 def test_one_temperature_is_no_fallback() -> None:
     model = DoubtfulTranscriber()
-    do_fn = batches(TranscriberSettings("m"), lambda _: model, fallback=Fallback(temperatures=(0.0,)))
-    do_fn.start_bundle()
-    ((_, said),) = do_fn.process([(AudioSource("id", "u"), window(2, first=-0.1))])  # type: ignore[misc]
+    do_fn = windows_of(lambda _: model, fallback=Fallback(temperatures=(0.0,)))
+    ((_, said),) = bundle(do_fn, [(SOURCE, window(2, first=-0.1))])
     assert said.segments[0].fallback is None
     assert model.asked == [[0]]
 
@@ -365,7 +530,5 @@ def test_filters_run_on_what_was_said() -> None:
     model = FakeTranscriber()
     model.hear = lambda request: WindowResult((Segment(8_000, 16_000, " thanks"),), "en")  # type: ignore[method-assign]
     for filters, n_segments in ((("no_speech",), 0), ((), 1)):
-        do_fn = batches(TranscriberSettings("m"), lambda _: model, filters=filters)
-        do_fn.start_bundle()
-        ((_, said),) = do_fn.process([(AudioSource("id", "u"), silent)])  # type: ignore[misc]
+        ((_, said),) = bundle(windows_of(lambda _: model, filters=filters), [(SOURCE, silent)])
         assert len(said.segments) == n_segments
