@@ -38,7 +38,7 @@ class Pieces:
 
     def __init__(self, config: WhisperConfig, precision: Precision, rules: DecodingRules) -> None:
         self._config, self._precision, self._rules = config, precision, rules
-        self._network = Whisper(config, precision=precision, rngs=nnx.Rngs(0))
+        self._network = Whisper(config, precision=precision)
 
     def mel_s(self, batch: int) -> float:
         """Of the log-mel of so many windows."""

@@ -48,7 +48,7 @@ class RandomCheckpoint(Checkpoint):
     def weights(self) -> Iterator[tuple[str, NDArray[np.generic]]]:
         """Each weight under its name in `model.network`, float32."""
         precision = Precision(np.dtype(np.float32))
-        network = nnx.eval_shape(lambda: Whisper(self.config, precision=precision, rngs=nnx.Rngs(0)))
+        network = nnx.eval_shape(lambda: Whisper(self.config, precision=precision))
         for path, variable in nnx.to_flat_state(nnx.state(network)):
             name = ".".join(map(str, path))
             yield name, random_weight(name, variable.shape)

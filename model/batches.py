@@ -13,14 +13,13 @@ from typing import Any, NamedTuple, Protocol
 import jax
 import jax.numpy as jnp
 import numpy as np
-from flax import nnx
 from numpy.typing import NDArray
 
+from model.compiled import Compiled
 from model.generate import Asked, Opening, Written
-from model.network import AudioMemory, Decoder
+from model.network import AudioMemory, Decoder, Weights
 from model.rules import DecodingRules
 
-Weights = nnx.State[Any, Any]
 LEAST_ROWS = 2  # XLA has no fast products for a single row
 
 
@@ -90,10 +89,10 @@ class BatchDecoder:
             state = method.advance(decoder_of(weights), memory, state, rules, n_left=n_left)
             return state, method.is_finished(state, rules), method.written(state, rules)
 
-        self._start = jax.jit(start)
+        self._start = Compiled(start)
         # The caches belong to the state and are written in place, instead of to a copy.
-        self._advance = jax.jit(advance, static_argnums=3, donate_argnums=2)
-        self._take = jax.jit(_take)
+        self._advance = Compiled(advance, static_argnums=3, donate_argnums=2)
+        self._take = Compiled(_take)
 
     def __call__(self, weights: Weights, memory: AudioMemory, asked: Asked) -> Generated:
         """Decodes a batch over what is remembered of its audio."""

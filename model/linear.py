@@ -1,4 +1,7 @@
-"""Matrix products with weights, in each arithmetic of `model.quantize`."""
+"""Matrix products with weights, in each arithmetic of `model.quantize`.
+
+Weights are zeros until they are loaded: nobody trains here.
+"""
 
 from __future__ import annotations
 
@@ -8,17 +11,13 @@ from flax import nnx
 
 from model.quantize import Arithmetic, Precision, quantize
 
-_initial = nnx.initializers.lecun_normal()
-
 
 class Linear(nnx.Module):
     """x @ kernel + bias, from [..., inputs] to [..., outputs]; the kernel is [inputs, outputs]."""
 
-    def __init__(
-        self, inputs: int, outputs: int, *, use_bias: bool = True, precision: Precision, rngs: nnx.Rngs
-    ) -> None:
+    def __init__(self, inputs: int, outputs: int, *, use_bias: bool = True, precision: Precision) -> None:
         self._precision = precision
-        self.kernel = nnx.Param(_initial(rngs.params(), (inputs, outputs)).astype(precision.matrix_dtype))
+        self.kernel = nnx.Param(jnp.zeros((inputs, outputs), precision.matrix_dtype))
         if precision.has_scales:
             self.kernel_scale = nnx.Param(jnp.ones(outputs, jnp.float32))
         self.bias = nnx.Param(jnp.zeros(outputs, precision.dtype)) if use_bias else None
@@ -35,10 +34,9 @@ class Linear(nnx.Module):
 class Embedding(nnx.Module):
     """A vector for each id, [n, width], and back: how much a state looks like each of them."""
 
-    def __init__(self, n: int, width: int, *, precision: Precision, rngs: nnx.Rngs) -> None:
+    def __init__(self, n: int, width: int, *, precision: Precision) -> None:
         self._precision = precision
-        table = jax.random.normal(rngs.params(), (n, width)) * width**-0.5
-        self.embedding = nnx.Param(table.astype(precision.matrix_dtype))
+        self.embedding = nnx.Param(jnp.zeros((n, width), precision.matrix_dtype))
         if precision.has_scales:
             self.embedding_scale = nnx.Param(jnp.ones(n, jnp.float32))
 

@@ -6,7 +6,9 @@ Numerically the same as `whisper/model.py` of openai/whisper. B is windows in th
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -18,6 +20,8 @@ from model.config import MAX_TEXT_POSITIONS, N_POSITIONS, WhisperConfig
 from model.linear import Embedding, Linear
 from model.quantize import Precision
 
+Weights = nnx.State[Any, Any]
+
 AudioMemory = tuple[KeyValue | SmallKeyValue, ...]
 """What each decoder layer attends to of the audio."""
 
@@ -28,9 +32,9 @@ TextCaches = tuple[KeyValue, ...]
 class Attention(nnx.Module):
     """Multi-head attention; keys have no bias."""
 
-    def __init__(self, d_model: int, n_heads: int, *, precision: Precision, rngs: nnx.Rngs) -> None:
+    def __init__(self, d_model: int, n_heads: int, *, precision: Precision) -> None:
         def linear(use_bias: bool = True) -> Linear:
-            return Linear(d_model, d_model, use_bias=use_bias, precision=precision, rngs=rngs)
+            return Linear(d_model, d_model, use_bias=use_bias, precision=precision)
 
         self.n_heads = n_heads
         self._precision = precision
@@ -85,9 +89,9 @@ class Attention(nnx.Module):
 class Mlp(nnx.Module):
     """Two linear layers with an exact GELU between them."""
 
-    def __init__(self, d_model: int, d_mlp: int, *, precision: Precision, rngs: nnx.Rngs) -> None:
-        self.up = Linear(d_model, d_mlp, precision=precision, rngs=rngs)
-        self.down = Linear(d_mlp, d_model, precision=precision, rngs=rngs)
+    def __init__(self, d_model: int, d_mlp: int, *, precision: Precision) -> None:
+        self.up = Linear(d_model, d_mlp, precision=precision)
+        self.down = Linear(d_mlp, d_model, precision=precision)
 
     def __call__(self, x: jax.Array) -> jax.Array:
         """Maps [B, T, D] to the same shape."""
@@ -97,10 +101,8 @@ class Mlp(nnx.Module):
 class Convolution(Linear):
     """Three frames in a row to one, with a frame of zeros at both ends; the kernel is [3 inputs, outputs]."""
 
-    def __init__(
-        self, inputs: int, outputs: int, *, stride: int, precision: Precision, rngs: nnx.Rngs
-    ) -> None:
-        super().__init__(3 * inputs, outputs, precision=precision, rngs=rngs)
+    def __init__(self, inputs: int, outputs: int, *, stride: int, precision: Precision) -> None:
+        super().__init__(3 * inputs, outputs, precision=precision)
         self._stride = stride
 
     def __call__(self, x: jax.Array) -> jax.Array:
@@ -110,19 +112,19 @@ class Convolution(Linear):
         return super().__call__(jnp.concatenate(frames, axis=-1))
 
 
-def _norm(d_model: int, precision: Precision, rngs: nnx.Rngs) -> nnx.LayerNorm:
+def _norm(d_model: int, precision: Precision) -> nnx.LayerNorm:
     dtype = precision.dtype
-    return nnx.LayerNorm(d_model, epsilon=1e-5, dtype=dtype, param_dtype=dtype, rngs=rngs)
+    return nnx.LayerNorm(d_model, epsilon=1e-5, dtype=dtype, param_dtype=dtype, rngs=nnx.Rngs(0))
 
 
 class EncoderLayer(nnx.Module):
     """Pre-norm self-attention and MLP."""
 
-    def __init__(self, config: WhisperConfig, *, precision: Precision, rngs: nnx.Rngs) -> None:
-        self.attention_norm = _norm(config.d_model, precision, rngs)
-        self.attention = Attention(config.d_model, config.encoder_heads, precision=precision, rngs=rngs)
-        self.mlp_norm = _norm(config.d_model, precision, rngs)
-        self.mlp = Mlp(config.d_model, config.d_mlp, precision=precision, rngs=rngs)
+    def __init__(self, config: WhisperConfig, *, precision: Precision) -> None:
+        self.attention_norm = _norm(config.d_model, precision)
+        self.attention = Attention(config.d_model, config.encoder_heads, precision=precision)
+        self.mlp_norm = _norm(config.d_model, precision)
+        self.mlp = Mlp(config.d_model, config.d_mlp, precision=precision)
 
     def __call__(self, x: jax.Array) -> jax.Array:
         """Maps [B, T, D] to the same shape."""
@@ -133,16 +135,16 @@ class EncoderLayer(nnx.Module):
 class Encoder(nnx.Module):
     """Log-mel frames to one vector for each 20 ms."""
 
-    def __init__(self, config: WhisperConfig, *, precision: Precision, rngs: nnx.Rngs) -> None:
+    def __init__(self, config: WhisperConfig, *, precision: Precision) -> None:
         def conv(inputs: int, stride: int) -> Convolution:
-            return Convolution(inputs, config.d_model, stride=stride, precision=precision, rngs=rngs)
+            return Convolution(inputs, config.d_model, stride=stride, precision=precision)
 
         self.conv1, self.conv2 = conv(config.n_mels, 1), conv(config.d_model, 2)
         self.positions = nnx.Param(jnp.zeros((N_POSITIONS, config.d_model), precision.dtype))
         self.layers = nnx.List(
-            EncoderLayer(config, precision=precision, rngs=rngs) for _ in range(config.encoder_layers)
+            EncoderLayer(config, precision=precision) for _ in range(config.encoder_layers)
         )
-        self.norm = _norm(config.d_model, precision, rngs)
+        self.norm = _norm(config.d_model, precision)
 
     def __call__(self, mels: jax.Array) -> jax.Array:
         """Encodes [B, n_mels, 3000] to [B, 1500, D]."""
@@ -150,7 +152,7 @@ class Encoder(nnx.Module):
         x = nnx.gelu(self.conv2(x), approximate=False)
         x = x + self.positions[...]
         for layer in self.layers:
-            x = layer(x)
+            x = _encoder_layer(*nnx.split(layer), x)
         encoded: jax.Array = self.norm(x)
         return encoded
 
@@ -158,13 +160,13 @@ class Encoder(nnx.Module):
 class DecoderLayer(nnx.Module):
     """Pre-norm self-attention, cross-attention to the audio, and MLP."""
 
-    def __init__(self, config: WhisperConfig, *, precision: Precision, rngs: nnx.Rngs) -> None:
-        self.self_attention_norm = _norm(config.d_model, precision, rngs)
-        self.self_attention = Attention(config.d_model, config.decoder_heads, precision=precision, rngs=rngs)
-        self.cross_attention_norm = _norm(config.d_model, precision, rngs)
-        self.cross_attention = Attention(config.d_model, config.decoder_heads, precision=precision, rngs=rngs)
-        self.mlp_norm = _norm(config.d_model, precision, rngs)
-        self.mlp = Mlp(config.d_model, config.d_mlp, precision=precision, rngs=rngs)
+    def __init__(self, config: WhisperConfig, *, precision: Precision) -> None:
+        self.self_attention_norm = _norm(config.d_model, precision)
+        self.self_attention = Attention(config.d_model, config.decoder_heads, precision=precision)
+        self.cross_attention_norm = _norm(config.d_model, precision)
+        self.cross_attention = Attention(config.d_model, config.decoder_heads, precision=precision)
+        self.mlp_norm = _norm(config.d_model, precision)
+        self.mlp = Mlp(config.d_model, config.d_mlp, precision=precision)
 
     def __call__(
         self,
@@ -207,14 +209,14 @@ class DecoderLayer(nnx.Module):
 class Decoder(nnx.Module):
     """Tokens so far and the encoded audio to the next token."""
 
-    def __init__(self, config: WhisperConfig, *, precision: Precision, rngs: nnx.Rngs) -> None:
+    def __init__(self, config: WhisperConfig, *, precision: Precision) -> None:
         self._precision = precision
-        self.embedding = Embedding(config.n_vocab, config.d_model, precision=precision, rngs=rngs)
+        self.embedding = Embedding(config.n_vocab, config.d_model, precision=precision)
         self.positions = nnx.Param(jnp.zeros((MAX_TEXT_POSITIONS, config.d_model), precision.dtype))
         self.layers = nnx.List(
-            DecoderLayer(config, precision=precision, rngs=rngs) for _ in range(config.decoder_layers)
+            DecoderLayer(config, precision=precision) for _ in range(config.decoder_layers)
         )
-        self.norm = _norm(config.d_model, precision, rngs)
+        self.norm = _norm(config.d_model, precision)
 
     def remember(self, encoded: jax.Array) -> AudioMemory:
         """What the layers attend to of the encoded audio [B, 1500, D]."""
@@ -281,7 +283,7 @@ class Decoder(nnx.Module):
     ) -> tuple[jax.Array, TextCaches]:
         grown = []
         for layer, cache, audio in zip(self.layers, caches, memory, strict=True):
-            x, longer = layer(x, cache, audio, slot, mask)
+            x, longer = _decoder_layer(*nnx.split(layer), x, cache, audio, slot, mask)
             grown.append(longer)
         return x, tuple(grown)
 
@@ -293,6 +295,25 @@ class Decoder(nnx.Module):
 class Whisper(nnx.Module):
     """Encoder and decoder."""
 
-    def __init__(self, config: WhisperConfig, *, precision: Precision, rngs: nnx.Rngs) -> None:
-        self.encoder = Encoder(config, precision=precision, rngs=rngs)
-        self.decoder = Decoder(config, precision=precision, rngs=rngs)
+    def __init__(self, config: WhisperConfig, *, precision: Precision) -> None:
+        self.encoder = Encoder(config, precision=precision.of_encoder)
+        self.decoder = Decoder(config, precision=precision.of_decoder)
+
+
+# Layers that are alike are traced and lowered once, and not each for itself: half of a program's start-up.
+@functools.partial(jax.jit, static_argnums=0)
+def _encoder_layer(graph: nnx.GraphDef[EncoderLayer], weights: Weights, x: jax.Array) -> jax.Array:
+    return nnx.merge(graph, weights)(x)
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _decoder_layer(
+    graph: nnx.GraphDef[DecoderLayer],
+    weights: Weights,
+    x: jax.Array,
+    cache: KeyValue,
+    memory: KeyValue | SmallKeyValue,
+    slot: jax.Array,
+    mask: jax.Array,
+) -> tuple[jax.Array, KeyValue]:
+    return nnx.merge(graph, weights)(x, cache, memory, slot, mask)

@@ -15,11 +15,12 @@ from numpy.typing import NDArray
 from model import beam, generate
 from model.align import Alignment, TokenBatch, align
 from model.alignment_heads import heads_of
-from model.batches import BatchDecoder, Generated, Weights
+from model.batches import BatchDecoder, Generated
 from model.checkpoint import Checkpoint, CheckpointError
+from model.compiled import Compiled
 from model.features import log_mel
 from model.generate import Asked
-from model.network import AudioMemory, Decoder, Whisper
+from model.network import AudioMemory, Decoder, Weights, Whisper
 from model.quantize import Precision, quantize_weight
 from model.rules import DecodingRules
 from model.sharding import DATA, batch_sharding, memory_sharding, split_by_windows, weight_sharding
@@ -63,22 +64,28 @@ class Programs:
                 decoder_of(weights), memory, batch, heads=heads, n_prompt=n_prompt, end_of_text=end_of_text
             )
 
-        self._encode = jax.jit(split_by_windows(encode_audio, mesh), out_shardings=batch_sharding(mesh))
-        self._remember = jax.jit(split_by_windows(remember_audio, mesh), out_shardings=memory_sharding(mesh))
-        self._join = jax.jit(_join, out_shardings=memory_sharding(mesh))
+        self._encode = Compiled(split_by_windows(encode_audio, mesh), out_shardings=batch_sharding(mesh))
+        self._remember = Compiled(split_by_windows(remember_audio, mesh), out_shardings=memory_sharding(mesh))
+        self._join = Compiled(_join, out_shardings=memory_sharding(mesh))
         shrinks = mesh.shape[DATA] == 1
         self._generate = BatchDecoder(generate, decoder_of, rules, shrinks=shrinks)
         self._search = BatchDecoder(beam, decoder_of, rules, shrinks=shrinks)
-        self._align = jax.jit(align_tokens)
+        self._align = Compiled(align_tokens)
 
     def encode(self, samples: NDArray[np.float32]) -> jax.Array:
         """The encoder's output for float32[B, 480000] at 16 kHz, [B, 1500, d_model]."""
         encoded: jax.Array = self._encode(self._weights, self._put(samples))
         return encoded
 
-    def remember(self, samples: NDArray[np.float32]) -> AudioMemory:
-        """Encodes float32[B, 480000] at 16 kHz to what the decoder remembers of each window."""
-        parts = [self._remember(self._weights, self._put(part)) for part in self._parts(samples)]
+    def remember(self, samples: NDArray[np.float32], n_wanted: int | None = None) -> AudioMemory:
+        """Encodes float32[B, 480000] at 16 kHz to what the decoder remembers of each window.
+
+        Of the windows after the first `n_wanted`, which pad the batch, there is anything that was at hand.
+        """
+        parts: list[AudioMemory] = []
+        for first, part in self._parts(samples):
+            idle = n_wanted is not None and first >= n_wanted
+            parts.append(parts[-1] if idle else self._remember(self._weights, self._put(part)))
         memory: AudioMemory = parts[0] if len(parts) == 1 else self._join(parts)
         return memory
 
@@ -95,18 +102,18 @@ class Programs:
         alignment: Alignment = self._align(self._weights, memory, jax.tree.map(self._put, batch))
         return alignment
 
-    def _parts(self, samples: NDArray[np.float32]) -> Iterator[NDArray[np.float32]]:
-        """What to encode at once.
+    def _parts(self, samples: NDArray[np.float32]) -> Iterator[tuple[int, NDArray[np.float32]]]:
+        """What to encode at once, and the first window of it.
 
         On a CPU one window for each device: its activations stay in the cache, which made the encoder half
         as fast again. An accelerator is better filled with the whole batch.
         """
         n_data = self._mesh.shape[DATA]
         if jax.default_backend() != "cpu":
-            yield samples
+            yield 0, samples
             return
         by_device = samples.reshape(n_data, -1, samples.shape[-1])
-        yield from (by_device[:, part] for part in range(by_device.shape[1]))
+        yield from ((part, by_device[:, part]) for part in range(by_device.shape[1]))
 
     def _put(self, array: jax.Array | NDArray[Any]) -> jax.Array:
         placed: jax.Array = jax.device_put(array, batch_sharding(self._mesh))
@@ -135,7 +142,7 @@ def _load_network(
     The network is built without memory, and each weight goes from the file to its place on the mesh before
     the next is read.
     """
-    shapes = nnx.eval_shape(lambda: Whisper(checkpoint.config, precision=precision, rngs=nnx.Rngs(0)))
+    shapes = nnx.eval_shape(lambda: Whisper(checkpoint.config, precision=precision))
     graph, state = nnx.split(shapes)
     variables = dict(nnx.to_flat_state(state))
     expected = {".".join(map(str, path)): path for path in variables}
@@ -163,7 +170,8 @@ def _stored(
 ) -> Iterator[tuple[str, NDArray[np.generic]]]:
     """A weight of the checkpoint as the network has it: matrices perhaps in 8 bits and with a scale."""
     axis = _MATRICES.get(name.rpartition(".")[2])
-    if axis is None or not precision.has_scales or weight.ndim != 2:
+    side = precision.of_encoder if name.startswith("encoder.") else precision.of_decoder
+    if axis is None or not side.has_scales or weight.ndim != 2:
         yield name, weight
         return
     values, scale = quantize_weight(weight, axis=axis)

@@ -6,7 +6,7 @@ each output, an activation one for each token, and products are summed in 32 bit
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -29,6 +29,8 @@ class Arithmetic(StrEnum):
     """bfloat16 operands, float32 sums and activations."""
     A8 = "a8"
     """8-bit weights and activations, 32-bit sums: W8A8."""
+    BF16_A8 = "bf16-a8"
+    """bfloat16 in the encoder, 8 bits in the decoder."""
     W8 = "w8"
     """8-bit weights, which are widened to the dtype of the activations: for memory alone."""
 
@@ -44,6 +46,19 @@ class Precision:
 
     dtype: np.dtype[Any]
     arithmetic: Arithmetic = Arithmetic.NONE
+
+    @property
+    def of_encoder(self) -> Precision:
+        """How the encoder computes."""
+        return self._with(Arithmetic.BF16) if self.arithmetic is Arithmetic.BF16_A8 else self
+
+    @property
+    def of_decoder(self) -> Precision:
+        """How the decoder computes."""
+        return self._with(Arithmetic.A8) if self.arithmetic is Arithmetic.BF16_A8 else self
+
+    def _with(self, arithmetic: Arithmetic) -> Precision:
+        return replace(self, arithmetic=arithmetic)
 
     @property
     def matrix_dtype(self) -> np.dtype[Any]:
@@ -71,9 +86,10 @@ class Precision:
 def choose_arithmetic(quantization: str, dtype: str, *, backend: str, features: frozenset[str]) -> Arithmetic:
     """What `--quantization` means on this machine.
 
-    `auto` is what was measured to be fastest where it costs no accuracy (docs/performance.md): XLA has no
-    fast path for bfloat16 on AMX, and none for 8 bits on AVX-512 that bfloat16 would not beat. A dtype that
-    somebody chose is not second-guessed.
+    `auto` is what was measured to be fastest where it costs no accuracy (docs/performance.md): XLA multiplies
+    8 bits ten times as fast as float32 on AMX, where it has no fast path for bfloat16. Without AMX bfloat16 is
+    faster where the processor computes, in the encoder, and 8 bits where it waits for memory, in the decoder.
+    A dtype that somebody chose is not second-guessed.
 
     Args:
         quantization: `auto`, or a value of `Arithmetic`.
@@ -93,7 +109,7 @@ def choose_arithmetic(quantization: str, dtype: str, *, backend: str, features: 
     if "amx_int8" in features:
         return Arithmetic.A8
     if "avx512_bf16" in features:
-        return Arithmetic.BF16
+        return Arithmetic.BF16_A8
     return Arithmetic.A8 if {"avx512_vnni", "avx_vnni"} & features else Arithmetic.NONE
 
 

@@ -91,7 +91,7 @@ class WhisperTranscriber:
         """Transcribes each window on its own; see `model.interface.Transcriber`."""
         samples = self._pad([request.samples for request in requests])
         asked = self._asked(requests, len(samples))
-        memory = self._programs.remember(samples)
+        memory = self._programs.remember(samples, len(requests))
         generated = self._generate(memory, asked, requests)
         results = [self._result(generated, row, request) for row, request in enumerate(requests)]
         return self._with_words(memory, results, requests) if self._settings.word_timestamps else results
@@ -243,6 +243,7 @@ def _keep_compiled_programs() -> None:
     if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
         caches = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
         jax.config.update("jax_compilation_cache_dir", str(caches / "whisper-beam" / "xla"))
+        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)  # the small ones add up
 
 
 def _lanes_for(settings: TranscriberSettings, mesh: Mesh) -> int:

@@ -14,7 +14,7 @@ from model.mesh_shape import MeshError, parse_mesh
 
 FORMATS = ("parquet", "jsonl")
 DTYPES = ("auto", "float32", "bfloat16", "float16")
-QUANTIZATIONS = ("auto", "none", "a8", "bf16", "w8")
+QUANTIZATIONS = ("auto", "none", "a8", "bf16", "bf16-a8", "w8")
 TASKS = ("transcribe", "translate")
 SPEECH = "speech"
 WINDOW_PLANS = (SPEECH, "grid")
@@ -125,9 +125,9 @@ class TranscribeOptions:
         AUTO,
         "How to transcribe",
         "arithmetic of matrix products: a8 is 8-bit weights and activations; bf16 is bfloat16 with float32 "
-        "sums; w8 is 8-bit weights alone, which saves memory; none is --dtype's own; auto is, with --dtype "
-        "auto and on a CPU, what it has instructions for (AMX: a8, else AVX512-BF16: bf16, else VNNI: a8), "
-        "and otherwise none",
+        "sums; bf16-a8 is bf16 in the encoder and a8 in the decoder; w8 is 8-bit weights alone, which saves "
+        "memory; none is --dtype's own; auto is, with --dtype auto and on a CPU, what that is fast at (AMX: "
+        "a8, else AVX512-BF16: bf16-a8, else VNNI: a8), and otherwise none",
         choices=QUANTIZATIONS,
     )
     language: str = _option(

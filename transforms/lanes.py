@@ -107,7 +107,9 @@ class Lanes(Generic[Item, Result]):
             # The first batches start together: were there no more, they would be divided among the lanes.
             enough = size if self._begun else size * self._n_lanes
             return self._take_new(size) if len(self._new) >= enough else ()
-        return self._take_new(min(size, -(-len(self._new) // max(n_idle, 1))))
+        if n_idle <= 0 and len(self._new) < size:
+            return ()  # the lane that is free first shall have company from what comes until then
+        return self._take_new(min(size, _fitting(-(-len(self._new) // max(n_idle, 1)))))
 
     def _take_new(self, n: int) -> list[Item]:
         batch, self._new = self._new[:n], self._new[n:]
@@ -117,3 +119,9 @@ class Lanes(Generic[Item, Result]):
         self._again.sort(key=lambda waiting: waiting[0], reverse=True)
         batch, self._again = self._again[:n], self._again[n:]
         return [item for _, item in batch]
+
+
+def _fitting(n: int) -> int:
+    """At most `n` items that fill a batch well: programs are made for powers of two."""
+    power = 1 << n.bit_length()
+    return n if 4 * n >= 3 * power else power // 2

@@ -1,4 +1,4 @@
-"""Runs a decoder's loop to its end, as `model.programs` does."""
+"""Networks for tests, and decoding to the end as `model.programs` does it."""
 
 from __future__ import annotations
 
@@ -6,15 +6,32 @@ from collections.abc import Callable
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
 from model.batches import BatchDecoder, Generated, Method
+from model.config import WhisperConfig
 from model.generate import Asked
+from model.network import Whisper
 from model.quantize import Precision
 from model.rules import DecodingRules
 
 FLOAT32 = Precision(np.dtype(np.float32))
+
+
+def random_whisper(config: WhisperConfig, precision: Precision = FLOAT32, seed: int = 0) -> Whisper:
+    """A network with random weights, as large as those that training begins with."""
+    random = np.random.default_rng(seed)
+    network = Whisper(config, precision=precision)
+
+    def fill(path: tuple[object, ...], weight: jax.Array) -> jax.Array:
+        if weight.ndim != 2 or "positions" in str(path):
+            return weight
+        return jnp.asarray(random.standard_normal(weight.shape) * weight.shape[0] ** -0.5, weight.dtype)
+
+    nnx.update(network, jax.tree_util.tree_map_with_path(fill, nnx.state(network)))
+    return network
 
 
 def compiled(

@@ -23,7 +23,7 @@ from model.quantize import Precision
 from model.rules import make_rules
 from model.sharding import make_mesh
 from model.tokens import WhisperTokenizer
-from tests.model.decoding import FLOAT32
+from tests.model.decoding import FLOAT32, random_whisper
 
 N_PROMPT, END = 3, 280  # ids from 280 on are special
 CONFIG = WhisperConfig(80, 32, 64, 1, 2, 3, 4, 300)
@@ -35,7 +35,7 @@ SPEECH = Path("../shared/data/english/jfk.flac")
 @pytest.fixture(scope="module")
 def network() -> Whisper:
     """Random, and with larger weights than usual, so that attention is far from even."""
-    network = Whisper(CONFIG, precision=FLOAT32, rngs=nnx.Rngs(0))
+    network = random_whisper(CONFIG)
     state = nnx.state(network)
     nnx.update(network, jax.tree.map(lambda x: x * 2 if x.ndim == 2 else x, state))
     return network
@@ -149,7 +149,7 @@ def test_a_window_without_text_harms_nobody(network: Whisper) -> None:
 
 @pytest.mark.parametrize("dtype", [jnp.bfloat16, jnp.float16])
 def test_half_precision_runs(dtype: jnp.dtype) -> None:
-    network = Whisper(CONFIG, precision=Precision(np.dtype(dtype)), rngs=nnx.Rngs(0))
+    network = random_whisper(CONFIG, Precision(np.dtype(dtype)))
     result = run(network, encoded(1).astype(dtype), pack([(PROMPT, [5, 9])], [480_000], END, 1))
     assert result.weights.dtype == result.token_probs.dtype == np.float32
     assert np.isfinite(result.weights).all()

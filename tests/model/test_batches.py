@@ -7,24 +7,23 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from flax import nnx
 from numpy.typing import NDArray
 
 from model import beam, generate
 from model.batches import Generated, Method
 from model.checkpoint import Checkpoint
 from model.generate import Asked
-from model.network import AudioMemory, Decoder, TextCaches, Whisper
+from model.network import AudioMemory, Decoder, TextCaches
 from model.rules import DecodingRules, make_rules
 from model.tokens import WhisperTokenizer
-from tests.model.decoding import FLOAT32, compiled
+from tests.model.decoding import compiled, random_whisper
 
 N = 8
 
 
 @pytest.fixture(scope="module")
 def decoder(tiny_checkpoint: Checkpoint) -> Decoder:
-    return Whisper(tiny_checkpoint.config, precision=FLOAT32, rngs=nnx.Rngs(3)).decoder
+    return random_whisper(tiny_checkpoint.config, seed=3).decoder
 
 
 @pytest.fixture(scope="module")

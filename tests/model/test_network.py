@@ -2,25 +2,24 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from flax import nnx
 
 from model.config import WhisperConfig
 from model.network import Whisper
 from model.quantize import Precision
-from tests.model.decoding import FLOAT32
+from tests.model.decoding import random_whisper
 
 CONFIG = WhisperConfig(80, 32, 64, 2, 2, 2, 2, 300)
 
 
 @pytest.fixture(scope="module")
 def network() -> Whisper:
-    return Whisper(CONFIG, precision=FLOAT32, rngs=nnx.Rngs(0))
+    return random_whisper(CONFIG)
 
 
 @pytest.mark.parametrize("n_mels", [80, 128])
 def test_the_encoder_gives_a_vector_every_20_ms(n_mels: int) -> None:
     config = WhisperConfig(n_mels, 32, 64, 1, 2, 1, 2, 300)
-    network = Whisper(config, precision=FLOAT32, rngs=nnx.Rngs(0))
+    network = random_whisper(config)
     assert network.encoder(jnp.zeros((2, n_mels, 3000))).shape == (2, 1500, 32)
 
 
@@ -48,7 +47,7 @@ def test_the_decoder_does_not_see_what_comes_later(network: Whisper) -> None:
 
 @pytest.mark.parametrize("dtype", [jnp.bfloat16, jnp.float16])
 def test_logits_are_float32_in_every_precision(dtype: jnp.dtype) -> None:
-    network = Whisper(CONFIG, precision=Precision(np.dtype(dtype)), rngs=nnx.Rngs(0))
+    network = random_whisper(CONFIG, Precision(np.dtype(dtype)))
     encoded = network.encoder(jnp.zeros((1, 80, 3000), dtype))
     assert encoded.dtype == dtype
     memory = network.decoder.remember(encoded)

@@ -6,6 +6,7 @@ import pytest
 
 from model.quantize import (
     Arithmetic,
+    Precision,
     choose_arithmetic,
     cpu_features,
     in_two_digits,
@@ -61,7 +62,7 @@ def test_two_digits_are_worth_fifteen_bits() -> None:
     ("features", "expected"),
     [
         ({"amx_int8", "avx512_vnni", "avx512_bf16"}, Arithmetic.A8),
-        ({"avx512_vnni", "avx512_bf16"}, Arithmetic.BF16),
+        ({"avx512_vnni", "avx512_bf16"}, Arithmetic.BF16_A8),
         ({"avx512_vnni"}, Arithmetic.A8),
         ({"avx_vnni"}, Arithmetic.A8),
         ({"avx2"}, Arithmetic.NONE),
@@ -79,7 +80,9 @@ def test_the_machine_decides(features: set[str], expected: Arithmetic) -> None:
 
 
 def test_an_unknown_quantization() -> None:
-    with pytest.raises(ValueError, match="quantization 'int4' is unknown; use auto, none, bf16, a8, w8"):
+    with pytest.raises(
+        ValueError, match="quantization 'int4' is unknown; use auto, none, bf16, a8, bf16-a8, w8"
+    ):
         choose_arithmetic("int4", "auto", backend="cpu", features=frozenset())
 
 
@@ -90,3 +93,11 @@ def test_what_linux_says_of_a_processor(tmp_path: Path) -> None:
     assert cpu_features(tmp_path / "none") == frozenset()
     listing.write_text("Features : asimd\n")
     assert cpu_features(listing) == frozenset()
+
+
+def test_encoder_and_decoder_may_differ() -> None:
+    mixed = Precision(np.dtype(np.float32), Arithmetic.BF16_A8)
+    assert mixed.of_encoder == Precision(np.dtype(np.float32), Arithmetic.BF16)
+    assert mixed.of_decoder == Precision(np.dtype(np.float32), Arithmetic.A8)
+    same = Precision(np.dtype(np.float32), Arithmetic.W8)
+    assert same.of_encoder is same.of_decoder is same

@@ -72,7 +72,9 @@ def test_every_item_comes_out_as_often_as_it_was_added(
 @pytest.mark.parametrize(
     ("n_items", "n_lanes", "batch_size", "expected"),
     [
-        (9, 2, 8, [5, 4]),
+        (9, 2, 8, [4, 4, 1]),  # of 5 a program of 8 would be made
+        (6, 1, 8, [6]),
+        (5, 1, 8, [4, 1]),
         (3, 4, 8, [1, 1, 1]),
         (10, 4, 8, [3, 3, 2, 2]),
         (16, 2, 8, [8, 8]),
