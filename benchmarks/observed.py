@@ -39,6 +39,11 @@ class ObservedTranscriber:
         """Of the transcriber."""
         return self._transcriber.n_lanes
 
+    @property
+    def compile_s(self) -> float:
+        """Of the transcriber."""
+        return self._transcriber.compile_s
+
     def transcribe(self, requests: Sequence[Request]) -> list[WindowResult]:
         """See `Transcriber`."""
         started = perf_counter()

@@ -94,6 +94,11 @@ class BatchDecoder:
         self._advance = Compiled(advance, static_argnums=3, donate_argnums=2)
         self._take = Compiled(_take)
 
+    @property
+    def compile_s(self) -> float:
+        """Seconds spent so far on compiling, or on loading what was compiled before."""
+        return self._start.seconds + self._advance.seconds + self._take.seconds
+
     def __call__(self, weights: Weights, memory: AudioMemory, asked: Asked) -> Generated:
         """Decodes a batch over what is remembered of its audio."""
         opening, state = self._start(weights, memory, asked)

@@ -155,6 +155,10 @@ class Transcriber(Protocol):
     def n_lanes(self) -> int:
         """Calls that are worth making at the same time."""
 
+    @property
+    def compile_s(self) -> float:
+        """Seconds spent so far on making ready for windows, by all calls together; part of their time."""
+
     def transcribe(self, requests: Sequence[Request]) -> list[WindowResult]:
         """Transcribes each window on its own; the result does not depend on its neighbours in the batch.
 

@@ -72,6 +72,14 @@ class Programs:
         self._search = BatchDecoder(beam, decoder_of, rules, shrinks=shrinks)
         self._align = Compiled(align_tokens)
 
+    @property
+    def compile_s(self) -> float:
+        """Seconds spent so far on compiling, or on loading what was compiled before."""
+        programs = (self._encode, self._remember, self._join, self._align)
+        return (
+            sum(program.seconds for program in programs) + self._generate.compile_s + self._search.compile_s
+        )
+
     def encode(self, samples: NDArray[np.float32]) -> jax.Array:
         """The encoder's output for float32[B, 480000] at 16 kHz, [B, 1500, d_model]."""
         encoded: jax.Array = self._encode(self._weights, self._put(samples))

@@ -86,10 +86,10 @@ class Precision:
 def choose_arithmetic(quantization: str, dtype: str, *, backend: str, features: frozenset[str]) -> Arithmetic:
     """What `--quantization` means on this machine.
 
-    `auto` is what was measured to be fastest where it costs no accuracy (docs/performance.md): XLA multiplies
-    8 bits ten times as fast as float32 on AMX, where it has no fast path for bfloat16. Without AMX bfloat16 is
-    faster where the processor computes, in the encoder, and 8 bits where it waits for memory, in the decoder.
-    A dtype that somebody chose is not second-guessed.
+    `auto` is what was measured to be fastest where it costs no accuracy (docs/performance.md). XLA multiplies
+    8 bits ten times as fast as float32 on AMX, where it has no fast path for bfloat16. Without AMX the latter
+    is faster where the processor computes, in the encoder, and 8 bits where it waits for memory, in the
+    decoder. A dtype that somebody chose is not second-guessed.
 
     Args:
         quantization: `auto`, or a value of `Arithmetic`.

@@ -87,6 +87,11 @@ class WhisperTranscriber:
         """Calls that are worth making at the same time; see `_lanes_for`."""
         return self._n_lanes
 
+    @property
+    def compile_s(self) -> float:
+        """Seconds spent so far on compiling programs, or on loading those that were compiled before."""
+        return self._programs.compile_s
+
     def transcribe(self, requests: Sequence[Request]) -> list[WindowResult]:
         """Transcribes each window on its own; see `model.interface.Transcriber`."""
         samples = self._pad([request.samples for request in requests])

@@ -17,10 +17,11 @@ from apache_beam.metrics.metric import Metrics
 T = TypeVar("T")
 
 NAMESPACE = "whisper_beam"
-STAGES = ("read", "load", "model", "merge", "write")
-"""Where seconds are counted: fetch, decode and window; load the model; the model; merge; write.
+STAGES = ("read", "load", "compile", "model", "merge", "write")
+"""Where seconds are counted: fetch, decode and window; load the model; compile it; the model; merge; write.
 
-Those of the model are of its lanes together, divided by their number; it works while others are read."""
+Those of compiling and of the model are of all lanes together, divided by their number; meanwhile others are
+read."""
 
 
 class StopRequestedError(Exception):

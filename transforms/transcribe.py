@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
@@ -74,6 +75,15 @@ class LoadedModel:
     def __init__(self, transcriber: Transcriber) -> None:
         self.transcriber = transcriber
         self.executor = ThreadPoolExecutor(transcriber.n_lanes, thread_name_prefix="lane")
+        self._lock, self._compile_s = threading.Lock(), 0.0
+
+    def count(self, seconds: float) -> None:
+        """Counts the time of a call, that of compiling apart."""
+        with self._lock:
+            before, self._compile_s = self._compile_s, self.transcriber.compile_s
+            compiling = self._compile_s - before
+        count_seconds("compile", compiling / self.transcriber.n_lanes)
+        count_seconds("model", (seconds - compiling) / self.transcriber.n_lanes)
 
 
 Answer = tuple[list[WindowResult | Exception], float]
@@ -159,7 +169,7 @@ class TranscribeWindows(beam.DoFn):
         """What came out of the lanes by now, or at the end of all that is left."""
         for hearings, (results, seconds) in lanes.results(end=end):
             assert self._model is not None
-            count_seconds("model", seconds / self._model.transcriber.n_lanes)
+            self._model.count(seconds)
             for hearing, result in zip(hearings, results, strict=True):
                 if isinstance(result, Exception):
                     yield failed(window_failure(hearing.source, hearing.next_window, result))

@@ -77,7 +77,14 @@ def test_counts_times_and_files_are_in_the_report(folder: RunFolder) -> None:
     }
     assert (told["speech_hours"], told["skipped_hours"]) == (1.0, 0.020833)
     assert (told["audio_hours"], told["wall_s"], told["times_real_time"]) == (2.0, 720.0, 10.0)
-    assert told["stage_s"] == {"read": 1.5, "load": 0.0, "model": 60.0, "merge": 0.0, "write": 0.0}
+    assert told["stage_s"] == {
+        "read": 1.5,
+        "load": 0.0,
+        "compile": 0.0,
+        "model": 60.0,
+        "merge": 0.0,
+        "write": 0.0,
+    }
     assert told["files"] == ["failures/part-00000-of-00001.jsonl", "transcripts/part-00000-of-00001.parquet"]
     assert {"python", "apache-beam", "pyarrow"} <= told["versions"].keys()
 

@@ -78,7 +78,7 @@ def test_run_json_and_success_are_written(tmp_path: Path, out: Path) -> None:
     }
     assert report["audio_hours"] == pytest.approx(40 / 3600, abs=1e-6)
     assert report["times_real_time"] == pytest.approx(40 / report["wall_s"], rel=0.01)
-    assert set(report["stage_s"]) == {"read", "load", "model", "merge", "write"}
+    assert set(report["stage_s"]) == {"read", "load", "compile", "model", "merge", "write"}
     assert 0 < report["stage_s"]["read"] < report["wall_s"]
     assert report["options"]["model"] == "openai/whisper-base"
     assert "apache-beam" in report["versions"]

@@ -88,6 +88,7 @@ def test_ctrl_c_is_told_and_gives_130(tmp_path: Path, out: Path, capsys: pytest.
 
 class InterruptedTranscriber(ToneTranscriber):
     n_lanes = 1
+    compile_s = 0.0
 
     def transcribe(self, requests: Sequence[Request]) -> list[WindowResult]:
         CALLS.append(len(requests))

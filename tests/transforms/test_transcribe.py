@@ -35,6 +35,7 @@ class FakeTranscriber:
     """Says which window it heard: its first sample, in thousandths."""
 
     n_lanes = 1
+    compile_s = 0.0
 
     def __init__(self, batch_size: int = 8) -> None:
         self.batch_size = batch_size
