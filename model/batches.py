@@ -93,11 +93,7 @@ class BatchDecoder:
         # The caches belong to the state and are written in place, instead of to a copy.
         self._advance = Compiled(advance, static_argnums=3, donate_argnums=2)
         self._take = Compiled(_take)
-
-    @property
-    def compile_s(self) -> float:
-        """Seconds spent so far on compiling, or on loading what was compiled before."""
-        return self._start.seconds + self._advance.seconds + self._take.seconds
+        self._empty_memory = jax.jit(lambda weights, n: decoder_of(weights).empty_memory(n), static_argnums=1)
 
     def __call__(self, weights: Weights, memory: AudioMemory, asked: Asked) -> Generated:
         """Decodes a batch over what is remembered of its audio."""
@@ -105,7 +101,7 @@ class BatchDecoder:
         rows = np.arange(asked.wanted.shape[0])
         result: list[NDArray[Any]] = []
         while True:
-            n_left = len(rows) // 2 if self._shrinks and len(rows) > LEAST_ROWS else 0
+            n_left = self._n_left(len(rows))
             state, finished, written = self._advance(weights, memory, state, n_left)
             finished, part = jax.device_get((finished, written))
             result = result or [np.empty_like(array) for array in part]
@@ -114,18 +110,27 @@ class BatchDecoder:
             if finished.all():
                 return Generated(*result, *jax.device_get(opening))
             kept = np.flatnonzero(~finished)
-            size = _size_for(len(kept), len(rows))
             # One that has finished fills a row that nobody needs: it stays as it is.
-            filled = np.concatenate([kept, np.flatnonzero(finished)[: size - len(kept)]])
+            filled = np.concatenate([kept, np.flatnonzero(finished)[: n_left - len(kept)]])
             state, memory = self._take((state, memory), jnp.asarray(filled, jnp.int32))
             rows = rows[filled]
 
+    def prepare(self, weights: Weights, asked: Asked) -> None:
+        """Compiles what such a batch may need. Nothing is wanted of it, so nothing is written."""
+        size = asked.wanted.shape[0]
+        memory = self._empty_memory(weights, size)
+        _, state = self._start(weights, memory, asked._replace(wanted=jnp.zeros(size, bool)))
+        while True:
+            n_left = self._n_left(size)
+            state, *_ = self._advance(weights, memory, state, n_left)
+            if not n_left:
+                return
+            size //= 2
+            state, memory = self._take((state, memory), jnp.arange(size, dtype=jnp.int32))
 
-def _size_for(n: int, size: int) -> int:
-    """The smallest batch for `n` windows that halving `size` leads to."""
-    while size // 2 >= max(n, LEAST_ROWS):
-        size //= 2
-    return size
+    def _n_left(self, size: int) -> int:
+        """The size that a batch is to be halved to, once no more are unfinished; 0 if it is to stay."""
+        return size // 2 if self._shrinks and size // 2 >= LEAST_ROWS else 0
 
 
 def _take(state: Any, rows: jax.Array) -> Any:  # noqa: ANN401

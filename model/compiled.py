@@ -18,26 +18,30 @@ class Compiled:
     Args:
         function: to compile.
         options: of `jax.jit`.
-
-    Attributes:
-        seconds: spent so far on tracing and compiling it, or on loading what was compiled before.
     """
 
     def __init__(self, function: Callable[..., Any], **options: Any) -> None:  # noqa: ANN401
         self._jitted = jax.jit(function, **options)
         self._lock = threading.Lock()
         self._met: set[Any] = set()
-        self.seconds = 0.0
 
     def __call__(self, *args: Any) -> Any:  # noqa: ANN401
         """Runs it; the arguments that decide its shape are arrays, trees of arrays and static numbers."""
         shapes = tuple(getattr(leaf, "shape", leaf) for leaf in jax.tree.leaves(args))
         if shapes in self._met:
             return self._jitted(*args)
+        started = perf_counter()
         with self._lock:
-            started = perf_counter()
             result = self._jitted(*args)  # comes back before the program has run
-            if shapes not in self._met:
-                self._met.add(shapes)
-                self.seconds += perf_counter() - started
+            self._met.add(shapes)
+        _waited.seconds = waited_s() + perf_counter() - started
         return result
+
+
+_waited = threading.local()
+
+
+def waited_s() -> float:
+    """Seconds that the thread which asks has waited so far for programs to be compiled, or to be loaded."""
+    seconds: float = getattr(_waited, "seconds", 0.0)
+    return seconds

@@ -157,7 +157,7 @@ class Transcriber(Protocol):
 
     @property
     def compile_s(self) -> float:
-        """Seconds spent so far on making ready for windows, by all calls together; part of their time."""
+        """Seconds that calls have waited so far for the model to be made ready; part of their time."""
 
     def transcribe(self, requests: Sequence[Request]) -> list[WindowResult]:
         """Transcribes each window on its own; the result does not depend on its neighbours in the batch.

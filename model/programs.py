@@ -72,14 +72,6 @@ class Programs:
         self._search = BatchDecoder(beam, decoder_of, rules, shrinks=shrinks)
         self._align = Compiled(align_tokens)
 
-    @property
-    def compile_s(self) -> float:
-        """Seconds spent so far on compiling, or on loading what was compiled before."""
-        programs = (self._encode, self._remember, self._join, self._align)
-        return (
-            sum(program.seconds for program in programs) + self._generate.compile_s + self._search.compile_s
-        )
-
     def encode(self, samples: NDArray[np.float32]) -> jax.Array:
         """The encoder's output for float32[B, 480000] at 16 kHz, [B, 1500, d_model]."""
         encoded: jax.Array = self._encode(self._weights, self._put(samples))
@@ -104,6 +96,11 @@ class Programs:
     def search(self, memory: AudioMemory, asked: Asked) -> Generated:
         """Decodes by beam search; see `model.beam`."""
         return self._search(self._weights, memory, self._placed(asked))
+
+    def prepare(self, asked: Asked, *, searches: bool) -> None:
+        """Compiles what decoding such a batch may need, so that it need not wait for it later."""
+        decoder = self._search if searches else self._generate
+        decoder.prepare(self._weights, self._placed(asked))
 
     def align(self, memory: AudioMemory, batch: TokenBatch) -> Alignment:
         """Says when each token was written of; see `model.align.align`."""

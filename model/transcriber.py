@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -16,6 +17,7 @@ from numpy.typing import NDArray
 from model.align import pack
 from model.batches import LEAST_ROWS, Generated
 from model.checkpoint import Checkpoint, find_checkpoint
+from model.compiled import waited_s
 from model.generate import DETECT_LANGUAGE, Asked
 from model.interface import (
     WINDOW_SAMPLES,
@@ -69,12 +71,15 @@ class WhisperTranscriber:
         check_mesh(mesh, checkpoint.config, settings.batch_size)
         self._settings = settings
         self._batch_size = settings.batch_size
+        self._n_devices = mesh.size
         self._n_lanes = _lanes_for(settings, mesh)
         self._least_rows = min(max(LEAST_ROWS, mesh.shape[DATA]), settings.batch_size)
         self.tokenizer = WhisperTokenizer(checkpoint.tokenizer)
         self._rules = _rules_of(checkpoint, self.tokenizer, settings)
         self._codes = list(self.tokenizer.special.languages) if self._rules.language_ids else []
         self.precision = _precision_of(settings)
+        self._compile_s = 0.0
+        self._lock, self._prepared = threading.Lock(), set[tuple[int, ...]]()
         self._programs = Programs(checkpoint, self._rules, self.precision, mesh)
 
     @property
@@ -89,17 +94,37 @@ class WhisperTranscriber:
 
     @property
     def compile_s(self) -> float:
-        """Seconds spent so far on compiling programs, or on loading those that were compiled before."""
-        return self._programs.compile_s
+        """Seconds that calls have waited so far for programs to be compiled, or to be loaded from disk."""
+        return self._compile_s
 
     def transcribe(self, requests: Sequence[Request]) -> list[WindowResult]:
         """Transcribes each window on its own; see `model.interface.Transcriber`."""
         samples = self._pad([request.samples for request in requests])
         asked = self._asked(requests, len(samples))
+        waited = waited_s()
+        self._prepare(asked)
         memory = self._programs.remember(samples, len(requests))
         generated = self._generate(memory, asked, requests)
         results = [self._result(generated, row, request) for row, request in enumerate(requests)]
-        return self._with_words(memory, results, requests) if self._settings.word_timestamps else results
+        if self._settings.word_timestamps:
+            results = self._with_words(memory, results, requests)
+        with self._lock:
+            self._compile_s += waited_s() - waited
+        return results
+
+    def _prepare(self, asked: Asked) -> None:
+        """Has the programs for batches of that shape compiled while the first of them is encoded."""
+        shape = asked.prompt.shape
+        if self._n_devices > 1:
+            return  # programs of several devices must start in the same order on each
+        with self._lock:
+            if shape in self._prepared:
+                return
+            self._prepared.add(shape)
+        searches = self._rules.beam_size > 1
+        threading.Thread(
+            target=self._programs.prepare, args=(asked,), kwargs={"searches": searches}, name="prepare"
+        ).start()
 
     def encode(self, windows: Sequence[Samples]) -> NDArray[np.float32]:
         """The encoder's output for each window, float32[B, 1500, d_model]; for comparisons."""

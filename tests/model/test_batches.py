@@ -7,18 +7,18 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from flax import nnx
 from numpy.typing import NDArray
 
 from model import beam, generate
-from model.batches import Generated, Method
+from model.batches import BatchDecoder, Generated, Method
 from model.checkpoint import Checkpoint
+from model.compiled import waited_s
 from model.generate import Asked
 from model.network import AudioMemory, Decoder, TextCaches
 from model.rules import DecodingRules, make_rules
 from model.tokens import WhisperTokenizer
 from tests.model.decoding import compiled, random_whisper
-
-N = 8
 
 
 @pytest.fixture(scope="module")
@@ -40,14 +40,15 @@ def rules(tiny_checkpoint: Checkpoint) -> DecodingRules:
 
 
 def ask(rules: DecodingRules, wanted: NDArray[np.bool_]) -> Asked:
+    n = len(wanted)
     random = np.random.default_rng(1)
     return Asked(
         wanted=jnp.asarray(wanted),
-        language=jnp.zeros(N, jnp.int32),
-        temperature=jnp.asarray([0.0, 3.0] * (N // 2), jnp.float32),
-        uniforms=jnp.asarray(random.random((N, rules.max_new_tokens)), jnp.float32),
-        prompt=jnp.zeros((N, 0), jnp.int32),
-        n_prompt=jnp.zeros(N, jnp.int32),
+        language=jnp.zeros(n, jnp.int32),
+        temperature=jnp.asarray(([0.0, 3.0] * n)[:n], jnp.float32),
+        uniforms=jnp.asarray(random.random((n, rules.max_new_tokens)), jnp.float32),
+        prompt=jnp.zeros((n, 0), jnp.int32),
+        n_prompt=jnp.zeros(n, jnp.int32),
     )
 
 
@@ -89,21 +90,21 @@ class Ending:
         return logits.at[..., self._end : self._end + 1].add(jnp.where(place >= last, 1e3, -1e3))
 
 
-@pytest.mark.parametrize(("method", "beam_size"), [(generate, 1), (beam, 3)])
+@pytest.mark.parametrize(("method", "beam_size", "n"), [(generate, 1, 8), (beam, 3, 8), (generate, 1, 7)])
 def test_windows_that_go_change_nothing(
-    decoder: Decoder, rules: DecodingRules, method: Method, beam_size: int
+    decoder: Decoder, rules: DecodingRules, method: Method, beam_size: int, n: int
 ) -> None:
     rules = replace(rules, beam_size=beam_size)
     ending = Ending(decoder, rules.special.end_of_text)
-    encoded = jnp.asarray(np.random.default_rng(5).standard_normal((N, 1500, 32)) * 3, jnp.float32)
-    asked = ask(rules, np.array([True, True, False, True, True, True, True, False]))
+    encoded = jnp.asarray(np.random.default_rng(5).standard_normal((n, 1500, 32)) * 3, jnp.float32)
+    asked = ask(rules, np.array([True, True, False, True, True, True, True, False])[:n])
     sizes: list[int] = []
     shrinking = compiled(watched(method, sizes), ending, rules, shrinks=True)(encoded, asked)
     plain = compiled(method, ending, rules)(encoded, asked)
     assert len(set(plain.n_tokens.tolist())) > 3, "they end at the same time: nothing is tested"
-    assert sizes[0] == N
+    assert sizes[0] == n
     assert sizes == sorted(sizes, reverse=True)
-    assert min(sizes) < N
+    assert min(sizes) < n
     assert_same(shrinking, plain)
 
 
@@ -130,3 +131,24 @@ def assert_same(ours: Generated, theirs: Generated) -> None:
     np.testing.assert_array_equal(ours.looped, theirs.looped)
     np.testing.assert_allclose(ours.sum_logprob, theirs.sum_logprob, rtol=1e-4)
     np.testing.assert_allclose(ours.no_speech_prob, theirs.no_speech_prob, rtol=1e-5)
+
+
+@pytest.mark.parametrize("n", [1, 2, 3, 5, 6])
+def test_a_batch_of_any_size_comes_to_its_end(decoder: Decoder, rules: DecodingRules, n: int) -> None:
+    short = replace(rules, max_new_tokens=3)
+    encoded = jnp.zeros((n, 1500, 32), jnp.float32)
+    asked = ask(short, np.arange(n) == n - 1)
+    written = compiled(generate, decoder, short, shrinks=True)(encoded, asked)
+    assert written.n_tokens.tolist() == [0] * (n - 1) + [3]
+
+
+def test_what_was_prepared_is_not_compiled_again(decoder: Decoder, rules: DecodingRules) -> None:
+    short = replace(rules, max_new_tokens=3)
+    run = BatchDecoder(generate, lambda _: decoder, short, shrinks=True)
+    asked = ask(short, np.arange(8) == 0)
+    run.prepare(nnx.State({}), asked)
+    waited = waited_s()
+    assert waited > 0
+    memory = decoder.remember(jnp.zeros((8, 1500, 32), jnp.float32))
+    assert run(nnx.State({}), memory, asked).n_tokens.tolist() == [3] + [0] * 7
+    assert waited_s() == waited

@@ -28,7 +28,9 @@ DATA = Path("../shared/data")
 
 
 def load(folder: Path | str, **settings: object) -> WhisperTranscriber:
-    return load_transcriber(TranscriberSettings(str(folder), **{"batch_size": 2, **settings}))  # type: ignore[arg-type]
+    return load_transcriber(
+        TranscriberSettings(str(folder), **{"batch_size": 2, "quantization": "none", **settings})
+    )  # type: ignore[arg-type]
 
 
 def ask(windows: Sequence[NDArray[np.float32]], languages: Sequence[str | None]) -> list[Request]:
@@ -205,6 +207,21 @@ def test_half_precision_runs(tiny_folder: Path, dtype: str) -> None:
     assert np.isfinite(result.avg_logprob)
 
 
+@pytest.mark.parametrize(("quantization", "beam_size"), [("a8", 1), ("bf16-a8", 2), ("w8", 1)])
+def test_each_arithmetic_says_about_the_same(
+    tiny: WhisperTranscriber, tiny_folder: Path, quantization: str, beam_size: int
+) -> None:
+    rounded = load(tiny_folder, quantization=quantization, beam_size=beam_size, max_new_tokens=8)
+    windows = [noise(2), noise(30, seed=1)]
+    exact, close = tiny.encode(windows), rounded.encode(windows)
+    assert 0 < np.linalg.norm(close - exact) / np.linalg.norm(exact) < 0.1 or quantization == "w8"
+    for result, reference in zip(
+        rounded.transcribe(ask(windows, ["en"] * 2)), tiny.transcribe(ask(windows, ["en"] * 2)), strict=True
+    ):
+        assert np.isfinite(result.avg_logprob)
+        assert result.no_speech_prob == pytest.approx(reference.no_speech_prob, rel=0.5)
+
+
 def test_weights_that_are_not_finite_are_an_error_and_no_text(tmp_path: Path) -> None:
     weights = tiny_weights()
     weights["model.decoder.layer_norm.bias"][3] = np.nan
@@ -288,7 +305,7 @@ def test_a_loop_has_no_unfinished_segment(tiny: WhisperTranscriber, monkeypatch:
 @pytest.mark.weights
 def test_encoder_scores_and_ids_are_those_of_ctranslate2(packaged: Callable[[str], Checkpoint]) -> None:
     checkpoint = packaged("openai/whisper-tiny.en")
-    ours = load("openai/whisper-tiny.en", quantization="none")
+    ours = load("openai/whisper-tiny.en")
     samples = speech(DATA / "english/jfk.flac") if DATA.exists() else noise(11)
     (result,) = ours.transcribe(ask([samples], ["en"]))
     with ctranslate2_folder(checkpoint) as folder:
