@@ -93,7 +93,6 @@ class BatchDecoder:
         # The caches belong to the state and are written in place, instead of to a copy.
         self._advance = Compiled(advance, static_argnums=3, donate_argnums=2)
         self._take = Compiled(_take)
-        self._empty_memory = jax.jit(lambda weights, n: decoder_of(weights).empty_memory(n), static_argnums=1)
 
     def __call__(self, weights: Weights, memory: AudioMemory, asked: Asked) -> Generated:
         """Decodes a batch over what is remembered of its audio."""
@@ -114,19 +113,6 @@ class BatchDecoder:
             filled = np.concatenate([kept, np.flatnonzero(finished)[: n_left - len(kept)]])
             state, memory = self._take((state, memory), jnp.asarray(filled, jnp.int32))
             rows = rows[filled]
-
-    def prepare(self, weights: Weights, asked: Asked) -> None:
-        """Compiles what such a batch may need. Nothing is wanted of it, so nothing is written."""
-        size = asked.wanted.shape[0]
-        memory = self._empty_memory(weights, size)
-        _, state = self._start(weights, memory, asked._replace(wanted=jnp.zeros(size, bool)))
-        while True:
-            n_left = self._n_left(size)
-            state, *_ = self._advance(weights, memory, state, n_left)
-            if not n_left:
-                return
-            size //= 2
-            state, memory = self._take((state, memory), jnp.arange(size, dtype=jnp.int32))
 
     def _n_left(self, size: int) -> int:
         """The size that a batch is to be halved to, once no more are unfinished; 0 if it is to stay."""

@@ -222,14 +222,6 @@ class Decoder(nnx.Module):
         """What the layers attend to of the encoded audio [B, 1500, D]."""
         return tuple(layer.cross_attention.remember(encoded) for layer in self.layers)
 
-    def empty_memory(self, batch: int) -> AudioMemory:
-        """A memory of no audio, in the form that `remember` gives it."""
-        attention, d_model = self.layers[0].cross_attention, self.positions[...].shape[1]
-        shape = (batch, attention.n_heads, N_POSITIONS, d_model // attention.n_heads)
-        empty = jnp.zeros(shape, self._precision.dtype)
-        one = KeyValue(empty, empty)
-        return (shrink(one) if self._precision.small_memory else one,) * len(self.layers)
-
     def init_caches(self, batch: int, length: int) -> TextCaches:
         """Caches for `length` tokens of each window; nothing is written yet."""
         n_heads, d_model = self.layers[0].self_attention.n_heads, self.positions[...].shape[1]

@@ -97,11 +97,6 @@ class Programs:
         """Decodes by beam search; see `model.beam`."""
         return self._search(self._weights, memory, self._placed(asked))
 
-    def prepare(self, asked: Asked, *, searches: bool) -> None:
-        """Compiles what decoding such a batch may need, so that it need not wait for it later."""
-        decoder = self._search if searches else self._generate
-        decoder.prepare(self._weights, self._placed(asked))
-
     def align(self, memory: AudioMemory, batch: TokenBatch) -> Alignment:
         """Says when each token was written of; see `model.align.align`."""
         alignment: Alignment = self._align(self._weights, memory, jax.tree.map(self._put, batch))

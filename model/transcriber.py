@@ -71,7 +71,6 @@ class WhisperTranscriber:
         check_mesh(mesh, checkpoint.config, settings.batch_size)
         self._settings = settings
         self._batch_size = settings.batch_size
-        self._n_devices = mesh.size
         self._n_lanes = _lanes_for(settings, mesh)
         self._least_rows = min(max(LEAST_ROWS, mesh.shape[DATA]), settings.batch_size)
         self.tokenizer = WhisperTokenizer(checkpoint.tokenizer)
@@ -79,7 +78,7 @@ class WhisperTranscriber:
         self._codes = list(self.tokenizer.special.languages) if self._rules.language_ids else []
         self.precision = _precision_of(settings)
         self._compile_s = 0.0
-        self._lock, self._prepared = threading.Lock(), set[tuple[int, ...]]()
+        self._lock = threading.Lock()
         self._programs = Programs(checkpoint, self._rules, self.precision, mesh)
 
     @property
@@ -102,7 +101,6 @@ class WhisperTranscriber:
         samples = self._pad([request.samples for request in requests])
         asked = self._asked(requests, len(samples))
         waited = waited_s()
-        self._prepare(asked)
         memory = self._programs.remember(samples, len(requests))
         generated = self._generate(memory, asked, requests)
         results = [self._result(generated, row, request) for row, request in enumerate(requests)]
@@ -111,20 +109,6 @@ class WhisperTranscriber:
         with self._lock:
             self._compile_s += waited_s() - waited
         return results
-
-    def _prepare(self, asked: Asked) -> None:
-        """Has the programs for batches of that shape compiled while the first of them is encoded."""
-        shape = asked.prompt.shape
-        if self._n_devices > 1:
-            return  # programs of several devices must start in the same order on each
-        with self._lock:
-            if shape in self._prepared:
-                return
-            self._prepared.add(shape)
-        searches = self._rules.beam_size > 1
-        threading.Thread(
-            target=self._programs.prepare, args=(asked,), kwargs={"searches": searches}, name="prepare"
-        ).start()
 
     def encode(self, windows: Sequence[Samples]) -> NDArray[np.float32]:
         """The encoder's output for each window, float32[B, 1500, d_model]; for comparisons."""

@@ -7,11 +7,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from flax import nnx
 from numpy.typing import NDArray
 
 from model import beam, generate
-from model.batches import BatchDecoder, Generated, Method
+from model.batches import Generated, Method
 from model.checkpoint import Checkpoint
 from model.compiled import waited_s
 from model.generate import Asked
@@ -142,13 +141,14 @@ def test_a_batch_of_any_size_comes_to_its_end(decoder: Decoder, rules: DecodingR
     assert written.n_tokens.tolist() == [0] * (n - 1) + [3]
 
 
-def test_what_was_prepared_is_not_compiled_again(decoder: Decoder, rules: DecodingRules) -> None:
+def test_what_was_compiled_is_not_compiled_again(decoder: Decoder, rules: DecodingRules) -> None:
     short = replace(rules, max_new_tokens=3)
-    run = BatchDecoder(generate, lambda _: decoder, short, shrinks=True)
+    run = compiled(generate, decoder, short, shrinks=True)
     asked = ask(short, np.arange(8) == 0)
-    run.prepare(nnx.State({}), asked)
+    encoded = jnp.zeros((8, 1500, 32), jnp.float32)
+    before = waited_s()
+    first = run(encoded, asked)
     waited = waited_s()
-    assert waited > 0
-    memory = decoder.remember(jnp.zeros((8, 1500, 32), jnp.float32))
-    assert run(nnx.State({}), memory, asked).n_tokens.tolist() == [3] + [0] * 7
+    assert waited > before
+    assert_same(run(encoded, asked), first)
     assert waited_s() == waited
