@@ -26,7 +26,8 @@ class Measured:
         tree_mb: the largest sum of resident sets of all its processes, seen every `POLL_S`; pages that they
             share are counted in each. Zero where there is no /proc.
         processes: how many of them held a tenth of that or more.
-        largest_mb: the largest resident set of any one of them (`ru_maxrss`).
+        largest_mb: the largest resident set of any one of them (`ru_maxrss`); not below that of the process
+            that started them, as they begin as its copies.
     """
 
     stdout: str

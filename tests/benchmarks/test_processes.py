@@ -1,3 +1,4 @@
+import resource
 import subprocess
 import sys
 from pathlib import Path
@@ -28,7 +29,8 @@ def test_memory_is_that_of_the_whole_tree() -> None:
     program = f"import subprocess, sys; held = bytearray(200 * 10**6); subprocess.run({child})"
     measured = run_measured([sys.executable, "-c", program])
     assert 500 < measured.tree_mb < 650
-    assert 300 < measured.largest_mb < 400
+    own_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e6
+    assert 300 < measured.largest_mb < max(400, 1.1 * own_mb)
     assert measured.processes == 2
 
 
