@@ -72,7 +72,7 @@ class WhisperTranscriber:
         self._settings = settings
         self._batch_size = settings.batch_size
         self._n_lanes = _lanes_for(settings, mesh)
-        self._least_rows = min(max(LEAST_ROWS, mesh.shape[DATA]), settings.batch_size)
+        self._n_data = mesh.shape[DATA]
         self.tokenizer = WhisperTokenizer(checkpoint.tokenizer)
         self._rules = _rules_of(checkpoint, self.tokenizer, settings)
         self._codes = list(self.tokenizer.special.languages) if self._rules.language_ids else []
@@ -121,7 +121,7 @@ class WhisperTranscriber:
             raise ValueError(f"a batch must have 1 to {self._batch_size} windows, not {len(windows)}")
         size = self._batch_size
         if jax.default_backend() == "cpu":  # elsewhere a full batch costs the same, and programs take long
-            while size % 2 == 0 and size // 2 >= max(len(windows), self._least_rows):
+            while size % (2 * self._n_data) == 0 and size // 2 >= max(len(windows), LEAST_ROWS):
                 size //= 2
         return _stacked(windows, size)
 

@@ -196,6 +196,23 @@ def test_what_is_wrong_is_said(
         tiny.transcribe(ask(windows, languages))
 
 
+@pytest.mark.parametrize(
+    ("n_windows", "batch_size", "n_data", "size"),
+    [(1, 8, 1, 2), (3, 8, 1, 4), (5, 8, 1, 8), (1, 1, 1, 1), (2, 6, 1, 3), (1, 12, 4, 12), (3, 16, 4, 4)],
+)
+def test_a_batch_is_padded_to_what_every_device_has_a_share_of(
+    tiny: WhisperTranscriber,
+    monkeypatch: pytest.MonkeyPatch,
+    n_windows: int,
+    batch_size: int,
+    n_data: int,
+    size: int,
+) -> None:
+    monkeypatch.setattr(tiny, "_batch_size", batch_size)
+    monkeypatch.setattr(tiny, "_n_data", n_data)
+    assert len(tiny._pad([noise(1)] * n_windows)) == size
+
+
 def test_an_unknown_dtype(tiny_folder: Path) -> None:
     with pytest.raises(ValueError, match="dtype 'float8' is unknown; use auto, float32, bfloat16, float16"):
         load(tiny_folder, dtype="float8")
