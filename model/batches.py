@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from model.compiled import Compiled
 from model.generate import Asked, Opening, Written
 from model.network import AudioMemory, Decoder, Weights
+from model.program_store import ProgramStore
 from model.rules import DecodingRules
 
 LEAST_ROWS = 2  # XLA has no fast products for a single row
@@ -37,6 +38,8 @@ class Generated(NamedTuple):
 
 class Method(Protocol):
     """A way to write: the modules `model.generate` and `model.beam`. Arrays of a state begin with windows."""
+
+    __name__: str
 
     def start(
         self, decoder: Decoder, memory: AudioMemory, asked: Asked, rules: DecodingRules
@@ -68,12 +71,19 @@ class BatchDecoder:
         method: how to write.
         decoder_of: makes the decoder of its weights.
         rules: what may be written.
+        store: where compiled programs are kept.
         shrinks: whether windows that have finished are let go. Over several devices they are not: the
             others would have to move between these.
     """
 
     def __init__(
-        self, method: Method, decoder_of: Callable[[Weights], Decoder], rules: DecodingRules, *, shrinks: bool
+        self,
+        method: Method,
+        decoder_of: Callable[[Weights], Decoder],
+        rules: DecodingRules,
+        store: ProgramStore | None,
+        *,
+        shrinks: bool,
     ) -> None:
         self._shrinks = shrinks
 
@@ -89,10 +99,10 @@ class BatchDecoder:
             state = method.advance(decoder_of(weights), memory, state, rules, n_left=n_left)
             return state, method.is_finished(state, rules), method.written(state, rules)
 
-        self._start = Compiled(start)
+        self._start = Compiled(start, f"{method.__name__}.start", store)
         # The caches belong to the state and are written in place, instead of to a copy.
-        self._advance = Compiled(advance, static_argnums=3, donate_argnums=2)
-        self._take = Compiled(_take)
+        self._advance = Compiled(advance, f"{method.__name__}.advance", store, static=3, donate_argnums=2)
+        self._take = Compiled(_take, "take", store)
 
     def __call__(self, weights: Weights, memory: AudioMemory, asked: Asked) -> Generated:
         """Decodes a batch over what is remembered of its audio."""

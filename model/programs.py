@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -21,6 +22,7 @@ from model.compiled import Compiled
 from model.features import log_mel
 from model.generate import Asked
 from model.network import AudioMemory, Decoder, Weights, Whisper
+from model.program_store import ProgramStore
 from model.quantize import Precision, quantize_weight
 from model.rules import DecodingRules
 from model.sharding import DATA, batch_sharding, memory_sharding, split_by_windows, weight_sharding
@@ -34,13 +36,27 @@ class Programs:
     They are programs of their own, and the memory stays on the devices between them: what one of them makes
     of it does not ask for the audio to be encoded again.
 
+    Args:
+        kept: the folder where compiled programs are kept between runs (`model.program_store`); None where
+            JAX sees to that.
+
     Raises:
         CheckpointError: the weights cannot be read or do not fit the config.
     """
 
     def __init__(
-        self, checkpoint: Checkpoint, rules: DecodingRules, precision: Precision, mesh: Mesh
+        self,
+        checkpoint: Checkpoint,
+        rules: DecodingRules,
+        precision: Precision,
+        mesh: Mesh,
+        kept: Path | None = None,
     ) -> None:
+        heads = heads_of(checkpoint.config, checkpoint.decoding)
+        store = None
+        if kept is not None:
+            store = ProgramStore(kept, repr((checkpoint.config, heads, rules, precision)))
+            store.load_ahead()  # while the weights are read
         graph, self._weights = _load_network(checkpoint, precision, mesh)
         self._mesh = mesh
         n_mels = checkpoint.config.n_mels
@@ -56,21 +72,21 @@ class Programs:
         def decoder_of(weights: Weights) -> Decoder:
             return nnx.merge(graph, weights).decoder
 
-        heads = heads_of(checkpoint.config, checkpoint.decoding)
-
         def align_tokens(weights: Weights, memory: AudioMemory, batch: TokenBatch) -> Alignment:
             n_prompt, end_of_text = rules.n_before_text, rules.special.end_of_text
             return align(
                 decoder_of(weights), memory, batch, heads=heads, n_prompt=n_prompt, end_of_text=end_of_text
             )
 
-        self._encode = Compiled(split_by_windows(encode_audio, mesh), out_shardings=batch_sharding(mesh))
-        self._remember = Compiled(split_by_windows(remember_audio, mesh), out_shardings=memory_sharding(mesh))
-        self._join = Compiled(_join, out_shardings=memory_sharding(mesh))
+        by_window, remembered = batch_sharding(mesh), memory_sharding(mesh)
+        encode, remember = split_by_windows(encode_audio, mesh), split_by_windows(remember_audio, mesh)
+        self._encode = Compiled(encode, "encode", store, out_shardings=by_window)
+        self._remember = Compiled(remember, "remember", store, out_shardings=remembered)
+        self._join = Compiled(_join, "join", store, out_shardings=remembered)
         shrinks = mesh.shape[DATA] == 1
-        self._generate = BatchDecoder(generate, decoder_of, rules, shrinks=shrinks)
-        self._search = BatchDecoder(beam, decoder_of, rules, shrinks=shrinks)
-        self._align = Compiled(align_tokens)
+        self._generate = BatchDecoder(generate, decoder_of, rules, store, shrinks=shrinks)
+        self._search = BatchDecoder(beam, decoder_of, rules, store, shrinks=shrinks)
+        self._align = Compiled(align_tokens, "align", store)
 
     def encode(self, samples: NDArray[np.float32]) -> jax.Array:
         """The encoder's output for float32[B, 480000] at 16 kHz, [B, 1500, d_model]."""

@@ -28,6 +28,7 @@ from model.interface import (
 )
 from model.mesh_shape import parse_mesh
 from model.network import AudioMemory
+from model.program_store import jax_keeps_programs
 from model.programs import Programs
 from model.quantize import Precision, choose_arithmetic, cpu_features
 from model.rules import DecodingRules, make_rules
@@ -51,9 +52,9 @@ def load_transcriber(settings: TranscriberSettings, mesh: Mesh | None = None) ->
         CheckpointError: the model cannot be found or read.
         ValueError: settings that the model or the mesh does not allow.
     """
-    _keep_compiled_programs()
     mesh = mesh or make_mesh(*parse_mesh(settings.mesh))
-    return WhisperTranscriber(find_checkpoint(settings.model), settings, mesh)
+    kept = _kept_programs(mesh)
+    return WhisperTranscriber(find_checkpoint(settings.model), settings, mesh, kept)
 
 
 class WhisperTranscriber:
@@ -67,7 +68,10 @@ class WhisperTranscriber:
         precision: what it computes in.
     """
 
-    def __init__(self, checkpoint: Checkpoint, settings: TranscriberSettings, mesh: Mesh) -> None:
+    def __init__(
+        self, checkpoint: Checkpoint, settings: TranscriberSettings, mesh: Mesh, kept: Path | None = None
+    ) -> None:
+        """Loads a checkpoint; `kept` is the folder of compiled programs, None where JAX sees to these."""
         check_mesh(mesh, checkpoint.config, settings.batch_size)
         self._settings = settings
         self._batch_size = settings.batch_size
@@ -79,7 +83,7 @@ class WhisperTranscriber:
         self.precision = _precision_of(settings)
         self._compile_s = 0.0
         self._lock = threading.Lock()
-        self._programs = Programs(checkpoint, self._rules, self.precision, mesh)
+        self._programs = Programs(checkpoint, self._rules, self.precision, mesh, kept)
 
     @property
     def batch_size(self) -> int:
@@ -252,12 +256,20 @@ class WhisperTranscriber:
         }
 
 
-def _keep_compiled_programs() -> None:
-    """Keeps what XLA compiles on disk, unless the user chose a place for it."""
-    if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
-        caches = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-        jax.config.update("jax_compilation_cache_dir", str(caches / "whisper-beam" / "xla"))
-        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)  # the small ones add up
+def _kept_programs(mesh: Mesh) -> Path | None:
+    """Sees to it that compiled programs are kept on disk, unless the user chose a place for them.
+
+    Returns:
+        The folder of our own store, which serves one device of a CPU; None where JAX's cache does it.
+    """
+    if jax_keeps_programs():
+        return None
+    caches = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "whisper-beam"
+    if jax.default_backend() == "cpu" and mesh.size == 1:
+        return caches / "programs"
+    jax.config.update("jax_compilation_cache_dir", str(caches / "xla"))
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)  # the small ones add up
+    return None
 
 
 def _lanes_for(settings: TranscriberSettings, mesh: Mesh) -> int:

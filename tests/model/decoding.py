@@ -42,5 +42,5 @@ def compiled(
     shrinks: bool = False,
 ) -> Callable[[jax.Array, Asked], Generated]:
     """Encoded audio [B, 1500, D] and what is asked of it, to what is written."""
-    run = BatchDecoder(method, lambda _: decoder, rules, shrinks=shrinks)
+    run = BatchDecoder(method, lambda _: decoder, rules, None, shrinks=shrinks)
     return lambda encoded, asked: run(nnx.State({}), decoder.remember(encoded), asked)

@@ -111,6 +111,7 @@ def watched(method: Method, sizes: list[int]) -> Method:
     """The same method, which notes the size of each batch that it is compiled for."""
 
     class Watched:
+        __name__ = method.__name__
         start: Callable[..., object] = staticmethod(method.start)
         is_finished: Callable[..., object] = staticmethod(method.is_finished)
         written: Callable[..., object] = staticmethod(method.written)
