@@ -49,6 +49,7 @@ class Lanes(Generic[Item, Result]):
         self._again: list[tuple[int, Item]] = []
         self._running: dict[Future[Result], Sequence[Item]] = {}
         self._begun = False
+        self._n_shares = 0  # lanes that have had theirs of what is left at the end
 
     def add(self, item: Item) -> None:
         """Takes in what was not looked at yet."""
@@ -87,7 +88,8 @@ class Lanes(Generic[Item, Result]):
         """Forgets what waits; what runs already goes on unheard."""
         for future in self._running:
             future.cancel()
-        self._new, self._again, self._running, self._begun = [], [], {}, False
+        self._new, self._again, self._running = [], [], {}
+        self._begun, self._n_shares = False, 0
 
     def _is_full(self) -> bool:
         return len(self._running) > self._n_lanes and len(self._new) >= self._n_lanes * self._batch_size
@@ -107,9 +109,15 @@ class Lanes(Generic[Item, Result]):
             # The first batches start together: were there no more, they would be divided among the lanes.
             enough = size if self._begun else size * self._n_lanes
             return self._take_new(size) if len(self._new) >= enough else ()
-        if n_idle <= 0 and len(self._new) < size:
-            return ()  # the lane that is free first shall have company from what comes until then
-        return self._take_new(min(size, _fitting(-(-len(self._new) // max(n_idle, 1)))))
+        if not self._new or (n_idle <= 0 and len(self._new) <= size * self._n_lanes):
+            return ()  # it is divided among the lanes as they become free, with what comes until then
+        return self._take_new(min(size, self._share()))
+
+    def _share(self) -> int:
+        """How many of the last items a lane gets: all lanes are to end together, however long each works."""
+        n_left = self._n_lanes - self._n_shares
+        self._n_shares = (self._n_shares + 1) % self._n_lanes
+        return -(-len(self._new) // n_left)
 
     def _take_new(self, n: int) -> list[Item]:
         batch, self._new = self._new[:n], self._new[n:]
@@ -119,9 +127,3 @@ class Lanes(Generic[Item, Result]):
         self._again.sort(key=lambda waiting: waiting[0], reverse=True)
         batch, self._again = self._again[:n], self._again[n:]
         return [item for _, item in batch]
-
-
-def _fitting(n: int) -> int:
-    """At most `n` items that fill a batch well: programs are made for powers of two."""
-    power = 1 << n.bit_length()
-    return n if 4 * n >= 3 * power else power // 2

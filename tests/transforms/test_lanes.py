@@ -72,17 +72,18 @@ def test_every_item_comes_out_as_often_as_it_was_added(
 @pytest.mark.parametrize(
     ("n_items", "n_lanes", "batch_size", "expected"),
     [
-        (9, 2, 8, [4, 4, 1]),  # of 5 a program of 8 would be made
+        (9, 2, 8, [5, 4]),
         (6, 1, 8, [6]),
-        (5, 1, 8, [4, 1]),
+        (5, 1, 8, [5]),
         (3, 4, 8, [1, 1, 1]),
         (10, 4, 8, [3, 3, 2, 2]),
         (16, 2, 8, [8, 8]),
-        (20, 2, 8, [8, 8, 4]),  # the third is prepared while two are worked on
+        (20, 2, 8, [8, 8, 2, 2]),
+        (24, 2, 8, [8, 8, 4, 4]),
         (7, 1, 8, [7]),
     ],
 )
-def test_what_is_left_at_the_end_is_divided_among_idle_lanes(
+def test_what_is_left_at_the_end_is_divided_among_the_lanes(
     n_items: int, n_lanes: int, batch_size: int, expected: list[int]
 ) -> None:
     with ThreadPoolExecutor(n_lanes) as executor:
@@ -91,19 +92,22 @@ def test_what_is_left_at_the_end_is_divided_among_idle_lanes(
         assert sorted(sizes(lanes, end=True), reverse=True) == expected
 
 
-def test_at_the_end_lanes_that_are_busy_are_not_counted() -> None:
+def test_at_the_end_a_lane_that_is_still_busy_gets_its_share_later() -> None:
     executor = HeldExecutor()
     lanes = lanes_of(executor, 2, 4)
     add(lanes, 8)
     assert sizes(lanes, end=False) == []
     executor.make(1)
-    add(lanes, 3)
+    for item in (11, 12, 13):
+        lanes.add(item)
     results = lanes.results(end=True)
     assert len(next(results)[0]) == 4
     executor.make(1)
     assert len(next(results)[0]) == 4
     executor.make(1)
-    assert next(results)[0] == [0, 1, 2]  # one lane was idle, so it is not divided
+    assert next(results)[0] == [11, 12]  # its half, though the other lane was not free yet
+    executor.make(1)
+    assert next(results)[0] == [13]
     assert list(results) == []
 
 
