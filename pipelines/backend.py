@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from model.interface import SpeechDetector, Transcriber, TranscriberSettings
+from pipelines.collector import uncollected
 
 
 @dataclass(frozen=True)
@@ -25,9 +26,10 @@ class Backend:
 
 def load_whisper(settings: TranscriberSettings) -> Transcriber:
     """Loads a Whisper on JAX."""
-    from model.transcriber import load_transcriber
+    with uncollected():
+        from model.transcriber import load_transcriber
 
-    return load_transcriber(settings)
+        return load_transcriber(settings)
 
 
 def whisper_languages(model: str) -> tuple[str, ...]:

@@ -20,6 +20,7 @@ import sys
 from collections.abc import Sequence
 
 from pipelines.backend import WHISPER, Backend
+from pipelines.collector import uncollected
 from pipelines.command_line import parse
 from pipelines.options import OptionsError
 from transforms.errors import redact
@@ -35,7 +36,8 @@ def main(argv: Sequence[str] | None = None, backend: Backend = WHISPER) -> int:
     try:
         _quiet_logs()
         options, beam_args = parse(sys.argv[1:] if argv is None else argv)
-        from pipelines.run import transcribe  # brings Beam, seconds that --help need not wait for
+        with uncollected():
+            from pipelines.run import transcribe  # brings Beam, which --help need not wait for
 
         return transcribe(options, beam_args, backend)
     except KeyboardInterrupt:
