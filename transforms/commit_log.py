@@ -1,0 +1,187 @@
+"""What a run has done so far, on disk: so that a run that was killed goes on, and does nothing twice.
+
+A folder of segments, each written by one process and never changed but at its end. A record is a line: the
+CRC-32 of the rest, a space, and JSON. What a kill or a power cut leaves half written at the end of a segment
+has no right CRC, and counts for nothing. On a file system that can only put whole objects, each commit is a
+segment of its own.
+
+Two kinds of records: `{"begun": KEY}` before work on a unit begins, and `{"done": KEY, ...}` with all that
+came out of it. A unit that was begun several times and never done has perhaps killed its process.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import uuid
+import zlib
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import IO, Any
+
+import fsspec
+from fsspec.implementations.local import LocalFileSystem
+
+from transforms.errors import redact
+
+logger = logging.getLogger(__name__)
+
+SUFFIX = ".log"
+
+Record = dict[str, Any]
+"""As JSON has it."""
+
+
+class LogWriter:
+    """Adds records to a log; one a process or thread, which alone writes its segments.
+
+    Args:
+        url: the folder of the log; made if there is none.
+    """
+
+    def __init__(self, url: str) -> None:
+        self._fs, self._root = fsspec.core.url_to_fs(url)
+        self._file: IO[bytes] | None = None
+
+    def begin(self, keys: Sequence[str]) -> None:
+        """Says that work on these units begins.
+
+        That is not forced to the disk: it is there for processes that die, and not for power cuts.
+        """
+        self._add([{"begun": key} for key in keys], durable=False)
+
+    def commit(self, results: Mapping[str, Record]) -> None:
+        """Adds what came out of units, by their keys; it is on the disk when this returns.
+
+        Raises:
+            OSError: it cannot be written; what was committed before stays.
+        """
+        self._add([{"done": key, **result} for key, result in results.items()], durable=True)
+
+    def close(self) -> None:
+        """Ends the segment; what is added later makes another."""
+        if self._file is not None:
+            self._file.close()
+            self._file = None
+
+    def _add(self, records: Sequence[Record], *, durable: bool) -> None:
+        if not records:
+            return
+        content = b"".join(map(_line, records))
+        if not isinstance(self._fs, LocalFileSystem):
+            self._fs.makedirs(self._root, exist_ok=True)
+            self._fs.pipe_file(self._new_path(), content)
+            return
+        try:
+            self._write(content, durable=durable)
+        except OSError:
+            self.close()  # the next record shall not follow half a line
+            raise
+
+    def _write(self, content: bytes, *, durable: bool) -> None:
+        file = self._file
+        if file is None:
+            os.makedirs(self._root, exist_ok=True)
+            file = self._file = open(self._new_path(), "xb", buffering=0)  # noqa: SIM115  # for many commits
+            _sync_folder(self._root)
+        if file.write(content) != len(content):
+            raise OSError(f"a record of {len(content)} bytes was cut: is the disk full?")
+        if durable:
+            os.fsync(file.fileno())
+
+    def _new_path(self) -> str:
+        return f"{self._root}/{uuid.uuid4().hex}{SUFFIX}"
+
+
+@dataclass
+class LogIndex:
+    """What a log holds, by the keys of units; the results themselves are read when they are asked for.
+
+    Attributes:
+        n_begun: how often a unit was begun.
+    """
+
+    n_begun: Counter[str] = field(default_factory=Counter)
+    _places: dict[str, tuple[str, int, int]] = field(default_factory=dict)
+    _fs: Any = None
+
+    def __contains__(self, key: str) -> bool:
+        return key in self._places
+
+    def __len__(self) -> int:
+        return len(self._places)
+
+    def read(self, key: str) -> Record:
+        """What came out of a unit that is done.
+
+        Raises:
+            KeyError: it is not.
+            OSError: it cannot be read.
+        """
+        path, start, stop = self._places[key]
+        record = _parsed(self._fs.cat_file(path, start=start, end=stop))
+        if record is None or record.get("done") != key:
+            raise OSError(f"{redact(path)} has changed while it was read")
+        return record
+
+
+def read_index(url: str) -> LogIndex:
+    """Reads a log through; one that is not there is empty. Of a unit that is there twice the first counts.
+
+    Raises:
+        OSError: it cannot be read.
+    """
+    fs, root = fsspec.core.url_to_fs(url)
+    fs.invalidate_cache()
+    index = LogIndex(_fs=fs)
+    if not fs.exists(root):
+        return index
+    for path in sorted(name for name in fs.ls(root, detail=False) if name.endswith(SUFFIX)):
+        for start, stop, record in _records(fs, path):
+            if "begun" in record:
+                index.n_begun[record["begun"]] += 1
+            elif "done" in record:
+                index._places.setdefault(record["done"], (path, start, stop))
+    return index
+
+
+def _records(fs: Any, path: str) -> Iterator[tuple[int, int, Record]]:  # noqa: ANN401  # fsspec is untyped
+    """Where each good record of a segment is, in bytes, and what it says."""
+    start = 0
+    with fs.open(path, "rb") as file:
+        for line in file:
+            stop = start + len(line)
+            record = _parsed(line)
+            if record is not None:
+                yield start, stop, record
+            elif line.endswith(b"\n"):
+                logger.warning("%s has a damaged record at byte %d; its work is done again", path, start)
+            start = stop
+
+
+def _line(record: Record) -> bytes:
+    # ASCII, as a file name that is no valid Unicode must come back as it was; no line breaks are in it.
+    content = json.dumps(record, ensure_ascii=True, separators=(",", ":")).encode()
+    return b"%08x %s\n" % (zlib.crc32(content), content)
+
+
+def _parsed(line: bytes) -> Record | None:
+    """The record of a line; None when it is damaged, or was not written to its end."""
+    told, _, content = line.rstrip(b"\n").partition(b" ")
+    if not line.endswith(b"\n") or told != b"%08x" % zlib.crc32(content):
+        return None
+    record = json.loads(content)
+    return record if isinstance(record, dict) else None
+
+
+def _sync_folder(path: str) -> None:
+    """Forces a new file's name to the disk; where folders cannot be opened, as on Windows, it is not."""
+    if not hasattr(os, "O_DIRECTORY"):
+        return
+    folder = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
