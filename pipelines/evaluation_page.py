@@ -1,16 +1,15 @@
-"""The HTML page of an evaluation: one file that needs nothing else, neither scripts nor a network.
+"""The HTML page of an evaluation.
 
-All text is escaped, and a policy in the page forbids whatever a transcript might smuggle in. What kind an
-edit is can be seen without colours: what was said but not written is struck out, what was written but not
-said is underlined, and of a substitution one stands above the other.
+What kind an edit is can be seen without colours: what was said but not written is struck out, what was
+written but not said is underlined, and of a substitution one stands above the other.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from html import escape
 
 from pipelines.evaluation_tally import Scored, Tally, cells, notes, time_sentences
+from pipelines.html_page import document, safe, table
 from transforms.scoring import Edit
 
 CONTEXT_WORDS = 12  # that are shown on both sides of a stretch without errors
@@ -18,23 +17,11 @@ MAX_EDITS = 1_000  # a recording; a page of hours of looping text would open in 
 MAX_RAW_CHARACTERS = 5_000  # of a text as it was written
 
 _STYLE = """
-:root { color-scheme: light dark; --text: #1c2024; --dim: #60666d; --line: #d9dce0; --back: #fff;
-  --card: #f7f8fa; --said: #b3261e; --said-back: #fde7e5; --written: #1b5e9b; --written-back: #e3effb;
+:root { --said: #b3261e; --said-back: #fde7e5; --written: #1b5e9b; --written-back: #e3effb;
   --pair: #7a4d00; --pair-back: #fdf0d5; }
-@media (prefers-color-scheme: dark) { :root { --text: #e6e8ea; --dim: #9aa1a9; --line: #363b41;
-  --back: #15181b; --card: #1d2125; --said: #ff9d94; --said-back: #4a211e; --written: #93c7ff;
+@media (prefers-color-scheme: dark) { :root { --said: #ff9d94; --said-back: #4a211e; --written: #93c7ff;
   --written-back: #173450; --pair: #ffcf7d; --pair-back: #453415; } }
-body { margin: 0; background: var(--back); color: var(--text); font: 16px/1.5 system-ui, sans-serif; }
-main { max-width: 60rem; margin: 0 auto; padding: 2rem 1rem 4rem; }
-h1 { font-size: 1.6rem; margin: 0; } h2 { font-size: 1.2rem; margin: 2.5rem 0 .75rem; }
-h3 { font-size: 1rem; margin: 0; overflow-wrap: anywhere; }
-.dim { color: var(--dim); margin: .25rem 0 1rem; overflow-wrap: anywhere; }
-.wide { overflow-x: auto; }
-table { border-collapse: collapse; font-variant-numeric: tabular-nums; }
-th, td { padding: .35rem .9rem; border-bottom: 1px solid var(--line); text-align: right;
-  white-space: nowrap; }
-th:first-child, td:first-child { text-align: left; padding-left: 0; }
-thead th { color: var(--dim); font-weight: 500; } tbody tr:last-child { font-weight: 600; }
+tbody tr:last-child { font-weight: 600; }
 article { background: var(--card); border: 1px solid var(--line); border-radius: .5rem;
   padding: 1rem 1.25rem; margin: 1rem 0; }
 .words { margin: 0; line-height: 1.9; overflow-wrap: anywhere; }
@@ -50,7 +37,6 @@ ins.alone::before { content: "+\\2009"; display: inline-block; }
 details { margin-top: .75rem; } summary { color: var(--dim); cursor: pointer; }
 details p { margin: .5rem 0 0; overflow-wrap: anywhere; white-space: pre-wrap; }
 """
-_POLICY = "default-src 'none'; style-src 'unsafe-inline'"
 _LEGEND = (
     'All is as it was compared: without case and punctuation. <del class="alone">said</del> was not written, '
     '<ins class="alone">written</ins> was not said, and of '
@@ -66,36 +52,22 @@ def page(run: str, model: str | None, tally: Tally) -> str:
         model: that made the transcripts, if it is known.
         tally: of the run.
     """
-    return "\n".join(
-        [
-            "<!doctype html>",
-            '<html lang="en">',
-            '<head><meta charset="utf-8">',
-            '<meta name="viewport" content="width=device-width, initial-scale=1">',
-            f'<meta http-equiv="Content-Security-Policy" content="{_POLICY}">',
-            f"<title>Evaluation of {_safe(run)}</title><style>{_STYLE}</style></head>",
-            "<body><main>",
-            "<h1>How good the transcripts are</h1>",
-            f'<p class="dim">{_safe(run)}{f", by {_safe(model)}" if model else ""}</p>',
-            *_corpus(tally),
-            *_worst(tally.worst(transcribed=True)),
-            *_lost(tally),
-            "</main></body></html>\n",
-        ]
-    )
+    body = [
+        "<h1>How good the transcripts are</h1>",
+        f'<p class="dim">{safe(run)}{f", by {safe(model)}" if model else ""}</p>',
+        *_corpus(tally),
+        *_worst(tally.worst(transcribed=True)),
+        *_lost(tally),
+    ]
+    return document(f"Evaluation of {run}", _STYLE, body)
 
 
 def _corpus(tally: Tally) -> Iterator[str]:
     header, *rows = cells(tally)
-    yield '<div class="wide"><table><thead><tr>'
-    yield "".join(f"<th>{_safe(cell)}</th>" for cell in header)
-    yield "</tr></thead><tbody>"
-    for row in rows:
-        yield f"<tr>{''.join(f'<td>{_safe(cell)}</td>' for cell in row)}</tr>"
-    yield "</tbody></table></div>"
+    yield from table(header, rows)
     sentences = [*time_sentences(tally.times), *notes(tally)]
     if sentences:
-        yield f"<ul>{''.join(f'<li>{_safe(sentence)}</li>' for sentence in sentences)}</ul>"
+        yield f"<ul>{''.join(f'<li>{safe(sentence)}</li>' for sentence in sentences)}</ul>"
 
 
 def _worst(recordings: list[Scored]) -> Iterator[str]:
@@ -104,9 +76,9 @@ def _worst(recordings: list[Scored]) -> Iterator[str]:
     yield "<h2>The worst recordings</h2>"
     yield f'<p class="dim">{_LEGEND}</p>'
     for scored in recordings:
-        yield f"<article><h3>{_safe(scored.uri)}</h3>"
-        yield f'<p class="dim">{_safe(_summary(scored))}</p>'
-        yield f'<p class="words" dir="auto" lang="{_safe(scored.language or "")}">{_alignment(scored)}</p>'
+        yield f"<article><h3>{safe(scored.uri)}</h3>"
+        yield f'<p class="dim">{safe(_summary(scored))}</p>'
+        yield f'<p class="words" dir="auto" lang="{safe(scored.language or "")}">{_alignment(scored)}</p>'
         yield f"<details><summary>as written</summary>{_raw('Said', scored.reference)}"
         yield f"{_raw('Written', scored.transcript or '')}</details></article>"
 
@@ -118,8 +90,8 @@ def _lost(tally: Tally) -> Iterator[str]:
         return
     yield "<h2>Recordings without a transcript</h2><ul>"
     for scored in recordings:
-        yield f"<li>{_safe(scored.uri)}: {_unit(scored)} lost {scored.counts.n_words:,}. "
-        yield f'<span class="dim">{_safe(scored.failure or "")}</span></li>'
+        yield f"<li>{safe(scored.uri)}: {_unit(scored)} lost {scored.counts.n_words:,}. "
+        yield f'<span class="dim">{safe(scored.failure or "")}</span></li>'
     more = tally.total.not_transcribed - len(recordings)
     yield f"</ul><p>And {more:,} more, in recordings.jsonl.</p>" if more else "</ul>"
 
@@ -150,16 +122,16 @@ def _edit(edit: Edit, space: str) -> str:
         case "equal":
             return _equal(edit.reference, space)
         case "deletion":
-            return f'<del class="alone">{_safe(space.join(edit.reference))}</del>'
+            return f'<del class="alone">{safe(space.join(edit.reference))}</del>'
         case "insertion":
-            return f'<ins class="alone">{_safe(space.join(edit.hypothesis))}</ins>'
+            return f'<ins class="alone">{safe(space.join(edit.hypothesis))}</ins>'
         case "substitution":
             pairs = zip(edit.reference, edit.hypothesis, strict=True)
             return space.join(_pair(said, written) for said, written in pairs)
 
 
 def _pair(said: str, written: str) -> str:
-    return f'<span class="pair"><del>{_safe(said)}</del><ins>{_safe(written)}</ins></span>'
+    return f'<span class="pair"><del>{safe(said)}</del><ins>{safe(written)}</ins></span>'
 
 
 def _equal(words: tuple[str, ...], space: str) -> str:
@@ -172,14 +144,9 @@ def _equal(words: tuple[str, ...], space: str) -> str:
 
 
 def _joined(words: Iterable[str], space: str) -> str:
-    return _safe(space.join(words))
+    return safe(space.join(words))
 
 
 def _raw(name: str, text: str) -> str:
     cut = text if len(text) <= MAX_RAW_CHARACTERS else f"{text[:MAX_RAW_CHARACTERS]} …"
-    return f'<p dir="auto">{name}: {_safe(cut.strip() or "(nothing)")}</p>'
-
-
-def _safe(text: str) -> str:
-    """Escaped for HTML, in attributes too, and storable as UTF-8."""
-    return escape(text.encode("utf-8", "backslashreplace").decode(), quote=True)
+    return f'<p dir="auto">{name}: {safe(cut.strip() or "(nothing)")}</p>'

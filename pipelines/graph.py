@@ -24,6 +24,7 @@ from pipelines.run_folder import TRANSCRIPTS, RunFolder
 from transforms.assemble import SECOND_LOOK, Assemble, Assembly, open_again, second_looks
 from transforms.fallback import Fallback
 from transforms.read import FAILURES, ORIGINS, RECORDINGS, SPANS, WINDOWS, OpenWork, Work
+from transforms.recording_files import WriteRecordingFiles
 from transforms.transcribe import TranscribeSpans
 from transforms.windows import WindowPlan
 from transforms.write import WriteRows, failure_row, transcript_row
@@ -143,12 +144,12 @@ def _write(
     transcripts: PCollection[Any], failures: Sequence[PCollection[Any]], options: TranscribeOptions
 ) -> None:
     folder = RunFolder(options.output)
-    _ = (
-        transcripts
-        | "Transcript row" >> beam.Map(transcript_row)
-        | "Write transcripts"
-        >> WriteRows(folder.part_folder(TRANSCRIPTS), options.format, options.num_shards)
+    rows = transcripts | "Transcript row" >> beam.Map(transcript_row)
+    _ = rows | "Write transcripts" >> WriteRows(
+        folder.part_folder(TRANSCRIPTS), options.row_formats(), options.num_shards
     )
+    if options.recording_formats():
+        _ = rows | "Write recordings" >> WriteRecordingFiles(options.output, options.recording_formats())
     _ = (
         failures
         | "All failures" >> beam.Flatten()

@@ -6,13 +6,16 @@ Nothing heavy is imported here, so that `--help` answers at once.
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable, Sequence
+import re
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import MISSING, Field, dataclass, field, fields
 from typing import Any
 
 from model.mesh_shape import MeshError, parse_mesh
 
-FORMATS = ("parquet", "jsonl")
+ROW_FORMATS = ("parquet", "jsonl")
+RECORDING_FORMATS = ("srt", "vtt", "tsv", "txt")
+FORMATS = (*ROW_FORMATS, *RECORDING_FORMATS)
 DTYPES = ("auto", "float32", "bfloat16", "float16")
 QUANTIZATIONS = ("auto", "none", "a8", "bf16", "bf16-a8", "w8")
 TASKS = ("transcribe", "translate")
@@ -26,6 +29,7 @@ MAX_CHUNK_S = 30.0  # what Whisper's encoder sees at a time
 MIN_CHUNK_S = 1.0
 MAX_NEW_TOKENS = 443  # of the decoder's 448, four start the transcript and one ends it
 MAX_NEW_TOKENS_PROMPTED = 384  # so that a prompt has room
+_HUB_NAME = re.compile(r"\w[\w.-]{0,95}(/\w[\w.-]{0,95})?", re.ASCII)
 
 
 class OptionsError(ValueError):
@@ -100,9 +104,22 @@ class TranscribeOptions:
         MISSING, "What to write", "folder or URL for the transcripts", metavar="DIR", shapes_output=False
     )
     format: tuple[str, ...] = _option(
-        FORMATS, "What to write", "kinds of files, separated by commas", choices=FORMATS, parse=_words
+        ROW_FORMATS,
+        "What to write",
+        "kinds of files, separated by commas: rows of all recordings in parquet and jsonl, and a file a "
+        "recording in srt, vtt, tsv and txt; rows are always written, as parquet where neither is named",
+        choices=FORMATS,
+        parse=_words,
     )
-    num_shards: int = _option(1, "What to write", "files of each kind", metavar="N")
+    num_shards: int = _option(1, "What to write", "files of rows of each kind", metavar="N")
+    push_to_hub: str | None = _option(
+        None,
+        "What to write",
+        "once the run is finished, upload its Parquet files as this dataset on the Hugging Face Hub, private "
+        "if it is new; the token is that of `hf auth login` or HF_TOKEN",
+        metavar="OWNER/NAME",
+        shapes_output=False,
+    )
     overwrite: bool = _option(
         False,
         "What to write",
@@ -294,7 +311,19 @@ class TranscribeOptions:
             if option.metadata["choices"]:
                 _check_choice(option, getattr(self, option.name))
         self._check_mesh()
+        self._check_hub()
         language_code(self.language)
+
+    def _check_hub(self) -> None:
+        if self.push_to_hub is None:
+            return
+        if not _HUB_NAME.fullmatch(self.push_to_hub):
+            raise OptionsError(
+                f"--push_to_hub {self.push_to_hub}: no name of a dataset; give OWNER/NAME, in letters, "
+                "digits, '-', '_' and '.'"
+            )
+        if "parquet" not in self.row_formats():
+            raise OptionsError("--push_to_hub uploads Parquet files: add parquet to --format")
 
     def _check_mesh(self) -> None:
         try:
@@ -330,6 +359,14 @@ class TranscribeOptions:
         _check_range("redecode_boundaries", self.redecode_boundaries, 0, 1)
         _check_range("seed", self.seed, 0, None)
 
+    def row_formats(self) -> tuple[str, ...]:
+        """The formats of the rows: those of `--format`, or Parquet, as report and evaluation read rows."""
+        return tuple(name for name in self.format if name in ROW_FORMATS) or ("parquet",)
+
+    def recording_formats(self) -> tuple[str, ...]:
+        """The formats in which each recording has a file of its own."""
+        return tuple(name for name in self.format if name in RECORDING_FORMATS)
+
     def language_code(self) -> str | None:
         """The code of the language given, None to detect it."""
         return language_code(self.language)
@@ -337,6 +374,12 @@ class TranscribeOptions:
     def filters(self) -> tuple[str, ...]:
         """The hallucination filters that are on."""
         return tuple(name for name in FILTERS if name in self.hallucination_filters)
+
+
+def shaping_options(told: Mapping[str, Any], without: Sequence[str] = ()) -> dict[str, Any]:
+    """Of options by name, those that the rows depend on."""
+    names = [option.name for option in fields(TranscribeOptions) if option.metadata["shapes_output"]]
+    return {name: told[name] for name in names if name in told and name not in without}
 
 
 def language_code(language: str) -> str | None:

@@ -2,24 +2,25 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 import sys
 import textwrap
-from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
+from itertools import chain
 from typing import Any
 
-import pyarrow.parquet as pq
-
+from pipelines.finished_run import FinishedRun
 from pipelines.options import TranscribeOptions
-from pipelines.run_folder import FAILURES, TRANSCRIPTS, RunFolder, RunIdentity, public_options
+from pipelines.run_folder import FAILURES, PAGE_FILE, TRANSCRIPTS, RunFolder, RunIdentity, public_options
+from pipelines.run_tally import RunTally
+from pipelines.watch import clock
 from transforms.errors import redact
 from transforms.progress import STAGES
 
 PACKAGES = ("whisper-beam", "apache-beam", "jax", "jaxlib", "flax", "pyarrow", "soundfile", "av", "soxr")
 MAX_SHOWN = 40  # recordings of a small run, whose text is shown
+_SHOWN = ("uri", "language", "text")  # of such a recording
 MAX_LABEL = 48  # characters of a recording's name on the screen
 
 Report = dict[str, Any]
@@ -29,7 +30,8 @@ def make_report(
     options: TranscribeOptions,
     identity: RunIdentity,
     counters: Mapping[str, int],
-    folder: RunFolder,
+    files: Sequence[str],
+    tally: RunTally,
     wall_s: float,
 ) -> Report:
     """The content of `run.json`.
@@ -38,13 +40,13 @@ def make_report(
         options: of the run.
         identity: of the run.
         counters: Beam's, by name (`transforms.progress`).
-        folder: with its parts written.
+        files: of rows, relative to the run's folder.
+        tally: of the rows in them.
         wall_s: seconds from the first step of the run to its last.
     """
     duplicates = counters.get("duplicates", 0)  # rows of a dataset that name one file
     listed, transcribed = counters.get("listed", 0) - duplicates, counters.get("transcribed", 0)
     audio_s = counters.get("audio_ms", 0) / 1000
-    failures = list(_jsonl_rows(folder, FAILURES))
     return {
         "identity": identity.digest,
         "options": public_options(options),
@@ -54,8 +56,8 @@ def make_report(
             "transcribed": transcribed,
             "not_transcribed": listed - transcribed,
             "duplicates": duplicates,
-            "failures": len(failures),
-            "failures_by_kind": dict(sorted(Counter(row["kind"] for row in failures).items())),
+            "failures": tally.failures.total(),
+            "failures_by_kind": dict(sorted(tally.failures.items())),
             "windows": counters.get("windows", 0),
             "windows_skipped": counters.get("windows_skipped", 0),
             "windows_redone": counters.get("windows_redone", 0),
@@ -73,7 +75,9 @@ def make_report(
         "wall_s": round(wall_s, 3),
         "times_real_time": round(audio_s / wall_s, 3),
         "stage_s": {stage: round(counters.get(f"{stage}_us", 0) / 1e6, 3) for stage in STAGES},
-        "files": folder.parts(),
+        "hours_by_language": tally.hours_by_language(),
+        "files": list(files),
+        "recording_files": dict.fromkeys(options.recording_formats(), tally.rows),
     }
 
 
@@ -89,11 +93,11 @@ def _by_name(counters: Mapping[str, int], prefix: str) -> dict[str, int]:
 def summary(report: Report, folder: RunFolder) -> str:
     """What to show on the screen when a run is over; of a small run, its text too."""
     counts = report["counts"]
-    lines = list(_texts(folder)) if counts["transcribed"] <= MAX_SHOWN else []
+    lines = list(_texts(FinishedRun(folder.url, report))) if counts["transcribed"] <= MAX_SHOWN else []
     seconds = ", ".join(f"{stage} {spent:.1f}" for stage, spent in report["stage_s"].items())
     lines += [
         f"{counts['transcribed']} of {counts['recordings']} recordings transcribed, "
-        f"{report['audio_hours']:.2f} hours of audio in {_clock(report['wall_s'])}: "
+        f"{report['audio_hours']:.2f} hours of audio in {clock(report['wall_s'])}: "
         f"{report['times_real_time']:.1f} times real time",
         f"seconds spent: {seconds}",
     ]
@@ -103,12 +107,15 @@ def summary(report: Report, folder: RunFolder) -> str:
         kinds = ", ".join(f"{n} {kind}" for kind, n in report["counts"]["failures_by_kind"].items())
         lines.append(f"failures: {kinds}; see {redact(folder.part_folder(FAILURES))}")
     lines.append(f"transcripts: {redact(folder.part_folder(TRANSCRIPTS))}")
+    for name, n_files in report.get("recording_files", {}).items():
+        lines.append(f"{n_files} {name} files: {redact(folder.part_folder(name))}")
+    lines.append(f"report: {redact(folder.part_folder(PAGE_FILE))}")
     return "\n".join(lines)
 
 
-def _texts(folder: RunFolder) -> Iterator[str]:
+def _texts(run: FinishedRun) -> Iterator[str]:
     width = min(shutil.get_terminal_size().columns, 120)
-    for row in _transcripts(folder):
+    for row in chain.from_iterable(run.transcripts(name, _SHOWN) for name in run.transcript_files()):
         label = row["uri"].rsplit("/", 1)[-1][-MAX_LABEL:]
         yield f"{label} [{row['language']}]"
         yield textwrap.fill(
@@ -117,37 +124,9 @@ def _texts(folder: RunFolder) -> Iterator[str]:
     yield ""
 
 
-def _transcripts(folder: RunFolder) -> Iterator[Mapping[str, Any]]:
-    """Columns of the transcripts that the screen shows, from whichever format was written."""
-    columns = ["uri", "language", "text"]
-    tables = [name for name in folder.parts() if name.endswith(".parquet")]
-    if not tables:
-        yield from _jsonl_rows(folder, TRANSCRIPTS)
-    for name in tables:
-        with folder.open(name) as file:
-            # In this thread alone: an Arrow thread that lets go of a Python file while Python ends aborts it.
-            table = pq.ParquetFile(file, pre_buffer=False).read(columns=columns, use_threads=False)
-            yield from table.to_pylist()
-
-
-def _jsonl_rows(folder: RunFolder, part_folder: str) -> Iterator[dict[str, Any]]:
-    for name in folder.parts():
-        if name.startswith(f"{part_folder}/") and name.endswith(".jsonl"):
-            with folder.open(name) as file:
-                yield from map(json.loads, file)
-
-
 def _versions() -> Iterator[tuple[str, str]]:
     for package in PACKAGES:
         try:
             yield package, version(package)
         except PackageNotFoundError:  # run from a checkout that was not installed
             continue
-
-
-def _clock(seconds: float) -> str:
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    if hours:
-        return f"{hours} h {minutes:02d} min"
-    return f"{minutes} min {rest:02d} s" if minutes else f"{rest} s"

@@ -15,17 +15,21 @@ from typing import NoReturn
 
 import apache_beam as beam
 from apache_beam.metrics.metric import MetricsFilter
-from apache_beam.options.pipeline_options import PipelineOptions
+from apache_beam.options.pipeline_options import DirectOptions, PipelineOptions
 from apache_beam.runners.portability.fn_api_runner.fn_runner import FnApiRunner
 from apache_beam.runners.runner import PipelineRunner, PipelineState
 
 from pipelines.backend import WHISPER, Backend
 from pipelines.command_line import check_beam_flags
+from pipelines.finished_run import FinishedRun
 from pipelines.graph import build
+from pipelines.heartbeat import heartbeat
 from pipelines.options import OptionsError, TranscribeOptions, check_model_fits
 from pipelines.report import Report, make_report, summary
+from pipelines.report_page import report_page
 from pipelines.run_folder import RunFolder, identity_of
-from pipelines.watch import shown_progress
+from pipelines.run_tally import tally_run
+from pipelines.watch import Watch, shown_progress
 from transforms.dataset_rows import DatasetShard, dataset_shards
 from transforms.errors import redact
 from transforms.progress import NAMESPACE, PROGRESS
@@ -52,11 +56,17 @@ def transcribe(options: TranscribeOptions, beam_args: Sequence[str] = (), backen
         ValueError: options that cannot be used, no input, an output folder that is not this run's.
         RunFailedError: the runner gave up.
         OSError: the output cannot be written.
+        HubError: nobody is logged in who could upload it.
     """
     started = perf_counter()
-    pipeline = beam.Pipeline(runner=_runner(options.runner), options=_beam_options(beam_args))
+    beam_options = _beam_options(beam_args)
+    pipeline = beam.Pipeline(runner=_runner(options.runner), options=beam_options)
     languages = backend.languages(options.model)
     check_model_fits(options, languages)
+    if options.push_to_hub:
+        from pipelines.hub import check_token  # brings `datasets`, which other runs need not wait for
+
+        check_token()
     work = list_work(options)
     folder = RunFolder(options.output)
     identity = identity_of(options, map(_fingerprint, work))
@@ -64,14 +74,19 @@ def transcribe(options: TranscribeOptions, beam_args: Sequence[str] = (), backen
     if report is not None:
         again = "; with --overwrite, all of it is" if report["counts"]["failures"] else ""
         print(f"This run was finished before; nothing is done again{again}.", file=sys.stderr)
-        return _close(report, folder)
+        return _close(report, folder, options.push_to_hub)
     folder.claim(identity, options.overwrite)
     language = languages[0] if len(languages) == 1 else options.language_code()
     build(pipeline, work, options, language, backend)
-    counters = _run(pipeline, work)
-    report = make_report(options, identity, counters, folder, perf_counter() - started)
-    folder.finish(report)
-    return _close(report, folder)
+    watch = Watch(_total(work), seen=_in_this_process(options.runner, beam_options))
+    with heartbeat(folder, watch), _interruptible():
+        counters = _run(pipeline, watch)
+        files = folder.parts()
+        tally = tally_run(FinishedRun(folder.url, {"files": files}))
+        report = make_report(options, identity, counters, files, tally, perf_counter() - started)
+        folder.write_page(report_page(report, tally, redact(folder.url)))
+        folder.finish(report)
+    return _close(report, folder, options.push_to_hub)
 
 
 def list_work(options: TranscribeOptions) -> list[Work]:
@@ -108,11 +123,21 @@ def _beam_options(beam_args: Sequence[str]) -> PipelineOptions:
     return beam_options
 
 
-def _run(pipeline: beam.Pipeline, work: Sequence[Work]) -> dict[str, int]:
+def _total(work: Sequence[Work]) -> int | None:
+    """How many recordings there are; None where shards hold who knows how many."""
+    return None if any(isinstance(one, DatasetShard) for one in work) else len(work)
+
+
+def _in_this_process(runner: str, beam_options: PipelineOptions) -> bool:
+    """Whether the workers' tally is seen here: not where they are processes of their own."""
+    mode = beam_options.view_as(DirectOptions).direct_running_mode
+    return runner == LOCAL_RUNNER and mode != "multi_processing"
+
+
+def _run(pipeline: beam.Pipeline, watch: Watch) -> dict[str, int]:
     """Runs to the end and gives the counters of all steps, by name."""
-    has_shards = any(isinstance(one, DatasetShard) for one in work)
     PROGRESS.reset()
-    with _interruptible(), shown_progress(None if has_shards else len(work)):
+    with shown_progress(watch):
         result = pipeline.run()
         state = result.wait_until_finish()
     if state != PipelineState.DONE:
@@ -120,6 +145,7 @@ def _run(pipeline: beam.Pipeline, work: Sequence[Work]) -> dict[str, int]:
     counters: dict[str, int] = defaultdict(int)
     for counter in result.metrics().query(MetricsFilter().with_namespace(NAMESPACE))["counters"]:
         counters[counter.key.metric.name] += counter.result
+    watch.settle(counters)
     return dict(counters)
 
 
@@ -153,8 +179,23 @@ def _runner(name: str) -> PipelineRunner | str:
     return FnApiRunner() if name == LOCAL_RUNNER else name
 
 
-def _close(report: Report, folder: RunFolder) -> int:
+def _close(report: Report, folder: RunFolder, dataset: str | None) -> int:
+    """Says what a finished run came to and uploads it; gives the exit code."""
     print(summary(report, folder))
+    exit_code = _told_outcome(report, folder)
+    if dataset is None:
+        return exit_code
+    from pipelines.hub import HubError, push
+
+    try:
+        print(f"Uploaded to {push(folder, report, dataset)}", file=sys.stderr)
+    except HubError as error:  # the run has not failed, and stays finished
+        print(error, file=sys.stderr)
+        return 1
+    return exit_code
+
+
+def _told_outcome(report: Report, folder: RunFolder) -> int:
     counts = report["counts"]
     if not counts["failures"]:
         print(f"Done: all {counts['transcribed']} recordings were transcribed.", file=sys.stderr)

@@ -2,6 +2,9 @@
 
 DIR/transcripts/part-00000-of-00001.{parquet,jsonl}
 DIR/failures/part-00000-of-00001.jsonl
+DIR/{srt,vtt,tsv,txt}/STEM.AUDIO_ID.{srt,vtt,tsv,txt}
+DIR/progress.json            how far the run is, and how it ended
+DIR/report.html              the report for people
 DIR/run.json                 the report, written when all parts are there
 DIR/_SUCCESS                 written last
 DIR/.whisper-beam/run.json   written first: which run these files belong to
@@ -17,20 +20,31 @@ from dataclasses import dataclass, fields
 from typing import Any
 
 import fsspec
+from fsspec.implementations.local import LocalFileSystem
 
-from pipelines.options import TranscribeOptions
+from pipelines.options import RECORDING_FORMATS, TranscribeOptions, shaping_options
 from transforms.errors import redact
+from transforms.filenames import recording_file_pattern
 from transforms.publish import PARTIAL_SUFFIX, published
 
 SCHEMA_VERSION = 2  # of what a run writes; another version is another run
 IDENTITY_FILE = ".whisper-beam/run.json"
 REPORT_FILE = "run.json"
+PAGE_FILE = "report.html"
+PROGRESS_FILE = "progress.json"
 SUCCESS_FILE = "_SUCCESS"
 EVALUATION_FILES = ("evaluation/recordings.jsonl", "evaluation/report.html")
 TRANSCRIPTS, FAILURES = "transcripts", "failures"
 
-_PART = re.compile(r"part-\d{5,}-of-\d{5,}\.(parquet|jsonl)")
-_PARTIAL = re.compile(rf"\.{_PART.pattern}\.[0-9a-f]{{32}}{re.escape(PARTIAL_SUFFIX)}")
+PART = re.compile(r"part-\d{5,}-of-\d{5,}\.(parquet|jsonl)")
+_TOP_FILES = (SUCCESS_FILE, REPORT_FILE, PAGE_FILE, PROGRESS_FILE)
+_PATTERNS = {
+    "": re.compile("|".join(map(re.escape, _TOP_FILES))),
+    TRANSCRIPTS: PART,
+    FAILURES: PART,
+    **{name: recording_file_pattern(name) for name in RECORDING_FORMATS},
+}
+"""What a run's files are called, by the folder they are in."""
 
 
 class RunFolderError(ValueError):
@@ -59,9 +73,7 @@ class RunIdentity:
 def identity_of(options: TranscribeOptions, inputs: Iterable[str]) -> RunIdentity:
     """The identity of a run over `inputs`: a stable name for each recording or shard that was listed."""
     listed = hashlib.sha256("\n".join(sorted(inputs)).encode("utf-8", "surrogatepass")).hexdigest()
-    shaping = {option.name for option in fields(options) if option.metadata["shapes_output"]}
-    told = {name: value for name, value in public_options(options).items() if name in shaping}
-    return RunIdentity(told, listed)
+    return RunIdentity(shaping_options(public_options(options)), listed)
 
 
 def public_options(options: TranscribeOptions) -> dict[str, Any]:
@@ -91,7 +103,8 @@ class RunFolder:
         report = self._read_json(REPORT_FILE)
         if report is None or set(report.get("files", ())) - set(self.parts()):  # somebody removed some
             return None
-        return report
+        folders = [name for name, n_files in report.get("recording_files", {}).items() if n_files]
+        return report if all(map(self._exists, folders)) else None
 
     def claim(self, identity: RunIdentity, overwrite: bool) -> None:
         """Makes the folder this run's: removes what an unfinished or overwritten run left, and signs it.
@@ -112,7 +125,8 @@ class RunFolder:
             self._remove_run()
             self._write_json(IDENTITY_FILE, {"digest": identity.digest, **_told(identity)})
         except OSError as error:
-            raise RunFolderError(f"--output {redact(self.url)} cannot be written: {error}") from error
+            reason = error.strerror or str(error)
+            raise RunFolderError(f"--output {redact(self.url)} cannot be written: {reason}") from error
 
     def finish(self, report: Mapping[str, Any]) -> None:
         """Writes the report, then the mark that all is there."""
@@ -122,15 +136,30 @@ class RunFolder:
 
     def parts(self) -> list[str]:
         """The files of rows, relative to the folder, in order."""
-        return self._matching(_PART)
+        return sorted(name for folder in (TRANSCRIPTS, FAILURES) for name in self._ours_in(folder))
+
+    @property
+    def is_local(self) -> bool:
+        """Whether it is a folder of this machine, where a file costs next to nothing to write."""
+        return isinstance(self._filesystem()[0], LocalFileSystem)
+
+    def write_progress(self, progress: Mapping[str, Any]) -> None:
+        """Replaces `progress.json`, as a whole."""
+        self._write_json(PROGRESS_FILE, progress)
+
+    def write_page(self, html: str) -> None:
+        """Replaces `report.html`."""
+        with published(self._url(PAGE_FILE)) as file:
+            file.write(html.encode("utf-8", "backslashreplace"))
 
     def open(self, name: str) -> Any:  # noqa: ANN401  # fsspec is untyped: a binary file
         """Opens a file of the folder for reading."""
         return fsspec.open(self._url(name), "rb")
 
     def _refuse_foreign(self) -> None:
-        ours = (TRANSCRIPTS, FAILURES, REPORT_FILE, SUCCESS_FILE)
+        ours = (TRANSCRIPTS, FAILURES, *_TOP_FILES)
         foreign = [name for name in ours if self._exists(name)]
+        foreign += [name for name in RECORDING_FORMATS if self._ours_in(name)]
         if foreign:
             raise RunFolderError(
                 f"--output {redact(self.url)} has {', '.join(foreign)} that whisper-beam did not write, "
@@ -141,17 +170,18 @@ class RunFolder:
     def _remove_run(self) -> None:
         """Removes files of our names alone, the mark of success first."""
         fs, root = self._filesystem()
-        for name in (SUCCESS_FILE, REPORT_FILE, *EVALUATION_FILES, *self.parts(), *self._matching(_PARTIAL)):
-            if self._exists(name):
+        for name in filter(self._exists, (SUCCESS_FILE, *EVALUATION_FILES)):
+            fs.rm_file(f"{root}/{name}")
+        for folder in _PATTERNS:
+            for name in (*self._ours_in(folder), *self._ours_in(folder, partial=True)):
                 fs.rm_file(f"{root}/{name}")
 
-    def _matching(self, pattern: re.Pattern[str]) -> list[str]:
-        return sorted(
-            f"{folder}/{name}"
-            for folder in (TRANSCRIPTS, FAILURES)
-            for name in self._names(folder)
-            if pattern.fullmatch(name)
-        )
+    def _ours_in(self, folder: str, *, partial: bool = False) -> list[str]:
+        """The files of a folder that are called as a run calls its own, or those that it did not finish."""
+        pattern = _PATTERNS[folder]
+        if partial:
+            pattern = re.compile(rf"\.({pattern.pattern})\.[0-9a-f]{{32}}{re.escape(PARTIAL_SUFFIX)}")
+        return [f"{folder}/{name}".lstrip("/") for name in self._names(folder) if pattern.fullmatch(name)]
 
     def _names(self, folder: str) -> list[str]:
         fs, root = self._filesystem()

@@ -16,52 +16,96 @@ from __future__ import annotations
 import io
 import logging
 import os
+import re
+import signal
 import sys
-from collections.abc import Sequence
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from types import FrameType
+from typing import TYPE_CHECKING, NoReturn
 
-from pipelines.backend import WHISPER, Backend
-from pipelines.collector import uncollected
-from pipelines.command_line import parse
-from pipelines.options import OptionsError
-from transforms.errors import redact
+if TYPE_CHECKING:  # whatever takes time to import is imported where an interrupt is expected
+    from pipelines.backend import Backend
 
+INTERRUPTED = "Interrupted: the run is not finished. To go on, give the same command again."
+
+_OUR_CLASS = re.compile(r"^(model|transforms|pipelines)(\.\w+)+: ")
+_BEAM_STEP = re.compile(r" \[while running '[^']*'\]$")
 _LOGGER = logging.getLogger(__name__)
 
 
-def main(argv: Sequence[str] | None = None, backend: Backend = WHISPER) -> int:
-    """Runs the command line; `argv` is without the program's name. Gives the exit code."""
+def main(argv: Sequence[str] | None = None, backend: Backend | None = None) -> int:
+    """Runs the command line and gives the exit code.
+
+    Args:
+        argv: without the program's name; None for those of the process.
+        backend: the model; None for Whisper.
+    """
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):  # a terminal that cannot show a text must not end the run
             stream.reconfigure(errors="backslashreplace")
     try:
-        _quiet_logs()
-        options, beam_args = parse(sys.argv[1:] if argv is None else argv)
-        with uncollected():
-            from pipelines.run import transcribe  # brings Beam, which --help need not wait for
+        with _leaving_at_once():
+            from pipelines.backend import WHISPER
+            from pipelines.collector import uncollected
+            from pipelines.command_line import parse
 
-        return transcribe(options, beam_args, backend)
+            _quiet_logs()
+            options, beam_args = parse(sys.argv[1:] if argv is None else argv)
+            with uncollected():
+                from pipelines.run import transcribe  # brings Beam, seconds that --help need not wait for
+
+        return transcribe(options, beam_args, backend or WHISPER)
     except KeyboardInterrupt:
-        print("Interrupted: the run is not finished; the same command starts it again.", file=sys.stderr)
+        print(INTERRUPTED, file=sys.stderr)
         return 130
     except Exception as error:  # whatever ends a run ends it with a sentence; LOG_LEVEL=DEBUG has the rest
+        from transforms.errors import redact
+
         _LOGGER.debug("the run failed", exc_info=True)
         print(f"The run failed: {redact(_sentence(error))}", file=sys.stderr)
         return 1
 
 
+@contextmanager
+def _leaving_at_once() -> Iterator[None]:
+    """Has Ctrl-C end the process on the spot, while there is nothing to tidy up.
+
+    Libraries that are interrupted while they are imported make errors of their own of it, or print it.
+    """
+    if threading.current_thread() is not threading.main_thread():  # signals are not ours to handle
+        yield
+        return
+
+    def leave(signal_number: int, frame: FrameType | None) -> NoReturn:
+        os.write(2, f"{INTERRUPTED}\n".encode())
+        os._exit(130)
+
+    before = signal.signal(signal.SIGINT, leave)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
 def _sentence(error: Exception) -> str:
-    """What an error says; of a traceback in text, which is how Beam passes errors on, the last line."""
+    """What an error says; of a traceback in text, which is how Beam passes errors on, the last line.
+
+    Beam has the error's class before it, which of our own says nothing more, and its step behind it.
+    """
     lines = [line for line in str(error).splitlines() if line.strip()]
     if not lines:
         return type(error).__name__
-    return lines[-1].strip() if "Traceback" in lines[0] else " ".join(lines)
+    said = lines[-1].strip() if "Traceback" in lines[0] else " ".join(lines)
+    return _OUR_CLASS.sub("", _BEAM_STEP.sub("", said))
 
 
 def _quiet_logs() -> None:
     level = os.environ.get("LOG_LEVEL", "WARNING").upper()
     if level not in logging.getLevelNamesMapping():
         known = ", ".join(logging.getLevelNamesMapping())
-        raise OptionsError(f"LOG_LEVEL={level} in the environment: not one of {known}")
+        raise ValueError(f"LOG_LEVEL={level} in the environment: not one of {known}")
     logging.basicConfig(level=level, format="%(levelname)s %(name)s: %(message)s")
     if level == "DEBUG":
         return

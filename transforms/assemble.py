@@ -13,7 +13,7 @@ from apache_beam.pvalue import TaggedOutput
 from transforms.errors import AudioError, to_failure
 from transforms.language import outvoted, posteriors, vote
 from transforms.merge import merge_windows
-from transforms.progress import count, count_seconds
+from transforms.progress import count, count_seconds, distribute
 from transforms.read import (
     ORIGINS,
     RECORDINGS,
@@ -26,7 +26,15 @@ from transforms.read import (
     unexpected,
 )
 from transforms.redecode import about_weak_boundaries, is_extra, with_better_boundaries
-from transforms.types import AudioSource, AudioSpan, Failure, Recording, Transcript, WindowTranscript
+from transforms.types import (
+    AudioSource,
+    AudioSpan,
+    CutKind,
+    Failure,
+    Recording,
+    Transcript,
+    WindowTranscript,
+)
 
 SECOND_LOOK = "second_look"
 
@@ -189,6 +197,10 @@ class Assemble(beam.DoFn):
         count("transcribed")
         count("audio_ms", round(transcript.duration_s * 1000))
         count("speech_ms", round((recording.speech_s or 0.0) * 1000))
+        distribute("recording_s", transcript.duration_s)
+        for boundary in transcript.boundaries:
+            if boundary.kind is not CutKind.DISJOINT:  # which share nothing that they could disagree on
+                distribute("boundary_agreement_percent", 100 * boundary.agreement)
         yield transcript
 
     def _transcript(

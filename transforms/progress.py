@@ -95,6 +95,14 @@ def count_seconds(stage: str, seconds: float) -> None:
     Metrics.counter(NAMESPACE, f"{stage}_us").inc(round(seconds * 1e6))
 
 
+def distribute(name: str, value: float) -> None:
+    """Adds a value to the Beam distribution of that name: consoles show count, mean and extremes.
+
+    Distributions are of whole numbers, so the unit goes into the name and is small enough to round to.
+    """
+    Metrics.distribution(NAMESPACE, name).update(round(value))
+
+
 def timed(items: Iterator[T], stage: str) -> Iterator[T]:
     """Passes the items on and counts the time spent getting them, not what is done with them."""
     while True:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import tempfile
 import uuid
@@ -11,9 +12,22 @@ from pathlib import Path
 from typing import IO
 
 import fsspec
+from fsspec import AbstractFileSystem
 from fsspec.implementations.local import LocalFileSystem
 
+from transforms.errors import redact
+
 PARTIAL_SUFFIX = ".partial"  # of a local file that is still being written
+
+_FULL = (errno.ENOSPC, errno.EDQUOT)
+
+
+class OutputError(OSError):
+    """A file of the output that could not be written: which, and why; `filename` is without credentials."""
+
+    def __str__(self) -> str:
+        advice = "; free some space, and give the same command again" if self.errno in _FULL else ""
+        return f"{self.filename} cannot be written: {self.strerror}{advice}"
 
 
 @contextmanager
@@ -25,13 +39,20 @@ def published(url: str) -> Iterator[IO[bytes]]:
     exception left half written.
 
     Raises:
-        OSError: the file cannot be written: no permission, no space, no such bucket.
+        OutputError: the file cannot be written: no permission, no space, no such bucket. The block raised it,
+            or it came of making the file; either way nothing of it is left.
     """
     fs, path = fsspec.core.url_to_fs(url)
-    if isinstance(fs, LocalFileSystem):
-        with _replaced(Path(path)) as file:
+    make = _replaced(Path(path)) if isinstance(fs, LocalFileSystem) else _uploaded(fs, path)
+    try:
+        with make as file:
             yield file
-        return
+    except OSError as error:
+        raise OutputError(error.errno, error.strerror or str(error), redact(url)) from error
+
+
+@contextmanager
+def _uploaded(fs: AbstractFileSystem, path: str) -> Iterator[IO[bytes]]:
     with tempfile.TemporaryDirectory() as folder:
         staged = Path(folder, "staged")
         with staged.open("wb") as file:

@@ -23,7 +23,7 @@ from transforms.hallucinations import FILTERS, Heard, filtered
 from transforms.hearing import Hearing, Look
 from transforms.lanes import Lanes
 from transforms.pieces import in_recording
-from transforms.progress import PROGRESS, count, count_seconds
+from transforms.progress import PROGRESS, count, count_seconds, distribute
 from transforms.read import FAILURES, RECORDINGS, WINDOWS, ReadWindows, failed
 from transforms.types import AudioSource, AudioSpan, Failure, Segment, Window, WindowTranscript, Word
 from transforms.windows import WindowPlan
@@ -170,6 +170,8 @@ class TranscribeWindows(beam.DoFn):
         for hearings, (results, seconds) in lanes.results(end=end):
             assert self._model is not None
             self._model.count(seconds)
+            distribute("batch_windows", len(hearings))
+            distribute("batch_model_ms", 1000 * seconds)
             for hearing, result in zip(hearings, results, strict=True):
                 if isinstance(result, Exception):
                     yield failed(window_failure(hearing.source, hearing.next_window, result))

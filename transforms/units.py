@@ -1,4 +1,4 @@
-"""What came out of a span, as it is committed: so that another run of the same command need not do it again."""
+"""What came out of a span, as it is committed: another run of the same command need not do it again."""
 
 from __future__ import annotations
 

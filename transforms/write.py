@@ -186,9 +186,10 @@ def _write_shard(
     count_seconds("write", perf_counter() - started)
 
 
-def _order(row: Row) -> tuple[str, str, str]:
-    """By place, as people list their recordings; several failures of one recording by their message."""
-    return row["uri"], row["audio_id"], row.get("message", "")
+def _order(row: Row) -> tuple[str, ...]:
+    """By place, as people list their recordings; failures of one recording by all there is of them."""
+    failure = (repr(row.get(name)) for name in ("message", "stage", "kind", "retryable", "attempts"))
+    return row["uri"], row["audio_id"], *failure
 
 
 def _segment_row(index: int, segment: Segment) -> Row:

@@ -26,8 +26,9 @@ def test_every_option_can_be_given_on_the_command_line() -> None:
         "audio_column": "sound",
         "text_column": "said",
         "output": "gs://bucket/out",
-        "format": ("jsonl",),
+        "format": ("parquet", "srt"),
         "num_shards": 7,
+        "push_to_hub": "owner/name",
         "overwrite": True,
         "model": "openai/whisper-tiny.en",
         "dtype": "bfloat16",
@@ -61,7 +62,7 @@ def test_every_option_can_be_given_on_the_command_line() -> None:
     }
     assert set(given) == {option.name for option in fields(TranscribeOptions)}
     argv = ["--input", "a.wav", "b c.wav", "--input=d.wav", "--overwrite", "--no-return_timestamps"]
-    argv += ["--format=jsonl", "--word_timestamps", "--no-vad", "--temperature=0,0.5"]
+    argv += ["--format=parquet,srt", "--word_timestamps", "--no-vad", "--temperature=0,0.5"]
     argv += ["--suppress_tokens=-1,220", "--hallucination_filters=rate"]
     for name, value in given.items():
         if not isinstance(value, tuple | bool):
@@ -84,7 +85,10 @@ def test_flags_are_not_abbreviated() -> None:
         ([], "required: --output"),
         (["--output", "out"], "give --input or --dataset"),
         ([*REQUIRED, "--batch_size", "x"], "invalid int value: 'x'"),
-        ([*REQUIRED, "--format", "parquet,tsv"], "--format tsv: not one of parquet, jsonl"),
+        (
+            [*REQUIRED, "--format", "parquet,tsw"],
+            "--format tsw: not one of parquet, jsonl, srt, vtt, tsv, txt (did you mean tsv?)",
+        ),
         ([*REQUIRED, "--dtype", "bfloat"], "float16 (did you mean bfloat16?)"),
         ([*REQUIRED, "--quantization", "int8"], "--quantization int8: not one of auto, none, a8, bf16"),
         ([*REQUIRED, "--mesh", "data"], "--mesh: mesh 'data' has data=, which must be"),

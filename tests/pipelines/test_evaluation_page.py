@@ -1,46 +1,11 @@
 from __future__ import annotations
 
-from html.parser import HTMLParser
-
 import pytest
 
 from pipelines.evaluation_page import CONTEXT_WORDS, MAX_EDITS, page
 from pipelines.evaluation_tally import Scored, Tally
+from tests.pipelines.html import HOSTILE, Page
 from transforms.scoring import align, count_errors
-
-VOID = {"meta", "br"}
-
-
-class Page(HTMLParser):
-    """Fails where tags are not nested; keeps elements with attributes, and the text outside of styles."""
-
-    def __init__(self, html: str) -> None:
-        super().__init__()
-        self.open: list[str] = []
-        self.elements: list[tuple[str, dict[str, str | None]]] = []
-        self.text: list[str] = []
-        self.marked: list[tuple[str, str]] = []  # (tag, text) of del and ins
-        self.feed(html)
-        self.close()
-        assert self.open == []
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.elements.append((tag, dict(attrs)))
-        if tag not in VOID:
-            self.open.append(tag)
-
-    def handle_endtag(self, tag: str) -> None:
-        assert self.open.pop() == tag
-
-    def handle_data(self, data: str) -> None:
-        if self.open and self.open[-1] in ("del", "ins"):
-            self.marked.append((self.open[-1], data))
-        if "style" not in self.open:
-            self.text.append(data)
-
-    @property
-    def shown(self) -> str:
-        return " ".join("".join(self.text).split())
 
 
 def scored(said: str, written: str | None, uri: str = "/talks/a.wav", **more: str | None) -> Scored:
@@ -74,9 +39,6 @@ def test_kinds_of_edits_differ_by_more_than_colour() -> None:
         (tag, attributes.get("class")) for tag, attributes in found.elements if tag in ("del", "ins", "span")
     }
     assert kinds >= {("del", "alone"), ("ins", "alone"), ("span", "pair"), ("del", None), ("ins", None)}
-
-
-HOSTILE = "</style><script>alert(1)</script><img src=//x onerror='y'>&amp;\"\ud800"
 
 
 def test_hostile_text_is_only_text() -> None:

@@ -98,3 +98,28 @@ def test_one_temperature_may_be_a_number() -> None:
 @pytest.mark.parametrize("language", ["auto", "auto-per-window", "Auto-Per-Window"])
 def test_the_languages_that_are_found_out(language: str) -> None:
     assert options(language=language).language_code() is None
+
+
+def test_rows_are_written_whatever_is_asked_for() -> None:
+    formats = {
+        ("parquet", "jsonl"): (("parquet", "jsonl"), ()),
+        ("jsonl", "srt"): (("jsonl",), ("srt",)),
+        ("srt", "txt"): (("parquet",), ("srt", "txt")),
+    }
+    for given, (rows, recordings) in formats.items():
+        options = TranscribeOptions(input=("a.wav",), output="out", format=given)
+        assert (options.row_formats(), options.recording_formats()) == (rows, recordings)
+
+
+@pytest.mark.parametrize(
+    "name", ["", "a/b/c", "/a", "a/", "a b", "https://huggingface.co/a/b", "../x", "é/b"]
+)
+def test_a_name_that_is_none_of_a_dataset(name: str) -> None:
+    with pytest.raises(OptionsError, match="no name of a dataset; give OWNER/NAME"):
+        TranscribeOptions(input=("a.wav",), output="out", push_to_hub=name)
+
+
+def test_the_hub_gets_parquet() -> None:
+    with pytest.raises(OptionsError, match="add parquet to --format"):
+        TranscribeOptions(input=("a.wav",), output="out", push_to_hub="a/b", format=("jsonl", "srt"))
+    TranscribeOptions(input=("a.wav",), output="out", push_to_hub="a/b", format=("srt",))

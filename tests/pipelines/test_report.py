@@ -6,14 +6,18 @@ from typing import Any
 
 import pytest
 
+from pipelines.finished_run import FinishedRun
 from pipelines.options import TranscribeOptions
 from pipelines.report import make_report, summary
 from pipelines.run_folder import RunFolder, identity_of
+from pipelines.run_tally import tally_run
 from transforms.publish import published
 from transforms.types import Failure, Segment, Transcript
 from transforms.write import failure_row, transcript_row, write_jsonl, write_parquet
 
-OPTIONS = TranscribeOptions(input=("https://me:pw@host/a.wav",), output="out")
+OPTIONS = TranscribeOptions(
+    input=("https://me:pw@host/a.wav",), output="out", format=("parquet", "srt", "txt")
+)
 COUNTERS = {
     "listed": 4,
     "transcribed": 2,
@@ -52,7 +56,9 @@ def folder(tmp_path: Path) -> RunFolder:
 
 
 def report(folder: RunFolder) -> dict[str, Any]:
-    return make_report(OPTIONS, identity_of(OPTIONS, []), COUNTERS, folder, wall_s=720.0)
+    files = folder.parts()
+    tally = tally_run(FinishedRun(folder.url, {"files": files}))
+    return make_report(OPTIONS, identity_of(OPTIONS, []), COUNTERS, files, tally, wall_s=720.0)
 
 
 def test_counts_times_and_files_are_in_the_report(folder: RunFolder) -> None:
@@ -86,6 +92,8 @@ def test_counts_times_and_files_are_in_the_report(folder: RunFolder) -> None:
         "write": 0.0,
     }
     assert told["files"] == ["failures/part-00000-of-00001.jsonl", "transcripts/part-00000-of-00001.parquet"]
+    assert told["recording_files"] == {"srt": 2, "txt": 2}
+    assert told["hours_by_language"] == {"en": 0.000556}
     assert {"python", "apache-beam", "pyarrow"} <= told["versions"].keys()
 
 
@@ -104,6 +112,8 @@ def test_the_summary_of_a_small_run_shows_the_text(
     said = "\n".join(lines)
     assert "2 of 3 recordings transcribed, 2.00 hours of audio in 12 min 00 s: 10.0 times real time" in said
     assert "failures: 1 not_found; see" in said
+    assert f"2 srt files: {folder.url}/srt" in said
+    assert f"report: {folder.url}/report.html" in said
 
 
 def test_the_summary_of_a_large_run_shows_no_text(folder: RunFolder) -> None:

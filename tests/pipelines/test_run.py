@@ -12,8 +12,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import soundfile
+from apache_beam.options.pipeline_options import PipelineOptions
 
 from model.interface import SAMPLE_RATE, Samples, TranscriberSettings, WindowResult
+from pipelines.run import _in_this_process
 from pipelines.transcribe import main
 from tests.pipelines.tones import (
     ASKED,
@@ -104,6 +106,79 @@ def test_the_same_input_gives_the_same_bytes_whatever_its_order_and_batches(tmp_
     )
     assert first == second
     assert len(first) == 2
+
+
+FILES = "parquet,srt,vtt,tsv,txt"
+
+
+def test_each_recording_has_files_of_its_own(
+    tmp_path: Path, out: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_talk(tmp_path / "one/talk.wav", 2)
+    write_talk(tmp_path / "two/talk.wav", 3)
+    write_sparse(tmp_path / "silent.wav")
+    (tmp_path / "bad.wav").write_bytes(b"nothing")
+    assert run(f"{tmp_path}/**/*.wav", out, "--format", FILES) == 2
+    assert run(f"{tmp_path}/**/*.wav", out, "--format", FILES) == 2  # finished: its files are there
+    ids = {row["uri"]: row["audio_id"] for row in pq.read_table(out / "transcripts").to_pylist()}
+    assert len(ids) == 3
+    for name in ("srt", "vtt", "tsv", "txt"):
+        found = {path.name for path in (out / name).iterdir()}
+        assert found == {f"{Path(uri).stem}.{audio_id}.{name}" for uri, audio_id in ids.items()}
+    talk = ids[str(tmp_path / "two/talk.wav")]
+    assert (out / f"txt/talk.{talk}.txt").read_text() == "en0\nen1\nen2\n"
+    assert (out / f"srt/silent.{ids[str(tmp_path / 'silent.wav')]}.srt").read_bytes() == b""
+    report = json.loads((out / "run.json").read_text())
+    assert report["recording_files"] == dict.fromkeys(("srt", "vtt", "tsv", "txt"), 3)
+    assert [name.split("/")[0] for name in report["files"]] == ["failures", "transcripts"]
+    assert f"3 srt files: {out}/srt" in capsys.readouterr().out
+
+
+def test_rows_are_there_where_only_subtitles_are_asked_for(tmp_path: Path, out: Path) -> None:
+    write_talk(tmp_path / "a.wav", 2)
+    assert run(tmp_path / "a.wav", out, "--format", "srt") == 0
+    assert [path.name for path in (out / "transcripts").iterdir()] == ["part-00000-of-00001.parquet"]
+    assert len(list((out / "srt").iterdir())) == 1
+    assert run(tmp_path / "a.wav", out, "--format", "jsonl", "--overwrite") == 0
+    assert list((out / "srt").iterdir()) == []
+    assert [path.name for path in (out / "transcripts").iterdir()] == ["part-00000-of-00001.jsonl"]
+
+
+@pytest.mark.parametrize("flags", [[], ["--direct_running_mode=multi_threading", "--direct_num_workers=3"]])
+def test_the_same_files_whatever_the_workers(tmp_path: Path, flags: list[str]) -> None:
+    names = [str(write_talk(tmp_path / f"{n}.wav", 20 + 9 * n)) for n in range(4)]
+    for out, order, more in (("a", names, []), ("b", names[::-1], [*flags, "--batch_size=3"])):
+        arguments = ["--input", *order, "--output", str(tmp_path / out), "--format", f"{FILES},jsonl"]
+        assert main([*arguments, "--num_shards", "2", *more], TONES) == 0
+    first, second = (
+        {name: content for name, content in snapshot(tmp_path / out).items() if "/" in name} for out in "ab"
+    )
+    first.pop(".whisper-beam/run.json")
+    second.pop(".whisper-beam/run.json")
+    assert first == second
+    assert len(first) == 4 * 4 + 2 * 2 + 1
+
+
+def test_a_page_and_the_progress_are_left_beside_the_report(tmp_path: Path) -> None:
+    write_talk(tmp_path / "a.wav", 2)
+    (tmp_path / "<b>.wav").write_bytes(b"nothing")
+    for out in (str(tmp_path / "out"), f"memory://{tmp_path.name}/out"):
+        assert run(f"{tmp_path}/*.wav", out) == 2
+        with fsspec.open(f"{out}/report.html", "rt") as file:
+            page = file.read()
+        assert "Hours of audio by language" in page
+        assert "&lt;b&gt;.wav" in page
+        with fsspec.open(f"{out}/progress.json") as file:
+            told = json.load(file)
+        counts = [told[name] for name in ("state", "recordings", "of", "failures", "eta_s")]
+        assert counts == ["finished", 2, 2, 1, 0]
+
+
+def test_progress_is_known_in_threads_alone() -> None:
+    assert _in_this_process("DirectRunner", PipelineOptions([]))
+    assert _in_this_process("DirectRunner", PipelineOptions(["--direct_running_mode=multi_threading"]))
+    assert not _in_this_process("DirectRunner", PipelineOptions(["--direct_running_mode=multi_processing"]))
+    assert not _in_this_process("FlinkRunner", PipelineOptions([]))
 
 
 def test_a_bad_recording_is_a_failure_and_the_others_go_on(
@@ -281,6 +356,8 @@ def test_overwrite_removes_what_the_run_wrote_and_nothing_else(tmp_path: Path, o
         "_SUCCESS",
         "failures/part-00000-of-00001.jsonl",
         "notes.txt",
+        "progress.json",
+        "report.html",
         "run.json",
         "transcripts/notes.txt",
         "transcripts/part-00000-of-00001.jsonl",
@@ -307,7 +384,8 @@ def test_an_unfinished_run_starts_again(tmp_path: Path, out: Path) -> None:
     LOADED.clear()
     assert run(tmp_path / "a.wav", out) == 0
     assert len(LOADED) == 1
-    assert {**snapshot(out), "run.json": b""} == {**whole, "run.json": b""}
+    timed = dict.fromkeys(("run.json", "report.html", "progress.json"), b"")
+    assert {**snapshot(out), **timed} == {**whole, **timed}
 
 
 class StoppingTones(ToneTranscriber):

@@ -16,6 +16,7 @@ def options(**changed: Any) -> TranscribeOptions:  # noqa: ANN401  # of whatever
     return TranscribeOptions(**{"input": ("a.wav",), "output": "out", **changed})
 
 
+ID = "0123456789abcdef"
 IDENTITY = identity_of(options(), ["1", "2"])
 
 
@@ -83,10 +84,19 @@ def test_an_unfinished_run_is_cleared_of_its_own_files_alone(folder: RunFolder) 
     folder.claim(IDENTITY, overwrite=False)
     put(folder, "transcripts/part-00000-of-00001.parquet")
     put(folder, f"transcripts/.part-00000-of-00001.jsonl.{'a' * 32}.partial")
-    put(folder, "run.json", b"{}")
-    put(folder, "transcripts/mine.parquet")
+    for name in ("run.json", "report.html", "progress.json", f".progress.json.{'b' * 32}.partial"):
+        put(folder, name, b"{}")
+    put(folder, f"srt/a talk.{ID}.srt")
+    put(folder, f"srt/.a talk.{ID}.srt.{'c' * 32}.partial")
+    put(folder, f"vtt/a.b.{ID}.vtt")
+    mine = {
+        *("transcripts/mine.parquet", "srt/mine.srt", f"srt/a.{ID}.vtt", f"srt/sub/a.{ID}.srt", "txt/a.txt"),
+        *(f"other/a.{ID}.srt", "notes.html", ".other.json.partial"),
+    }
+    for name in mine:
+        put(folder, name)
     folder.claim(IDENTITY, overwrite=False)
-    assert names(folder) == {".whisper-beam/run.json", "transcripts/mine.parquet"}
+    assert names(folder) == {".whisper-beam/run.json", *mine}
 
 
 @pytest.mark.parametrize(
@@ -122,7 +132,13 @@ def test_a_run_of_another_version_is_refused(folder: RunFolder) -> None:
         folder.claim(IDENTITY, overwrite=False)
 
 
-@pytest.mark.parametrize("name", ["transcripts/a.txt", "failures/a.txt", "run.json", "_SUCCESS"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("transcripts/a.txt", "failures/a.txt", "run.json", "_SUCCESS", "report.html", "progress.json"),
+        f"srt/a.{ID}.srt",
+    ],
+)
 def test_what_no_run_wrote_is_never_claimed(name: str, folder: RunFolder) -> None:
     put(folder, name)
     with pytest.raises(RunFolderError, match="did not write"):
@@ -131,9 +147,20 @@ def test_what_no_run_wrote_is_never_claimed(name: str, folder: RunFolder) -> Non
 
 
 def test_other_files_are_no_hindrance(folder: RunFolder) -> None:
-    put(folder, "talks/a.wav")
+    for name in ("talks/a.wav", "srt/a.srt"):
+        put(folder, name)
     folder.claim(IDENTITY, overwrite=False)
-    assert names(folder) == {"talks/a.wav", ".whisper-beam/run.json"}
+    assert names(folder) == {"talks/a.wav", "srt/a.srt", ".whisper-beam/run.json"}
+
+
+def test_a_run_whose_files_of_recordings_are_gone_is_not_finished(folder: RunFolder) -> None:
+    folder.claim(IDENTITY, overwrite=False)
+    put(folder, f"srt/a.{ID}.srt")
+    folder.finish({"recording_files": {"srt": 1, "vtt": 0}})
+    assert folder.finished_report(IDENTITY) is not None
+    fs, root = fsspec.core.url_to_fs(folder.url)
+    fs.rm(f"{root.rstrip('/')}/srt", recursive=True)
+    assert folder.finished_report(IDENTITY) is None
 
 
 @pytest.mark.parametrize("content", [b"half {", b"[]"])

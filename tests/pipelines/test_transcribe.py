@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import errno
+import io
+import json
+import os
 import signal
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from time import sleep
+from typing import IO, Any
 
 import pytest
 
@@ -15,9 +20,10 @@ from model.interface import Request, TranscriberSettings, WindowResult
 from pipelines.backend import Backend
 from pipelines.options import TranscribeOptions
 from pipelines.run_folder import public_options
-from pipelines.transcribe import main
+from pipelines.transcribe import INTERRUPTED, main
 from tests.pipelines.tones import TONES, ToneDetector, ToneTranscriber, languages_of, run, write_talk
 from transforms.progress import PROGRESS
+from transforms.publish import PARTIAL_SUFFIX
 
 
 @pytest.mark.parametrize(
@@ -83,7 +89,25 @@ def test_ctrl_c_is_told_and_gives_130(tmp_path: Path, out: Path, capsys: pytest.
     write_talk(tmp_path / "a.wav", 2)
     backend = Backend(load_interrupted, languages_of, ToneDetector)
     assert main(["--input", str(tmp_path / "a.wav"), "--output", str(out)], backend) == 130
-    assert "the same command starts it again" in capsys.readouterr().err
+    assert "To go on, give the same command again." in capsys.readouterr().err
+    assert json.loads((out / "progress.json").read_text())["state"] == "interrupted"
+
+
+@pytest.mark.parametrize("module", ["pipelines.options", "model.interface", "apache_beam", "pyarrow.parquet"])
+def test_ctrl_c_during_the_first_moments_is_told_without_a_traceback(module: str, tmp_path: Path) -> None:
+    program = (
+        "import runpy, signal, sys\n"
+        "class Interrupt:\n"
+        "    def find_spec(self, name, *rest):\n"
+        f"        if name == {module!r}:\n"
+        "            signal.raise_signal(signal.SIGINT)\n"
+        "sys.meta_path.insert(0, Interrupt())\n"
+        f"sys.argv = ['transcribe', '--input', 'a.wav', '--output', {str(tmp_path / 'out')!r}]\n"
+        "runpy.run_module('pipelines.transcribe', run_name='__main__', alter_sys=True)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert done.returncode == 130, done.stderr
+    assert done.stderr == f"{INTERRUPTED}\n"
 
 
 class InterruptedTranscriber(ToneTranscriber):
@@ -112,6 +136,71 @@ def test_ctrl_c_while_the_model_works_begins_no_further_batch(tmp_path: Path, ou
     assert main(["--input", str(tmp_path / "a.wav"), "--output", str(out), *flags], backend) == 130
     assert 1 <= len(CALLS) < 10
     assert not (out / "_SUCCESS").exists()
+
+
+def full_disk(where: str, number: int) -> Callable[..., IO[Any]]:
+    """`Path.open`, but files with `where` in their name cannot be written."""
+    really_open = Path.open
+
+    class Full(io.BufferedWriter):
+        def write(self, content: object) -> int:
+            raise OSError(number, os.strerror(number))
+
+    def opened(path: Path, *args: Any, **named: Any) -> IO[Any]:  # noqa: ANN401  # what `Path.open` takes
+        file = really_open(path, *args, **named)
+        if path.suffix != PARTIAL_SUFFIX or where not in str(path):
+            return file
+        assert isinstance(file, io.BufferedWriter)
+        return Full(file.detach())
+
+    return opened
+
+
+@pytest.mark.parametrize("where", ["transcripts/", "failures/", "srt/", "out/.report.html", "out/.run.json"])
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EROFS])
+def test_a_disk_that_takes_no_more_ends_the_run_with_a_sentence(
+    where: str,
+    number: int,
+    tmp_path: Path,
+    out: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    write_talk(tmp_path / "a.wav", 2)
+    (tmp_path / "bad.wav").write_bytes(b"nothing")
+    flags = ["--format", "parquet,srt"]
+    with monkeypatch.context() as full:
+        full.setattr(Path, "open", full_disk(where, number))
+        assert run(f"{tmp_path}/*.wav", out, *flags) == 1
+    said = capsys.readouterr().err
+    (sentence,) = (line for line in said.splitlines() if not line.startswith("WARNING"))
+    assert sentence.startswith(f"The run failed: {out}/")
+    assert f"cannot be written: {os.strerror(number)}" in sentence
+    assert "while running" not in sentence
+    assert not (out / "_SUCCESS").exists()
+    assert not list(out.rglob(f"*{PARTIAL_SUFFIX}"))
+    assert json.loads((out / "progress.json").read_text())["state"] == "failed"
+    assert run(f"{tmp_path}/*.wav", out, *flags) == 2
+    assert (out / "_SUCCESS").exists()
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
+def test_a_folder_that_may_not_be_written_is_told(
+    tmp_path: Path, out: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_talk(tmp_path / "a.wav", 2)
+    out.mkdir(mode=0o500)
+    assert run(tmp_path / "a.wav", out) == 1
+    assert f"--output {out} cannot be written: Permission denied" in capsys.readouterr().err
+
+
+def test_a_place_where_nobody_may_write_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_talk(tmp_path / "a.wav", 2)
+    (tmp_path / "file").touch()
+    assert run(tmp_path / "a.wav", tmp_path / "file/out") == 1
+    assert capsys.readouterr().err == (
+        f"The run failed: --output {tmp_path}/file/out cannot be written: Not a directory\n"
+    )
 
 
 HEAVY = ("apache_beam", "datasets", "flax", "jax", "jaxlib", "pyarrow", "scipy", "tokenizers", "transformers")

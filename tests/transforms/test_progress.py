@@ -9,7 +9,7 @@ import pytest
 from apache_beam.options.pipeline_options import PipelineOptions
 from apache_beam.runners.portability.fn_api_runner.fn_runner import FnApiRunner
 
-from transforms.progress import Progress, StopRequestedError, Tally, count, timed
+from transforms.progress import Progress, StopRequestedError, Tally, count, distribute, timed
 
 
 def test_threads_may_add_at_the_same_time() -> None:
@@ -60,3 +60,11 @@ def test_time_is_counted_while_items_are_made_not_while_they_are_used() -> None:
     counters = {c.key.metric.name: c.result for c in result.metrics().query()["counters"]}
     assert counters["items"] == 3
     assert 60_000 <= counters["read_us"] < 150_000
+
+
+def test_a_distribution_has_its_mean_and_extremes() -> None:
+    pipeline = beam.Pipeline(runner=FnApiRunner(), options=PipelineOptions([]))
+    _ = pipeline | beam.Create([1.2, 2.6, 9.0]) | beam.Map(lambda value: distribute("seconds", value))
+    (found,) = pipeline.run().metrics().query()["distributions"]
+    assert found.key.metric.name == "seconds"
+    assert (found.result.count, found.result.sum, found.result.min, found.result.max) == (3, 13, 1, 9)

@@ -2,7 +2,9 @@ from __future__ import annotations
 
 import json
 import math
+import random
 from collections import Counter
+from dataclasses import replace
 from io import BytesIO
 from pathlib import Path
 
@@ -15,8 +17,9 @@ import pytest
 from apache_beam.options.pipeline_options import PipelineOptions
 from apache_beam.runners.portability.fn_api_runner.fn_runner import FnApiRunner
 
-from pipelines.options import FORMATS
+from pipelines.options import RECORDING_FORMATS, ROW_FORMATS
 from transforms import write
+from transforms.subtitles import RENDERERS
 from transforms.types import Failure, Segment, Transcript
 from transforms.write import WriteRows, failure_row, part_name, shard_of, transcript_row
 
@@ -70,6 +73,27 @@ def test_bytes_depend_neither_on_the_order_of_rows_nor_on_retried_bundles(tmp_pa
     a, b = ({p.name: p.read_bytes() for p in (tmp_path / name).iterdir()} for name in "ab")
     assert a == b
     assert len(a) == 6
+
+
+@pytest.mark.parametrize("name", list(write.WRITERS))
+def test_bytes_do_not_depend_on_how_a_shard_was_grouped(name: str, tmp_path: Path) -> None:
+    rows = [transcript_row(transcript(n)) for n in range(50)]
+    shuffled = random.Random(0).sample(rows, len(rows))
+    groups = {"a": [[row] for row in rows], "b": [shuffled[:7], [], shuffled[7:]]}
+    for out, group in groups.items():
+        list(write._write_shard(("00000", group), str(tmp_path / out), (name,), 1))
+    (a,), (b,) = ((path.read_bytes() for path in (tmp_path / out).iterdir()) for out in "ab")
+    assert a == b
+
+
+def test_failures_that_differ_in_little_have_an_order(tmp_path: Path) -> None:
+    failure = Failure("a", "/a.wav", "fetch", "not_found", "gone")
+    others = [{"stage": "list"}, {"kind": "timeout"}, {"retryable": True}, {"attempts": 2}]
+    rows = [failure_row(one) for one in (failure, *(replace(failure, **other) for other in others))]
+    for out, group in (("a", rows), ("b", rows[::-1])):
+        list(write._write_shard(("00000", [group]), str(tmp_path / out), ("jsonl",), 1))
+    a, b = ((tmp_path / out / "part-00000-of-00001.jsonl").read_bytes() for out in "ab")
+    assert a == b
 
 
 def test_every_row_is_in_one_shard_and_an_empty_shard_has_its_file(tmp_path: Path) -> None:
@@ -152,4 +176,4 @@ def test_failures_are_rows_in_a_stable_order(tmp_path: Path) -> None:
 
 
 def test_the_formats_on_offer_are_those_that_can_be_written() -> None:
-    assert tuple(write.WRITERS) == FORMATS
+    assert (tuple(write.WRITERS), tuple(RENDERERS)) == (ROW_FORMATS, RECORDING_FORMATS)
