@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import subprocess
 import tempfile
 import threading
@@ -67,6 +68,15 @@ def run_measured(command: Sequence[str], environment: Mapping[str, str] | None =
             processes=sum(10 * size >= sum(sizes) for size in sizes),
             largest_mb=usage.ru_maxrss * 1024 / 1e6,
         )
+
+
+def peak_mb() -> float:
+    """The most memory that this process has held; `ru_maxrss` is also what its starter held."""
+    status = Path("/proc/self/status")
+    if not status.exists():
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e6
+    (kilobytes,) = (line.split()[1] for line in status.read_text().splitlines() if line.startswith("VmHWM"))
+    return int(kilobytes) * 1024 / 1e6
 
 
 def companion(python: Path, program: Path) -> list[str]:

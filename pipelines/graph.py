@@ -21,7 +21,7 @@ from pipelines.backend import Backend
 from pipelines.options import AUTO_PER_WINDOW, SPEECH, TranscribeOptions
 from pipelines.run_folder import FAILURES as FAILURES_FOLDER
 from pipelines.run_folder import TRANSCRIPTS, RunFolder
-from transforms.assemble import SECOND_LOOK, Assemble, Assembly, open_again, second_looks
+from transforms.assemble import SECOND_LOOK, Assemble, Assembly, by_file, open_again, second_looks
 from transforms.fallback import Fallback
 from transforms.read import FAILURES, ORIGINS, RECORDINGS, SPANS, WINDOWS, OpenWork, Work
 from transforms.recording_files import WriteRecordingFiles
@@ -59,11 +59,12 @@ def build(
         task=options.task,
         model=options.model,
     )
+    opener = OpenWork(language, options.channel(), options.splits_channels())
     opened = (
         pipeline
         | "List" >> beam.Create(work)
         | "Spread" >> beam.Reshuffle()
-        | "Open" >> beam.ParDo(OpenWork(language)).with_outputs(ORIGINS, FAILURES, main=SPANS)
+        | "Open" >> beam.ParDo(opener).with_outputs(ORIGINS, FAILURES, main=SPANS)
     )
     transcribe = TranscribeSpans(
         settings_of(options),
@@ -128,8 +129,9 @@ def fallback_of(options: TranscribeOptions) -> Fallback:
 
 def _transcribe_again(parts: Parts, transcribe: TranscribeSpans, assembly: Assembly) -> Parts:
     """Decodes again the windows that were outvoted, and boundaries on which windows do not agree."""
+    files = {name: part | f"Files of {name}" >> beam.Map(by_file) for name, part in parts.items()}
     spans = (
-        parts
+        files
         | "Group to vote" >> beam.CoGroupByKey()
         | "Vote on language" >> beam.FlatMap(second_looks, assembly)
         | "Group by place" >> beam.GroupByKey()

@@ -23,6 +23,9 @@ SPEECH = "speech"
 WINDOW_PLANS = (SPEECH, "grid")
 AUTO = "auto"
 AUTO_PER_WINDOW = "auto-per-window"
+MIX, SPLIT = "mix", "split"
+CHANNELS = {"left": 0, "right": 1}
+MAX_CHANNEL = 63
 FILTERS = ("length", "no_speech", "rate", "repeats")
 NONE = "none"
 MAX_CHUNK_S = 30.0  # what Whisper's encoder sees at a time
@@ -156,6 +159,13 @@ class TranscribeOptions:
     )
     task: str = _option(
         "transcribe", "How to transcribe", "in the language spoken, or translate to English", choices=TASKS
+    )
+    channels: str = _option(
+        MIX,
+        "How to transcribe",
+        "what is heard of a file with several: mix is the mean of all; split transcribes each as a recording "
+        "of its own, one speaker each; left, right, or a number counted from 0, is that one alone",
+        metavar="mix|split|left|right|N",
     )
     return_timestamps: bool = _option(
         True, "How to transcribe", "let the model write times; without, a window is one segment"
@@ -312,6 +322,7 @@ class TranscribeOptions:
                 _check_choice(option, getattr(self, option.name))
         self._check_mesh()
         self._check_hub()
+        self.channel()
         language_code(self.language)
 
     def _check_hub(self) -> None:
@@ -370,6 +381,29 @@ class TranscribeOptions:
     def language_code(self) -> str | None:
         """The code of the language given, None to detect it."""
         return language_code(self.language)
+
+    def channel(self) -> int | None:
+        """The channel to be transcribed, from 0; None for the mean of all, or each apart.
+
+        Raises:
+            OptionsError: no channel.
+        """
+        if self.channels in (MIX, SPLIT):
+            return None
+        if self.channels in CHANNELS:
+            return CHANNELS[self.channels]
+        if not (self.channels.isascii() and self.channels.isdigit()):
+            similar = nearest(self.channels, (MIX, SPLIT, *CHANNELS))
+            raise OptionsError(
+                f"--channels {self.channels}: give mix, split, left, right, or a number from 0 on{similar}"
+            )
+        number = int(self.channels[:9])
+        _check_range("channels", number, 0, MAX_CHANNEL)
+        return number
+
+    def splits_channels(self) -> bool:
+        """Whether each channel is a recording of its own."""
+        return self.channels == SPLIT
 
     def filters(self) -> tuple[str, ...]:
         """The hallucination filters that are on."""

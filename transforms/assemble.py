@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from time import perf_counter
 from typing import Any
 
@@ -34,6 +35,7 @@ from transforms.types import (
     Recording,
     Transcript,
     WindowTranscript,
+    file_id,
 )
 
 SECOND_LOOK = "second_look"
@@ -80,6 +82,7 @@ class SecondLook:
     Attributes:
         windows: indices of the plan.
         extra: windows off the plan, as in `AudioSpan`.
+        channel: as in `AudioSource`.
     """
 
     audio_id: str
@@ -87,18 +90,36 @@ class SecondLook:
     windows: frozenset[int]
     extra: tuple[tuple[int, int], ...]
     origin: Work
+    channel: int | None = None
+
+
+def by_file(keyed: tuple[str, Any]) -> tuple[str, Any]:
+    """Keys a value by its file, where it is keyed by a channel: all channels are found where the file was."""
+    audio_id, value = keyed
+    return file_id(audio_id), value
 
 
 def second_looks(grouped: Grouped, assembly: Assembly) -> Iterator[tuple[str, SecondLook]]:
-    """Asks for what is to be decoded again of a recording, keyed by where it is read from.
+    """Asks for what is to be decoded again of a file's recordings, keyed by where they are read from.
 
-    That is the windows that the vote on the language overruled, and a window about each weak boundary between
-    two that it did not. Nothing is given where windows agree, as nearly all do.
+    It has one, or one for each channel. That is the windows that the vote on the language overruled, and a
+    window about each weak boundary between two that it did not. Nothing is given where windows agree, as
+    nearly all do.
     """
-    audio_id, values = grouped
-    windows: list[WindowTranscript] = values[WINDOWS]
-    if not windows or not values[RECORDINGS]:  # it failed, and its failure is on its way
-        return
+    _, values = grouped
+    recordings: dict[str, Recording] = {
+        recording.source.audio_id: recording for recording in values[RECORDINGS]
+    }
+    for audio_id in sorted(recordings):
+        windows = [window for window in values[WINDOWS] if window.audio_id == audio_id]
+        if windows:  # else it failed, and its failure is on its way
+            origin = min(values[ORIGINS], key=repr)
+            yield from _second_look(recordings[audio_id].source, windows, origin, assembly)
+
+
+def _second_look(
+    source: AudioSource, windows: Sequence[WindowTranscript], origin: Work, assembly: Assembly
+) -> Iterator[tuple[str, SecondLook]]:
     language = assembly.language or vote(windows)
     indices = outvoted(windows, language) if assembly.votes else frozenset()
     settled = [window for window in windows if window.index not in indices and window.language == language]
@@ -106,9 +127,8 @@ def second_looks(grouped: Grouped, assembly: Assembly) -> Iterator[tuple[str, Se
     if indices or extra:
         count("windows_redone", len(indices))
         count("boundaries_redone", len(extra))
-        origin = min(values[ORIGINS], key=repr)
-        key = audio_id if isinstance(origin, AudioSource) else repr(origin)
-        yield key, SecondLook(audio_id, language, indices, extra, origin)
+        key = origin.audio_id if isinstance(origin, AudioSource) else repr(origin)
+        yield key, SecondLook(source.audio_id, language, indices, extra, origin, source.channel)
 
 
 def open_again(
@@ -118,15 +138,17 @@ def open_again(
 
     Payloads therefore cross no grouping, and only shards that hold such a recording are read twice.
     """
-    looks = {look.audio_id: look for look in grouped[1]}
-    origin = next(iter(looks.values())).origin
+    looks: dict[str, dict[str, SecondLook]] = defaultdict(dict)  # by the file, then by the recording
+    for look in grouped[1]:
+        looks[file_id(look.audio_id)][look.audio_id] = look
+        origin = look.origin  # the same for all
     for source in caught(open_work(origin), name_of(origin), "list"):
         if isinstance(source, Failure):
             yield failed(source)
             continue
-        look = looks.pop(source.audio_id, None)
-        if look is not None:
-            yield AudioSpan(source, look.language, look.windows, look.extra)
+        for audio_id, look in sorted(looks.pop(source.audio_id, {}).items()):
+            again = replace(source, audio_id=audio_id, channel=look.channel)
+            yield AudioSpan(again, look.language, look.windows, look.extra)
         if not looks:
             return
 
@@ -228,4 +250,7 @@ class Assemble(beam.DoFn):
             speech_s=recording.speech_s,
             skipped=recording.skipped,
             boundaries=merged.boundaries,
+            channel=recording.source.channel,
+            declared_s=recording.declared_s,
+            problem=recording.problem,
         )

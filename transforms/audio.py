@@ -18,26 +18,30 @@ import soxr
 from av.audio.frame import AudioFrame
 from av.audio.stream import AudioStream
 from av.container import InputContainer
+from av.packet import Packet
 from numpy.typing import NDArray
 
 from model.interface import SAMPLE_RATE, Samples
 from transforms.containers import (
     WITH_LENGTH,
     WITHOUT_LENGTH,
-    declared_bytes,
     looks_like_audio,
     mp3_counts_its_frames,
-    ogg_is_whole,
+    mpeg_frame_bytes,
+    promised_bytes,
 )
 from transforms.errors import AudioError
+from transforms.mixing import Mono, to_mono, values_of
+from transforms.ogg import OggClock, ogg_end
 
 MIN_RATE, MAX_RATE = 4_000, 384_000  # Hz
 MAX_CHANNELS = 64
 MAX_DURATION_S = 100 * 3600.0  # a compressed silence of a few MB could keep a worker busy for years
-MAX_AMPLITUDE = 1e6  # full scale is 1; far above this the power spectrum leaves float32
 BLOCK_S = 30  # seconds of audio in a block, unless it has many channels
 MAX_BLOCK_VALUES = 1 << 22  # samples over all channels: 16 MB as float32
-TOLERANCE_S, TOLERANCE = 0.2, 0.001  # a header may be wrong by this much, absolute or relative
+TOLERANCE_S, TOLERANCE = 0.1, 0.001  # a header may be wrong by this much, absolute or relative
+WHOLE_FRAMES = ("aac", "amr", "amrnb", "amrwb", "flac")
+"""Formats whose files end with a frame: when the last one is damaged, the file was cut."""
 
 
 class AudioReader:
@@ -46,18 +50,34 @@ class AudioReader:
     Attributes:
         declared_s: seconds that the header promises; None where it promises nothing.
         problem: what is missing or damaged, in words; None when nothing is.
-        truncated: more than 0.2 s, and more than a thousandth, is missing, or reading broke off.
+        truncated: more than 0.1 s, and more than a thousandth, is missing or was no sound, or reading broke
+            off.
+        n_channels: how many there are; where their number changes, the most.
     """
 
-    def __init__(self, file: BinaryIO) -> None:
-        """Takes a seekable binary file, which stays the caller's to close."""
+    def __init__(self, file: BinaryIO, channel: int | None = None) -> None:
+        """Takes a file to read.
+
+        Args:
+            file: seekable and binary; it stays the caller's to close.
+            channel: the one to be listened to, from 0; None for the mean of all.
+        """
         self.declared_s: float | None = None
         self.problem: str | None = None
         self.truncated = False
+        self.n_channels = 0
         self._file = file
+        self._channel = channel
+        self._promise = 1.0  # how much longer the file says it is than it is
+        self._in_boxes = False  # of MP4: fragments that are not there are declared nowhere
         self._n_samples = 0
+        self._n_withheld = 0  # of them silence, until there is a real sample
+        self._is_heard = False  # whether there was one
         self._n_damaged = 0
-        self._damaged_s = 0.0
+        self._ends_damaged = False
+        self._damaged_s = self._bad_s = self._cancelled_s = 0.0
+        self._n_bad = 0
+        self._clock = OggClock()
         self._broke_off: AudioError | None = None
 
     @property
@@ -69,80 +89,156 @@ class AudioReader:
         """Decodes from the start to the end, or to where the file breaks off.
 
         Yields:
-            float32[n], n > 0, mono (the mean of the channels), 16 kHz, finite; about 30 s each. Samples
-            above full scale stay as they are.
+            float32[n], n > 0, one channel, 16 kHz, finite; about 30 s each. Samples above full scale stay as
+            they are; those that are no sound (NaN, infinite, beyond a million) are silence. Channels that
+            cancel each other are not averaged: the loudest of them is taken.
 
         Raises:
-            AudioError: not one sample could be decoded.
+            AudioError: not one sample could be decoded, or there is no such channel.
         """
         try:
             with open_container(self._file) as container:
                 stream = _audio_stream(container)
                 self.declared_s = _declared_s(container, stream, self._file)
+                self._promise = _promise(self._file)
+                self._in_boxes = container.format.name.startswith("mov")
                 for block in _to_model_rate(self._pieces(container, stream)):
-                    _check_block(block, self.decoded_s)
-                    self._n_samples += len(block)
-                    yield block
-                if container.format.name == "ogg" and not ogg_is_whole(self._file):
-                    message = "the Ogg stream has no last page: the file was cut short"
-                    raise AudioError("decode", "truncated", message)
+                    self._check_length(block)
+                    yield from self._heard(block)
+                if container.format.name == "ogg":
+                    self._end_ogg(stream)
         except AudioError as error:
             self._broke_off = self._broke_off or error
-        if not self._n_samples:
-            raise self._broke_off or self._nothing()
+        if not self._n_samples or not self._is_heard:
+            raise self._nothing()
         self._conclude()
+
+    def _end_ogg(self, stream: AudioStream) -> None:
+        end = ogg_end(self._file)
+        if end is None:
+            message = "the Ogg stream has no last page: the file was cut short"
+            raise AudioError("decode", "truncated", message)
+        self._clock.end(end, stream.time_base)
+
+    def _heard(self, block: Samples) -> Iterator[Samples]:
+        """Holds silence back until there is a sample: no channel is an error, and not silence."""
+        self._n_samples += len(block)
+        if not self._is_heard:
+            self._n_withheld += len(block)
+            return
+        while self._n_withheld:
+            n_samples = min(self._n_withheld, BLOCK_S * SAMPLE_RATE)
+            yield np.zeros(n_samples, np.float32)
+            self._n_withheld -= n_samples
+        yield block
 
     def _pieces(self, container: InputContainer, stream: AudioStream) -> Iterator[tuple[int, Samples]]:
         """Gives (rate, mono samples) for runs of frames that are alike, at most a block at a time."""
         for kind, frames in itertools.groupby(self._frames(container, stream), key=_kind):
             rate, channels, _ = kind
             _check_bounds(rate, channels)
+            self.n_channels = max(self.n_channels, channels)
             limit = min(BLOCK_S * rate, MAX_BLOCK_VALUES // channels)
             waiting: list[NDArray[Any]] = []
             n_waiting = 0
             for frame in frames:
-                waiting.append(_values(frame))
+                waiting.append(values_of(frame))
                 n_waiting += frame.samples
                 if n_waiting >= limit:
-                    yield rate, _mono(waiting, kind)
+                    yield rate, self._mono(waiting, rate)
                     waiting, n_waiting = [], 0
             if waiting:
-                yield rate, _mono(waiting, kind)
+                yield rate, self._mono(waiting, rate)
+
+    def _mono(self, waiting: list[NDArray[Any]], rate: int) -> Samples:
+        mono: Mono = to_mono(np.concatenate(waiting, axis=1), self._channel)
+        self._is_heard |= mono.is_heard
+        self._n_bad += mono.n_bad
+        self._bad_s += mono.n_bad / rate
+        self._cancelled_s += mono.is_cancelled * len(mono.samples) / rate
+        return mono.samples
 
     def _frames(self, container: InputContainer, stream: AudioStream) -> Iterator[AudioFrame]:
+        is_ogg = container.format.name == "ogg" and len(container.streams) == 1
+        for packet in self._packets(container, stream):
+            try:
+                frames = packet.decode()
+            except av.FFmpegError:  # one damaged packet of thousands: players skip it, and so do we
+                self._n_damaged += 1
+                self._damaged_s += float((packet.duration or 0) * (packet.time_base or 0))
+                self._ends_damaged = container.format.name in WHOLE_FRAMES
+                continue
+            if packet.size:
+                self._ends_damaged = container.format.name == "mp3" and _is_cut(packet)
+            for frame in frames:
+                if is_ogg:
+                    self._clock.hear(frame)
+                yield frame
+
+    def _packets(self, container: InputContainer, stream: AudioStream) -> Iterator[Packet[AudioStream]]:
         packets = container.demux(stream)
         while True:
             try:
-                packet = next(packets)
+                yield next(packets)
             except StopIteration:
                 return
+            except IndexError:  # damage may look like a new stream, which PyAV does not expect: on behind it
+                self._n_damaged += 1
+                packets = container.demux(stream)
             except av.FFmpegError as error:
                 self._broke_off = AudioError("decode", "corrupt", f"FFmpeg gave up: {error.strerror}")
                 return
             except OSError as error:
                 self._broke_off = AudioError("fetch", "io", f"reading broke off: {error}", retryable=True)
                 return
-            try:
-                yield from packet.decode()
-            except av.FFmpegError:  # one damaged packet of thousands: players skip it, and so do we
-                self._n_damaged += 1
-                self._damaged_s += float((packet.duration or 0) * (packet.time_base or 0))
+
+    def _check_length(self, block: Samples) -> None:
+        if self.decoded_s + len(block) / SAMPLE_RATE > MAX_DURATION_S:
+            message = f"longer than {MAX_DURATION_S / 3600:.0f} hours; split it"
+            raise AudioError("decode", "too_long", message)
 
     def _nothing(self) -> AudioError:
+        """Why there is not one sample."""
+        if self._channel is not None and 0 < self.n_channels <= self._channel:
+            message = (
+                f"there is no channel {self._channel}, as the file has {self.n_channels}, counted from 0; "
+                "choose another one with --channels, or mix"
+            )
+            return AudioError("decode", "no_such_channel", message)
+        if self._broke_off is not None:
+            return self._broke_off
+        if self._n_bad:
+            message = f"none of {self._n_bad} samples is a finite number within a million times full scale"
+            return AudioError("decode", "not_finite", message)
         if self._n_damaged:
             return AudioError("decode", "corrupt", f"none of {self._n_damaged} packets could be decoded")
         return AudioError("decode", "empty", "the file holds no samples")
 
     def _conclude(self) -> None:
         """Says what is missing, once there is no more to come."""
+        is_cut = self._ends_damaged
+        if self._promise > 1:
+            is_cut |= self._in_boxes or self.declared_s is None
+            self.declared_s = max(self.declared_s or 0.0, self.decoded_s * self._promise)
         declared_s = self.declared_s or 0.0
         is_short = declared_s - self.decoded_s > max(TOLERANCE_S, TOLERANCE * declared_s)
         problems = [self._broke_off.message] if self._broke_off else []
+        if is_cut:
+            problems.append("the end of the file is not whole: it was cut short")
         if self._n_damaged:
             problems.append(f"{self._n_damaged} damaged packets were skipped")
+        if self._clock.lost_s > TOLERANCE_S:
+            problems.append(f"{self._clock.lost_s:.2f} s are missing in between")
         if is_short:
             problems.append(f"{self.decoded_s:.2f} s of {declared_s:.2f} s declared could be decoded")
-        self.truncated = self._broke_off is not None or is_short or self._damaged_s > TOLERANCE_S
+        if self._n_bad:
+            problems.append(f"{self._n_bad} samples that are not finite, or absurd, were taken for silence")
+        if self._cancelled_s:
+            problems.append(
+                f"channels cancel each other for {self._cancelled_s:.2f} s: the loudest was taken there"
+            )
+        missing_s = max(self._damaged_s, self._clock.lost_s, self._bad_s)
+        self.truncated = self._broke_off is not None or is_cut or is_short or missing_s > TOLERANCE_S
         self.problem = "; ".join(problems) or None
 
 
@@ -204,12 +300,17 @@ def _declared_s(container: InputContainer, stream: AudioStream, file: BinaryIO) 
     try:
         if name.split(",")[0] in WITHOUT_LENGTH and not (name == "mp3" and mp3_counts_its_frames(file)):
             return None
-        seconds = _stream_s(container, stream)
-        file.seek(0)
-        promised = declared_bytes(file.read(24))
-        if seconds is not None and promised is not None:
-            seconds *= max(1.0, promised / file.seek(0, 2))
-        return seconds
+        return _stream_s(container, stream)
+    finally:
+        file.seek(position)
+
+
+def _promise(file: BinaryIO) -> float:
+    """How much longer a file says it is than it is, as a factor of at least 1."""
+    position = file.tell()
+    try:
+        promised = promised_bytes(file)
+        return 1.0 if promised is None else max(1.0, promised / file.seek(0, 2))
     finally:
         file.seek(position)
 
@@ -226,31 +327,10 @@ def _kind(frame: AudioFrame) -> tuple[int, int, str]:
     return frame.sample_rate, frame.layout.nb_channels, frame.format.name
 
 
-def _values(frame: AudioFrame) -> NDArray[Any]:
-    try:
-        return frame.to_ndarray()
-    except ValueError as error:
-        message = f"samples of the format {frame.format.name}; 8 to 32 bits and floats are read"
-        raise AudioError("decode", "unsupported", message) from error
-
-
-def _mono(frames: list[NDArray[Any]], kind: tuple[int, int, str]) -> Samples:
-    """The mean over the channels, float32[n], full scale 1, of frames of one of FFmpeg's sample formats."""
-    _, channels, sample_format = kind
-    values = np.concatenate(frames, axis=1)
-    if not sample_format.endswith("p"):  # the p says that each channel is apart: [channels, n]
-        values = values.reshape(-1, channels).T
-    with np.errstate(
-        over="ignore", invalid="ignore"
-    ):  # float64 beyond float32 becomes infinite, and is refused later
-        mono: Samples = (
-            values[0].astype(np.float32) if channels == 1 else values.mean(axis=0, dtype=np.float32)
-        )
-    if values.dtype.kind == "u":
-        mono -= np.float32(128)
-    if values.dtype.kind in "iu":
-        mono *= np.float32(2.0 ** (1 - 8 * values.dtype.itemsize))
-    return mono
+def _is_cut(packet: Packet[AudioStream]) -> bool:
+    """Whether a packet of MPEG audio is shorter than its frame."""
+    n_bytes = mpeg_frame_bytes(bytes(packet)[:4])
+    return n_bytes is not None and packet.size < n_bytes
 
 
 def _to_model_rate(pieces: Iterator[tuple[int, Samples]]) -> Iterator[Samples]:
@@ -267,13 +347,3 @@ def _resample(rate: int, pieces: Iterator[Samples]) -> Iterator[Samples]:
     for piece in pieces:
         yield stream.resample_chunk(piece)
     yield stream.resample_chunk(np.empty(0, np.float32), last=True)
-
-
-def _check_block(block: Samples, start_s: float) -> None:
-    if start_s + len(block) / SAMPLE_RATE > MAX_DURATION_S:
-        message = f"longer than {MAX_DURATION_S / 3600:.0f} hours; split it"
-        raise AudioError("decode", "too_long", message)
-    peak = max(float(block.max()), -float(block.min()))
-    if not peak <= MAX_AMPLITUDE:  # so that NaN fails too
-        message = f"a sample in the {len(block) / SAMPLE_RATE:.0f} s from {start_s:.0f} s on is {peak:g}"
-        raise AudioError("decode", "not_finite", f"{message}, where full scale is 1")

@@ -19,7 +19,7 @@ from transforms.uris import is_url, plain
 MAX_STEM_BYTES = 180
 """Of the 255 that a name may have: the id, a suffix, and what is added while the file is written fit too."""
 
-_AUDIO_ID = r"[0-9a-f]{16}"  # what `transforms.uris.audio_id_of` gives
+_AUDIO_ID = r"[0-9a-f]{16}(-\d{1,2})?"  # of `transforms.uris.audio_id_of`, or `transforms.types.of_channel`
 _NO_NAME = "recording"
 _JOINERS = "\u200c\u200d"  # invisible, but part of how Persian, Hindi and emoji are spelt
 _UNSAFE_CATEGORIES = ("Cc", "Cf", "Cs", "Zl", "Zp")  # control, invisible, half a character, ends of lines
@@ -28,18 +28,18 @@ _DEVICES = re.compile(r"(con|prn|aux|nul|conin\$|conout\$|(com|lpt)[0-9¹²³])\
 
 
 def recording_file_name(uri: str, audio_id: str, suffix: str) -> str:
-    """The name of a file about a recording: at most 202 bytes of UTF-8, one path component, not hidden.
+    """The name of a file about a recording: at most 205 bytes of UTF-8, one path component, not hidden.
 
     Args:
         uri: of the recording; credentials in it come into no name.
-        audio_id: 16 hexadecimal digits, the recording's own.
+        audio_id: 16 hexadecimal digits, the recording's own; of a channel with its number behind.
         suffix: of the file, without the dot.
 
     Raises:
         ValueError: an `audio_id` of another form, which might name another folder, or no unique file.
     """
     if not re.fullmatch(_AUDIO_ID, audio_id):
-        raise ValueError(f"audio_id {audio_id!r}: must be 16 hexadecimal digits")
+        raise ValueError(f"audio_id {audio_id!r}: must be 16 hexadecimal digits, and perhaps a channel")
     return f"{safe_stem(uri)}.{audio_id}.{suffix}"
 
 

@@ -10,10 +10,12 @@ import apache_beam as beam
 from apache_beam.pvalue import TaggedOutput
 
 from model.interface import SAMPLE_RATE
+from transforms.audio import AudioReader
 from transforms.dataset_rows import DatasetShard, read_shard
 from transforms.errors import AudioError, to_failure
+from transforms.fetch import open_audio
 from transforms.progress import PROGRESS, count, timed
-from transforms.types import AudioSource, AudioSpan, Failure, Recording, Window
+from transforms.types import AudioSource, AudioSpan, Failure, Recording, Window, of_channel
 from transforms.windows import WindowPlan, read_windows
 
 T = TypeVar("T")
@@ -33,10 +35,14 @@ class OpenWork(beam.DoFn):
 
     Args:
         language: the code to decode in, or None to let each window detect it.
+        channel: the one to be transcribed, from 0; None for the mean of all.
+        split: each channel is a recording of its own.
     """
 
-    def __init__(self, language: str | None) -> None:
+    def __init__(self, language: str | None, channel: int | None = None, split: bool = False) -> None:
         self._language = language
+        self._channel = channel
+        self._split = split
 
     def process(self, work: Work) -> Iterator[AudioSpan | TaggedOutput[str, Any]]:
         """Opens a shard row by row, so that one row's audio is held at a time."""
@@ -46,7 +52,7 @@ class OpenWork(beam.DoFn):
                 continue
             count("listed")
             yield TaggedOutput(ORIGINS, (source.audio_id, work))
-            yield AudioSpan(source, self._language)
+            yield AudioSpan(replace(source, channel=self._channel), self._language, split=self._split)
 
 
 class ReadWindows(beam.DoFn):
@@ -61,26 +67,26 @@ class ReadWindows(beam.DoFn):
 
     def process(self, span: AudioSpan) -> Iterator[tuple[AudioSource, Window] | TaggedOutput[str, Any]]:
         """Reads one window at a time; samples are held until their batch is done."""
-        windows = read_windows(span, self._plan)
-        source = replace(span.source, payload=None)
+        items = read_recordings(span, self._plan)
         first_look = span.windows is None
         heard = 0  # samples of the recording, those that windows share counted once
-        for item in caught(timed(windows, "read"), source, "decode"):
+        for item in caught(timed(items, "read"), span.source, "decode"):
             PROGRESS.check()
-            if isinstance(item, Window):
-                if first_look:
-                    stop = item.pieces[-1][1]
-                    PROGRESS.add(audio_s=(stop - heard) / SAMPLE_RATE)
-                    heard = stop
-                yield source, item
-                continue
-            if first_look:
-                PROGRESS.add(recordings=1)
             if isinstance(item, Failure):
                 yield failed(item)
-            elif first_look:  # the second look at a recording has nothing new to say of it as a whole
-                PROGRESS.add(audio_s=item.duration_s - heard / SAMPLE_RATE)  # where nobody spoke any more
-                yield from self._end(item)
+            elif isinstance(item, Recording):
+                if first_look:  # the second look at a recording has nothing new to say of it as a whole
+                    PROGRESS.add(audio_s=item.duration_s - heard / SAMPLE_RATE)  # where nobody spoke any more
+                    yield from self._end(item)
+                heard = 0
+            else:
+                if first_look:
+                    stop = item[1].pieces[-1][1]
+                    PROGRESS.add(audio_s=(stop - heard) / SAMPLE_RATE)
+                    heard = stop
+                yield item
+        if first_look:
+            PROGRESS.add(recordings=1)
 
     def _end(self, recording: Recording) -> Iterator[TaggedOutput[str, Any]]:
         count("windows_skipped", recording.n_skipped)
@@ -93,6 +99,40 @@ class ReadWindows(beam.DoFn):
             )
             error = AudioError("decode", "truncated", reason, retryable=False)
             yield failed(to_failure(recording.source, error))
+
+
+def read_recordings(
+    span: AudioSpan, plan: WindowPlan
+) -> Iterator[tuple[AudioSource, Window] | Recording | Failure]:
+    """Fetches a file and reads it: as one recording, or channel by channel as one each.
+
+    It is decoded once for each channel, since that costs little beside the model, and each channel then has
+    windows of its own. How many there are is known once it was read.
+
+    Yields:
+        What `read_windows` gives, windows with their sources, which carry no payload; and the failure of a
+        channel, which ends that one alone.
+
+    Raises:
+        AudioError: nothing could be fetched or decoded.
+    """
+    source = replace(span.source, payload=None)
+    with open_audio(span.source) as file:
+        channel, n_channels = 0, 1
+        while channel < n_channels:
+            one = of_channel(source, channel) if span.split else source
+            reader = AudioReader(file, one.channel)
+            count("listed", int(channel > 0))  # the first one was, as the file
+            try:
+                for item in read_windows(reader, replace(span, source=one), plan):
+                    yield (one, item) if isinstance(item, Window) else item
+            except AudioError as error:
+                if not span.split or not reader.n_channels:  # all of the file is lost, and not a channel
+                    raise
+                yield to_failure(one, error)
+            if span.split:
+                n_channels = max(n_channels, reader.n_channels)
+            channel += 1
 
 
 def caught(items: Iterator[T], source: AudioSource, stage: str) -> Iterator[T | Failure]:

@@ -7,7 +7,7 @@ seconds of the recording. `transforms.pieces.in_recording` is the one place that
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
 from model.interface import Samples
@@ -18,12 +18,14 @@ class AudioSource:
     """A recording that somebody named.
 
     Attributes:
-        audio_id: unique in a run and the same in every run: a hash of `uri`.
+        audio_id: unique in a run and the same in every run: a hash of `uri`; of a channel that is a recording
+            of its own, with the channel behind it (`of_channel`).
         uri: where it is, for people and for `fetch`; without credentials it goes into the rows.
         payload: the encoded bytes, for rows of a dataset that carry their audio; else None.
         reference: what was really said, where the manifest or the dataset knows it.
         prompt: text that may have come before it, where the manifest or the dataset has one.
         hotwords: names and terms to be expected in it, where the manifest or the dataset has them.
+        channel: the one to be transcribed, from 0; None for the mean of all.
     """
 
     audio_id: str
@@ -32,6 +34,17 @@ class AudioSource:
     reference: str | None = None
     prompt: str | None = None
     hotwords: str | None = None
+    channel: int | None = None
+
+
+def of_channel(source: AudioSource, channel: int) -> AudioSource:
+    """A channel of a file, as a recording of its own."""
+    return replace(source, audio_id=f"{file_id(source.audio_id)}-{channel}", channel=channel)
+
+
+def file_id(audio_id: str) -> str:
+    """The id of the file that a recording is, or is a channel of."""
+    return audio_id.partition("-")[0]
 
 
 @dataclass(frozen=True)
@@ -43,12 +56,14 @@ class AudioSpan:
         windows: indices of the windows wanted; None for all of them.
         extra: further windows, off the plan: (index, first sample) each. They are as long as windows may be,
             with nothing cut out.
+        split: each channel is a recording of its own.
     """
 
     source: AudioSource
     language: str | None = None
     windows: frozenset[int] | None = None
     extra: tuple[tuple[int, int], ...] = ()
+    split: bool = False
 
 
 Intervals = tuple[tuple[int, int], ...]
@@ -94,6 +109,7 @@ class Recording:
             in seconds.
         truncated: less could be decoded than the file declares, or decoding broke off.
         problem: what is missing or damaged, in words; None when nothing is.
+        declared_s: seconds that the file's header promises; None where it promises nothing.
     """
 
     source: AudioSource
@@ -104,6 +120,7 @@ class Recording:
     skipped: tuple[tuple[float, float], ...] = ()
     truncated: bool = False
     problem: str | None = None
+    declared_s: float | None = None
 
 
 @dataclass(frozen=True)
@@ -201,7 +218,8 @@ class Transcript:
     Attributes:
         language: None when nobody speaks, and none was given.
         language_probs: the outcome of the windows' vote; empty when a language was given.
-        speech_s, skipped: see `Recording`.
+        speech_s, skipped, declared_s, problem: see `Recording`.
+        channel: see `AudioSource`.
         boundaries: where its windows were joined, in order.
     """
 
@@ -219,6 +237,9 @@ class Transcript:
     speech_s: float | None = None
     skipped: tuple[tuple[float, float], ...] = ()
     boundaries: tuple[Boundary, ...] = ()
+    channel: int | None = None
+    declared_s: float | None = None
+    problem: str | None = None
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,6 @@ from model.interface import SAMPLE_RATE, Samples
 from transforms.audio import AudioReader
 from transforms.cutting import Cutter, FixedWindows, Heard, PlannedWindow, SpeechWindows
 from transforms.errors import redact
-from transforms.fetch import open_audio
 from transforms.held import HeldSamples
 from transforms.listener import Listener, MakeDetector
 from transforms.packing import Packing
@@ -73,11 +72,12 @@ class WindowPlan:
         return FixedWindows(places, self.window_samples, self.hop_samples)
 
 
-def read_windows(span: AudioSpan, plan: WindowPlan) -> Iterator[Window | Recording]:
-    """Fetches and decodes a recording and cuts it, holding two windows and a block of it at most.
+def read_windows(reader: AudioReader, span: AudioSpan, plan: WindowPlan) -> Iterator[Window | Recording]:
+    """Decodes a recording and cuts it, holding two windows and a block of it at most.
 
     Args:
-        span: the recording, and which of its windows are wanted.
+        reader: of the recording.
+        span: its source, and which of its windows are wanted.
         plan: how to cut it.
 
     Yields:
@@ -86,24 +86,22 @@ def read_windows(span: AudioSpan, plan: WindowPlan) -> Iterator[Window | Recordi
         decoding breaks off, the windows that could be made come first, and `truncated` and `problem` tell.
 
     Raises:
-        AudioError: nothing could be fetched or decoded.
+        AudioError: nothing could be decoded.
     """
     source = span.source
     listener = Listener(plan.detector)
     n_windows = n_skipped = 0
     skipped = _Gaps()
-    with open_audio(source) as file:
-        reader = AudioReader(file)
-        for planned, samples, speech in cut_windows(reader.blocks(), listener, plan.cutters(span)):
-            n_windows += 1
-            if speech == ():
-                n_skipped += 1
-                continue
-            for piece in planned.pieces:
-                skipped.cover(*piece)
-            yield Window(
-                source.audio_id, planned.index, planned.pieces, samples, planned.n_own, span.language, speech
-            )
+    for planned, samples, speech in cut_windows(reader.blocks(), listener, plan.cutters(span)):
+        n_windows += 1
+        if speech == ():
+            n_skipped += 1
+            continue
+        for piece in planned.pieces:
+            skipped.cover(*piece)
+        yield Window(
+            source.audio_id, planned.index, planned.pieces, samples, planned.n_own, span.language, speech
+        )
     yield Recording(
         source=replace(source, uri=redact(source.uri), payload=None),
         duration_s=reader.decoded_s,
@@ -113,6 +111,7 @@ def read_windows(span: AudioSpan, plan: WindowPlan) -> Iterator[Window | Recordi
         skipped=skipped.until(reader.decoded_s),
         truncated=reader.truncated,
         problem=reader.problem,
+        declared_s=reader.declared_s,
     )
 
 

@@ -51,8 +51,11 @@ SCHEMA = pa.schema(
     [
         ("audio_id", pa.string()),
         ("uri", pa.string()),
+        ("channel", pa.int32()),
         ("duration_s", pa.float64()),
+        ("declared_s", pa.float64()),
         ("truncated", pa.bool_()),
+        ("problem", pa.string()),
         ("speech_s", pa.float64()),
         ("skipped", pa.list_(STRETCH_TYPE)),
         ("language", pa.string()),
@@ -74,8 +77,11 @@ def transcript_row(transcript: Transcript) -> Row:
     return {
         "audio_id": transcript.audio_id,
         "uri": _storable(redact(transcript.uri)),
+        "channel": transcript.channel,
         "duration_s": transcript.duration_s,
+        "declared_s": transcript.declared_s,
         "truncated": transcript.truncated,
+        "problem": None if transcript.problem is None else _storable(transcript.problem),
         "speech_s": transcript.speech_s,
         "skipped": [{"start": start_s, "end": end_s} for start_s, end_s in transcript.skipped],
         "language": transcript.language,

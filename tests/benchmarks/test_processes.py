@@ -34,6 +34,13 @@ def test_memory_is_that_of_the_whole_tree() -> None:
     assert measured.processes == 2
 
 
+@needs_proc
+def test_the_peak_of_a_process_is_its_own() -> None:
+    held = bytearray(300 * 10**6)
+    program = "from benchmarks.processes import peak_mb; b = bytearray(100 * 10**6); del b; print(peak_mb())"
+    assert 100 < float(run_measured([sys.executable, "-c", program]).stdout) < len(held) / 1e6
+
+
 def test_a_process_that_fails_is_an_error() -> None:
     with pytest.raises(subprocess.CalledProcessError):
         run_measured([sys.executable, "-c", "raise SystemExit(3)"])

@@ -35,6 +35,7 @@ def test_every_option_can_be_given_on_the_command_line() -> None:
         "quantization": "none",
         "language": "en",
         "task": "translate",
+        "channels": "split",
         "return_timestamps": False,
         "chunk_length_s": 20.0,
         "stride_length_s": 2.5,

@@ -123,3 +123,27 @@ def test_the_hub_gets_parquet() -> None:
     with pytest.raises(OptionsError, match="add parquet to --format"):
         TranscribeOptions(input=("a.wav",), output="out", push_to_hub="a/b", format=("jsonl", "srt"))
     TranscribeOptions(input=("a.wav",), output="out", push_to_hub="a/b", format=("srt",))
+
+
+@pytest.mark.parametrize(
+    ("channels", "channel", "splits"),
+    [("mix", None, False), ("split", None, True), ("left", 0, False), ("right", 1, False), ("7", 7, False)],
+)
+def test_channels(channels: str, channel: int | None, splits: bool) -> None:
+    found = options(channels=channels)
+    assert (found.channel(), found.splits_channels()) == (channel, splits)
+
+
+@pytest.mark.parametrize(
+    ("channels", "said"),
+    [
+        ("splitt", "did you mean split?"),
+        ("-1", "give mix, split, left, right, or a number from 0 on"),
+        ("", "--channels : give mix"),
+        ("64", "--channels 64: must be between 0 and 63"),
+        ("9" * 5000, "must be between 0 and 63"),
+    ],
+)
+def test_channels_that_cannot_be(channels: str, said: str) -> None:
+    with pytest.raises(OptionsError, match=re.escape(said)):
+        options(channels=channels)

@@ -19,6 +19,8 @@ from pipelines.run import _in_this_process
 from pipelines.transcribe import main
 from tests.pipelines.tones import (
     ASKED,
+    ENGLISH,
+    FRENCH,
     HEARD,
     LOADED,
     TONES,
@@ -510,3 +512,62 @@ def test_prompts_and_hot_words_reach_the_model(tmp_path: Path, out: Path) -> Non
     assert run(manifest, out, "--initial_prompt", "So,", "--hotwords", "Mainz") == 0
     assert {(request.prompt, request.hotwords) for request in ASKED} == {("Dear sir", "Caxton"), (None, None)}
     assert (LOADED[0].prompt, LOADED[0].hotwords) == ("So,", "Mainz")
+
+
+def write_call(path: Path, seconds: int) -> Path:
+    """One speaker on each side: tones from 0 on, and, of another language and somewhat later, from 50 on."""
+    left = np.concatenate([tone(second) for second in range(seconds)])
+    right = np.concatenate(
+        [np.zeros_like(tone(0)), *(tone(50 + second, FRENCH) for second in range(seconds - 1))]
+    )
+    soundfile.write(path, np.stack([left, right], axis=1), SAMPLE_RATE)
+    return path
+
+
+def test_each_side_of_a_call_is_a_row_of_its_own(tmp_path: Path, out: Path) -> None:
+    write_call(tmp_path / "call.wav", 40)
+    write_talk(tmp_path / "mono.wav", 2)
+    assert run(str(tmp_path / "*.wav"), out, "--channels", "split") == 0
+    left, right, mono = rows(out)
+    assert [(row["uri"], row["channel"]) for row in (left, right, mono)] == [
+        (str(tmp_path / "call.wav"), 0), (str(tmp_path / "call.wav"), 1), (str(tmp_path / "mono.wav"), 0),
+    ]  # fmt: skip
+    assert left["audio_id"].partition("-")[0] == right["audio_id"].partition("-")[0]
+    assert (left["text"], left["language"]) == (spoken("en", 40), "en")
+    assert (right["text"], right["language"]) == (" ".join(f"fr{second}" for second in range(50, 89)), "fr")
+    counts = json.loads((out / "run.json").read_text())["counts"]
+    assert (counts["recordings"], counts["transcribed"], counts["not_transcribed"]) == (3, 3, 0)
+
+
+def test_the_outvoted_window_of_one_side_is_decoded_again(tmp_path: Path, out: Path) -> None:
+    left = np.concatenate([tone(second) for second in range(80)])
+    right = np.concatenate([tone(second, FRENCH if second >= 70 else ENGLISH) for second in range(80)])
+    sound = np.stack([left, right], axis=1)
+    soundfile.write(tmp_path / "call.wav", sound, SAMPLE_RATE)
+    assert run(tmp_path / "call.wav", out, "--channels", "split", "--windows", "grid") == 0
+    assert [row["text"] for row in rows(out)] == [spoken("en", 80)] * 2
+    assert json.loads((out / "run.json").read_text())["counts"]["windows_redone"] > 0
+
+
+@pytest.mark.parametrize(("channels", "text"), [("left", "en0 en1"), ("1", "fr50"), ("right", "fr50")])
+def test_one_side_alone(tmp_path: Path, out: Path, channels: str, text: str) -> None:
+    assert run(write_call(tmp_path / "call.wav", 2), out, "--channels", channels) == 0
+    (row,) = rows(out)
+    assert (row["text"], row["channel"]) == (text, int(channels != "left"))
+
+
+def test_a_channel_that_is_not_there_is_a_failure_that_says_how_many_are(tmp_path: Path, out: Path) -> None:
+    assert run(write_call(tmp_path / "call.wav", 2), out, "--channels", "2") == 2
+    (failure,) = failures(out)
+    assert failure["kind"] == "no_such_channel"
+    assert "the file has 2" in failure["message"]
+
+
+def test_what_is_missing_of_a_recording_is_in_its_row(tmp_path: Path, out: Path) -> None:
+    path = write_talk(tmp_path / "a.wav", 4)
+    path.write_bytes(path.read_bytes()[: 44 + 2 * 2 * SAMPLE_RATE])
+    assert run(path, out) == 2
+    (row,) = rows(out)
+    assert (row["text"], row["truncated"], row["duration_s"]) == ("en0 en1", True, 2.0)
+    assert row["declared_s"] == pytest.approx(4.0, abs=0.01)
+    assert "2.00 s of 4.00 s declared" in row["problem"]

@@ -15,13 +15,22 @@ from transforms.assemble import (
     Assemble,
     Assembly,
     SecondLook,
+    by_file,
     choose_windows,
     open_again,
     second_looks,
 )
 from transforms.dataset_rows import DatasetShard, dataset_shards, read_shard
 from transforms.read import ORIGINS, RECORDINGS, WINDOWS
-from transforms.types import AudioSource, AudioSpan, Recording, Segment, Transcript, WindowTranscript
+from transforms.types import (
+    AudioSource,
+    AudioSpan,
+    Recording,
+    Segment,
+    Transcript,
+    WindowTranscript,
+    of_channel,
+)
 
 VOTING = Assembly()
 SOURCE = AudioSource("id", "/a.wav", reference="what was said")
@@ -89,6 +98,45 @@ def test_of_two_transcripts_of_a_window_the_same_wins_in_any_order() -> None:
 def test_a_file_is_opened_again_as_it_is() -> None:
     look = SecondLook("id", "en", frozenset({1}), (), SOURCE)
     assert list(open_again(("id", [look]))) == [AudioSpan(SOURCE, "en", frozenset({1}))]
+
+
+def test_channels_are_looked_at_twice_on_their_own_and_opened_together() -> None:
+    channels = [of_channel(SOURCE, channel) for channel in (0, 1, 2)]
+    windows = [
+        replace(window(index, "cy" if index == 1 and one.channel else "en"), audio_id=one.audio_id)
+        for one in channels
+        for index in range(3)
+    ]
+    values: dict[str, list[Any]] = {
+        RECORDINGS: [Recording(one, duration_s=60.0, n_windows=3) for one in channels],
+        WINDOWS: windows,
+        ORIGINS: [SOURCE],
+    }
+    assert {by_file((one.audio_id, one))[0] for one in windows} == {SOURCE.audio_id}
+    looks = list(second_looks(("id", values), VOTING))
+    assert [(key, look.audio_id, look.channel, look.windows) for key, look in looks] == [
+        ("id", "id-1", 1, {1}),
+        ("id", "id-2", 2, {1}),
+    ]
+    spans = list(open_again(("id", [look for _, look in looks])))
+    assert spans == [AudioSpan(one, "en", frozenset({1})) for one in channels[1:]]
+
+
+def test_a_chosen_channel_is_chosen_again() -> None:
+    source = replace(SOURCE, channel=1)
+    windows = [window(0, "en"), window(1, "cy"), window(2, "en")]
+    recording = Recording(source, duration_s=60.0, n_windows=3)
+    ((_, look),) = second_looks(grouped(windows, **{RECORDINGS: [recording]}), VOTING)
+    assert list(open_again(("id", [look]))) == [AudioSpan(source, "en", frozenset({1}))]
+
+
+def test_the_row_says_what_was_promised_and_what_was_heard() -> None:
+    recording = replace(
+        RECORDING, source=replace(SOURCE, channel=1), declared_s=90.0, truncated=True, problem="cut"
+    )
+    (transcript,) = Assemble(VOTING).process(grouped([window(0, "en")], **{RECORDINGS: [recording]}))
+    assert isinstance(transcript, Transcript)
+    assert (transcript.channel, transcript.declared_s, transcript.problem) == (1, 90.0, "cut")
 
 
 def write_shard(path: Path, n_rows: int) -> DatasetShard:

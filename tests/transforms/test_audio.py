@@ -8,84 +8,19 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
 
-import av
 import numpy as np
 import pytest
 import soundfile as sf
 import soxr
-from av.audio.stream import AudioStream
-from av.video.stream import VideoStream
+from av.container import InputContainer
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from model.interface import SAMPLE_RATE, Samples
+from tests.transforms.encoding import decoded, encoded, ffmpeg_encoded, flipped, patched, speechlike, video
 from transforms import audio
 from transforms.audio import AudioReader
 from transforms.errors import AudioError
-
-
-def speechlike(seconds: float, rate: int = SAMPLE_RATE, seed: int = 0) -> Samples:
-    """A tone in noise: float32[seconds * rate], well inside full scale."""
-    n = round(seconds * rate)
-    noise = np.random.default_rng(seed).standard_normal(n) * 0.01
-    return np.asarray(0.3 * np.sin(2 * np.pi * 220 * np.arange(n) / rate) + noise, np.float32)
-
-
-def encoded(samples: Samples, rate: int = SAMPLE_RATE, fmt: str = "WAV", subtype: str = "PCM_16") -> bytes:
-    file = io.BytesIO()
-    sf.write(file, samples, rate, format=fmt, subtype=subtype)
-    return file.getvalue()
-
-
-def ffmpeg_encoded(
-    samples: Samples, fmt: str, codec: str, rate: int = 48_000, options: dict[str, str] | None = None
-) -> bytes:
-    file = io.BytesIO()
-    with av.open(file, "w", format=fmt, options=options or {}) as container:
-        stream = container.add_stream(codec, rate=rate)
-        assert isinstance(stream, AudioStream)
-        stream.layout = "mono"
-        stream.bit_rate = 64_000
-        frame = av.AudioFrame.from_ndarray(samples[None], format="fltp", layout="mono")
-        frame.sample_rate = rate
-        container.mux([*stream.encode(frame), *stream.encode(None)])
-    return file.getvalue()
-
-
-def video(seconds: int, sound: Samples | None = None) -> bytes:
-    """Matroska: black pictures, a second each, and perhaps sound at 48 kHz."""
-    file = io.BytesIO()
-    with av.open(file, "w", format="matroska") as container:
-        pictures = container.add_stream("mpeg4", rate=1)
-        assert isinstance(pictures, VideoStream)
-        pictures.width = pictures.height = 16
-        if sound is not None:
-            opus = container.add_stream("libopus", rate=48_000, layout="mono")
-            assert isinstance(opus, AudioStream)
-            frame = av.AudioFrame.from_ndarray(sound[None], format="fltp", layout="mono")
-            frame.sample_rate = 48_000
-            container.mux([*opus.encode(frame), *opus.encode(None)])
-        for _ in range(seconds):
-            container.mux(pictures.encode(av.VideoFrame.from_ndarray(np.zeros((16, 16, 3), np.uint8))))
-        container.mux(pictures.encode(None))
-    return file.getvalue()
-
-
-def decoded(data: bytes) -> tuple[AudioReader, Samples]:
-    reader = AudioReader(io.BytesIO(data))
-    blocks = list(reader.blocks())
-    assert all(len(block) for block in blocks)
-    return reader, np.concatenate(blocks)
-
-
-def patched(data: bytes, offset: int, fmt: str, value: int) -> bytes:
-    packed = struct.pack(fmt, value)
-    return data[:offset] + packed + data[offset + len(packed) :]
-
-
-def flipped(data: bytes, n_bytes: int = 100) -> bytes:
-    middle = len(data) // 2
-    return data[:middle] + bytes(b ^ 0x5A for b in data[middle : middle + n_bytes]) + data[middle + n_bytes :]
 
 
 @pytest.mark.parametrize(
@@ -277,7 +212,6 @@ WAV = encoded(speechlike(2))
         (patched(WAV, 24, "<I", 0x7FFF_FFFF), "unsupported"),
         (patched(patched(WAV, 22, "<H", 1024), 32, "<H", 2048), "unsupported"),
         (patched(patched(WAV, 22, "<H", 65), 32, "<H", 130), "unsupported"),
-        (ffmpeg_encoded(speechlike(1), "wav", "pcm_s64le", SAMPLE_RATE), "unsupported"),
         (encoded(np.full(8000, np.nan, np.float32), subtype="FLOAT"), "not_finite"),
         (encoded(np.full(8000, -np.inf, np.float32), 44_100, subtype="FLOAT"), "not_finite"),
         (encoded(np.full(8000, 1e30, np.float32), subtype="FLOAT"), "not_finite"),
@@ -326,16 +260,6 @@ def test_tags_in_any_encoding_do_not_matter() -> None:
     assert reader.declared_s == pytest.approx(2, abs=0.1)
 
 
-def test_nan_in_the_middle_ends_it_there(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(audio, "BLOCK_S", 1)
-    samples = speechlike(10)
-    samples[7 * SAMPLE_RATE] = np.nan
-    reader, decoded_samples = decoded(encoded(samples, subtype="FLOAT"))
-    assert 5 * SAMPLE_RATE < len(decoded_samples) <= 7 * SAMPLE_RATE
-    assert reader.truncated
-    assert "nan" in str(reader.problem)
-
-
 def test_what_is_too_long_ends_at_the_limit(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(audio, "BLOCK_S", 1)
     monkeypatch.setattr(audio, "MAX_DURATION_S", 5.0)
@@ -343,6 +267,77 @@ def test_what_is_too_long_ends_at_the_limit(monkeypatch: pytest.MonkeyPatch) -> 
     assert 3 < reader.decoded_s <= 5
     assert reader.truncated
     assert "split it" in str(reader.problem)
+
+
+def test_silence_is_held_back_until_there_is_sound(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A channel that is never there must not give hours of silence first."""
+    monkeypatch.setattr(audio, "BLOCK_S", 1)
+    blocks = AudioReader(io.BytesIO(encoded(speechlike(5))), channel=1).blocks()
+    with pytest.raises(AudioError, match="no_such_channel"):
+        next(blocks)
+
+
+def test_a_channel_that_comes_later_is_in_its_place(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(audio, "BLOCK_S", 1)
+    mono, stereo = speechlike(3, 48_000), np.stack([speechlike(3, 48_000)] * 2, axis=1)
+    data = encoded(mono, 48_000, "MP3", "MPEG_LAYER_III") + encoded(stereo, 48_000, "MP3", "MPEG_LAYER_III")
+    reader, samples = decoded(data, channel=1)
+    assert reader.n_channels == 2
+    assert reader.decoded_s == pytest.approx(6, abs=0.2)
+    assert len(samples) / SAMPLE_RATE == reader.decoded_s
+    assert not samples[: int(2.9 * SAMPLE_RATE)].any()
+    assert np.abs(samples[-2 * SAMPLE_RATE :]).max() > 0.2
+
+
+def test_what_is_no_sound_in_the_middle_is_silence_and_said() -> None:
+    samples = speechlike(70)
+    samples[40 * SAMPLE_RATE : 40 * SAMPLE_RATE + 50] = np.nan
+    reader, found = decoded(encoded(samples, subtype="FLOAT"))
+    np.testing.assert_array_equal(found, np.nan_to_num(samples))
+    assert reader.problem == "50 samples that are not finite, or absurd, were taken for silence"
+    assert not reader.truncated
+    samples[: SAMPLE_RATE // 5] = np.inf
+    assert decoded(encoded(samples, subtype="FLOAT"))[0].truncated
+
+
+def test_channels_that_cancel_each_other_are_said() -> None:
+    voice = speechlike(70)
+    phased = np.stack([voice, -0.9 * voice], axis=1)
+    phased[: 30 * SAMPLE_RATE, 1] = voice[: 30 * SAMPLE_RATE]
+    reader, found = decoded(encoded(phased, subtype="FLOAT"))
+    later = slice(31 * SAMPLE_RATE, None)  # a block ends with a frame
+    np.testing.assert_allclose(found[: 30 * SAMPLE_RATE], voice[: 30 * SAMPLE_RATE], atol=1e-6)
+    np.testing.assert_allclose(found[later], voice[later], atol=1e-6)
+    assert "cancel each other for 39.9" in str(reader.problem)
+    assert not reader.truncated
+
+
+def test_a_stream_that_damage_made_up_is_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    """PyAV raises an IndexError for a packet of a stream that was not there when the file was opened."""
+    opened = audio.open_container
+
+    class Surprised:
+        def __init__(self, container: InputContainer) -> None:
+            self.streams, self.format, self.duration = container.streams, container.format, container.duration
+            self._packets, self._n = container.demux(container.streams.audio[0]), 0
+
+        def __enter__(self) -> Surprised:
+            return self
+
+        def __exit__(self, *error: object) -> None:
+            pass
+
+        def demux(self, stream: object) -> Iterator[object]:
+            for packet in self._packets:
+                self._n += 1
+                if self._n == 2:
+                    raise IndexError("list index out of range")
+                yield packet
+
+    monkeypatch.setattr(audio, "open_container", lambda file: Surprised(opened(file)))
+    reader, samples = decoded(encoded(speechlike(2)))
+    assert len(samples) == 2 * SAMPLE_RATE - 1024  # one packet
+    assert "1 damaged packets were skipped" in str(reader.problem)
 
 
 class FailingDisk(io.BytesIO):

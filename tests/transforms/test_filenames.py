@@ -85,10 +85,16 @@ def test_twins_have_names_of_their_own_on_any_filesystem() -> None:
     assert safe_stem(uris[4]) == safe_stem(uris[5])
 
 
-@pytest.mark.parametrize("audio_id", ["", "../../../x", "0123456789ABCDEF", f"{ID}\n"])
+@pytest.mark.parametrize("audio_id", ["", "../../../x", "0123456789ABCDEF", f"{ID}\n", f"{ID}-x", f"{ID}-"])
 def test_an_id_of_another_form_names_no_file(audio_id: str) -> None:
     with pytest.raises(ValueError, match="16 hexadecimal digits"):
         recording_file_name("/a.wav", audio_id, "srt")
+
+
+def test_channels_of_a_file_have_files_of_their_own() -> None:
+    names = {recording_file_name("/a.wav", f"{ID}{channel}", "srt") for channel in ("", "-0", "-1", "-12")}
+    assert len(names) == 4
+    assert all(recording_file_pattern("srt").fullmatch(name) for name in names)
 
 
 @given(st.text() | st.text(alphabet="./\\ :con?#%\n\u0301é"))

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -108,7 +110,7 @@ def test_what_cannot_be_read_is_a_failure(tmp_path: Path) -> None:
 def test_truncated_audio_gives_both_its_windows_and_a_failure(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    source = audio_source("/a.mp3")
+    source = audio_source("/a.mp3", b"what is decoded does not matter")
     cut = Recording(source, 12.5, 1, truncated=True, problem="the file ends in the middle of a frame")
     window = Window(source.audio_id, 0, ((0, 200_000),), np.zeros(200_000, np.float32), 200_000)
     monkeypatch.setattr(read, "read_windows", lambda *args: iter([window, cut]))
@@ -118,6 +120,69 @@ def test_truncated_audio_gives_both_its_windows_and_a_failure(
     assert (failure.stage, failure.kind) == ("decode", "truncated")
     assert "in the middle of a frame" in failure.message
     assert "12.50 s" in failure.message
+
+
+def two_speakers(path: Path, *channels: float) -> Path:
+    """A second for each channel: its level, the same in all its samples."""
+    data = np.stack([np.full(SAMPLE_RATE, level, np.float32) for level in channels], axis=1)
+    soundfile.write(path, data, SAMPLE_RATE, subtype="FLOAT")
+    return path
+
+
+def test_split_makes_a_recording_of_each_channel(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    counts: Counter[str] = Counter()
+    monkeypatch.setattr(read, "count", lambda name, n=1: counts.update({name: n}))
+    source = audio_source(str(two_speakers(tmp_path / "a.wav", 0.1, 0.2, 0.3)))
+    (span,) = outputs(OpenWork(None, split=True).process(source))["main"]
+    found = outputs(ReadWindows(WindowPlan(30, 5)).process(span))
+    ids = [f"{source.audio_id}-{channel}" for channel in range(3)]
+    assert [(one.audio_id, one.channel, one.uri) for one, _ in found["main"]] == [
+        (ids[channel], channel, source.uri) for channel in range(3)
+    ]
+    assert [window.audio_id for _, window in found["main"]] == ids
+    assert [window.samples[0] for _, window in found["main"]] == pytest.approx([0.1, 0.2, 0.3])
+    assert [audio_id for audio_id, _ in found[read.RECORDINGS]] == ids
+    assert counts["listed"] == 3
+    assert (PROGRESS.tally().recordings, PROGRESS.tally().audio_s) == (1, pytest.approx(3.0))
+
+
+def test_a_file_of_one_channel_splits_into_one(tmp_path: Path) -> None:
+    source = audio_source(str(wav(tmp_path / "a.wav", 1)))
+    found = outputs(ReadWindows(WindowPlan(30, 5)).process(AudioSpan(source, split=True)))
+    assert [recording.source.channel for _, recording in found[read.RECORDINGS]] == [0]
+
+
+def test_a_channel_alone_is_the_file(tmp_path: Path) -> None:
+    source = audio_source(str(two_speakers(tmp_path / "a.wav", 0.1, 0.2)))
+    (span,) = outputs(OpenWork(None, 1).process(source))["main"]
+    found = outputs(ReadWindows(WindowPlan(30, 5)).process(span))
+    ((one, window),) = found["main"]
+    assert (one.audio_id, one.channel) == (source.audio_id, 1)
+    assert window.samples[0] == pytest.approx(0.2)
+
+
+def test_a_channel_that_is_not_there_is_a_failure(tmp_path: Path) -> None:
+    source = audio_source(str(wav(tmp_path / "a.wav", 1)))
+    found = outputs(ReadWindows(WindowPlan(30, 5)).process(AudioSpan(replace(source, channel=1))))
+    (failure,) = found[read.FAILURES]
+    assert (failure.audio_id, failure.stage, failure.kind) == (source.audio_id, "decode", "no_such_channel")
+    assert "the file has 1" in failure.message
+    assert found["main"] == []
+
+
+def test_one_broken_channel_costs_the_others_nothing(tmp_path: Path) -> None:
+    source = audio_source(str(two_speakers(tmp_path / "a.wav", np.nan, 0.2)))
+    found = outputs(ReadWindows(WindowPlan(30, 5)).process(AudioSpan(source, split=True)))
+    (failure,) = found[read.FAILURES]
+    assert (failure.audio_id, failure.kind) == (f"{source.audio_id}-0", "not_finite")
+    assert [recording.source.channel for _, recording in found[read.RECORDINGS]] == [1]
+
+
+def test_a_file_that_cannot_be_read_is_one_failure_however_it_is_split() -> None:
+    source = audio_source("x", b"<html>")
+    found = outputs(ReadWindows(WindowPlan(30, 5)).process(AudioSpan(source, split=True)))
+    (failure,) = found[read.FAILURES]
+    assert (failure.audio_id, failure.kind) == (source.audio_id, "not_audio")
 
 
 def broken(error: Exception) -> Iterator[int]:

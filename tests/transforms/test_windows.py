@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -12,8 +12,10 @@ from hypothesis import strategies as st
 
 from model.interface import SAMPLE_RATE, SPEECH_CHUNK, Samples
 from transforms import windows
+from transforms.audio import AudioReader
 from transforms.cutting import PlannedWindow
 from transforms.errors import AudioError
+from transforms.fetch import open_audio
 from transforms.held import HeldSamples
 from transforms.listener import Listener
 from transforms.pieces import end_to_end, in_recording, joined, length
@@ -182,6 +184,11 @@ def test_a_hop_that_does_not_fit_is_an_error(chunk_s: float, stride_s: float) ->
         WindowPlan(chunk_s, stride_s)
 
 
+def read(span: AudioSpan, plan: WindowPlan) -> Iterator[Window | Recording]:
+    with open_audio(span.source) as file:
+        yield from read_windows(AudioReader(file, span.source.channel), span, plan)
+
+
 def wav(seconds: float, value: float = 0.25) -> bytes:
     file = io.BytesIO()
     sf.write(file, np.full(round(seconds * SAMPLE_RATE), value, np.float32), SAMPLE_RATE, format="WAV")
@@ -192,8 +199,8 @@ def test_read_windows_ends_with_the_recording(tmp_path: Path) -> None:
     path = tmp_path / "a.wav"
     path.write_bytes(wav(7))
     source = audio_source(str(path), reference="seven")
-    *windows, recording = read_windows(AudioSpan(source, "en"), PLAN)
-    assert recording == Recording(source, duration_s=7.0, n_windows=3)
+    *windows, recording = read(AudioSpan(source, "en"), PLAN)
+    assert recording == Recording(source, duration_s=7.0, n_windows=3, declared_s=7.0)
     assert [(w.index, w.pieces, len(w.samples)) for w in windows if isinstance(w, Window)] == [
         (0, ((0, 48_000),), 48_000), (1, ((32_000, 80_000),), 48_000), (2, ((64_000, 112_000),), 48_000),
     ]  # fmt: skip
@@ -202,7 +209,7 @@ def test_read_windows_ends_with_the_recording(tmp_path: Path) -> None:
 
 def test_read_windows_gives_the_windows_wanted_alone() -> None:
     source = audio_source("dataset://d/train/0/0", wav(7))
-    *windows, recording = read_windows(AudioSpan(source, windows=frozenset({0, 2, 9})), PLAN)
+    *windows, recording = read(AudioSpan(source, windows=frozenset({0, 2, 9})), PLAN)
     assert [w.index for w in windows if isinstance(w, Window)] == [0, 2]
     assert isinstance(recording, Recording)
     assert recording.n_windows == 2
@@ -211,14 +218,14 @@ def test_read_windows_gives_the_windows_wanted_alone() -> None:
 def test_windows_off_the_plan_are_cut_in_between_and_are_nobodys_own() -> None:
     source = audio_source("dataset://d/train/0/0", wav(7))
     span = AudioSpan(source, windows=frozenset({1}), extra=((-1, 16_000), (-2, 90_000)))
-    *windows, _ = read_windows(span, PLAN)
+    *windows, _ = read(span, PLAN)
     assert [(w.index, w.pieces, w.n_own) for w in windows if isinstance(w, Window)] == [
         (-1, ((16_000, 64_000),), 0), (1, ((32_000, 80_000),), 32_000), (-2, ((90_000, 112_000),), 0),
     ]  # fmt: skip
 
 
 def test_own_samples_are_the_recording_each_once() -> None:
-    *windows, _ = read_windows(AudioSpan(audio_source("x", wav(7.3))), PLAN)
+    *windows, _ = read(AudioSpan(audio_source("x", wav(7.3))), PLAN)
     assert [(w.pieces[0][0], w.n_own) for w in windows if isinstance(w, Window)] == [
         (0, 32_000), (32_000, 32_000), (64_000, 32_000), (96_000, 20_800),
     ]  # fmt: skip
@@ -232,7 +239,7 @@ def talk(*stretches: tuple[float, float]) -> bytes:
 
 def test_windows_in_which_nobody_speaks_are_skipped_and_listed() -> None:
     payload = talk((2, 0.5), (8, 0.0), (1, 0.5), (9, 0.0))
-    *windows, recording = read_windows(AudioSpan(audio_source("x", payload)), GATED_GRID)
+    *windows, recording = read(AudioSpan(audio_source("x", payload)), GATED_GRID)
     assert [w.index for w in windows if isinstance(w, Window)] == [0, 4, 5]
     assert isinstance(recording, Recording)
     assert (recording.n_windows, recording.n_skipped) == (10, 7)
@@ -242,7 +249,7 @@ def test_windows_in_which_nobody_speaks_are_skipped_and_listed() -> None:
 
 def test_windows_over_speech_leave_silence_out_and_list_it() -> None:
     payload = talk((1, 0.5), (8, 0.0), (0.5, 0.5), (1.2, 0.0), (1, 0.5), (9, 0.0))
-    *windows, recording = read_windows(AudioSpan(audio_source("x", payload)), WindowPlan(5, 1, Loud))
+    *windows, recording = read(AudioSpan(audio_source("x", payload)), WindowPlan(5, 1, Loud))
     (window,) = windows
     assert isinstance(window, Window)
     assert [(round(a / 16_000, 1), round(b / 16_000, 1)) for a, b in window.pieces] == [
@@ -260,8 +267,8 @@ def test_windows_over_speech_leave_silence_out_and_list_it() -> None:
 
 def test_where_nobody_pauses_windows_over_speech_are_those_of_the_grid() -> None:
     source = audio_source("x", talk((7.3, 0.5)))
-    over_speech = [w for w in read_windows(AudioSpan(source), SPEECH_PLAN) if isinstance(w, Window)]
-    grid = [w for w in read_windows(AudioSpan(source), GATED_GRID) if isinstance(w, Window)]
+    over_speech = [w for w in read(AudioSpan(source), SPEECH_PLAN) if isinstance(w, Window)]
+    grid = [w for w in read(AudioSpan(source), GATED_GRID) if isinstance(w, Window)]
     assert [(w.pieces, w.n_own) for w in over_speech] == [(w.pieces, w.n_own) for w in grid]
     assert len(grid) == 4
 
@@ -269,7 +276,7 @@ def test_where_nobody_pauses_windows_over_speech_are_those_of_the_grid() -> None
 def test_a_window_knows_where_in_it_somebody_speaks() -> None:
     payload = talk((4, 0.0), (2, 0.5), (14, 0.0))
     plan = WindowPlan(5, 2, Loud, over_speech=False)
-    first, second, *_ = read_windows(AudioSpan(audio_source("x", payload)), plan)
+    first, second, *_ = read(AudioSpan(audio_source("x", payload)), plan)
     assert isinstance(first, Window)
     assert isinstance(second, Window)
     ((start, stop),) = first.speech or ()
@@ -282,14 +289,14 @@ def test_a_window_knows_where_in_it_somebody_speaks() -> None:
 
 @pytest.mark.parametrize(("plan", "n_windows"), [(GATED_GRID, 3), (SPEECH_PLAN, 0)])
 def test_silence_alone_has_nothing_to_transcribe_but_is_a_recording(plan: WindowPlan, n_windows: int) -> None:
-    (recording,) = read_windows(AudioSpan(audio_source("x", talk((7, 0.0)))), plan)
+    (recording,) = read(AudioSpan(audio_source("x", talk((7, 0.0)))), plan)
     assert isinstance(recording, Recording)
     assert (recording.n_windows, recording.n_skipped, recording.speech_s) == (n_windows, n_windows, 0.0)
     assert recording.skipped == ((0.0, 7.0),)
 
 
 def test_without_a_detector_nothing_is_skipped() -> None:
-    *windows, recording = read_windows(AudioSpan(audio_source("x", talk((7, 0.0)))), PLAN)
+    *windows, recording = read(AudioSpan(audio_source("x", talk((7, 0.0)))), PLAN)
     assert [w.speech for w in windows if isinstance(w, Window)] == [None] * 3
     assert isinstance(recording, Recording)
     assert (recording.speech_s, recording.skipped) == (None, ())
@@ -297,7 +304,7 @@ def test_without_a_detector_nothing_is_skipped() -> None:
 
 def test_the_recording_goes_on_without_payload_and_credentials() -> None:
     source = audio_source("https://me:secret@h/a.wav?sig=secret", wav(1))
-    *_, recording = read_windows(AudioSpan(source), WindowPlan(30, 5))
+    *_, recording = read(AudioSpan(source), WindowPlan(30, 5))
     assert isinstance(recording, Recording)
     assert recording.source.payload is None
     assert recording.source.uri == "https://h/a.wav"
@@ -305,7 +312,7 @@ def test_the_recording_goes_on_without_payload_and_credentials() -> None:
 
 
 def test_a_cut_file_gives_its_windows_and_says_so() -> None:
-    *windows, recording = read_windows(AudioSpan(audio_source("x", wav(8)[: 4 * 32_000 + 44])), PLAN)
+    *windows, recording = read(AudioSpan(audio_source("x", wav(8)[: 4 * 32_000 + 44])), PLAN)
     assert len(windows) == 2
     assert isinstance(recording, Recording)
     assert (recording.duration_s, recording.truncated) == (4.0, True)
@@ -314,4 +321,4 @@ def test_a_cut_file_gives_its_windows_and_says_so() -> None:
 
 def test_what_cannot_be_decoded_raises() -> None:
     with pytest.raises(AudioError, match="not_audio"):
-        list(read_windows(AudioSpan(audio_source("x", b"<html>")), PLAN))
+        list(read(AudioSpan(audio_source("x", b"<html>")), PLAN))

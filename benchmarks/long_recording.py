@@ -1,0 +1,111 @@
+"""How much memory it takes to read a recording and cut it into windows, however long it is.
+
+    python -m benchmarks.long_recording --minutes 10
+    python -m benchmarks.long_recording --minutes 600 --channels 2
+
+The recording is a WAV at 44.1 kHz, made up as it is read: a minute of noise in bursts, over and over. It is
+listened to by Silero where that is installed, and each window is dropped as soon as it is cut; the model is
+left out. Prints the seconds that it took, and the peak of the process's memory, as JSON.
+"""
+
+from __future__ import annotations
+
+import argparse
+import io
+import json
+import struct
+from time import perf_counter
+from typing import BinaryIO, cast
+
+import numpy as np
+
+from benchmarks.processes import peak_mb
+from transforms.audio import AudioReader
+from transforms.listener import MakeDetector
+from transforms.types import AudioSource, AudioSpan, Recording
+from transforms.windows import WindowPlan, read_windows
+
+RATE = 44_100  # Hz
+HEADER = 44  # bytes
+
+
+class EndlessWav(io.RawIOBase):
+    """A WAV of so many minutes, of which one is in memory."""
+
+    def __init__(self, minutes: int, channels: int = 1) -> None:
+        noise = np.random.default_rng(0).standard_normal((60 * RATE, channels)) * 3000
+        bursts = np.arange(60 * RATE) // RATE % 3 > 0  # 1 s of silence, 2 s of noise
+        self._minute = (noise * bursts[:, None]).astype("<i2").tobytes()
+        n_bytes = minutes * len(self._minute)
+        sizes = (
+            min(n_bytes + 36, 0xFFFF_FFFF),
+            min(n_bytes, 0xFFFF_FFFF),
+        )  # too long: as writers to pipes have it
+        form = struct.pack(
+            "<4sIHHIIHH", b"fmt ", 16, 1, channels, RATE, 2 * channels * RATE, 2 * channels, 16
+        )
+        self._header = (
+            b"RIFF" + struct.pack("<I", sizes[0]) + b"WAVE" + form + b"data" + struct.pack("<I", sizes[1])
+        )
+        self._size, self._at = HEADER + n_bytes, 0
+
+    def read(self, size: int = -1) -> bytes:
+        """The next bytes, at most a minute's."""
+        wanted = self._size - self._at if size < 0 else min(size, self._size - self._at)
+        if self._at < HEADER:
+            content = self._header[self._at : self._at + wanted]
+        else:
+            start = (self._at - HEADER) % len(self._minute)
+            content = self._minute[start : start + max(wanted, 0)]
+        self._at += len(content)
+        return content
+
+    def seek(self, offset: int, whence: int = 0) -> int:
+        """As files do."""
+        self._at = offset + (0, self._at, self._size)[whence]
+        return self._at
+
+    def tell(self) -> int:
+        """As files do."""
+        return self._at
+
+
+def read_all(minutes: int, channels: int, detector: MakeDetector | None) -> Recording:
+    """Reads such a recording, each window for nothing."""
+    file = cast(BinaryIO, EndlessWav(minutes, channels))
+    plan = WindowPlan(30.0, 5.0, detector)
+    recordings = [
+        item
+        for item in read_windows(AudioReader(file), AudioSpan(AudioSource("id", "generated")), plan)
+        if isinstance(item, Recording)
+    ]
+    return recordings[0]
+
+
+def main() -> None:
+    """Reads one, and says what it took."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--minutes", type=int, default=10)
+    parser.add_argument("--channels", type=int, default=1)
+    parser.add_argument("--vad", action=argparse.BooleanOptionalAction, default=True)
+    given = parser.parse_args()
+    detector = None
+    if given.vad:
+        from pipelines.backend import WHISPER  # brings the model's package, which --no-vad needs not wait for
+
+        detector = WHISPER.detector
+    started = perf_counter()
+    recording = read_all(given.minutes, given.channels, detector)
+    told = {
+        "minutes": recording.duration_s / 60,
+        "windows": recording.n_windows,
+        "seconds": round(perf_counter() - started, 2),
+        "peak_mb": round(peak_mb(), 1),
+    }
+    print(json.dumps(told))
+
+
+if __name__ == "__main__":
+    main()

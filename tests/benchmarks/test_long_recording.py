@@ -1,0 +1,26 @@
+from __future__ import annotations
+
+import json
+import sys
+from typing import Any
+
+from benchmarks.long_recording import EndlessWav, read_all
+from benchmarks.processes import run_measured
+
+
+def taken(minutes: int) -> dict[str, Any]:
+    command = [sys.executable, "-m", "benchmarks.long_recording", "--no-vad", "--minutes", str(minutes)]
+    told: dict[str, Any] = json.loads(run_measured(command).stdout)
+    assert told["minutes"] == minutes
+    return told
+
+
+def test_memory_does_not_depend_on_the_length() -> None:
+    short, long = taken(20), taken(120)
+    assert long["windows"] == 6 * short["windows"]
+    assert long["peak_mb"] < short["peak_mb"] + 50
+
+
+def test_the_recording_is_as_long_as_it_says() -> None:
+    assert read_all(1, 2, None).duration_s == 60.0
+    assert len(EndlessWav(2).read(1000)) == 44
