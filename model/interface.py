@@ -13,6 +13,8 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from model.languages import code_of as code_of
+
 SAMPLE_RATE = 16_000  # Hz, what every Whisper was trained on
 WINDOW_SAMPLES = 30 * SAMPLE_RATE  # 480,000 samples: the encoder sees 30 s, never more or less
 SPEECH_CHUNK = 512  # samples: a `SpeechDetector` has an opinion of each 32 ms

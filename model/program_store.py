@@ -16,13 +16,13 @@ import stat
 import tempfile
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import jax
 from jax.experimental import serialize_executable
 from jax.stages import Compiled as Executable
-from jaxlib import version as jaxlib_version
 
 from model.quantize import cpu_features
 
@@ -124,7 +124,7 @@ def _software() -> str:
     for path in sorted(Path(__file__).parent.glob("*.py")):
         own.update(path.read_bytes())
     settings = sorted(item for item in os.environ.items() if item[0].startswith(("JAX_", "XLA_")))
-    return f"{own.hexdigest()} {jax.__version__} {jaxlib_version.__version__} {settings}"
+    return f"{own.hexdigest()} {version('jax')} {version('jaxlib')} {settings}"
 
 
 def _machine() -> str:

@@ -23,10 +23,11 @@ from pipelines.run_folder import FAILURES as FAILURES_FOLDER
 from pipelines.run_folder import TRANSCRIPTS, RunFolder
 from transforms.assemble import SECOND_LOOK, Assemble, Assembly, by_file, open_again, second_looks
 from transforms.fallback import Fallback
-from transforms.read import FAILURES, ORIGINS, RECORDINGS, SPANS, WINDOWS, OpenWork, Work
+from transforms.read import FAILURES, ORIGINS, RECORDINGS, SPANS, WINDOWS, OpenWork
 from transforms.recording_files import WriteRecordingFiles
 from transforms.transcribe import TranscribeSpans
 from transforms.windows import WindowPlan
+from transforms.work import Work
 from transforms.write import WriteRows, failure_row, transcript_row
 
 ROWS = "rows"
@@ -40,15 +41,17 @@ def build(
     work: Sequence[Work],
     options: TranscribeOptions,
     language: str | None,
+    languages: Sequence[str],
     backend: Backend,
 ) -> None:
     """Adds to a pipeline all that a run does.
 
     Args:
         pipeline: one without transforms.
-        work: recordings and shards of datasets, each once.
+        work: recordings and what holds many, each once.
         options: of the run.
         language: the code to decode in, or None to find it out.
+        languages: the codes that the model knows.
         backend: makes the model in a worker.
     """
     assembly = Assembly(
@@ -59,7 +62,7 @@ def build(
         task=options.task,
         model=options.model,
     )
-    opener = OpenWork(language, options.channel(), options.splits_channels())
+    opener = OpenWork(language, languages, options.channel(), split=options.splits_channels())
     opened = (
         pipeline
         | "List" >> beam.Create(work)

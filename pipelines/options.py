@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import MISSING, Field, dataclass, field, fields
 from typing import Any
 
+from model.languages import LANGUAGES, code_of
 from model.mesh_shape import MeshError, parse_mesh
 
 ROW_FORMATS = ("parquet", "jsonl")
@@ -79,15 +80,15 @@ class TranscribeOptions:
     input: tuple[str, ...] = _option(
         (),
         "What to read",
-        "recordings: files, folders, globs, URLs (http, gs, s3, memory, ...) or manifests of them "
-        "(.jsonl, .csv, .tsv, .txt); several at a time, or repeat it",
+        "recordings: files, folders, globs, URLs (http, gs, s3, memory, ...), archives (zip, tar) or "
+        "manifests (.jsonl, .csv, .tsv, .txt); several at a time, or repeat it",
         metavar="URI",
     )
     dataset: str | None = _option(
         None,
         "What to read",
-        "a Hugging Face dataset of Parquet files with audio: a folder or file, or a name on the Hub "
-        "(NAME:CONFIG where it has several)",
+        "a Hugging Face dataset (Parquet, audio folder or WebDataset): a folder or file, or a name on the "
+        "Hub (NAME:CONFIG where it has several)",
         metavar="NAME",
     )
     dataset_split: str = _option("train", "What to read", "the dataset's split", metavar="SPLIT")
@@ -422,21 +423,18 @@ def language_code(language: str) -> str | None:
     Raises:
         OptionsError: no language of Whisper's.
     """
-    from model.tokens import LANGUAGES  # brings a tokenizer library, which --help needs not wait for
-
     wanted = language.strip().lower()
     if wanted in (AUTO, AUTO_PER_WINDOW):
         return None
-    if wanted in LANGUAGES:
-        return wanted
-    codes = {name: code for code, name in LANGUAGES.items()}
-    if wanted in codes:
-        return codes[wanted]
-    names = ", ".join(f"{code} ({name})" for code, name in LANGUAGES.items())
-    raise OptionsError(
-        f"--language {language}: no such language{nearest(wanted, codes)}; give auto, auto-per-window, or a "
-        f"code or English name of: {names}"
-    )
+    code = code_of(wanted)
+    if code is None:
+        names = ", ".join(f"{known} ({name})" for known, name in LANGUAGES.items())
+        similar = nearest(wanted, list(LANGUAGES.values()))
+        raise OptionsError(
+            f"--language {language}: no such language{similar}; give auto, auto-per-window, or a code or "
+            f"English name of: {names}"
+        )
+    return code
 
 
 def check_model_fits(options: TranscribeOptions, languages: Sequence[str]) -> None:

@@ -13,7 +13,8 @@ from typing import TypeGuard
 
 from transforms.errors import InputError, ManifestError
 from transforms.fetch import open_audio
-from transforms.manifests import is_manifest, read_manifest
+from transforms.kinds import is_manifest
+from transforms.manifests import read_manifest
 from transforms.time_errors import TimedText
 from transforms.uris import audio_source, is_http, is_url, plain, suffix
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import sys
 import threading
@@ -30,12 +29,11 @@ from pipelines.report_page import report_page
 from pipelines.run_folder import RunFolder, identity_of
 from pipelines.run_tally import tally_run
 from pipelines.watch import Watch, shown_progress
-from transforms.dataset_rows import DatasetShard, dataset_shards
+from transforms.dataset_files import dataset_work
 from transforms.errors import redact
 from transforms.progress import NAMESPACE, PROGRESS
-from transforms.read import Work
 from transforms.sources import expand_all
-from transforms.types import AudioSource
+from transforms.work import Work, fingerprint, n_recordings
 
 LOCAL_RUNNER = "DirectRunner"
 
@@ -69,7 +67,7 @@ def transcribe(options: TranscribeOptions, beam_args: Sequence[str] = (), backen
         check_token()
     work = list_work(options)
     folder = RunFolder(options.output)
-    identity = identity_of(options, map(_fingerprint, work))
+    identity = identity_of(options, map(fingerprint, work))
     report = None if options.overwrite else folder.finished_report(identity)
     if report is not None:
         again = "; with --overwrite, all of it is" if report["counts"]["failures"] else ""
@@ -77,8 +75,8 @@ def transcribe(options: TranscribeOptions, beam_args: Sequence[str] = (), backen
         return _close(report, folder, options.push_to_hub)
     folder.claim(identity, options.overwrite)
     language = languages[0] if len(languages) == 1 else options.language_code()
-    build(pipeline, work, options, language, backend)
-    watch = Watch(_total(work), seen=_in_this_process(options.runner, beam_options))
+    build(pipeline, work, options, language, languages, backend)
+    watch = Watch(n_recordings(work), seen=_in_this_process(options.runner, beam_options))
     with heartbeat(folder, watch), _interruptible():
         counters = _run(pipeline, watch)
         files = folder.parts()
@@ -90,26 +88,15 @@ def transcribe(options: TranscribeOptions, beam_args: Sequence[str] = (), backen
 
 
 def list_work(options: TranscribeOptions) -> list[Work]:
-    """The recordings and shards that the options name, each once."""
+    """The recordings that the options name, and what holds or names many: little, however many they are."""
     work: list[Work] = []
     if options.input:
         work += expand_all(options.input, options.audio_column, options.text_column)
     if options.dataset is not None:
-        work += dataset_shards(
+        work += dataset_work(
             options.dataset, options.dataset_split, options.audio_column, options.text_column
         )
     return work
-
-
-def _fingerprint(work: Work) -> str:
-    """What a run is known again by: its recordings' names, and the sizes of local files."""
-    if not isinstance(work, AudioSource):
-        return repr(work)
-    hints = "".join(f" {hint!r}" for hint in (work.prompt, work.hotwords) if hint)
-    try:
-        return f"{work.audio_id} {os.path.getsize(work.uri)}{hints}"
-    except (OSError, ValueError):  # elsewhere, or not there: only the worker that fetches it can tell
-        return f"{work.audio_id}{hints}"
 
 
 def _beam_options(beam_args: Sequence[str]) -> PipelineOptions:
@@ -121,11 +108,6 @@ def _beam_options(beam_args: Sequence[str]) -> PipelineOptions:
         raise OptionsError(f"Beam cannot use {' '.join(beam_args)}; see above") from error
     check_beam_flags(beam_args, sorted(known), sorted(everything.keys() - known.keys()))
     return beam_options
-
-
-def _total(work: Sequence[Work]) -> int | None:
-    """How many recordings there are; None where shards hold who knows how many."""
-    return None if any(isinstance(one, DatasetShard) for one in work) else len(work)
 
 
 def _in_this_process(runner: str, beam_options: PipelineOptions) -> bool:

@@ -27,7 +27,7 @@ from transforms.errors import redact
 from transforms.filenames import recording_file_pattern
 from transforms.publish import PARTIAL_SUFFIX, published
 
-SCHEMA_VERSION = 2  # of what a run writes; another version is another run
+SCHEMA_VERSION = 3  # of what a run writes; another version is another run
 IDENTITY_FILE = ".whisper-beam/run.json"
 REPORT_FILE = "run.json"
 PAGE_FILE = "report.html"

@@ -19,14 +19,12 @@ from transforms.read import (
     ORIGINS,
     RECORDINGS,
     WINDOWS,
-    Work,
     caught,
     failed,
-    name_of,
-    open_work,
     unexpected,
 )
 from transforms.redecode import about_weak_boundaries, is_extra, with_better_boundaries
+from transforms.seconds import moved
 from transforms.types import (
     AudioSource,
     AudioSpan,
@@ -37,6 +35,7 @@ from transforms.types import (
     WindowTranscript,
     file_id,
 )
+from transforms.work import Work, name_of, open_work
 
 SECOND_LOOK = "second_look"
 
@@ -49,7 +48,7 @@ class Assembly:
     """How a recording's windows are brought together.
 
     Attributes:
-        language: the code that was given, or None.
+        language: the code that was given, or None; a recording's own goes first.
         per_window: without a given one, each window keeps its own language instead of the one voted for.
         redecode_below: boundaries that agree less are decoded again (`transforms.redecode`); 0 for none.
         window_s: seconds in a window about such a boundary.
@@ -64,15 +63,18 @@ class Assembly:
     task: str = "transcribe"
     model: str = ""
 
-    @property
-    def votes(self) -> bool:
-        """Whether windows in another language than most are decoded again."""
-        return self.language is None and not self.per_window
+    def language_of(self, source: AudioSource) -> str | None:
+        """The language that was given for a recording, or None."""
+        return source.language or self.language
+
+    def votes_on(self, source: AudioSource) -> bool:
+        """Whether a recording's windows in another language than most are decoded again."""
+        return self.language_of(source) is None and not self.per_window
 
     @property
     def looks_twice(self) -> bool:
         """Whether any window may be decoded a second time."""
-        return self.votes or self.redecode_below > 0
+        return (self.language is None and not self.per_window) or self.redecode_below > 0
 
 
 @dataclass(frozen=True)
@@ -107,21 +109,21 @@ def second_looks(grouped: Grouped, assembly: Assembly) -> Iterator[tuple[str, Se
     nearly all do.
     """
     _, values = grouped
-    recordings: dict[str, Recording] = {
-        recording.source.audio_id: recording for recording in values[RECORDINGS]
-    }
-    for audio_id in sorted(recordings):
+    by_id: dict[str, list[Recording]] = defaultdict(list)
+    for recording in values[RECORDINGS]:
+        by_id[recording.source.audio_id].append(recording)
+    for audio_id in sorted(by_id):
         windows = [window for window in values[WINDOWS] if window.audio_id == audio_id]
         if windows:  # else it failed, and its failure is on its way
             origin = min(values[ORIGINS], key=repr)
-            yield from _second_look(recordings[audio_id].source, windows, origin, assembly)
+            yield from _second_look(_first(by_id[audio_id]).source, windows, origin, assembly)
 
 
 def _second_look(
     source: AudioSource, windows: Sequence[WindowTranscript], origin: Work, assembly: Assembly
 ) -> Iterator[tuple[str, SecondLook]]:
-    language = assembly.language or vote(windows)
-    indices = outvoted(windows, language) if assembly.votes else frozenset()
+    language = assembly.language_of(source) or vote(windows)
+    indices = outvoted(windows, language) if assembly.votes_on(source) else frozenset()
     settled = [window for window in windows if window.index not in indices and window.language == language]
     extra = about_weak_boundaries(settled, assembly.redecode_below, assembly.window_s)
     if indices or extra:
@@ -142,15 +144,18 @@ def open_again(
     for look in grouped[1]:
         looks[file_id(look.audio_id)][look.audio_id] = look
         origin = look.origin  # the same for all
+    broken = None
     for source in caught(open_work(origin), name_of(origin), "list"):
         if isinstance(source, Failure):
-            yield failed(source)
+            broken = source  # of another recording, and told at the first look; or else the last one
             continue
         for audio_id, look in sorted(looks.pop(source.audio_id, {}).items()):
             again = replace(source, audio_id=audio_id, channel=look.channel)
             yield AudioSpan(again, look.language, look.windows, look.extra)
         if not looks:
             return
+    if broken is not None:
+        yield failed(broken)
 
 
 def choose_windows(
@@ -176,11 +181,13 @@ def language_failures(
     recording: Recording, language: str, windows: Sequence[WindowTranscript]
 ) -> Iterator[Failure]:
     """A failure for each window whose transcript is still in another language than its recording's."""
+    offset_s = recording.source.start_s or 0.0
     for window in windows:
         if window.language != language:
             reason = (
-                f"seconds {window.start_s:.2f} to {window.end_s:.2f} are transcribed in {window.language!r}, "
-                f"for they could not be read again to be decoded in {language!r}; try --language {language}"
+                f"seconds {offset_s + window.start_s:.2f} to {offset_s + window.end_s:.2f} are transcribed "
+                f"in {window.language!r}, for they could not be read again to be decoded in {language!r}; "
+                f"try --language {language}"
             )
             yield to_failure(recording.source, AudioError("transcribe", "other_language", reason))
 
@@ -198,10 +205,11 @@ class Assemble(beam.DoFn):
     def process(self, grouped: Grouped) -> Iterator[Transcript | TaggedOutput[str, Failure]]:
         """Merges; a surprise while merging is the failure of this recording alone."""
         _, values = grouped
-        recordings, first = sorted(values[RECORDINGS], key=repr), values[WINDOWS]
+        recordings, first = values[RECORDINGS], values[WINDOWS]
         if not recordings:  # it could not be read to its end
             return
-        recording = recordings[0]
+        recording = _first(recordings)
+        first = _in_its_language(first, self._assembly.language_of(recording.source))
         if not first and recording.n_skipped < recording.n_windows:  # no window could be transcribed
             return
         count("duplicates", len(recordings) - 1)
@@ -214,7 +222,7 @@ class Assemble(beam.DoFn):
             return
         finally:
             count_seconds("merge", perf_counter() - started)
-        if self._assembly.votes and transcript.language is not None:
+        if self._assembly.votes_on(recording.source) and transcript.language is not None:
             yield from map(failed, language_failures(recording, transcript.language, windows))
         count("transcribed")
         count("audio_ms", round(transcript.duration_s * 1000))
@@ -223,7 +231,7 @@ class Assemble(beam.DoFn):
         for boundary in transcript.boundaries:
             if boundary.kind is not CutKind.DISJOINT:  # which share nothing that they could disagree on
                 distribute("boundary_agreement_percent", 100 * boundary.agreement)
-        yield transcript
+        yield moved(transcript, recording.source.start_s or 0.0)
 
     def _transcript(
         self,
@@ -233,11 +241,11 @@ class Assemble(beam.DoFn):
     ) -> Transcript:
         """The row; the vote goes by what each window said of its language at the first look."""
         merged = merge_windows(windows, recording.duration_s)
-        given = self._assembly.language
+        given = self._assembly.language_of(recording.source)
         probs = posteriors(first) if first and given is None else {}
         return Transcript(
             audio_id=recording.source.audio_id,
-            uri=recording.source.uri,
+            uri=recording.source.name,
             duration_s=recording.duration_s,
             truncated=recording.truncated,
             language=given or next(iter(probs), None),
@@ -253,4 +261,15 @@ class Assemble(beam.DoFn):
             channel=recording.source.channel,
             declared_s=recording.declared_s,
             problem=recording.problem,
+            metadata=recording.source.metadata,
         )
+
+
+def _first(recordings: Iterable[Recording]) -> Recording:
+    """Of a recording that was named twice, with other hints, the same in every run."""
+    return min(recordings, key=repr)
+
+
+def _in_its_language(windows: Sequence[WindowTranscript], given: str | None) -> list[WindowTranscript]:
+    """Of a recording that was named twice, once with its language, the windows that were decoded in it."""
+    return [window for window in windows if window.language == given] or list(windows)

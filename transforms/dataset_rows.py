@@ -1,16 +1,13 @@
-"""Rows of Hugging Face datasets whose Parquet files hold encoded audio, read without torch.
+"""Rows of Parquet files with encoded audio, or with paths, as Hugging Face datasets have them.
 
-The `datasets` library says which Parquet files make up a split (the Hub's pinned to a revision), once and in
-the launcher. Workers read those files with Arrow: only the columns needed, a row at a time, and no network
-but for the file itself. The library's own `Audio` feature wants torch as soon as the data is not Parquet, and
-its streams would ask the Hub again on each worker.
+Workers read those files with Arrow: the columns needed and those of text, numbers and truth, a row at a time,
+and no network but for the file itself.
 """
 
 from __future__ import annotations
 
-import os
 import posixpath
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, BinaryIO, cast
 
@@ -18,16 +15,8 @@ import fsspec
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from transforms.columns import AUDIO_COLUMNS, TEXT_COLUMNS, choose_column, described, text_of
 from transforms.errors import AudioError, DatasetError
-from transforms.manifests import (
-    AUDIO_COLUMNS,
-    HOTWORDS_COLUMNS,
-    PROMPT_COLUMNS,
-    TEXT_COLUMNS,
-    choose_column,
-    text_of,
-    with_hints,
-)
 from transforms.types import AudioSource
 from transforms.uris import audio_source, is_url, join
 
@@ -54,24 +43,22 @@ class DatasetShard:
         return f"dataset://{self.name}/{self.split}/{self.index}"
 
 
-def dataset_shards(
-    name: str, split: str, audio_column: str | None = None, text_column: str | None = None
+def parquet_shards(
+    name: str, split: str, paths: Sequence[str], audio_column: str | None, text_column: str | None
 ) -> list[DatasetShard]:
-    """Lists the shards of a dataset's split.
+    """The Parquet files of a dataset's split as shards.
 
     Args:
-        name: a local folder or Parquet file, or a name on the Hub; `NAME:CONFIG` where that has several.
-        split: a name, such as `train`; one file alone is whatever split is asked for.
+        name: of the dataset.
+        split: of the dataset.
+        paths: at least one, local or URLs, all with the columns of the first.
         audio_column: the column of encoded audio (bytes, or structs of `bytes` and `path`) or of paths; None
             for the first that has a usual name.
         text_column: the column with the reference; None for the first that has a usual name, if any.
 
     Raises:
-        DatasetError: no such dataset, split or column, or one that is not in Parquet.
+        DatasetError: the first file is no Parquet, or has no such column.
     """
-    if os.path.exists(name):
-        name = os.path.abspath(name)
-    paths = [name] if os.path.isfile(name) else _split_paths(name, split)
     schema = _schema(paths[0])
     audio = _checked_column(schema, name, audio_column, AUDIO_COLUMNS, "--audio_column")
     text = choose_column(schema.names, text_column, TEXT_COLUMNS)
@@ -107,9 +94,19 @@ def read_shard(shard: DatasetShard) -> Iterator[AudioSource]:
 
 
 def _columns(shard: DatasetShard, schema: pa.Schema) -> list[str]:
-    """What is read of a row: its audio, its reference, and what may be heard, where there is a column."""
-    hints = (choose_column(schema.names, None, usual) for usual in (PROMPT_COLUMNS, HOTWORDS_COLUMNS))
-    return [column for column in (shard.audio_column, shard.text_column, *hints) if column is not None]
+    """What is read of a row: its audio, its reference, and every column of text, numbers or truth."""
+    needed = (shard.audio_column, shard.text_column)
+    return [field.name for field in schema if field.name in needed or _is_scalar(field.type)]
+
+
+def _is_scalar(kind: pa.DataType) -> bool:
+    types = pa.types
+    return any(
+        is_type(kind)
+        for is_type in (
+            types.is_string, types.is_large_string, types.is_integer, types.is_floating, types.is_boolean,
+        )
+    )  # fmt: skip
 
 
 def _source(shard: DatasetShard, index: int, row: Mapping[str, Any]) -> AudioSource:
@@ -119,31 +116,11 @@ def _source(shard: DatasetShard, index: int, row: Mapping[str, Any]) -> AudioSou
     payload, path = audio.get("bytes"), audio.get("path")
     reference = text_of(row, shard.text_column)
     if payload is None and path:
-        return with_hints(audio_source(join(shard.path, path), reference=reference), row)
-    uri = "/".join([f"{shard}/{index}", *([posixpath.basename(path)] if path else [])])
-    return with_hints(audio_source(uri, payload or b"", reference), row)
-
-
-def _split_paths(name: str, split: str) -> list[str]:
-    import datasets  # slow to import, and workers need it not
-
-    path, _, config = (name, "", "") if os.path.exists(name) else name.partition(":")
-    try:
-        builder = datasets.load_dataset_builder(path, config or None)
-    except (OSError, ValueError, datasets.exceptions.DatasetsError) as error:
-        raise DatasetError(
-            f"cannot open the dataset {name!r}: {error}; --dataset takes a local folder or Parquet file, or "
-            "a name on the Hub (NAME:CONFIG where it has several)"
-        ) from error
-    files = {str(key): list(paths) for key, paths in (builder.config.data_files or {}).items()}
-    if builder.name != "parquet":
-        raise DatasetError(
-            f"the dataset {name!r} is made of {builder.name} files and not of Parquet; name its audio files "
-            "with --input, or convert it"
-        )
-    if split not in files:
-        raise DatasetError(f"the dataset {name!r} has no split {split!r}; there are {', '.join(files)}")
-    return files[split]
+        source = audio_source(join(shard.path, path), reference=reference)
+    else:
+        uri = "/".join([f"{shard}/{index}", *([posixpath.basename(path)] if path else [])])
+        source = audio_source(uri, payload or b"", reference)
+    return described(source, row, {shard.audio_column, shard.text_column})
 
 
 def _schema(path: str) -> pa.Schema:

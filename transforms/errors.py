@@ -51,7 +51,7 @@ def to_failure(source: AudioSource, error: AudioError) -> Failure:
     """The row that tells of a recording's error, without credentials."""
     return Failure(
         source.audio_id,
-        redact(source.uri),
+        redact(source.name),
         error.stage,
         error.kind,
         error.message,

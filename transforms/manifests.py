@@ -1,160 +1,218 @@
 """Manifests: files that list recordings, and perhaps what was really said in them.
 
 One recording a line: `.jsonl` (an object), `.csv` and `.tsv` (a header first), `.txt` (the URI and nothing
-else). The audio is in the first of the columns `audio`, `audio_filepath`, `path`, `uri`, `url`, `file`, `wav`
-that is there, the reference in the first of `text`, `sentence`, `transcription`, `transcript`, `reference`, a
-prompt in `initial_prompt`, hot words in `hotwords`. Relative paths are relative to the manifest.
-Further columns are not read.
+else); see `transforms.columns` for the names of columns. Relative paths are relative to the manifest. A line
+ends with a newline; those within the quotes of a field of CSV are part of it.
+
+The launcher looks where lines begin and no further, so that a manifest may have millions; workers read them.
+A line that cannot be used is then a `Failure`, and the others go on.
 """
 
 from __future__ import annotations
 
-import csv
+import hashlib
 import io
-import json
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
-from typing import TextIO
+import zlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from itertools import chain, takewhile
 
-from transforms.errors import AudioError, ManifestError
+from transforms.columns import (
+    AUDIO_COLUMNS,
+    TEXT_COLUMNS,
+    ColumnError,
+    Row,
+    check_language,
+    choose_column,
+    clipped,
+    described,
+    text_of,
+)
+from transforms.errors import AudioError, ManifestError, to_failure
 from transforms.fetch import open_audio
-from transforms.types import AudioSource
-from transforms.uris import audio_source, join, suffix
-
-AUDIO_COLUMNS = ("audio", "audio_filepath", "path", "uri", "url", "file", "wav")
-TEXT_COLUMNS = ("text", "sentence", "transcription", "transcript", "reference")
-PROMPT_COLUMNS = ("initial_prompt",)  # in corpora of read speech, `prompt` is what was to be read
-HOTWORDS_COLUMNS = ("hotwords",)
-MANIFEST_SUFFIXES = (".jsonl", ".csv", ".tsv", ".txt")
-
-Row = Mapping[str, object]
-Rows = Iterator[tuple[int, Row]]
-"""Each line's number, from 1, and what it says by column."""
+from transforms.manifest_lines import Record, fields_of, records, row_of
+from transforms.shards import grouped
+from transforms.types import AudioSource, Failure
+from transforms.uris import audio_id_of, audio_source, is_url, join, suffix
 
 
-def is_manifest(uri: str) -> bool:
-    """Whether the extension is a manifest's."""
-    return suffix(uri) in MANIFEST_SUFFIXES
+@dataclass(frozen=True)
+class ManifestShard:
+    """Lines of a manifest that follow each other: small, to be shipped to the worker that reads them.
+
+    Attributes:
+        uri: of the manifest, a local path or a URL.
+        number: of the first line, from 1.
+        start: the first byte.
+        stop: the byte behind the last.
+        n_records: lines that name a recording, or should.
+        digest: of these bytes.
+        header: the names of the columns, where the manifest has a header.
+        audio_column: the column with the path or URL; None for the first that has a usual name.
+        text_column: the column with the reference; None for the first that has a usual name, if any.
+        has_clips: columns such as `start` say which part of a file is meant, and are no metadata.
+        packed: the lines, deflated, where the manifest is no local file: it is fetched once, by the launcher.
+    """
+
+    uri: str
+    number: int
+    start: int
+    stop: int
+    n_records: int
+    digest: str
+    header: tuple[str, ...] | None = None
+    audio_column: str | None = None
+    text_column: str | None = None
+    has_clips: bool = True
+    packed: bytes | None = field(default=None, repr=False)
+
+    def __str__(self) -> str:
+        return self.uri
 
 
-def read_manifest(
-    uri: str, audio_column: str | None = None, text_column: str | None = None
-) -> Iterator[AudioSource]:
-    """Lists a manifest's recordings, line by line; blank lines count for nothing.
+def manifest_shards(
+    uri: str, audio_column: str | None = None, text_column: str | None = None, *, has_clips: bool = True
+) -> Iterator[ManifestShard]:
+    """Cuts a manifest into shards: a line each at first, so that short ones are spread over workers too.
 
     Args:
         uri: a local path or a URL.
         audio_column: the column with the path or URL; None for the first that has a usual name.
         text_column: the column with the reference; None for the first that has a usual name, if any.
+        has_clips: see `ManifestShard`.
 
     Raises:
-        ManifestError: it cannot be read, or a line cannot be used: names file and line.
+        ManifestError: it cannot be read, or its first line shows that it is no such manifest.
     """
-    if suffix(uri) == ".txt":
+    kind = suffix(uri)
+    if kind == ".txt":
         audio_column = text_column = None
     try:
         with open_audio(audio_source(uri)) as file:
-            # A name of a file may be no valid UTF-8: it is kept as the operating system would.
-            lines = io.TextIOWrapper(file, encoding="utf-8-sig", errors="surrogateescape", newline="")
-            for number, row in _rows(lines, uri):
-                yield _source(uri, number, row, audio_column, text_column)
+            found = records(file, kind)
+            header, found = _checked(uri, kind, found, audio_column, text_column)
+            for group in grouped(found, lambda record: len(record.data)):
+                text = _joined(group)
+                yield ManifestShard(
+                    uri, group[0].number, group[0].start, group[-1].stop, len(group), _digest(text), header,
+                    audio_column, text_column, has_clips, zlib.compress(text) if is_url(uri) else None,
+                )  # fmt: skip
     except AudioError as error:
         raise ManifestError(f"cannot read the manifest {uri}: {error.message}") from error
 
 
-def choose_column(columns: Sequence[str], wanted: str | None, usual: Sequence[str]) -> str | None:
-    """The column wanted, or else the first that has a usual name; None when it is not there."""
-    names = usual if wanted is None else (wanted,)
-    return next((name for name in names if name in columns), None)
+def read_manifest_shard(shard: ManifestShard) -> Iterator[AudioSource | Failure]:
+    """Reads the recordings of a shard, line by line; a line that cannot be used is a `Failure`.
+
+    Raises:
+        AudioError: with stage `list`, when the manifest is not as it was when it was listed.
+    """
+    kind = suffix(shard.uri)
+    for record in _records_of(shard, kind):
+        try:
+            yield _source(shard, row_of(record, kind, shard.header))
+        except ColumnError as error:
+            yield _bad_line(shard.uri, record, error)
 
 
-def _error(uri: str, number: int, what: str) -> ManifestError:
-    return ManifestError(f"{uri}, line {number}: {what}")
+def read_manifest(
+    uri: str, audio_column: str | None = None, text_column: str | None = None
+) -> Iterator[AudioSource]:
+    """Lists a whole manifest's recordings; for the arguments see `manifest_shards`.
+
+    Raises:
+        ManifestError: it cannot be read, or a line cannot be used: names file and line.
+    """
+    for shard in manifest_shards(uri, audio_column, text_column):
+        for source in read_manifest_shard(shard):
+            if isinstance(source, Failure):
+                raise ManifestError(source.message)
+            yield source
 
 
-def _source(
-    uri: str, number: int, row: Row, audio_column: str | None, text_column: str | None
-) -> AudioSource:
-    columns = list(row)
-    audio_name = choose_column(columns, audio_column, AUDIO_COLUMNS)
-    text_name = choose_column(columns, text_column, TEXT_COLUMNS)
+def _checked(
+    uri: str, kind: str, found: Iterator[Record], audio_column: str | None, text_column: str | None
+) -> tuple[tuple[str, ...] | None, Iterator[Record]]:
+    """The header, if there is one, and the records behind it, once the columns were found to be there."""
+    first = next(found, None)
+    if first is None:
+        return None, found
+    try:
+        _check_encoding(first.data)
+        if kind in (".csv", ".tsv"):
+            header = tuple(fields_of(first, kind))
+            _check_columns(header, audio_column, text_column)
+            return header, found
+        row = row_of(first, kind, None)
+        _check_columns(list(row), audio_column, text_column)
+        if kind == ".txt":
+            _audio_of(row, "uri")
+    except ColumnError as error:
+        raise ManifestError(f"{uri}:{first.number}: {error}") from error
+    return None, chain([first], found)
+
+
+def _check_encoding(data: bytes) -> None:
+    if data.startswith((b"\xff\xfe", b"\xfe\xff")):
+        raise ColumnError("begins like UTF-16; save it as UTF-8")
+
+
+def _check_columns(columns: Sequence[str], audio_column: str | None, text_column: str | None) -> None:
     there = ", ".join(columns)
-    if audio_name is None:
+    if choose_column(columns, audio_column, AUDIO_COLUMNS) is None:
         wanted = audio_column or "for the audio"
-        raise _error(uri, number, f"no column {wanted} among {there}; name one with --audio_column")
-    if text_name is None and text_column is not None:
-        raise _error(uri, number, f"no column {text_column} among {there}; name one with --text_column")
-    audio = row[audio_name]
+        raise ColumnError(f"no column {wanted} among {there}; name one with --audio_column")
+    if text_column is not None and text_column not in columns:
+        raise ColumnError(f"no column {text_column} among {there}; name one with --text_column")
+
+
+def _source(shard: ManifestShard, row: Row) -> AudioSource:
+    audio_column = choose_column(row.keys(), shard.audio_column, AUDIO_COLUMNS)
+    text_column = choose_column(row.keys(), shard.text_column, TEXT_COLUMNS)
+    if audio_column is None:
+        _check_columns(list(row), shard.audio_column, None)
+        raise AssertionError("a row without an audio column passed the check")
+    check_language(row)
+    place = join(shard.uri, _audio_of(row, audio_column))
+    source, used = audio_source(place, reference=text_of(row, text_column)), frozenset[str]()
+    if shard.has_clips:
+        source, used = clipped(source, row)
+    return described(source, row, {audio_column, text_column, *used})
+
+
+def _audio_of(row: Row, column: str) -> str:
+    audio = row[column]
     if not isinstance(audio, str) or not audio.strip() or "\0" in audio:
-        raise _error(uri, number, f"{audio_name} is {audio!r}, where a path or a URL was expected")
-    source = audio_source(join(uri, audio), reference=text_of(row, text_name))
-    return with_hints(source, row)
+        raise ColumnError(f"{column} is {repr(audio)[:200]}, where a path or a URL was expected")
+    return audio
 
 
-def with_hints(source: AudioSource, row: Row) -> AudioSource:
-    """The recording with the prompt and the hot words that its row has, if any."""
-    columns = list(row)
-    prompt, hotwords = (
-        text_of(row, choose_column(columns, None, usual)) for usual in (PROMPT_COLUMNS, HOTWORDS_COLUMNS)
-    )
-    return replace(source, prompt=prompt or None, hotwords=hotwords or None)  # an empty field is none
+def _bad_line(uri: str, record: Record, error: ColumnError) -> Failure:
+    line = AudioSource(audio_id_of(uri, f"#line={record.number}"), uri)
+    return to_failure(line, AudioError("list", "bad_line", f"{uri}:{record.number}: {error}"))
 
 
-def text_of(row: Row, column: str | None) -> str | None:
-    """What a column says, as text; None when there is none, or nothing in it."""
-    value = None if column is None else row[column]
-    return None if value is None else str(value)
+def _records_of(shard: ManifestShard, kind: str) -> list[Record]:
+    if shard.packed is not None:
+        return list(records(io.BytesIO(zlib.decompress(shard.packed)), kind, shard.number, shard.start))
+    with open_audio(audio_source(shard.uri)) as file:
+        file.seek(shard.start)
+        after = records(file, kind, shard.number, shard.start)
+        found = list(takewhile(lambda record: record.start < shard.stop, after))
+    if not found or _digest(_joined(found)) != shard.digest:
+        raise AudioError("list", "changed", f"{shard.uri} was changed while the run read it; start it again")
+    return found
 
 
-def _rows(lines: TextIO, uri: str) -> Rows:
-    match suffix(uri):
-        case ".txt":
-            return ((n, {"uri": line.rstrip("\r\n")}) for n, line in _lines(lines))
-        case ".jsonl":
-            return ((n, _json_row(uri, n, line)) for n, line in _lines(lines))
-        case ".tsv":
-            return _table(uri, ((n, _tab_separated(line)) for n, line in _lines(lines)))
-        case _:
-            return _table(uri, _comma_separated(uri, lines))
+def _joined(group: Sequence[Record]) -> bytes:
+    """The lines of records, with empty ones where there were some, so that they keep their numbers."""
+    number, parts = group[0].number, []
+    for record in group:
+        parts.append(b"\n" * (record.number - number))
+        parts.append(record.data if record.data.endswith(b"\n") else record.data + b"\n")
+        number = record.number + parts[-1].count(b"\n")
+    return b"".join(parts)
 
 
-def _lines(lines: TextIO) -> Iterator[tuple[int, str]]:
-    return ((number, line) for number, line in enumerate(lines, start=1) if line.strip())
-
-
-def _json_row(uri: str, number: int, line: str) -> Row:
-    try:
-        row = json.loads(line)
-    except ValueError as error:
-        raise _error(uri, number, f"no JSON: {error}") from error
-    if not isinstance(row, dict):
-        raise _error(uri, number, f"a JSON object was expected, and not {line.strip()[:40]}")
-    return row
-
-
-def _table(uri: str, records: Iterator[tuple[int, list[str]]]) -> Rows:
-    _, header = next(records, (1, []))
-    for number, fields in records:
-        if len(fields) != len(header):  # to cut or to fill would lose text without a word
-            raise _error(uri, number, f"{len(fields)} fields, where the header has {len(header)}")
-        yield number, dict(zip(header, fields, strict=True))
-
-
-def _comma_separated(uri: str, lines: TextIO) -> Iterator[tuple[int, list[str]]]:
-    reader = csv.reader(lines, strict=True)
-    try:
-        for fields in reader:
-            if fields:
-                yield reader.line_num, fields
-    except csv.Error as error:
-        raise _error(uri, reader.line_num, f"no CSV: {error}; check its quotes") from error
-
-
-def _tab_separated(line: str) -> list[str]:
-    """Splits at tabs alone: Common Voice has lone quotes, which a CSV reader takes for many lines."""
-    return [_unquoted(field) for field in line.rstrip("\r\n").split("\t")]
-
-
-def _unquoted(field: str) -> str:
-    quoted = len(field) > 1 and field[0] == field[-1] == '"'
-    return field[1:-1].replace('""', '"') if quoted else field
+def _digest(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()[:16]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import replace
 from typing import Any, TypeVar
 
@@ -11,17 +11,14 @@ from apache_beam.pvalue import TaggedOutput
 
 from model.interface import SAMPLE_RATE
 from transforms.audio import AudioReader
-from transforms.dataset_rows import DatasetShard, read_shard
 from transforms.errors import AudioError, to_failure
 from transforms.fetch import open_audio
 from transforms.progress import PROGRESS, count, timed
 from transforms.types import AudioSource, AudioSpan, Failure, Recording, Window, of_channel
 from transforms.windows import WindowPlan, read_windows
+from transforms.work import Work, name_of, open_work, origin_of
 
 T = TypeVar("T")
-
-Work = AudioSource | DatasetShard
-"""What the launcher lists: a recording, or a shard of a dataset that holds many."""
 
 FAILURES = "failures"
 ORIGINS = "origins"
@@ -34,25 +31,45 @@ class OpenWork(beam.DoFn):
     """Gives the span of each recording, and says on `ORIGINS` by its audio_id where it was found.
 
     Args:
-        language: the code to decode in, or None to let each window detect it.
+        language: the code to decode in, or None to let each window detect it; a recording's own goes first.
+        known: the codes of the languages that the model knows.
         channel: the one to be transcribed, from 0; None for the mean of all.
         split: each channel is a recording of its own.
     """
 
-    def __init__(self, language: str | None, channel: int | None = None, split: bool = False) -> None:
+    def __init__(
+        self,
+        language: str | None,
+        known: Collection[str],
+        channel: int | None = None,
+        *,
+        split: bool = False,
+    ) -> None:
         self._language = language
+        self._known = frozenset(known)
         self._channel = channel
         self._split = split
 
     def process(self, work: Work) -> Iterator[AudioSpan | TaggedOutput[str, Any]]:
         """Opens a shard row by row, so that one row's audio is held at a time."""
-        for source in caught(open_work(work), name_of(work), "list"):
+        for found in caught(open_work(work), name_of(work), "list"):
+            source = found if isinstance(found, Failure) else self._checked(found)
+            if source.audio_id:  # it is a recording, and no shard as a whole
+                count("listed")
             if isinstance(source, Failure):
+                PROGRESS.add(recordings=1 if source.audio_id else 0)
                 yield failed(source)
                 continue
-            count("listed")
-            yield TaggedOutput(ORIGINS, (source.audio_id, work))
-            yield AudioSpan(replace(source, channel=self._channel), self._language, split=self._split)
+            yield TaggedOutput(ORIGINS, (source.audio_id, origin_of(source, work)))
+            one = replace(source, channel=self._channel)
+            yield AudioSpan(one, source.language or self._language, split=self._split)
+
+    def _checked(self, source: AudioSource) -> AudioSource | Failure:
+        if source.language is None or source.language in self._known:
+            return source
+        known = ", ".join(sorted(self._known))
+        message = f"it is said to be in {source.language!r}, and the model knows {known} alone"
+        return to_failure(source, AudioError("list", "other_language", message))
 
 
 class ReadWindows(beam.DoFn):
@@ -156,13 +173,3 @@ def failed(failure: Failure) -> TaggedOutput[str, Failure]:
     count("failures")
     PROGRESS.add(failures=1)
     return TaggedOutput(FAILURES, failure)
-
-
-def open_work(work: Work) -> Iterator[AudioSource]:
-    """The recordings of what was listed: a file is one, a shard's rows are many."""
-    return iter([work]) if isinstance(work, AudioSource) else timed(read_shard(work), "read")
-
-
-def name_of(work: Work) -> AudioSource:
-    """What a failure calls it: a shard as a whole goes by its description."""
-    return work if isinstance(work, AudioSource) else AudioSource(audio_id="", uri=str(work))

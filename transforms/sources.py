@@ -1,68 +1,94 @@
-"""From what the user names to recordings: files, folders, globs, URLs and manifests."""
+"""From what the user names to work: files, folders, globs, URLs, archives and manifests."""
 
 from __future__ import annotations
 
 import glob
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 import fsspec
 from fsspec.spec import AbstractFileSystem
 
+from transforms.archives import ArchiveShard
 from transforms.errors import InputError, NoInputError
-from transforms.manifests import is_manifest, read_manifest
+from transforms.kinds import is_archive, is_audio, is_hidden, is_manifest
+from transforms.local_files import files_matching, files_of
+from transforms.manifests import ManifestShard, manifest_shards
+from transforms.shards import FileShard, file_work, grouped
 from transforms.types import AudioSource
-from transforms.uris import audio_source, is_http, is_url, plain, suffix
+from transforms.uris import audio_id_of, is_http, is_url, plain
 
-AUDIO_SUFFIXES = frozenset({
-    ".3gp", ".aac", ".ac3", ".aif", ".aifc", ".aiff", ".amr", ".ape", ".asf", ".au", ".avi", ".caf", ".flac",
-    ".flv", ".m4a", ".m4b", ".mka", ".mkv", ".mov", ".mp2", ".mp3", ".mp4", ".mpeg", ".mpg", ".oga", ".ogg",
-    ".ogv", ".opus", ".rf64", ".snd", ".sph", ".ts", ".voc", ".w64", ".wav", ".webm", ".wma", ".wmv", ".wv",
-})  # fmt: skip
-"""What is taken from a folder; what is named, or matches a glob, is taken whatever its extension."""
+Listed = AudioSource | FileShard | ManifestShard | ArchiveShard
+"""A recording, or what holds many or names them."""
 
 
 def expand_all(
     patterns: Sequence[str], audio_column: str | None = None, text_column: str | None = None
-) -> Iterator[AudioSource]:
-    """Lists the recordings of all patterns, each once, where it is named first; see `expand`."""
-    seen = set()
+) -> Iterator[Listed]:
+    """Lists what all patterns name, each file once, where it is named first; see `expand`.
+
+    Recordings that manifests name again are found out later, when they are merged.
+    """
+    seen: set[int] | None = set() if len(patterns) > 1 else None  # one pattern matches no file twice
     for pattern in patterns:
-        for source in expand(pattern, audio_column, text_column):
-            if source.audio_id not in seen:
-                seen.add(source.audio_id)
-                yield source
+        yield from expand(pattern, audio_column, text_column, seen)
 
 
 def expand(
-    pattern: str, audio_column: str | None = None, text_column: str | None = None
-) -> Iterator[AudioSource]:
-    """Lists the recordings that a pattern names, in the same order every time.
+    pattern: str,
+    audio_column: str | None = None,
+    text_column: str | None = None,
+    seen: set[int] | None = None,
+) -> Iterator[Listed]:
+    """Lists what a pattern names, in the same order every time.
 
     Args:
         pattern: a file; a folder, taken with its subfolders but without hidden files; a glob, where `**` is
             any number of folders; a URL, with folders and globs where its file system can list them, which
-            `http(s)` cannot; or any of these for manifests, known by their extension (`.jsonl`, `.csv`,
-            `.tsv`, `.txt`). A name that exists is no glob, whatever its characters.
+            `http(s)` cannot; any of these for archives, known by their extension; or a file, URL or glob for
+            manifests, with such an extension itself. A name that exists is no glob, whatever its characters.
         audio_column: the manifest's column with the path or URL, when it has no usual name.
         text_column: the manifest's column with the reference, when it has no usual name.
+        seen: files that were listed before, which are not listed again; those that are listed are added.
 
     Raises:
         NoInputError: nothing matches.
-        InputError: it cannot be listed, or a manifest has a bad line.
+        InputError: it cannot be listed, or is no manifest that can be used.
     """
     is_empty = True
-    for uri in _matches(plain(pattern)):
-        is_list = is_manifest(pattern) and is_manifest(uri)
-        sources = read_manifest(uri, audio_column, text_column) if is_list else [audio_source(uri)]
-        for source in sources:
+    for group in grouped(_matches(plain(pattern)), len):
+        new = group if seen is None else [uri for uri in group if _is_new(uri, seen)]
+        is_empty = is_empty and len(new) == len(group)
+        lists = [uri for uri in new if is_manifest(pattern) and is_manifest(uri)]
+        for work in _work(new, lists, audio_column, text_column):
             is_empty = False
-            yield source
+            yield work
     if is_empty:
         raise NoInputError(
             f"no recordings match {pattern!r}: check the spelling; a folder is searched for files with an "
-            "audio extension, and a glob needs ** to look into subfolders"
+            "audio or archive extension, and a glob needs ** to look into subfolders"
         )
+
+
+def _work(
+    uris: Sequence[str], lists: Sequence[str], audio_column: str | None, text_column: str | None
+) -> Iterator[Listed]:
+    files = [uri for uri in uris if uri not in lists and not is_archive(uri)]
+    if files:
+        yield file_work(files)
+    for uri in uris:
+        if uri in lists:
+            yield from manifest_shards(uri, audio_column, text_column)
+        elif is_archive(uri):
+            yield ArchiveShard(uri, text_column)
+
+
+def _is_new(uri: str, seen: set[int]) -> bool:
+    """Remembers 64 bits of each, and not the name: a million take 80 MB."""
+    key = int(audio_id_of(uri), 16)
+    is_new = key not in seen
+    seen.add(key)
+    return is_new
 
 
 def _matches(pattern: str) -> Iterator[str]:
@@ -77,34 +103,16 @@ def _matches(pattern: str) -> Iterator[str]:
         raise InputError(f"cannot list {pattern!r}: {error}") from error
 
 
-def _local(path: str) -> Iterator[str]:
+def _local(path: str) -> Iterable[str]:
     if os.path.isdir(path):
-        yield from _folder(path)
-    elif os.path.lexists(path):
-        yield path
-    else:
-        matches = glob.iglob(_escape_existing(path), recursive=True)
-        yield from sorted(match for match in matches if not os.path.isdir(match))
+        return files_of(path, _is_taken)
+    if os.path.lexists(path):
+        return [path]
+    return files_matching(path) if glob.has_magic(path) else []
 
 
-def _folder(path: str) -> Iterator[str]:
-    """Audio files of a folder and its subfolders; symbolic links to folders are not followed."""
-    with os.scandir(path) as entries:
-        shown = sorted((entry for entry in entries if entry.name[0] != "."), key=lambda entry: entry.name)
-    for entry in shown:
-        if entry.is_dir(follow_symlinks=False):
-            yield from _folder(entry.path)
-        elif suffix(entry.name) in AUDIO_SUFFIXES and not os.path.isdir(entry.path):
-            yield entry.path  # also a link that leads nowhere: a failure of its own, not of the folder
-
-
-def _escape_existing(pattern: str) -> str:
-    """Escapes the leading folders of a glob that exist as they are written, such as `talks [2024]`."""
-    parts = pattern.split("/")
-    n_existing = 1
-    while n_existing < len(parts) and os.path.lexists("/".join(parts[: n_existing + 1])):
-        n_existing += 1
-    return "/".join([*map(glob.escape, parts[:n_existing]), *parts[n_existing:]])
+def _is_taken(name: str) -> bool:
+    return is_audio(name) or is_archive(name)
 
 
 def _remote(url: str) -> Iterator[str]:
@@ -135,5 +143,4 @@ def _remote_paths(system: AbstractFileSystem, path: str) -> list[str]:
 
 
 def _is_shown(name: str, folder: str) -> bool:
-    inside = name[len(folder) :].strip("/")
-    return suffix(name) in AUDIO_SUFFIXES and not any(part.startswith(".") for part in inside.split("/"))
+    return (is_audio(name) or is_archive(name)) and not is_hidden(name[len(folder) :].strip("/"))

@@ -314,7 +314,7 @@ def _spoken(segment: Segment, speech: Sequence[tuple[float, float]]) -> Segment:
 
 def window_failure(source: AudioSource, window: Window, error: Exception) -> Failure:
     """The failure of one window, which names its seconds, as the rest of the recording is transcribed."""
-    start_s, end_s = _seconds(window, 0, window.samples.size)
+    start_s, end_s = ((source.start_s or 0.0) + time_s for time_s in _seconds(window, 0, window.samples.size))
     reason = (
         f"seconds {start_s:.2f} to {end_s:.2f} are missing from the transcript: "
         f"the model raised {type(error).__name__}: {error}"

@@ -18,13 +18,17 @@ class AudioSource:
     """A recording that somebody named.
 
     Attributes:
-        audio_id: unique in a run and the same in every run: a hash of `uri`; of a channel that is a recording
-            of its own, with the channel behind it (`of_channel`).
-        uri: where it is, for people and for `fetch`; without credentials it goes into the rows.
-        payload: the encoded bytes, for rows of a dataset that carry their audio; else None.
+        audio_id: unique in a run and the same in every run: a hash of `name`; of a channel that is a
+            recording of its own, with the channel behind it (`of_channel`).
+        uri: where the file is, for people and for `fetch`.
+        payload: the encoded bytes, for rows of a dataset and members of an archive; else None.
         reference: what was really said, where the manifest or the dataset knows it.
         prompt: text that may have come before it, where the manifest or the dataset has one.
         hotwords: names and terms to be expected in it, where the manifest or the dataset has them.
+        start_s: where in the file it starts, in seconds, more than 0; None for the file's start.
+        end_s: where it ends, in seconds of the file; None for the file's end.
+        language: the code that it is to be decoded in; None for the run's.
+        metadata: further columns of its row, each name with its value as JSON.
         channel: the one to be transcribed, from 0; None for the mean of all.
     """
 
@@ -34,7 +38,28 @@ class AudioSource:
     reference: str | None = None
     prompt: str | None = None
     hotwords: str | None = None
+    start_s: float | None = None
+    end_s: float | None = None
+    language: str | None = None
+    metadata: tuple[tuple[str, str], ...] = ()
     channel: int | None = None
+
+    @property
+    def name(self) -> str:
+        """The URI, and of a part of a file its seconds as a W3C media fragment: `talk.mp3#t=10,20.5`."""
+        return self.uri + media_fragment(self.start_s, self.end_s)
+
+
+def media_fragment(start_s: float | None, end_s: float | None) -> str:
+    """`#t=START,END` in seconds, with either left out that is None; nothing where both are."""
+    if start_s is None and end_s is None:
+        return ""
+    start, end = ("" if time_s is None else _seconds(time_s) for time_s in (start_s, end_s))
+    return f"#t={start},{end}" if end else f"#t={start}"
+
+
+def _seconds(time_s: float) -> str:
+    return f"{time_s:.6f}".rstrip("0").rstrip(".")
 
 
 def of_channel(source: AudioSource, channel: int) -> AudioSource:
@@ -221,6 +246,7 @@ class Transcript:
         speech_s, skipped, declared_s, problem: see `Recording`.
         channel: see `AudioSource`.
         boundaries: where its windows were joined, in order.
+        metadata: see `AudioSource`.
     """
 
     audio_id: str
@@ -240,6 +266,7 @@ class Transcript:
     channel: int | None = None
     declared_s: float | None = None
     problem: str | None = None
+    metadata: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True)

@@ -56,12 +56,16 @@ def audio_source(uri: str, payload: bytes | None = None, reference: str | None =
     return AudioSource(audio_id_of(uri), uri, payload, reference)
 
 
-def audio_id_of(uri: str) -> str:
-    """The first 16 hexadecimal digits of SHA-256 of the URI without its credentials.
+def audio_id_of(uri: str, part: str = "") -> str:
+    """The first 16 hexadecimal digits of SHA-256 of the URI without its credentials, and of a part of it.
 
     A URL that was signed again is the same recording: `user:password@` and the parameters of the signing
     schemes of Amazon, Google and Azure do not count. Other parameters do, those that look like a secret
     too, for they may be all that tells two recordings apart.
+
+    Args:
+        uri: of a file.
+        part: what tells this part of the file from others: `//MEMBER` of an archive, `#t=START,END`.
     """
     scheme, separator, rest = uri.partition("://")
     authority, slash, path = rest.partition("/")
@@ -71,7 +75,7 @@ def audio_id_of(uri: str) -> str:
         place, query = _split_http(uri)
         kept = _unsigned(query)
         uri = f"{place}?{kept}" if kept else place
-    return hashlib.sha256(uri.encode("utf-8", "surrogatepass")).hexdigest()[:16]
+    return hashlib.sha256((uri + part).encode("utf-8", "surrogatepass")).hexdigest()[:16]
 
 
 def _split_http(url: str) -> tuple[str, str]:

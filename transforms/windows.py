@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 
 from model.interface import SAMPLE_RATE, Samples
 from transforms.audio import AudioReader
+from transforms.clips import Clip
 from transforms.cutting import Cutter, FixedWindows, Heard, PlannedWindow, SpeechWindows
 from transforms.errors import redact
 from transforms.held import HeldSamples
@@ -92,7 +93,9 @@ def read_windows(reader: AudioReader, span: AudioSpan, plan: WindowPlan) -> Iter
     listener = Listener(plan.detector)
     n_windows = n_skipped = 0
     skipped = _Gaps()
-    for planned, samples, speech in cut_windows(reader.blocks(), listener, plan.cutters(span)):
+    clip = Clip(source)
+    blocks = clip.blocks(reader.blocks())
+    for planned, samples, speech in cut_windows(blocks, listener, plan.cutters(span)):
         n_windows += 1
         if speech == ():
             n_skipped += 1
@@ -104,14 +107,14 @@ def read_windows(reader: AudioReader, span: AudioSpan, plan: WindowPlan) -> Iter
         )
     yield Recording(
         source=replace(source, uri=redact(source.uri), payload=None),
-        duration_s=reader.decoded_s,
+        duration_s=clip.duration_s,
         n_windows=n_windows,
         n_skipped=n_skipped,
         speech_s=listener.speech_s(),
-        skipped=skipped.until(reader.decoded_s),
-        truncated=reader.truncated,
-        problem=reader.problem,
-        declared_s=reader.declared_s,
+        skipped=skipped.until(clip.duration_s),
+        truncated=reader.truncated or clip.problem is not None,
+        problem=clip.problem or reader.problem,
+        declared_s=reader.declared_s if source.start_s is None and source.end_s is None else None,
     )
 
 

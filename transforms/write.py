@@ -18,6 +18,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from apache_beam.pvalue import PCollection
 
+from transforms.columns import metadata_text
 from transforms.errors import redact
 from transforms.progress import count_seconds
 from transforms.publish import published
@@ -66,6 +67,7 @@ SCHEMA = pa.schema(
         ("boundaries", pa.list_(BOUNDARY_TYPE)),
         ("model", pa.string()),
         ("reference", pa.string()),
+        ("metadata", pa.string()),
     ]
 )
 LEAST_LANGUAGE_PROB = 0.001  # languages below this are noise, and there are a hundred
@@ -74,6 +76,7 @@ ROW_GROUP_ROWS = 10_000
 
 def transcript_row(transcript: Transcript) -> Row:
     """The row of the dataset for one recording: the columns of `SCHEMA`, in their order."""
+    metadata = metadata_text(transcript.metadata)
     return {
         "audio_id": transcript.audio_id,
         "uri": _storable(redact(transcript.uri)),
@@ -99,6 +102,7 @@ def transcript_row(transcript: Transcript) -> Row:
         ],
         "model": transcript.model,
         "reference": None if transcript.reference is None else _storable(transcript.reference),
+        "metadata": None if metadata is None else _storable(metadata),
     }
 
 

@@ -78,7 +78,7 @@ def test_what_was_made_of_something_else_is_not_taken(
     traced = Traced()
     compiled(traced, ProgramStore(tmp_path, "net"))(jnp.arange(3.0), 2)
     if change == "software":
-        monkeypatch.setattr(program_store.jaxlib_version, "__version__", "0.0.1")
+        monkeypatch.setattr(program_store, "version", lambda name: "0.0.1")
     elif change == "machine":
         monkeypatch.setattr(program_store, "cpu_features", lambda: frozenset({"mmx"}))
     elif change == "environment":

@@ -5,7 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from model.checkpoint import Checkpoint
-from model.tokens import LANGUAGES, TokenizerError, WhisperTokenizer, compression_ratio, segments_of
+from model.languages import LANGUAGES
+from model.tokens import TokenizerError, WhisperTokenizer, compression_ratio, segments_of
 
 BEGIN = 50_364
 

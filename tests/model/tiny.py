@@ -13,7 +13,7 @@ from safetensors.numpy import save_file
 from tokenizers import AddedToken, Tokenizer, decoders, pre_tokenizers
 from tokenizers.models import BPE
 
-from model.tokens import LANGUAGES
+from model.languages import LANGUAGES
 
 D_MODEL, D_MLP, N_HEADS, N_MELS, N_VOCAB = 32, 64, 2, 80, 51_865
 Weights = dict[str, NDArray[np.float32]]

@@ -43,7 +43,7 @@ NOTHING = Backend(load_none, lambda _: (), silero_detector)
 def stages(language: str | None, options: TranscribeOptions = OPTIONS) -> list[str]:
     """The names of each fused stage's steps, in one text."""
     pipeline = beam.Pipeline(runner=FnApiRunner(), options=PipelineOptions([]))
-    build(pipeline, [AudioSource("id", "a.wav")], options, language, NOTHING)
+    build(pipeline, [AudioSource("id", "a.wav")], options, language, ("en", "fr"), NOTHING)
     _, fused = FnApiRunner().create_stages(pipeline.to_runner_api())
     return [" ".join(step.unique_name for step in stage.transforms) for stage in fused]
 

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import re
+import zipfile
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -10,6 +12,7 @@ import pytest
 from apache_beam.pvalue import TaggedOutput
 
 from transforms import assemble
+from transforms.archives import ArchiveShard
 from transforms.assemble import (
     SECOND_LOOK,
     Assemble,
@@ -20,7 +23,8 @@ from transforms.assemble import (
     open_again,
     second_looks,
 )
-from transforms.dataset_rows import DatasetShard, dataset_shards, read_shard
+from transforms.dataset_files import dataset_work
+from transforms.dataset_rows import DatasetShard, read_shard
 from transforms.read import ORIGINS, RECORDINGS, WINDOWS
 from transforms.types import (
     AudioSource,
@@ -31,6 +35,7 @@ from transforms.types import (
     WindowTranscript,
     of_channel,
 )
+from transforms.uris import audio_id_of
 
 VOTING = Assembly()
 SOURCE = AudioSource("id", "/a.wav", reference="what was said")
@@ -142,7 +147,9 @@ def test_the_row_says_what_was_promised_and_what_was_heard() -> None:
 def write_shard(path: Path, n_rows: int) -> DatasetShard:
     audio = [{"bytes": f"audio {n}".encode(), "path": f"{n}.wav"} for n in range(n_rows)]
     pq.write_table(pa.table({"audio": audio}), path)
-    return dataset_shards(str(path), "train")[0]
+    (shard,) = dataset_work(str(path), "train")
+    assert isinstance(shard, DatasetShard)
+    return shard
 
 
 def test_rows_of_a_shard_get_their_payload_again(tmp_path: Path) -> None:
@@ -258,3 +265,55 @@ def test_a_surprise_while_merging_is_the_failure_of_one_recording(monkeypatch: p
     (failure,) = Assemble(Assembly("en")).process(grouped([window(0, "en")]))
     assert isinstance(failure, TaggedOutput)
     assert (failure.value.stage, failure.value.kind) == ("merge", "unexpected")
+
+
+def test_a_recordings_own_language_needs_no_vote_either() -> None:
+    source = replace(SOURCE, language="fr")
+    values = grouped([window(0, "fr"), window(1, "fr")], **{RECORDINGS: [replace(RECORDING, source=source)]})
+    assert list(second_looks(values, VOTING)) == []
+    (transcript,) = Assemble(VOTING).process(values)
+    assert isinstance(transcript, Transcript)
+    assert (transcript.language, transcript.language_probs) == ("fr", {})
+
+
+def test_named_twice_and_once_with_its_language_it_has_no_windows_in_another() -> None:
+    recordings = [RECORDING, replace(RECORDING, source=replace(SOURCE, language="fr"))]
+    windows = [window(0, "zu"), window(1, "zu"), window(0, "fr"), window(1, "fr")]
+    for order in (1, -1):
+        values = grouped(windows[::order], **{RECORDINGS: recordings[::order]})
+        (transcript,) = Assemble(VOTING).process(values)
+        assert isinstance(transcript, Transcript)
+        assert (transcript.language, transcript.text) == ("fr", "fr0 fr1")
+
+
+def test_a_part_of_a_file_is_told_in_seconds_of_the_file() -> None:
+    source = replace(SOURCE, start_s=100.0, end_s=160.0, metadata=(("a", "1"),))
+    values = grouped([window(0, "en"), window(1, "cy")], **{RECORDINGS: [replace(RECORDING, source=source)]})
+    plain_values = grouped([window(0, "en"), window(1, "cy")])
+    failure, part = Assemble(VOTING).process(values)
+    told, whole = Assemble(VOTING).process(plain_values)
+    assert isinstance(part, Transcript)
+    assert isinstance(whole, Transcript)
+    assert (part.uri, part.duration_s) == ("/a.wav#t=100,160", whole.duration_s)
+    assert [one.start_s for one in part.segments] == [one.start_s + 100 for one in whole.segments]
+    assert (part.metadata, whole.metadata) == ((("a", "1"),), ())
+    assert isinstance(failure, TaggedOutput)
+    assert isinstance(told, TaggedOutput)
+    first, second = (re.search(r"seconds ([\d.]+)", one.value.message) for one in (failure, told))
+    assert first is not None
+    assert second is not None
+    assert float(first[1]) == float(second[1]) + 100
+
+
+def test_failures_of_other_members_are_not_told_twice(tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
+        for name in ("a.wav", "b.wav", "c.wav"):
+            archive.writestr(name, name)
+    data = bytearray((tmp_path / "a.zip").read_bytes())
+    data[data.find(b"a.wav") + 5] ^= 1  # the first byte of what a.wav holds
+    (tmp_path / "a.zip").write_bytes(data)
+    shard = ArchiveShard(f"{tmp_path}/a.zip")
+    audio_id = audio_id_of(shard.uri, "//c.wav")
+    (span,) = open_again((repr(shard), [SecondLook(audio_id, "en", frozenset({0}), (), shard)]))
+    assert isinstance(span, AudioSpan)
+    assert span.source.payload == b"c.wav"

@@ -11,9 +11,17 @@ import pyarrow.parquet as pq
 import pytest
 import soundfile as sf
 
-from transforms.dataset_rows import DatasetShard, dataset_shards, read_shard
+from transforms.dataset_files import dataset_work
+from transforms.dataset_rows import DatasetShard, read_shard
 from transforms.errors import AudioError, DatasetError
 from transforms.types import AudioSource
+
+
+def dataset_shards(
+    name: str, split: str, audio_column: str | None = None, text_column: str | None = None
+) -> list[DatasetShard]:
+    work = dataset_work(name, split, audio_column, text_column)
+    return [one for one in work if isinstance(one, DatasetShard)]
 
 
 def wav(value: float = 0.5) -> bytes:
@@ -140,8 +148,8 @@ def test_a_dataset_that_is_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
         dataset_shards("nobody/nothing", "train")
     with pytest.raises(DatasetError, match="cannot open the dataset"):
         dataset_shards(str(tmp_path), "train")
-    (tmp_path / "a.wav").write_bytes(wav())
-    with pytest.raises(DatasetError, match=r"made of audiofolder files and not of Parquet; .* --input"):
+    (tmp_path / "a.txt").write_text("so")
+    with pytest.raises(DatasetError, match=r"made of text files; .* --input"):
         dataset_shards(str(tmp_path), "train")
 
 

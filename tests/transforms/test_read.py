@@ -15,13 +15,17 @@ from apache_beam.pvalue import TaggedOutput
 
 from model.interface import SAMPLE_RATE, SPEECH_CHUNK, Samples
 from transforms import read
-from transforms.dataset_rows import dataset_shards
+from transforms.dataset_files import dataset_work
 from transforms.errors import AudioError
+from transforms.manifests import manifest_shards
 from transforms.progress import PROGRESS
-from transforms.read import OpenWork, ReadWindows, caught, name_of
+from transforms.read import OpenWork, ReadWindows, caught
 from transforms.types import AudioSource, AudioSpan, Failure, Recording, Window
 from transforms.uris import audio_source
 from transforms.windows import WindowPlan
+from transforms.work import name_of
+
+LANGUAGES = ("en", "fr", "de")
 
 
 @pytest.fixture(autouse=True)
@@ -133,7 +137,7 @@ def test_split_makes_a_recording_of_each_channel(tmp_path: Path, monkeypatch: py
     counts: Counter[str] = Counter()
     monkeypatch.setattr(read, "count", lambda name, n=1: counts.update({name: n}))
     source = audio_source(str(two_speakers(tmp_path / "a.wav", 0.1, 0.2, 0.3)))
-    (span,) = outputs(OpenWork(None, split=True).process(source))["main"]
+    (span,) = outputs(OpenWork(None, LANGUAGES, split=True).process(source))["main"]
     found = outputs(ReadWindows(WindowPlan(30, 5)).process(span))
     ids = [f"{source.audio_id}-{channel}" for channel in range(3)]
     assert [(one.audio_id, one.channel, one.uri) for one, _ in found["main"]] == [
@@ -154,7 +158,7 @@ def test_a_file_of_one_channel_splits_into_one(tmp_path: Path) -> None:
 
 def test_a_channel_alone_is_the_file(tmp_path: Path) -> None:
     source = audio_source(str(two_speakers(tmp_path / "a.wav", 0.1, 0.2)))
-    (span,) = outputs(OpenWork(None, 1).process(source))["main"]
+    (span,) = outputs(OpenWork(None, LANGUAGES, 1).process(source))["main"]
     found = outputs(ReadWindows(WindowPlan(30, 5)).process(span))
     ((one, window),) = found["main"]
     assert (one.audio_id, one.channel) == (source.audio_id, 1)
@@ -211,7 +215,7 @@ def test_an_interrupt_is_no_failure() -> None:
 
 def test_a_file_is_one_span_and_its_own_origin() -> None:
     source = audio_source("/a.wav")
-    found = outputs(OpenWork("fr").process(source))
+    found = outputs(OpenWork("fr", LANGUAGES).process(source))
     assert found["main"] == [AudioSpan(source, "fr")]
     assert found[read.ORIGINS] == [(source.audio_id, source)]
 
@@ -221,11 +225,40 @@ def test_a_shard_is_a_span_a_row_and_a_broken_one_a_failure(tmp_path: Path) -> N
     pq.write_table(
         pa.table({"audio": [{"bytes": b"a", "path": "a.wav"}, {"bytes": b"b", "path": "b.wav"}]}), path
     )
-    (shard,) = dataset_shards(str(path), "train")
-    found = outputs(OpenWork(None).process(shard))
+    (shard,) = dataset_work(str(path), "train")
+    found = outputs(OpenWork(None, LANGUAGES).process(shard))
     assert [span.source.payload for span in found["main"]] == [b"a", b"b"]
     assert found[read.ORIGINS] == [(span.source.audio_id, shard) for span in found["main"]]
     path.write_bytes(b"no parquet")
-    found = outputs(OpenWork(None).process(shard))
+    found = outputs(OpenWork(None, LANGUAGES).process(shard))
     (failure,) = found[read.FAILURES]
     assert (failure.stage, failure.uri) == ("list", name_of(shard).uri)
+
+
+def test_a_recording_has_its_own_language_if_the_model_knows_it() -> None:
+    french, klingon = (replace(audio_source("/a.wav"), language=code) for code in ("fr", "tlh"))
+    found = outputs(OpenWork("en", LANGUAGES).process(french))
+    assert [span.language for span in found["main"]] == ["fr"]
+    found = outputs(OpenWork("en", LANGUAGES).process(klingon))
+    assert found["main"] == []
+    (failure,) = found[read.FAILURES]
+    assert (failure.stage, failure.kind) == ("list", "other_language")
+    assert "it is said to be in 'tlh', and the model knows de, en, fr alone" in failure.message
+
+
+def test_what_a_list_says_wrong_is_a_failure_and_a_recording_done(tmp_path: Path) -> None:
+    (tmp_path / "m.csv").write_text("path,text\na.wav\n")
+    (shard,) = manifest_shards(f"{tmp_path}/m.csv")
+    found = outputs(OpenWork(None, LANGUAGES).process(shard))
+    assert [failure.kind for failure in found[read.FAILURES]] == ["bad_line"]
+    assert (PROGRESS.tally().recordings, PROGRESS.tally().failures) == (1, 1)
+
+
+def test_a_part_of_a_file_is_read_and_no_more(tmp_path: Path) -> None:
+    source = replace(audio_source(str(wav(tmp_path / "a.wav", 70))), start_s=20.0, end_s=60.0)
+    found = outputs(ReadWindows(WindowPlan(30, 5)).process(AudioSpan(source, "fr")))
+    assert [window.pieces for _, window in found["main"]] == [
+        ((0, 30 * SAMPLE_RATE),), ((25 * SAMPLE_RATE, 40 * SAMPLE_RATE),),
+    ]  # fmt: skip
+    ((_, recording),) = found[read.RECORDINGS]
+    assert (recording.duration_s, recording.truncated) == (40.0, False)

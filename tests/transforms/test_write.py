@@ -177,3 +177,11 @@ def test_failures_are_rows_in_a_stable_order(tmp_path: Path) -> None:
 
 def test_the_formats_on_offer_are_those_that_can_be_written() -> None:
     assert (tuple(write.WRITERS), tuple(RENDERERS)) == (ROW_FORMATS, RECORDING_FORMATS)
+
+
+def test_further_columns_are_one_column_of_json(tmp_path: Path) -> None:
+    metadata = (("speaker", '"ü"'), ("bad\udce9", '["\udce9"]'))
+    run([transcript_row(replace(transcript(1), metadata=metadata)), transcript_row(transcript(2))], tmp_path)
+    first, second = pq.read_table(tmp_path / "part-00000-of-00001.parquet").column("metadata").to_pylist()
+    assert json.loads(first) == {"speaker": "ü", "bad\udce9": ["\udce9"]}
+    assert second is None

@@ -1,0 +1,57 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+from transforms.archives import ArchiveShard
+from transforms.manifests import manifest_shards
+from transforms.shards import file_work
+from transforms.types import AudioSource
+from transforms.uris import audio_source
+from transforms.work import Work, fingerprint, n_recordings, name_of, open_work, origin_of
+
+
+def test_recordings_are_counted_where_that_needs_no_reading(tmp_path: Path) -> None:
+    (tmp_path / "m.txt").write_text("a.wav\n\nb.wav\n")
+    work: list[Work] = [audio_source("/a.wav"), file_work(["/b.wav", "/c.wav", "/d.wav"])]
+    work += manifest_shards(f"{tmp_path}/m.txt")
+    assert n_recordings(work) == 6
+    assert n_recordings([*work, ArchiveShard("/a.zip")]) is None
+
+
+def test_what_is_listed_opens(tmp_path: Path) -> None:
+    source = audio_source("/a.wav")
+    assert list(open_work(source)) == [source]
+    group = file_work(["/a.wav", "/b.wav"])
+    assert [one.uri for one in open_work(group) if isinstance(one, AudioSource)] == ["/a.wav", "/b.wav"]
+    assert name_of(ArchiveShard("/a.zip")) == AudioSource("", "/a.zip")
+
+
+def test_only_bytes_that_cannot_be_fetched_again_need_what_held_them() -> None:
+    archive = ArchiveShard("/a.zip")
+    inside = AudioSource("id", "/a.zip//a.wav", b"x")
+    assert origin_of(inside, archive) == archive
+    assert origin_of(audio_source("/a.wav"), file_work(["/a.wav", "/b.wav"])) == audio_source("/a.wav")
+
+
+def test_a_run_is_known_by_names_sizes_and_what_lists_say(tmp_path: Path) -> None:
+    def told() -> list[str]:
+        work: list[Work] = [
+            ArchiveShard(f"{tmp_path}/a.zip"), audio_source(f"{tmp_path}/a.wav"),
+            *manifest_shards(f"{tmp_path}/m.csv"),
+        ]  # fmt: skip
+        return [fingerprint(one) for one in work]
+
+    for name in ("a.zip", "a.wav"):
+        (tmp_path / name).write_bytes(b"x")
+    (tmp_path / "m.csv").write_text("path,text\na.wav,x\n")
+    before = told()
+    assert told() == before
+    (tmp_path / "a.zip").write_bytes(b"xy")
+    (tmp_path / "a.wav").write_bytes(b"xy")
+    (tmp_path / "m.csv").write_text("path,text\na.wav,y\n")
+    assert not set(told()) & set(before)
+
+
+def test_a_url_that_was_signed_again_is_the_same() -> None:
+    urls = [f"https://h/a.zip?X-Amz-Signature={n}" for n in range(2)]
+    assert len({fingerprint(ArchiveShard(url)) for url in urls}) == 1

@@ -1,0 +1,76 @@
+"""What the launcher lists and ships to workers, and how a worker gets recordings out of it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+from transforms.archives import ArchiveShard, read_archive
+from transforms.dataset_rows import DatasetShard, read_shard
+from transforms.manifests import ManifestShard, read_manifest_shard
+from transforms.progress import timed
+from transforms.shards import FileShard, read_files, size_of_file
+from transforms.types import AudioSource, Failure
+from transforms.uris import audio_id_of
+
+Work = AudioSource | FileShard | ManifestShard | ArchiveShard | DatasetShard
+"""A recording; some files; lines of a manifest; an archive; a file of a dataset."""
+
+
+def open_work(work: Work) -> Iterator[AudioSource | Failure]:
+    """The recordings of what was listed, one at a time, and a failure for each that cannot be told.
+
+    Raises:
+        AudioError: with stage `list`: it cannot be read, or not to its end.
+    """
+    match work:
+        case AudioSource():
+            return iter([work])
+        case FileShard():
+            return read_files(work)
+        case ManifestShard():
+            return timed(read_manifest_shard(work), "read")
+        case ArchiveShard():
+            return timed(read_archive(work), "read")
+        case DatasetShard():
+            return timed(read_shard(work), "read")
+
+
+def name_of(work: Work) -> AudioSource:
+    """What a failure calls it: a shard as a whole goes by its description."""
+    return work if isinstance(work, AudioSource) else AudioSource(audio_id="", uri=str(work))
+
+
+def origin_of(source: AudioSource, work: Work) -> Work:
+    """What to open to read a recording once more: only bytes that cannot be fetched need what held them."""
+    return source if source.payload is None else work
+
+
+def n_recordings(work: Iterable[Work]) -> int | None:
+    """How many recordings there are in all; None where that is not known before they are read."""
+    total = 0
+    for one in work:
+        match one:
+            case AudioSource():
+                total += 1
+            case FileShard():
+                total += one.n_files
+            case ManifestShard():
+                total += one.n_records
+            case _:
+                return None
+    return total
+
+
+def fingerprint(work: Work) -> str:
+    """What a run is known again by: names and hints, the sizes of local files, the text of lists."""
+    if isinstance(work, FileShard):
+        return str(work)
+    if isinstance(work, ManifestShard):
+        return f"{audio_id_of(work.uri)}:{work.number} {work.digest} {work.audio_column} {work.text_column}"
+    if isinstance(work, ArchiveShard):
+        return f"{audio_id_of(work.uri)} {size_of_file(work.uri)} {work.text_column}"
+    if isinstance(work, DatasetShard):
+        return repr(work)
+    size = size_of_file(work.uri)
+    hints = "".join(f" {hint!r}" for hint in (work.prompt, work.hotwords) if hint)
+    return f"{work.audio_id}{hints}" if size is None else f"{work.audio_id} {size}{hints}"
