@@ -109,18 +109,19 @@ def members_of(file: BinaryIO) -> Iterator[Member]:
 def _zip_members(file: BinaryIO) -> Iterator[Member]:
     """Those of its directory, the members of a sample one after the other."""
     size = file.seek(0, os.SEEK_END)
+    budget = _Budget(FREE_BYTES + MAX_RATIO * size)
     with zipfile.ZipFile(file) as archive:
         samples: dict[str, list[zipfile.ZipInfo]] = {}
         for info in archive.infolist():
-            if not info.is_dir():
+            if not info.filename.endswith("/"):  # its own is_dir() fails for no name at all
                 samples.setdefault(sample_of(info.filename), []).append(info)
         for info in chain.from_iterable(samples.values()):
             packed = min(info.compress_size, size)  # no more is read than its header says
             limit = FREE_BYTES + MAX_RATIO * packed
-            yield Member(info.filename, _zip_opener(archive, info), limit, info.file_size)
+            yield Member(info.filename, _zip_opener(archive, info, budget), limit, info.file_size)
 
 
-def _zip_opener(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> Callable[[], IO[bytes]]:
+def _zip_opener(archive: zipfile.ZipFile, info: zipfile.ZipInfo, budget: _Budget) -> Callable[[], IO[bytes]]:
     def opened() -> IO[bytes]:
         if info.flag_bits & 0x1:
             raise AudioError("fetch", "encrypted", "it is encrypted; unpack the archive with its password")
@@ -129,9 +130,23 @@ def _zip_opener(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> Callable[[],
             raise AudioError("fetch", "unsupported", message)  # others unpack without a limit on memory
         if stat.S_ISLNK(info.external_attr >> 16):
             raise _no_file("a symbolic link")
+        budget.spend(info.file_size)  # no more than it says comes of it
         return archive.open(info)
 
     return opened
+
+
+class _Budget:
+    """What may come of all members of a zip together: they may share what they are packed in."""
+
+    def __init__(self, n_bytes: int) -> None:
+        self._n_bytes = self._n_left = n_bytes
+
+    def spend(self, n_bytes: int) -> None:
+        if n_bytes > self._n_left:
+            message = f"with the members before it, more than {self._n_bytes} bytes, as of a bomb"
+            raise AudioError("fetch", "too_large", message)
+        self._n_left -= n_bytes
 
 
 def _no_file(what: str) -> AudioError:

@@ -90,12 +90,13 @@ def test_the_whole_process_stays_small(tmp_path: Path) -> None:
     assert int(megabytes) < 100
 
 
-def test_a_size_in_a_header_is_not_believed() -> None:
+@pytest.mark.parametrize(("told", "kind"), [(0xFFFFFFF0, "too_large"), (1001, "corrupt"), (999, "corrupt")])
+def test_a_size_in_a_header_is_not_believed(told: int, kind: str) -> None:
     data = bytearray(zip_of({"a.wav": b"x" * 1000, "b.wav": b"y"}, zipfile.ZIP_STORED))
     directory = data.rfind(b"PK\x01\x02", 0, data.rfind(b"PK\x01\x02"))
-    data[directory + 24 : directory + 28] = struct.pack("<I", 0xFFFFFFF0)  # 4 GB, it says
+    data[directory + 24 : directory + 28] = struct.pack("<I", told)
     (_, first), (_, second) = read(bytes(data))
-    assert first == "fetch: corrupt"
+    assert first == f"fetch: {kind}"
     assert second == b"y"
 
 
@@ -106,6 +107,24 @@ def test_a_member_may_have_so_many_bytes_and_no_more() -> None:
         member.read(999)
     members = members_of(io.BytesIO(zip_of({"a.wav": b"x" * 1000})))
     assert len(next(members).read(1000)) == 1000
+
+
+def test_many_small_bombs_are_one() -> None:
+    data = zip_of({**{f"{n}.wav": bytes(20 << 20) for n in range(6)}, "z.wav": b"x"})
+    found = dict(read(data))
+    assert found["0.wav"] == bytes(20 << 20)
+    assert [found[f"{n}.wav"] for n in range(2, 6)] == ["fetch: too_large"] * 4
+    assert found["z.wav"] == b"x"
+
+
+def test_a_name_may_be_empty() -> None:
+    data = zip_of({"a": b"x"})
+    directory = data.find(b"PK\x01\x02")
+    empty = bytearray(data[:directory] + data[directory : directory + 46] + data[directory + 47 :])
+    empty[directory + 28] = 0
+    end = empty.find(b"PK\x05\x06")
+    empty[end + 12 : end + 16] = struct.pack("<I", end - directory)
+    assert [name for name, _ in read(bytes(empty))] == [""]
 
 
 def test_silence_that_packs_well_is_no_bomb() -> None:
