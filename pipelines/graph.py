@@ -25,6 +25,7 @@ from transforms.assemble import SECOND_LOOK, Assemble, Assembly, by_file, open_a
 from transforms.fallback import Fallback
 from transforms.read import FAILURES, ORIGINS, RECORDINGS, SPANS, WINDOWS, OpenWork
 from transforms.recording_files import WriteRecordingFiles
+from transforms.resume import Resuming
 from transforms.transcribe import TranscribeSpans
 from transforms.windows import WindowPlan
 from transforms.work import Work
@@ -81,6 +82,7 @@ def build(
         ),
         fallback_of(options),
         options.filters(),
+        Resuming(RunFolder(options.output).log_folder, options.retry_failed),
     )
     said = opened[SPANS] | "Transcribe" >> transcribe
     failures = [opened[FAILURES], said[FAILURES]]

@@ -124,6 +124,12 @@ class TranscribeOptions:
         metavar="OWNER/NAME",
         shapes_output=False,
     )
+    retry_failed: bool = _option(
+        False,
+        "What to write",
+        "do again what failed, of this run or of the part of it that was done before",
+        shapes_output=False,
+    )
     overwrite: bool = _option(
         False,
         "What to write",

@@ -46,7 +46,7 @@ def make_report(
     """
     duplicates = counters.get("duplicates", 0)  # rows of a dataset that name one file
     listed, transcribed = counters.get("listed", 0) - duplicates, counters.get("transcribed", 0)
-    audio_s = counters.get("audio_ms", 0) / 1000
+    audio_s, resumed_s = counters.get("audio_ms", 0) / 1000, counters.get("resumed_ms", 0) / 1000
     return {
         "identity": identity.digest,
         "options": public_options(options),
@@ -56,6 +56,7 @@ def make_report(
             "transcribed": transcribed,
             "not_transcribed": listed - transcribed,
             "duplicates": duplicates,
+            "done_before": counters.get("resumed", 0),
             "failures": tally.failures.total(),
             "failures_by_kind": dict(sorted(tally.failures.items())),
             "windows": counters.get("windows", 0),
@@ -73,7 +74,7 @@ def make_report(
         "speech_hours": round(counters.get("speech_ms", 0) / 3_600_000, 6),
         "skipped_hours": round(counters.get("skipped_ms", 0) / 3_600_000, 6),
         "wall_s": round(wall_s, 3),
-        "times_real_time": round(audio_s / wall_s, 3),
+        "times_real_time": round(max(audio_s - resumed_s, 0) / wall_s, 3),
         "stage_s": {stage: round(counters.get(f"{stage}_us", 0) / 1e6, 3) for stage in STAGES},
         "hours_by_language": tally.hours_by_language(),
         "files": list(files),
@@ -101,6 +102,8 @@ def summary(report: Report, folder: RunFolder) -> str:
         f"{report['times_real_time']:.1f} times real time",
         f"seconds spent: {seconds}",
     ]
+    if counts["done_before"]:
+        lines.append(f"of these, done before: {counts['done_before']}; the speed is that of the others")
     if report["skipped_hours"]:
         lines.append(f"skipped, as nobody speaks there: {report['skipped_hours']:.2f} hours")
     if counts["failures"]:

@@ -69,8 +69,8 @@ def transcribe(options: TranscribeOptions, beam_args: Sequence[str] = (), backen
     folder = RunFolder(options.output)
     identity = identity_of(options, map(fingerprint, work))
     report = None if options.overwrite else folder.finished_report(identity)
-    if report is not None:
-        again = "; with --overwrite, all of it is" if report["counts"]["failures"] else ""
+    if report is not None and not (options.retry_failed and report["counts"]["failures"]):
+        again = "; with --retry_failed, what failed is" if report["counts"]["failures"] else ""
         print(f"This run was finished before; nothing is done again{again}.", file=sys.stderr)
         return _close(report, folder, options.push_to_hub)
     folder.claim(identity, options.overwrite)

@@ -8,6 +8,7 @@ DIR/report.html              the report for people
 DIR/run.json                 the report, written when all parts are there
 DIR/_SUCCESS                 written last
 DIR/.whisper-beam/run.json   written first: which run these files belong to
+DIR/.whisper-beam/commits/   what the run has done so far (`transforms.commit_log`)
 """
 
 from __future__ import annotations
@@ -23,12 +24,14 @@ import fsspec
 from fsspec.implementations.local import LocalFileSystem
 
 from pipelines.options import RECORDING_FORMATS, TranscribeOptions, shaping_options
+from transforms.commit_log import SUFFIX as LOG_SUFFIX
 from transforms.errors import redact
 from transforms.filenames import recording_file_pattern
 from transforms.publish import PARTIAL_SUFFIX, published
 
 SCHEMA_VERSION = 3  # of what a run writes; another version is another run
 IDENTITY_FILE = ".whisper-beam/run.json"
+LOG_FOLDER = ".whisper-beam/commits"
 REPORT_FILE = "run.json"
 PAGE_FILE = "report.html"
 PROGRESS_FILE = "progress.json"
@@ -95,6 +98,11 @@ class RunFolder:
         """URL of `transcripts` or `failures`."""
         return self._url(name)
 
+    @property
+    def log_folder(self) -> str:
+        """URL of the folder of the commit log."""
+        return self._url(LOG_FOLDER)
+
     def finished_report(self, identity: RunIdentity) -> dict[str, Any] | None:
         """The report of this very run if it was finished before, else None."""
         found = self._read_json(IDENTITY_FILE)
@@ -107,7 +115,10 @@ class RunFolder:
         return report if all(map(self._exists, folders)) else None
 
     def claim(self, identity: RunIdentity, overwrite: bool) -> None:
-        """Makes the folder this run's: removes what an unfinished or overwritten run left, and signs it.
+        """Makes the folder this run's: removes what it left unfinished, or overwrites, and signs it.
+
+        The log of what was done is kept if the run goes on. It does with the same options, also over other
+        recordings than before.
 
         Raises:
             RunFolderError: it holds another run and `overwrite` is not set, or files that no run of ours
@@ -116,13 +127,15 @@ class RunFolder:
         found = self._read_json(IDENTITY_FILE)
         if found is None:
             self._refuse_foreign()
-        elif found.get("digest") != identity.digest and not overwrite:
+        elif not overwrite and _difference(found, identity):
             raise RunFolderError(
                 f"--output {redact(self.url)} holds another run ({_difference(found, identity)}); "
                 "give another --output, or --overwrite to remove that run's files"
             )
         try:
             self._remove_run()
+            if overwrite:
+                self._remove_log()
             self._write_json(IDENTITY_FILE, {"digest": identity.digest, **_told(identity)})
         except OSError as error:
             reason = error.strerror or str(error)
@@ -176,6 +189,12 @@ class RunFolder:
             for name in (*self._ours_in(folder), *self._ours_in(folder, partial=True)):
                 fs.rm_file(f"{root}/{name}")
 
+    def _remove_log(self) -> None:
+        fs, root = self._filesystem()
+        for name in self._names(LOG_FOLDER):
+            if name.endswith(LOG_SUFFIX):
+                fs.rm_file(f"{root}/{LOG_FOLDER}/{name}")
+
     def _ours_in(self, folder: str, *, partial: bool = False) -> list[str]:
         """The files of a folder that are called as a run calls its own, or those that it did not finish."""
         pattern = _PATTERNS[folder]
@@ -226,15 +245,15 @@ def _told(identity: RunIdentity) -> dict[str, Any]:
     return {"schema_version": SCHEMA_VERSION, "options": dict(identity.options), "inputs": identity.inputs}
 
 
-def _difference(found: Mapping[str, Any], identity: RunIdentity) -> str:
-    """What sets the run that is there apart, in words."""
+def _difference(found: Mapping[str, Any], identity: RunIdentity) -> str | None:
+    """What sets the run that is there apart, in words; None where it is this one, over whatever audio."""
     before = found.get("options", {})
     for name, now in identity.options.items():
         if before.get(name) != now:
             return f"with --{name} {_spelt(before.get(name))}, not {_spelt(now)}"
-    if found.get("inputs") != identity.inputs:
-        return "over other recordings: some were added, moved, removed or changed since"
-    return "of another version of whisper-beam"
+    if found.get("schema_version") != SCHEMA_VERSION or before.keys() != identity.options.keys():
+        return "of another version of whisper-beam"
+    return None
 
 
 def _spelt(value: object) -> str:

@@ -61,10 +61,10 @@ def time_left_s(tally: Tally, total: int | None, elapsed_s: float) -> float | No
         total: recordings that were listed, if that is known.
         elapsed_s: since the run began.
     """
-    done = tally.recordings
+    done = tally.recordings - tally.resumed  # what was done before says nothing of how fast it goes now
     if total is None or elapsed_s < ENOUGH_S or done < max(ENOUGH_RECORDINGS, total / 200):
         return None
-    return elapsed_s / done * max(total - done, 0)
+    return elapsed_s / done * max(total - tally.recordings, 0)
 
 
 def told(tally: Tally, total: int | None, elapsed_s: float) -> str:

@@ -5,8 +5,9 @@ CRC-32 of the rest, a space, and JSON. What a kill or a power cut leaves half wr
 has no right CRC, and counts for nothing. On a file system that can only put whole objects, each commit is a
 segment of its own.
 
-Two kinds of records: `{"begun": KEY}` before work on a unit begins, and `{"done": KEY, ...}` with all that
-came out of it. A unit that was begun several times and never done has perhaps killed its process.
+Records: `{"begun": KEY}` before work on a unit begins, `{"left": KEY}` when it was given up for a reason that
+is not its own, `{"done": KEY, "attempt": N, ...}` with all that came out of it. A unit that was begun several
+times, and neither left nor done, has perhaps killed its process.
 """
 
 from __future__ import annotations
@@ -17,9 +18,9 @@ import os
 import uuid
 import zlib
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import IO, Any
+from typing import IO, Any, NamedTuple
 
 import fsspec
 from fsspec.implementations.local import LocalFileSystem
@@ -52,13 +53,19 @@ class LogWriter:
         """
         self._add([{"begun": key} for key in keys], durable=False)
 
-    def commit(self, results: Mapping[str, Record]) -> None:
-        """Adds what came out of units, by their keys; it is on the disk when this returns.
+    def leave(self, keys: Sequence[str]) -> None:
+        """Says that work on these units ended before they were done, and not because of them."""
+        self._add([{"left": key} for key in keys], durable=False)
+
+    def commit(self, results: Iterable[tuple[str, Record]]) -> None:
+        """Adds what came out of units, each with its key; it is on the disk when this returns.
+
+        Of a unit that is there twice the result with the highest `attempt` counts, and of these the first.
 
         Raises:
             OSError: it cannot be written; what was committed before stays.
         """
-        self._add([{"done": key, **result} for key, result in results.items()], durable=True)
+        self._add([{"done": key, **result} for key, result in results], durable=True)
 
     def close(self) -> None:
         """Ends the segment; what is added later makes another."""
@@ -95,16 +102,25 @@ class LogWriter:
         return f"{self._root}/{uuid.uuid4().hex}{SUFFIX}"
 
 
+class _Place(NamedTuple):
+    """Where a record is: its segment, its first byte and the one behind it."""
+
+    path: str
+    start: int
+    stop: int
+    attempt: int
+
+
 @dataclass
 class LogIndex:
     """What a log holds, by the keys of units; the results themselves are read when they are asked for.
 
     Attributes:
-        n_begun: how often a unit was begun.
+        n_begun: how often a unit was begun, and not left.
     """
 
     n_begun: Counter[str] = field(default_factory=Counter)
-    _places: dict[str, tuple[str, int, int]] = field(default_factory=dict)
+    _places: dict[str, _Place] = field(default_factory=dict)
     _fs: Any = None
 
     def __contains__(self, key: str) -> bool:
@@ -120,15 +136,26 @@ class LogIndex:
             KeyError: it is not.
             OSError: it cannot be read.
         """
-        path, start, stop = self._places[key]
-        record = _parsed(self._fs.cat_file(path, start=start, end=stop))
+        place = self._places[key]
+        record = _parsed(self._fs.cat_file(place.path, start=place.start, end=place.stop))
         if record is None or record.get("done") != key:
-            raise OSError(f"{redact(path)} has changed while it was read")
+            raise OSError(f"{redact(place.path)} has changed while it was read")
         return record
+
+    def add(self, record: Record, place: _Place) -> None:
+        """Takes in a record that was found."""
+        if "begun" in record:
+            self.n_begun[record["begun"]] += 1
+        elif "left" in record:
+            self.n_begun[record["left"]] -= 1
+        elif "done" in record:
+            known = self._places.get(record["done"])
+            if known is None or place.attempt > known.attempt:
+                self._places[record["done"]] = place
 
 
 def read_index(url: str) -> LogIndex:
-    """Reads a log through; one that is not there is empty. Of a unit that is there twice the first counts.
+    """Reads a log through; one that is not there is empty.
 
     Raises:
         OSError: it cannot be read.
@@ -140,10 +167,7 @@ def read_index(url: str) -> LogIndex:
         return index
     for path in sorted(name for name in fs.ls(root, detail=False) if name.endswith(SUFFIX)):
         for start, stop, record in _records(fs, path):
-            if "begun" in record:
-                index.n_begun[record["begun"]] += 1
-            elif "done" in record:
-                index._places.setdefault(record["done"], (path, start, stop))
+            index.add(record, _Place(path, start, stop, record.get("attempt", 1)))
     return index
 
 

@@ -50,6 +50,7 @@ class Hearing:
 
     Attributes:
         source: of the window; without payload.
+        span: the name of the reading that the window is of (`transforms.units.Step`).
         looks: in order.
         attempts: of the look that is under way, those that failed.
         start: the sample that the next look begins at; None when there is to be none.
@@ -57,6 +58,7 @@ class Hearing:
 
     source: AudioSource
     window: Window
+    span: str = ""
     looks: tuple[Look, ...] = ()
     attempts: tuple[WindowResult, ...] = ()
     start: int | None = 0

@@ -35,6 +35,7 @@ class Tally:
     recordings: int = 0
     failures: int = 0
     audio_s: float = 0.0
+    resumed: int = 0  # of the recordings, those that were done before this run began
 
 
 @dataclass
@@ -51,7 +52,7 @@ class Progress:
             self._tally = Tally()
         self._stop.clear()
 
-    def add(self, *, recordings: int = 0, failures: int = 0, audio_s: float = 0.0) -> None:
+    def add(self, *, recordings: int = 0, failures: int = 0, audio_s: float = 0.0, resumed: int = 0) -> None:
         """Adds to the tally."""
         with self._lock:
             now = self._tally
@@ -60,6 +61,7 @@ class Progress:
                 recordings=now.recordings + recordings,
                 failures=now.failures + failures,
                 audio_s=now.audio_s + audio_s,
+                resumed=now.resumed + resumed,
             )
 
     def tally(self) -> Tally:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Collection, Iterator
 from dataclasses import replace
 from typing import Any, TypeVar
@@ -15,6 +16,7 @@ from transforms.errors import AudioError, to_failure
 from transforms.fetch import open_audio
 from transforms.progress import PROGRESS, count, timed
 from transforms.types import AudioSource, AudioSpan, Failure, Recording, Window, of_channel
+from transforms.units import Begun, Ended, Step, Unit
 from transforms.windows import WindowPlan, read_windows
 from transforms.work import Work, name_of, open_work, origin_of
 
@@ -24,6 +26,7 @@ FAILURES = "failures"
 ORIGINS = "origins"
 RECORDINGS = "recordings"
 SPANS = "spans"
+UNITS = "units"
 WINDOWS = "windows"
 
 
@@ -73,28 +76,36 @@ class OpenWork(beam.DoFn):
 
 
 class ReadWindows(beam.DoFn):
-    """Fetches, decodes and cuts a span: (source, window) pairs, then on `RECORDINGS` what it is.
+    """Fetches, decodes and cuts a unit: gives each `Step` of it with a name that its reading has alone.
 
-    The sources given on carry no payload. What goes wrong with a recording is a row on `FAILURES`, and the
-    others go on.
+    The sources given on carry no payload. What goes wrong with a recording is a `Failure`, and the others go
+    on.
     """
 
     def __init__(self, plan: WindowPlan) -> None:
         self._plan = plan
 
-    def process(self, span: AudioSpan) -> Iterator[tuple[AudioSource, Window] | TaggedOutput[str, Any]]:
+    def process(self, unit: Unit) -> Iterator[tuple[str, Step]]:
         """Reads one window at a time; samples are held until their batch is done."""
+        name = uuid.uuid4().hex
+        yield name, Begun(unit.key, unit.attempt)
+        for step in self._steps(unit.span):
+            yield name, step
+        yield name, Ended()
+
+    def _steps(self, span: AudioSpan) -> Iterator[Step]:
         items = read_recordings(span, self._plan)
         first_look = span.windows is None
         heard = 0  # samples of the recording, those that windows share counted once
         for item in caught(timed(items, "read"), span.source, "decode"):
             PROGRESS.check()
             if isinstance(item, Failure):
-                yield failed(item)
+                yield item
             elif isinstance(item, Recording):
                 if first_look:  # the second look at a recording has nothing new to say of it as a whole
                     PROGRESS.add(audio_s=item.duration_s - heard / SAMPLE_RATE)  # where nobody spoke any more
-                    yield from self._end(item)
+                    yield item
+                    yield from _truncation(item)
                 heard = 0
             else:
                 if first_look:
@@ -105,17 +116,15 @@ class ReadWindows(beam.DoFn):
         if first_look:
             PROGRESS.add(recordings=1)
 
-    def _end(self, recording: Recording) -> Iterator[TaggedOutput[str, Any]]:
-        count("windows_skipped", recording.n_skipped)
-        count("skipped_ms", round(1000 * sum(end_s - start_s for start_s, end_s in recording.skipped)))
-        yield TaggedOutput(RECORDINGS, (recording.source.audio_id, recording))
-        if recording.truncated:
-            reason = (
-                f"{recording.problem or 'the audio breaks off'}; what could be decoded, "
-                f"{recording.duration_s:.2f} s, was transcribed; fetch the recording again if it is longer"
-            )
-            error = AudioError("decode", "truncated", reason, retryable=False)
-            yield failed(to_failure(recording.source, error))
+
+def _truncation(recording: Recording) -> Iterator[Failure]:
+    """The failure of a recording that is not all there, if it is not."""
+    if recording.truncated:
+        reason = (
+            f"{recording.problem or 'the audio breaks off'}; what could be decoded, "
+            f"{recording.duration_s:.2f} s, was transcribed; fetch the recording again if it is longer"
+        )
+        yield to_failure(recording.source, AudioError("decode", "truncated", reason, retryable=False))
 
 
 def read_recordings(
@@ -139,7 +148,6 @@ def read_recordings(
         while channel < n_channels:
             one = of_channel(source, channel) if span.split else source
             reader = AudioReader(file, one.channel)
-            count("listed", int(channel > 0))  # the first one was, as the file
             try:
                 for item in read_windows(reader, replace(span, source=one), plan):
                     yield (one, item) if isinstance(item, Window) else item

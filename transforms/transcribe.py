@@ -6,6 +6,7 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
+from functools import partial
 from time import perf_counter
 from typing import Any
 
@@ -17,15 +18,28 @@ from apache_beam.utils.shared import Shared
 
 from model.interface import SAMPLE_RATE, Request, Transcriber, TranscriberSettings, WindowResult
 from model.interface import Segment as ModelSegment
+from transforms.commit_log import LogWriter
 from transforms.errors import AudioError, to_failure
 from transforms.fallback import NOT_SURE, Fallback
 from transforms.hallucinations import FILTERS, Heard, filtered
 from transforms.hearing import Hearing, Look
 from transforms.lanes import Lanes
+from transforms.open_spans import OpenSpans
 from transforms.pieces import in_recording
-from transforms.progress import PROGRESS, count, count_seconds, distribute
-from transforms.read import FAILURES, RECORDINGS, WINDOWS, ReadWindows, failed
-from transforms.types import AudioSource, AudioSpan, Failure, Segment, Window, WindowTranscript, Word
+from transforms.progress import PROGRESS, count_seconds, distribute
+from transforms.read import FAILURES, RECORDINGS, UNITS, WINDOWS, ReadWindows
+from transforms.resume import Output, Resuming, SkipDone, outputs_of
+from transforms.types import (
+    AudioSource,
+    AudioSpan,
+    Failure,
+    Recording,
+    Segment,
+    Window,
+    WindowTranscript,
+    Word,
+)
+from transforms.units import Begun, Ended, Step, to_record
 from transforms.windows import WindowPlan
 
 
@@ -48,6 +62,7 @@ class TranscribeSpans(beam.PTransform[PCollection[AudioSpan], dict[str, PCollect
         plan: how recordings are cut.
         fallback: which windows to decode again, and hotter.
         filters: names of the hallucination filters that are on.
+        resuming: where to keep what is done, and to find what was; None for neither.
     """
 
     settings: TranscriberSettings
@@ -56,17 +71,26 @@ class TranscribeSpans(beam.PTransform[PCollection[AudioSpan], dict[str, PCollect
     plan: WindowPlan
     fallback: Fallback = field(default_factory=Fallback)
     filters: tuple[str, ...] = tuple(FILTERS)
+    resuming: Resuming | None = None
 
     def expand(self, spans: PCollection[AudioSpan]) -> dict[str, PCollection[Any]]:
-        """Read, transcribe; Beam fuses the two, as nothing between them is a grouping."""
-        read = spans | "Read windows" >> beam.ParDo(ReadWindows(self.plan)).with_outputs(
-            RECORDINGS, FAILURES, main=WINDOWS
+        """Skip, read, transcribe and commit; Beam fuses them, as nothing between them is a grouping."""
+        before = spans | "Skip what is done" >> beam.ParDo(SkipDone(self.resuming, Shared())).with_outputs(
+            UNITS, RECORDINGS, FAILURES, main=WINDOWS
         )
-        said = read[WINDOWS] | "Transcribe windows" >> beam.ParDo(
-            TranscribeWindows(self.settings, self.load, self.shared, self.fallback, self.filters)
-        ).with_outputs(FAILURES, main=WINDOWS)
-        failures = (read[FAILURES], said[FAILURES]) | beam.Flatten()
-        return {WINDOWS: said[WINDOWS], RECORDINGS: read[RECORDINGS], FAILURES: failures}
+        log = None if self.resuming is None else self.resuming.log
+        said = (
+            before[UNITS]
+            | "Read windows" >> beam.ParDo(ReadWindows(self.plan))
+            | "Transcribe windows"
+            >> beam.ParDo(
+                TranscribeWindows(self.settings, self.load, self.shared, self.fallback, self.filters, log)
+            ).with_outputs(RECORDINGS, FAILURES, main=WINDOWS)
+        )
+        return {
+            name: (before[name], said[name]) | f"All {name}" >> beam.Flatten()
+            for name in (WINDOWS, RECORDINGS, FAILURES)
+        }
 
 
 class LoadedModel:
@@ -91,11 +115,12 @@ Answer = tuple[list[WindowResult | Exception], float]
 
 
 class TranscribeWindows(beam.DoFn):
-    """(source, window) pairs into (audio_id, WindowTranscript); the bad windows are failures.
+    """The steps of reading into what was said, as (audio_id, WindowTranscript); the bad windows are failures.
 
-    Batches are transcribed in other threads (`transforms.lanes`) while the next windows are read. Windows
-    that are to be decoded hotter wait until they fill a batch, or for the end of the bundle; one in which the
-    model stopped while somebody speaks on is taken like a new one.
+    A span is committed to the log as soon as all its windows are done, and given on then. Batches are
+    transcribed in other threads (`transforms.lanes`) while the next windows are read. Windows that are to be
+    decoded hotter wait until they fill a batch, or for the end of the bundle; one in which the model stopped
+    while somebody speaks on is taken like a new one.
     """
 
     def __init__(
@@ -105,14 +130,18 @@ class TranscribeWindows(beam.DoFn):
         shared: Shared,
         fallback: Fallback,
         filters: tuple[str, ...],
+        log: str | None = None,
     ) -> None:
         self._settings = settings
         self._load = load
         self._shared = shared
         self._fallback = fallback
         self._filters = filters
+        self._log = log
+        self._writer: LogWriter | None = None
         self._model: LoadedModel | None = None
         self._lanes: Lanes[Hearing, Answer] | None = None
+        self._spans = OpenSpans()
 
     def start_bundle(self) -> None:
         """Forgets what a bundle that failed left behind.
@@ -122,29 +151,47 @@ class TranscribeWindows(beam.DoFn):
         if self._lanes is not None:
             self._lanes.clear()
         self._lanes = None
+        if self._writer is not None:
+            self._writer.leave(self._spans.keys())  # this process has not died of them
+        self._spans = OpenSpans()
 
     def teardown(self) -> None:
         """Beam gives up a bundle with this: calls that have not begun are not made."""
         self.start_bundle()
+        if self._writer is not None:
+            self._writer.close()
 
-    def process(
-        self, element: tuple[AudioSource, Window]
-    ) -> Iterator[tuple[str, WindowTranscript] | TaggedOutput[str, Failure]]:
+    def process(self, element: tuple[str, Step]) -> Iterator[Output]:
         """Loads the model at the first window (a run in which nothing can be read needs none)."""
-        source, window = element
-        lanes = self._lanes or self._open_lanes()
-        lanes.add(Hearing(source, window))
-        yield from self._said(lanes, end=False)
+        name, step = element
+        match step:
+            case Begun():
+                if step.attempt > 1:  # it may kill this process, which shall not be held against others
+                    yield from self._said(end=True)
+                self._begin(name, step)
+            case Ended():
+                yield from self._said(end=self._spans.end(name))
+            case Recording() | Failure():
+                self._spans.add(name, step)
+            case source, window:
+                self._spans.wait(name)
+                lanes = self._lanes or self._open_lanes()
+                lanes.add(Hearing(source, window, name))
+                yield from self._said(end=False)
 
     def finish_bundle(self) -> Iterator[Any]:
         """Gives what is still waited for."""
-        if self._lanes is None:
-            return
-        for output in self._said(self._lanes, end=True):
+        for output in self._said(end=True):
             if isinstance(output, TaggedOutput):
                 yield TaggedOutput(output.tag, GlobalWindows.windowed_value(output.value))
             else:
                 yield GlobalWindows.windowed_value(output)
+
+    def _begin(self, name: str, begun: Begun) -> None:
+        if self._log is not None:
+            self._writer = self._writer or LogWriter(self._log)
+            self._writer.begin([begun.key])
+        self._spans.begin(name, begun)
 
     def _open_lanes(self) -> Lanes[Hearing, Answer]:
         PROGRESS.check()
@@ -163,40 +210,54 @@ class TranscribeWindows(beam.DoFn):
             check_model(transcriber)
         return results, perf_counter() - started
 
-    def _said(
-        self, lanes: Lanes[Hearing, Answer], *, end: bool
-    ) -> Iterator[tuple[str, WindowTranscript] | TaggedOutput[str, Failure]]:
-        """What came out of the lanes by now, or at the end of all that is left."""
-        for hearings, (results, seconds) in lanes.results(end=end):
+    def _said(self, *, end: bool) -> Iterator[Output]:
+        """Gives the spans that are done by now, or at the end all, committed first."""
+        yield from self._committed()
+        if self._lanes is None:
+            return
+        for hearings, (results, seconds) in self._lanes.results(end=end):
             assert self._model is not None
             self._model.count(seconds)
             distribute("batch_windows", len(hearings))
             distribute("batch_model_ms", 1000 * seconds)
             for hearing, result in zip(hearings, results, strict=True):
-                if isinstance(result, Exception):
-                    yield failed(window_failure(hearing.source, hearing.next_window, result))
-                    after = hearing.given_up(self._fallback)
-                else:
-                    after = self._heard(hearing, result)
-                if after.attempts:
-                    # One that fails again has all temperatures before it.
-                    lanes.add_again(after, urgency=len(after.attempts))
-                elif after.start is not None:
-                    lanes.add(after)
-                elif after.looks:
-                    yield after.window.audio_id, self._finished(after)
+                self._go_on(self._lanes, self._after(hearing, result))
+            yield from self._committed()
+
+    def _committed(self) -> Iterator[Output]:
+        results = self._spans.take_done()
+        if self._writer is not None:
+            self._writer.commit([(result.key, to_record(result)) for result in results])
+        for result in results:
+            yield from outputs_of(result)
+
+    def _after(self, hearing: Hearing, result: WindowResult | Exception) -> Hearing:
+        if not isinstance(result, Exception):
+            return self._heard(hearing, result)
+        self._spans.add(hearing.span, window_failure(hearing.source, hearing.next_window, result))
+        return hearing.given_up(self._fallback)
+
+    def _go_on(self, lanes: Lanes[Hearing, Answer], after: Hearing) -> None:
+        if after.attempts:
+            # One that fails again has all temperatures before it.
+            lanes.add_again(after, urgency=len(after.attempts))
+        elif after.start is not None:
+            lanes.add(after)
+        else:
+            self._spans.came(after.span, self._finished(after) if after.looks else None)
 
     def _heard(self, hearing: Hearing, result: WindowResult) -> Hearing:
         after = hearing.heard(result, self._fallback)
         if len(after.attempts) > len(hearing.attempts):
-            count(f"failed_{self._fallback.reason(result) or NOT_SURE}")
+            self._spans.count(hearing.span, f"failed_{self._fallback.reason(result) or NOT_SURE}")
         elif len(after.looks) == len(hearing.looks):
-            count("remainders_dropped")
+            self._spans.count(hearing.span, "remainders_dropped")
         elif after.start is not None:
-            count("remainders")
+            self._spans.count(hearing.span, "remainders")
         return after
 
     def _finished(self, hearing: Hearing) -> WindowTranscript:
+        count = partial(self._spans.count, hearing.span)
         count("windows")
         count("windows_fallback", any(look.fallback for look in hearing.looks))
         repeats = any(self._fallback.repeats(look.result) for look in hearing.looks)

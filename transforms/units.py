@@ -10,9 +10,44 @@ from typing import Any
 
 import msgspec
 
-from transforms.errors import redact
-from transforms.types import AudioSource, AudioSpan, Failure, Recording, WindowTranscript
+from transforms.errors import AudioError, redact, to_failure
+from transforms.types import AudioSource, AudioSpan, Failure, Recording, Window, WindowTranscript
 from transforms.uris import is_url
+
+MAX_ATTEMPTS = 3
+"""How often a span may have been begun and never ended, before it is held to kill its process."""
+
+
+@dataclass(frozen=True)
+class Unit:
+    """A span that is to be worked on.
+
+    Attributes:
+        key: see `unit_key`.
+        attempt: the how-many-th this is, from 1 on. What was begun before and did not end may have killed its
+            process: from the second one on it is worked on alone.
+    """
+
+    key: str
+    span: AudioSpan
+    attempt: int = 1
+
+
+@dataclass(frozen=True)
+class Begun:
+    """What is read next is of this unit."""
+
+    key: str
+    attempt: int
+
+
+@dataclass(frozen=True)
+class Ended:
+    """No more is read of a unit."""
+
+
+Step = Begun | tuple[AudioSource, Window] | Recording | Failure | Ended
+"""Of the reading of a unit; each comes with a name that its reading has alone."""
 
 
 @dataclass(frozen=True)
@@ -22,6 +57,7 @@ class SpanResult:
     Attributes:
         key: of the span, see `unit_key`.
         counts: what to add to the counters of the run (`transforms.progress`), by name.
+        attempt: see `Unit`.
     """
 
     key: str
@@ -29,6 +65,18 @@ class SpanResult:
     recordings: tuple[Recording, ...] = ()
     failures: tuple[Failure, ...] = ()
     counts: Mapping[str, int] = field(default_factory=dict)
+    attempt: int = 1
+
+    def all_counts(self) -> dict[str, int]:
+        """`counts`, and what can be told from the rest."""
+        skipped_s = sum(end_s - start_s for one in self.recordings for start_s, end_s in one.skipped)
+        ids = {one.source.audio_id for one in self.recordings} | {one.audio_id for one in self.failures}
+        return {
+            **self.counts,
+            "listed": max(len(ids) - 1, 0),  # channels after the first, which was counted as the file
+            "windows_skipped": sum(one.n_skipped for one in self.recordings),
+            "skipped_ms": round(1000 * skipped_s),
+        }
 
 
 def unit_key(span: AudioSpan) -> str:
@@ -39,8 +87,9 @@ def unit_key(span: AudioSpan) -> str:
     has a log of its own.
     """
     source = span.source
-    asked = replace(span, source=replace(source, uri="", payload=None, reference=None))
-    told = f"{asked!r} {_content(source)}"
+    known_by = replace(source, uri="", payload=None, reference=None, metadata=())
+    windows = None if span.windows is None else sorted(span.windows)
+    told = f"{known_by!r} {_content(source)} {span.language} {windows} {span.extra} {span.split}"
     return hashlib.sha256(told.encode("utf-8", "surrogatepass")).hexdigest()[:32]
 
 
@@ -57,9 +106,8 @@ def _content(source: AudioSource) -> str:
 
 
 def to_record(result: SpanResult) -> dict[str, Any]:
-    """The result as JSON has it, without credentials."""
-    public = replace(result, recordings=tuple(map(_public, result.recordings)))
-    record: dict[str, Any] = msgspec.to_builtins(public)
+    """The result as JSON has it; its sources have neither payloads nor credentials (`read_windows`)."""
+    record: dict[str, Any] = msgspec.to_builtins(result)
     return record
 
 
@@ -74,16 +122,26 @@ def from_record(record: Mapping[str, Any], source: AudioSource) -> SpanResult:
         msgspec.ValidationError: the record is of another version.
     """
     result = msgspec.convert(record, SpanResult)
-    return replace(result, recordings=tuple(_listed_now(one, source) for one in result.recordings))
+    public = replace(source, uri=redact(source.uri), payload=None)
+
+    def listed_now(one: Recording) -> Recording:
+        then = one.source
+        return replace(one, source=replace(public, audio_id=then.audio_id, channel=then.channel))
+
+    return replace(result, recordings=tuple(map(listed_now, result.recordings)))
 
 
-def _public(recording: Recording) -> Recording:
-    return replace(recording, source=_nameless(recording.source))
+def quarantined(unit: Unit) -> SpanResult:
+    """The failure of a unit that was begun too often and never ended."""
+    reason = (
+        f"the process that worked on it died {unit.attempt - 1} times, the last ones while it worked on "
+        "nothing else; it may take more memory than there is, or crash a decoder; --retry_failed tries again"
+    )
+    error = AudioError("transcribe", "quarantined", reason, retryable=True)
+    error.attempts = unit.attempt - 1
+    return SpanResult(unit.key, failures=(to_failure(unit.span.source, error),))
 
 
-def _nameless(source: AudioSource) -> AudioSource:
-    return replace(source, uri=redact(source.uri), payload=None)
-
-
-def _listed_now(recording: Recording, source: AudioSource) -> Recording:
-    return replace(recording, source=replace(_nameless(source), audio_id=recording.source.audio_id))
+def seconds_of(result: SpanResult) -> float:
+    """Seconds of audio in a result."""
+    return sum(one.duration_s for one in result.recordings)

@@ -99,6 +99,21 @@ def test_an_unfinished_run_is_cleared_of_its_own_files_alone(folder: RunFolder) 
     assert names(folder) == {".whisper-beam/run.json", *mine}
 
 
+def test_a_run_goes_on_over_other_recordings_and_keeps_its_log_until_it_is_overwritten(
+    folder: RunFolder,
+) -> None:
+    folder.claim(IDENTITY, overwrite=False)
+    log = ".whisper-beam/commits/0a.log"
+    put(folder, log)
+    put(folder, "transcripts/part-00000-of-00001.parquet")
+    more = identity_of(options(), ["1", "2", "3"])
+    folder.claim(more, overwrite=False)
+    assert names(folder) == {".whisper-beam/run.json", log}
+    assert folder.log_folder.endswith("/.whisper-beam/commits")
+    folder.claim(more, overwrite=True)
+    assert names(folder) == {".whisper-beam/run.json"}
+
+
 @pytest.mark.parametrize(
     ("other", "why"),
     [
@@ -107,7 +122,6 @@ def test_an_unfinished_run_is_cleared_of_its_own_files_alone(folder: RunFolder) 
             identity_of(options(return_timestamps=False), ["1", "2"]),
             "with --return_timestamps True, not False",
         ),
-        (identity_of(options(), ["1"]), "over other recordings"),
     ],
 )
 def test_another_run_is_refused_unless_it_may_be_overwritten(

@@ -38,9 +38,11 @@ def test_what_was_committed_is_read_back(open_writer: Callable[[str], LogWriter]
     assert len(read_index(url)) == 0
     writer = open_writer(url)
     writer.begin(["a", "b", "c"])
-    writer.commit({"a": {"text": "Grüße\n\u2028", "uri": "/x/\udcff.wav", "score": float("nan")}, "b": {}})
-    writer.commit({"c": {"number": 0.1 + 0.2}})
-    writer.commit({})
+    writer.commit(
+        list({"a": {"text": "Grüße\n\u2028", "uri": "/x/\udcff.wav", "score": float("nan")}, "b": {}}.items())
+    )
+    writer.commit([("c", {"number": 0.1 + 0.2})])
+    writer.commit([])
     index = read_index(url)
     assert len(index) == 3
     assert "a" in index
@@ -58,19 +60,34 @@ def test_attempts_are_counted_over_all_processes(open_writer: Callable[[str], Lo
         writer = open_writer(url)
         writer.begin(["killer", "done"])
         writer.close()
-    open_writer(url).commit({"done": {}})
+    open_writer(url).commit(list({"done": {}}.items()))
     index = read_index(url)
     assert index.n_begun == {"killer": 3, "done": 3}
     assert "killer" not in index
+
+
+def test_an_attempt_that_was_left_does_not_count(url: str, open_writer: Callable[[str], LogWriter]) -> None:
+    writer = open_writer(url)
+    for _ in range(2):
+        writer.begin(["a", "b"])
+        writer.leave(["a"])
+    assert read_index(url).n_begun == {"a": 0, "b": 2}
+
+
+def test_the_latest_attempt_counts(url: str, open_writer: Callable[[str], LogWriter]) -> None:
+    for attempt in (2, 3, 1, 3):
+        writer = open_writer(url)
+        writer.commit([("a", {"attempt": attempt, "n": attempt})])
+    assert read_index(url).read("a")["n"] == 3
 
 
 def test_writers_have_segments_of_their_own_and_the_same_unit_counts_once(
     open_writer: Callable[[str], LogWriter], url: str
 ) -> None:
     one, other = open_writer(url), open_writer(url)
-    one.commit({"a": {"n": 1}})
-    other.commit({"a": {"n": 1}, "b": {"n": 2}})
-    one.commit({"c": {"n": 3}})
+    one.commit([("a", {"n": 1})])
+    other.commit([("a", {"n": 1}), ("b", {"n": 2})])
+    one.commit([("c", {"n": 3})])
     index = read_index(url)
     assert len(index) == 3
     assert [index.read(key)["n"] for key in "abc"] == [1, 2, 3]
@@ -84,7 +101,7 @@ def test_of_a_segment_that_was_cut_what_is_whole_counts(
     ends, key_of = [], "k{}".format
     with closing(LogWriter(url)) as writer:
         for number in range(8):
-            writer.commit({key_of(number): {"text": "x" * number}})
+            writer.commit([(key_of(number), {"text": "x" * number})])
             ends.append(os.path.getsize(segments(url)[0]))
     content = Path(segments(url)[0]).read_bytes()
     Path(segments(url)[0]).write_bytes(content[:cut] + garbage)
@@ -99,7 +116,7 @@ def test_a_damaged_record_is_left_out_with_a_warning(
     open_writer: Callable[[str], LogWriter], tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     url = str(tmp_path)
-    open_writer(url).commit({"a": {"text": "abc"}, "b": {"text": "def"}})
+    open_writer(url).commit([("a", {"text": "abc"}), ("b", {"text": "def"})])
     path = Path(segments(url)[0])
     path.write_bytes(path.read_bytes().replace(b"abc", b"abd"))
     index = read_index(url)
@@ -111,7 +128,7 @@ def test_a_damaged_record_is_left_out_with_a_warning(
 def test_what_was_committed_survives_a_kill(tmp_path: Path) -> None:
     program = (
         "import os, signal, sys; from transforms.commit_log import LogWriter;"
-        "w = LogWriter(sys.argv[1]); w.begin(['a', 'b']); w.commit({'a': {'n': 1}});"
+        "w = LogWriter(sys.argv[1]); w.begin(['a', 'b']); w.commit([('a', {'n': 1})]);"
         "os.kill(os.getpid(), signal.SIGKILL)"
     )
     child = subprocess.run([sys.executable, "-c", program, str(tmp_path)], check=False)
@@ -130,7 +147,7 @@ def test_a_commit_is_forced_to_the_disk_and_a_beginning_is_not(
     writer = open_writer(str(tmp_path))
     writer.begin(["a"])
     assert synced == [True]  # the name of the new segment
-    writer.commit({"a": {}})
+    writer.commit([("a", {})])
     assert synced == [True, False]
 
 
@@ -138,7 +155,7 @@ def test_when_the_disk_is_full_what_was_committed_before_is_intact(
     open_writer: Callable[[str], LogWriter], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     writer = open_writer(str(tmp_path))
-    writer.commit({"a": {"n": 1}})
+    writer.commit([("a", {"n": 1})])
 
     def full(descriptor: int) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
@@ -146,8 +163,8 @@ def test_when_the_disk_is_full_what_was_committed_before_is_intact(
     with monkeypatch.context() as patched:
         patched.setattr(commit_log.os, "fsync", full)
         with pytest.raises(OSError, match="No space left"):
-            writer.commit({"b": {"n": 2}})
-    writer.commit({"c": {"n": 3}})
+            writer.commit([("b", {"n": 2})])
+    writer.commit([("c", {"n": 3})])
     index = read_index(str(tmp_path))
     assert index.read("a")["n"] == 1
     assert index.read("c")["n"] == 3

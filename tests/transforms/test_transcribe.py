@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import uuid
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -27,6 +28,7 @@ from transforms.transcribe import (
     within_speech,
 )
 from transforms.types import AudioSource, Window
+from transforms.units import Begun, Ended, Step
 
 POISON = 0.5
 
@@ -105,7 +107,13 @@ Element = tuple[AudioSource, Window]
 
 def begun(do_fn: TranscribeWindows, elements: Iterable[Element]) -> list[Any]:
     """What comes out by the time that the last of the elements has been taken in."""
-    return [output for element in elements for output in do_fn.process(element)]
+    return [output for element in elements for step in steps(*element) for output in do_fn.process(step)]
+
+
+def steps(source: AudioSource, window: Window) -> list[tuple[str, Step]]:
+    """Those of reading a recording that has this one window."""
+    name = uuid.uuid4().hex
+    return [(name, Begun(f"key of {source.audio_id}", 1)), (name, (source, window)), (name, Ended())]
 
 
 def ended(do_fn: TranscribeWindows) -> list[Any]:
@@ -297,7 +305,7 @@ def test_remainders_of_windows_fill_batches() -> None:
 
 
 def test_a_remainder_that_fails_leaves_what_was_said_before_it() -> None:
-    failure, (_, said) = run_bundle(StoppingTranscriber(), [speaking(3.0, poison_at_s=1.0)])
+    (_, said), failure = run_bundle(StoppingTranscriber(), [speaking(3.0, poison_at_s=1.0)])
     assert "seconds 1.00 to 3.00 are missing" in failure_of(failure).message
     assert [s.text for s in said.segments] == [" 48000"]
 
