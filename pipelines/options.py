@@ -31,6 +31,7 @@ FILTERS = ("length", "no_speech", "rate", "repeats")
 NONE = "none"
 MAX_CHUNK_S = 30.0  # what Whisper's encoder sees at a time
 MIN_CHUNK_S = 1.0
+MAX_FETCH_S = 7 * 86_400.0
 MAX_NEW_TOKENS = 443  # of the decoder's 448, four start the transcript and one ends it
 MAX_NEW_TOKENS_PROMPTED = 384  # so that a prompt has room
 _HUB_NAME = re.compile(r"\w[\w.-]{0,95}(/\w[\w.-]{0,95})?", re.ASCII)
@@ -103,6 +104,27 @@ class TranscribeOptions:
         "What to read",
         "the column with what was really said, kept in the row, where it has no usual name",
         metavar="COLUMN",
+    )
+    allow_private_hosts: bool = _option(
+        False,
+        "What to read",
+        "fetch from loopback, private and link-local addresses, too; without, a URL, or a redirect, that "
+        "leads there is refused",
+        shapes_output=False,
+    )
+    trust_manifests: bool = _option(
+        False,
+        "What to read",
+        "let manifests and datasets name anything: file:// and chained URLs, further file systems, and files "
+        "of this machine in a list from elsewhere",
+        shapes_output=False,
+    )
+    fetch_timeout_s: float = _option(
+        3600.0,
+        "What to read",
+        "seconds for a download with all its attempts",
+        metavar="SECONDS",
+        shapes_output=False,
     )
     output: str = _option(
         MISSING, "What to write", "folder or URL for the transcripts", metavar="DIR", shapes_output=False
@@ -323,6 +345,7 @@ class TranscribeOptions:
         _check_range("chunk_length_s", self.chunk_length_s, MIN_CHUNK_S, MAX_CHUNK_S)
         # With more than half, a moment would be in three windows, and the merge compares neighbours alone.
         _check_range("stride_length_s", self.stride_length_s, 0, self.chunk_length_s / 2)
+        _check_range("fetch_timeout_s", self.fetch_timeout_s, 1, MAX_FETCH_S)
         self._check_decoding()
         for option in fields(self):
             if option.metadata["choices"]:

@@ -15,8 +15,12 @@ from transforms.errors import InputError, ManifestError
 from transforms.fetch import open_audio
 from transforms.kinds import is_manifest
 from transforms.manifests import read_manifest
+from transforms.policy import FetchPolicy
 from transforms.time_errors import TimedText
 from transforms.uris import audio_source, is_http, is_url, plain, suffix
+
+POLICY = FetchPolicy(allow_private_hosts=True, trust_manifests=True)
+"""The manifest is named by the user, and nothing that it lists is fetched."""
 
 Named = tuple[str, str]
 """A recording of a run: its `audio_id` and its `uri`."""
@@ -72,7 +76,7 @@ def read_references(
             f"--references {uri}: a manifest with a column of text was expected (.jsonl, .csv, .tsv)"
         )
     uri = uri if is_url(uri) else os.path.abspath(os.path.expanduser(uri))
-    sources = list(read_manifest(uri, audio_column, text_column))
+    sources = list(read_manifest(uri, audio_column, text_column, POLICY))
     times = _times(uri) if suffix(uri) == ".jsonl" else [()] * len(sources)
     references: dict[str, Reference] = {}
     for source, timed in zip(sources, times, strict=True):
@@ -127,7 +131,7 @@ def _file_name(uri: str) -> str:
 
 def _times(uri: str) -> list[tuple[TimedText, ...]]:
     """The times of each line that `read_manifest` lists, in the same order."""
-    with open_audio(audio_source(uri)) as file:
+    with open_audio(audio_source(uri), POLICY) as file:
         lines = enumerate(io.TextIOWrapper(file, "utf-8-sig", "surrogateescape"), start=1)
         return [_times_of(json.loads(line), f"{uri}, line {n}") for n, line in lines if line.strip()]
 

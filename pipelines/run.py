@@ -21,7 +21,7 @@ from apache_beam.runners.runner import PipelineRunner, PipelineState
 from pipelines.backend import WHISPER, Backend
 from pipelines.command_line import check_beam_flags
 from pipelines.finished_run import FinishedRun
-from pipelines.graph import build
+from pipelines.graph import build, policy_of
 from pipelines.heartbeat import heartbeat
 from pipelines.options import OptionsError, TranscribeOptions, check_model_fits
 from pipelines.report import Report, make_report, summary
@@ -31,6 +31,7 @@ from pipelines.run_tally import tally_run
 from pipelines.watch import Watch, shown_progress
 from transforms.dataset_files import dataset_work
 from transforms.errors import redact
+from transforms.logs import hide_secrets
 from transforms.progress import NAMESPACE, PROGRESS
 from transforms.sources import expand_all
 from transforms.work import Work, fingerprint, n_recordings
@@ -57,6 +58,7 @@ def transcribe(options: TranscribeOptions, beam_args: Sequence[str] = (), backen
         HubError: nobody is logged in who could upload it.
     """
     started = perf_counter()
+    hide_secrets()
     beam_options = _beam_options(beam_args)
     pipeline = beam.Pipeline(runner=_runner(options.runner), options=beam_options)
     languages = backend.languages(options.model)
@@ -90,11 +92,12 @@ def transcribe(options: TranscribeOptions, beam_args: Sequence[str] = (), backen
 def list_work(options: TranscribeOptions) -> list[Work]:
     """The recordings that the options name, and what holds or names many: little, however many they are."""
     work: list[Work] = []
+    policy = policy_of(options)
     if options.input:
-        work += expand_all(options.input, options.audio_column, options.text_column)
+        work += expand_all(options.input, options.audio_column, options.text_column, policy)
     if options.dataset is not None:
         work += dataset_work(
-            options.dataset, options.dataset_split, options.audio_column, options.text_column
+            options.dataset, options.dataset_split, options.audio_column, options.text_column, policy
         )
     return work
 

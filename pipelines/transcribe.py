@@ -115,7 +115,7 @@ def _quiet_logs() -> None:
 
 def _speaks_to_users(record: logging.LogRecord) -> bool:
     """Drops what Beam says beside our own sentences: tracebacks, unknown flags, packages it would like."""
-    is_beam_traceback = record.name.startswith("apache_beam") and record.exc_info
+    is_beam_traceback = record.name.startswith("apache_beam") and (record.exc_info or record.exc_text)
     return not is_beam_traceback and record.name not in ("root", "apache_beam.options.pipeline_options")
 
 

@@ -17,10 +17,11 @@ from dataclasses import dataclass, replace
 
 from transforms.columns import TEXT_COLUMNS, ColumnError, Row, choose_column, described, text_of
 from transforms.errors import AudioError, redact, to_failure
-from transforms.fetch import open_audio
+from transforms.fetch import CAREFUL, open_audio
 from transforms.kinds import is_audio, is_hidden
 from transforms.manifest_lines import json_row
 from transforms.members import Member, members_of, sample_of
+from transforms.policy import FetchPolicy
 from transforms.types import AudioSource, Failure
 from transforms.uris import audio_id_of, audio_source, suffix
 
@@ -45,7 +46,7 @@ class ArchiveShard:
         return self.uri
 
 
-def read_archive(shard: ArchiveShard) -> Iterator[AudioSource | Failure]:
+def read_archive(shard: ArchiveShard, policy: FetchPolicy = CAREFUL) -> Iterator[AudioSource | Failure]:
     """Reads an archive's recordings in order, with their bytes as `payload`: one at a time is held.
 
     A member that cannot be read is a `Failure`, and so is one whose name another had before it.
@@ -54,7 +55,7 @@ def read_archive(shard: ArchiveShard) -> Iterator[AudioSource | Failure]:
         AudioError: the archive cannot be fetched, or read to its end, or holds no audio; what could be read
             was given.
     """
-    with open_audio(audio_source(shard.uri)) as file:
+    with open_audio(audio_source(shard.uri), policy) as file:
         samples = _Samples(shard)
         broken = None
         try:

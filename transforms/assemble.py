@@ -12,8 +12,10 @@ import apache_beam as beam
 from apache_beam.pvalue import TaggedOutput
 
 from transforms.errors import AudioError, to_failure
+from transforms.fetch import CAREFUL
 from transforms.language import outvoted, posteriors, vote
 from transforms.merge import merge_windows
+from transforms.policy import FetchPolicy
 from transforms.progress import count, count_seconds, distribute
 from transforms.read import (
     ORIGINS,
@@ -134,7 +136,7 @@ def _second_look(
 
 
 def open_again(
-    grouped: tuple[str, Iterable[SecondLook]],
+    grouped: tuple[str, Iterable[SecondLook]], policy: FetchPolicy = CAREFUL
 ) -> Iterator[AudioSpan | TaggedOutput[str, Failure]]:
     """Second looks into spans; a shard is read once more for the payload of its rows.
 
@@ -145,7 +147,7 @@ def open_again(
         looks[file_id(look.audio_id)][look.audio_id] = look
         origin = look.origin  # the same for all
     broken = None
-    for source in caught(open_work(origin), name_of(origin), "list"):
+    for source in caught(open_work(origin, policy), name_of(origin), "list"):
         if isinstance(source, Failure):
             broken = source  # of another recording, and told at the first look; or else the last one
             continue

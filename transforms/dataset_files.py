@@ -14,8 +14,10 @@ from collections.abc import Iterator, Sequence
 from transforms.archives import ArchiveShard
 from transforms.dataset_rows import DatasetShard, parquet_shards, read_shard
 from transforms.errors import AudioError, DatasetError
+from transforms.fetch import CAREFUL
 from transforms.kinds import is_archive
 from transforms.manifests import ManifestShard, manifest_shards, read_manifest_shard
+from transforms.policy import FetchPolicy
 from transforms.shards import FileShard, file_work, grouped
 from transforms.types import AudioSource, Failure
 from transforms.uris import audio_id_of
@@ -29,7 +31,11 @@ Listed = AudioSource | FileShard | ManifestShard | ArchiveShard | DatasetShard
 
 
 def dataset_work(
-    name: str, split: str, audio_column: str | None = None, text_column: str | None = None
+    name: str,
+    split: str,
+    audio_column: str | None = None,
+    text_column: str | None = None,
+    policy: FetchPolicy = CAREFUL,
 ) -> Iterator[Listed]:
     """Lists what a dataset's split is made of.
 
@@ -40,6 +46,7 @@ def dataset_work(
         audio_column: of Parquet, the column of encoded audio (bytes, or structs of `bytes` and `path`) or of
             paths; None for the first that has a usual name.
         text_column: the column with the reference; None for the first that has a usual name, if any.
+        policy: what may be fetched, and what the dataset may name.
 
     Raises:
         InputError: no such dataset, split or column, or one whose files hold no audio.
@@ -53,16 +60,18 @@ def dataset_work(
     if rest and kind == "parquet":
         yield from parquet_shards(name, split, rest, audio_column, text_column)
     elif rest:
-        yield from _audio_folder(name, split, rest, text_column)
+        yield from _audio_folder(name, split, rest, text_column, policy)
 
 
-def _audio_folder(name: str, split: str, paths: Sequence[str], text_column: str | None) -> Iterator[Listed]:
+def _audio_folder(
+    name: str, split: str, paths: Sequence[str], text_column: str | None, policy: FetchPolicy
+) -> Iterator[Listed]:
     """Files by what `metadata` says of them, then those of which it says nothing."""
     lists = [path for path in paths if posixpath.basename(path) in METADATA_FILES]
     told: set[int] = set()  # 64 bits of each, for there may be millions
     for path in lists:
-        for shard in _metadata(name, split, path, text_column):
-            told.update(int(source.audio_id, 16) for source in _sources(shard))
+        for shard in _metadata(name, split, path, text_column, policy):
+            told.update(int(source.audio_id, 16) for source in _sources(shard, policy))
             yield shard
     left = (path for path in paths if path not in lists and int(audio_id_of(path), 16) not in told)
     for group in grouped(left, len):
@@ -70,17 +79,20 @@ def _audio_folder(name: str, split: str, paths: Sequence[str], text_column: str 
 
 
 def _metadata(
-    name: str, split: str, path: str, text_column: str | None
+    name: str, split: str, path: str, text_column: str | None, policy: FetchPolicy
 ) -> Iterator[ManifestShard | DatasetShard]:
     if path.endswith(".parquet"):
         yield from parquet_shards(name, split, [path], FILE_NAME_COLUMN, text_column)
     else:
-        yield from manifest_shards(path, FILE_NAME_COLUMN, text_column, has_clips=False)
+        yield from manifest_shards(path, FILE_NAME_COLUMN, text_column, policy, has_clips=False)
 
 
-def _sources(shard: ManifestShard | DatasetShard) -> Iterator[AudioSource]:
+def _sources(shard: ManifestShard | DatasetShard, policy: FetchPolicy) -> Iterator[AudioSource]:
     try:
-        found = read_manifest_shard(shard) if isinstance(shard, ManifestShard) else read_shard(shard)
+        if isinstance(shard, ManifestShard):
+            found = read_manifest_shard(shard, policy)
+        else:
+            found = read_shard(shard, policy)
         yield from (source for source in found if not isinstance(source, Failure))
     except AudioError as error:
         raise DatasetError(f"{shard} cannot be read: {error.message}") from error

@@ -16,8 +16,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from transforms.columns import AUDIO_COLUMNS, TEXT_COLUMNS, choose_column, described, text_of
-from transforms.errors import AudioError, DatasetError
-from transforms.types import AudioSource
+from transforms.errors import AudioError, DatasetError, to_failure
+from transforms.fetch import CAREFUL
+from transforms.policy import FetchPolicy
+from transforms.trust import check_listed
+from transforms.types import AudioSource, Failure
 from transforms.uris import audio_source, is_url, join
 
 
@@ -68,13 +71,14 @@ def parquet_shards(
     return [DatasetShard(name, split, i, path, audio, text) for i, path in enumerate(paths)]
 
 
-def read_shard(shard: DatasetShard) -> Iterator[AudioSource]:
+def read_shard(shard: DatasetShard, policy: FetchPolicy = CAREFUL) -> Iterator[AudioSource | Failure]:
     """Reads a shard's recordings in order, a row at a time.
 
     Yields:
         A source with `payload`, and a URI made of the dataset, split, shard, row and the audio's own file
         name if it has one; for rows with a path and no bytes, a source to be fetched from there. A row with
-        neither has an empty payload.
+        neither has an empty payload. One with a path that it may not name (`transforms.trust`) is a
+        `Failure`, unless the policy trusts it.
 
     Raises:
         AudioError: with stage `list`, when the file cannot be read (on).
@@ -85,7 +89,7 @@ def read_shard(shard: DatasetShard) -> Iterator[AudioSource]:
             table = pq.ParquetFile(file, buffer_size=1 << 20)
             batches = table.iter_batches(batch_size=1, columns=_columns(shard, table.schema_arrow))
             for index, batch in enumerate(batches):
-                yield _source(shard, index, batch.to_pylist()[0])
+                yield _checked_source(shard, index, batch.to_pylist()[0], policy.trust_manifests)
     except FileNotFoundError as error:
         raise AudioError("list", "not_found", f"no such shard: {shard.path}") from error
     except (OSError, pa.ArrowException) as error:
@@ -109,13 +113,23 @@ def _is_scalar(kind: pa.DataType) -> bool:
     )  # fmt: skip
 
 
-def _source(shard: DatasetShard, index: int, row: Mapping[str, Any]) -> AudioSource:
+def _checked_source(
+    shard: DatasetShard, index: int, row: Mapping[str, Any], trusted: bool
+) -> AudioSource | Failure:
+    try:
+        return _source(shard, index, row, trusted)
+    except AudioError as error:
+        return to_failure(audio_source(f"{shard}/{index}"), error)
+
+
+def _source(shard: DatasetShard, index: int, row: Mapping[str, Any], trusted: bool) -> AudioSource:
     audio = row[shard.audio_column]
     if not isinstance(audio, dict):
         audio = {"path": audio} if isinstance(audio, str) else {"bytes": audio}
     payload, path = audio.get("bytes"), audio.get("path")
     reference = text_of(row, shard.text_column)
     if payload is None and path:
+        check_listed(path, shard.path, trusted)
         source = audio_source(join(shard.path, path), reference=reference)
     else:
         uri = "/".join([f"{shard}/{index}", *([posixpath.basename(path)] if path else [])])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from urllib.parse import unquote
 
 from transforms.types import AudioSource, Failure
 
@@ -16,9 +17,11 @@ class AudioError(Exception):
         message: what was wrong, with the value, and what to do; redacted.
         retryable: whether trying again, with nothing changed, might succeed.
         attempts: how often it was tried.
+        retry_after_s: seconds that a server asked to wait before the next attempt; None where none did.
     """
 
     attempts = 1
+    retry_after_s: float | None = None
 
     def __init__(self, stage: str, kind: str, message: str, retryable: bool = False) -> None:
         self.stage, self.kind, self.message, self.retryable = stage, kind, redact(message), retryable
@@ -60,12 +63,24 @@ def to_failure(source: AudioSource, error: AudioError) -> Failure:
     )
 
 
+_URL = re.compile(r"[\w+.-]+://[^\s'\"<>]*")
 _USER_INFO = re.compile(r"(?<=://)(?:[^\s/?#@]*@)+")
 _PARAMETERS = re.compile(r"[?#]([^\s?#'\"<>]+)")
+_PATH_PARAMETER = re.compile(r";([\w.-]+)=[^\s;/?#'\"<>]*")
+_PUNCTUATION = ".,:;)]}"  # behind a URL, of the sentence that quotes it
 _SECRET_NAME = re.compile(
     r"x-(amz|goog)-.+"
-    r"|.*(token|signature|secret|passw|credential|session|(api|access)[-_]?key).*"
-    r"|sig|sign|key|pwd|pass|auth|authorization|policy|expires|jwt|sas|hmac|code|key-pair-id|googleaccessid|hdnea|hdnts",
+    r"|.*(token|signature|secret|passw|passphrase|credential|session|sessid|bearer|(api|access)[-_]?key).*"
+    r"|sig|sign|key|pwd|pass|auth|authorization|policy|expires|jwt|sas|hmac|md5|code|ticket|cookie|key-pair-id"
+    r"|googleaccessid|hdnea|hdnts",
+    re.IGNORECASE,
+)
+_LONE_SECRET = re.compile(
+    r"(?=.*\d)(?=.*[A-Za-z])[\w.~%+/-]{20,}"
+)  # a parameter that is a value without a name
+_HEADER = re.compile(
+    r"((?:proxy-)?authorization|(?:set-)?cookie|x-[\w-]*(?:token|key|secret)[\w-]*)"
+    r"(['\"]?\s*[:=]\s*|['\"],\s*)(b?'[^'\n]*'|b?\"[^\"\n]*\"|(?:(?:basic|bearer|digest)\s+)?[^\s'\",]+)",
     re.IGNORECASE,
 )
 
@@ -73,18 +88,41 @@ _SECRET_NAME = re.compile(
 def redact(text: str) -> str:
     """Takes credentials out of a URI, or out of a message that quotes some, so that it may be written.
 
-    What goes: `user:password@`, and the parameters of signed URLs and others named like a secret. A name
-    of a file that is no valid Unicode comes back escaped, since no output format could hold it. The path of
-    a local file has no parameters: what looks like some, as wget leaves it, is its name.
+    What goes: `user:password@`, the parameters of signed URLs and others named like a secret, and headers
+    that authorize. A name of a file that is no valid Unicode comes back escaped, since no output format could
+    hold it. The path of a local file has no parameters: what looks like some, as wget leaves it, is its name,
+    so a text that begins with a path is changed only where it quotes a URL.
     """
-    if not text.startswith("/"):
-        text = _PARAMETERS.sub(_without_secrets, _USER_INFO.sub("", text))
+    if text.startswith("/"):
+        text = _URL.sub(lambda url: _redacted(url[0]), text)
+    else:
+        text = _HEADER.sub(r"\1\2[hidden]", _redacted(text))
     return text.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
+def _redacted(text: str) -> str:
+    text = _PATH_PARAMETER.sub(_without_secret, _USER_INFO.sub("", text))
+    return _PARAMETERS.sub(_without_secrets, text)
+
+
+def _without_secret(parameter: re.Match[str]) -> str:
+    return "" if _SECRET_NAME.fullmatch(parameter[1]) else parameter[0]
+
+
 def _without_secrets(parameters: re.Match[str]) -> str:
-    given = parameters[1].split("&")
-    kept = [part for part in given if "=" not in part or not _SECRET_NAME.fullmatch(part.partition("=")[0])]
+    shown = parameters[1].rstrip(_PUNCTUATION)
+    given = re.split("[&;]", shown)
+    kept = [part for part in given if not _is_secret(part)]
     if len(kept) == len(given):
         return parameters[0]
-    return parameters[0][0] + "&".join(kept) if kept else ""
+    rest = parameters[1][len(shown) :]
+    return (parameters[0][0] + "&".join(kept) if kept else "") + rest
+
+
+def _is_secret(parameter: str) -> bool:
+    """By its name; by its value, where it has no name; or because its value is a URL with a secret."""
+    name, separator, value = parameter.partition("=")
+    if not separator:
+        return _LONE_SECRET.fullmatch(name) is not None
+    quoted = unquote(value)
+    return _SECRET_NAME.fullmatch(unquote(name)) is not None or ("://" in quoted and redact(quoted) != quoted)

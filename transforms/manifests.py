@@ -29,9 +29,11 @@ from transforms.columns import (
     text_of,
 )
 from transforms.errors import AudioError, ManifestError, to_failure
-from transforms.fetch import open_audio
+from transforms.fetch import CAREFUL, open_audio
 from transforms.manifest_lines import Record, fields_of, records, row_of
+from transforms.policy import FetchPolicy
 from transforms.shards import grouped
+from transforms.trust import check_listed
 from transforms.types import AudioSource, Failure
 from transforms.uris import audio_id_of, audio_source, is_url, join, suffix
 
@@ -71,7 +73,12 @@ class ManifestShard:
 
 
 def manifest_shards(
-    uri: str, audio_column: str | None = None, text_column: str | None = None, *, has_clips: bool = True
+    uri: str,
+    audio_column: str | None = None,
+    text_column: str | None = None,
+    policy: FetchPolicy = CAREFUL,
+    *,
+    has_clips: bool = True,
 ) -> Iterator[ManifestShard]:
     """Cuts a manifest into shards: a line each at first, so that short ones are spread over workers too.
 
@@ -79,6 +86,7 @@ def manifest_shards(
         uri: a local path or a URL.
         audio_column: the column with the path or URL; None for the first that has a usual name.
         text_column: the column with the reference; None for the first that has a usual name, if any.
+        policy: what may be fetched.
         has_clips: see `ManifestShard`.
 
     Raises:
@@ -88,7 +96,7 @@ def manifest_shards(
     if kind == ".txt":
         audio_column = text_column = None
     try:
-        with open_audio(audio_source(uri)) as file:
+        with open_audio(audio_source(uri), policy) as file:
             found = records(file, kind)
             header, found = _checked(uri, kind, found, audio_column, text_column)
             for group in grouped(found, lambda record: len(record.data)):
@@ -101,30 +109,39 @@ def manifest_shards(
         raise ManifestError(f"cannot read the manifest {uri}: {error.message}") from error
 
 
-def read_manifest_shard(shard: ManifestShard) -> Iterator[AudioSource | Failure]:
+def read_manifest_shard(
+    shard: ManifestShard, policy: FetchPolicy = CAREFUL
+) -> Iterator[AudioSource | Failure]:
     """Reads the recordings of a shard, line by line; a line that cannot be used is a `Failure`.
+
+    So is one that names what a list may not (`transforms.trust`), unless the policy trusts it.
 
     Raises:
         AudioError: with stage `list`, when the manifest is not as it was when it was listed.
     """
     kind = suffix(shard.uri)
-    for record in _records_of(shard, kind):
+    for record in _records_of(shard, kind, policy):
         try:
-            yield _source(shard, row_of(record, kind, shard.header))
+            yield _source(shard, row_of(record, kind, shard.header), policy.trust_manifests)
         except ColumnError as error:
-            yield _bad_line(shard.uri, record, error)
+            yield _bad_line(shard.uri, record, "bad_line", str(error))
+        except AudioError as error:
+            yield _bad_line(shard.uri, record, error.kind, error.message)
 
 
 def read_manifest(
-    uri: str, audio_column: str | None = None, text_column: str | None = None
+    uri: str,
+    audio_column: str | None = None,
+    text_column: str | None = None,
+    policy: FetchPolicy = CAREFUL,
 ) -> Iterator[AudioSource]:
     """Lists a whole manifest's recordings; for the arguments see `manifest_shards`.
 
     Raises:
-        ManifestError: it cannot be read, or a line cannot be used: names file and line.
+        ManifestError: it cannot be read, or a line cannot or may not be used: names file and line.
     """
-    for shard in manifest_shards(uri, audio_column, text_column):
-        for source in read_manifest_shard(shard):
+    for shard in manifest_shards(uri, audio_column, text_column, policy):
+        for source in read_manifest_shard(shard, policy):
             if isinstance(source, Failure):
                 raise ManifestError(source.message)
             yield source
@@ -166,14 +183,16 @@ def _check_columns(columns: Sequence[str], audio_column: str | None, text_column
         raise ColumnError(f"no column {text_column} among {there}; name one with --text_column")
 
 
-def _source(shard: ManifestShard, row: Row) -> AudioSource:
+def _source(shard: ManifestShard, row: Row, trusted: bool) -> AudioSource:
     audio_column = choose_column(row.keys(), shard.audio_column, AUDIO_COLUMNS)
     text_column = choose_column(row.keys(), shard.text_column, TEXT_COLUMNS)
     if audio_column is None:
         _check_columns(list(row), shard.audio_column, None)
         raise AssertionError("a row without an audio column passed the check")
     check_language(row)
-    place = join(shard.uri, _audio_of(row, audio_column))
+    audio = _audio_of(row, audio_column)
+    check_listed(audio, shard.uri, trusted)
+    place = join(shard.uri, audio)
     source, used = audio_source(place, reference=text_of(row, text_column)), frozenset[str]()
     if shard.has_clips:
         source, used = clipped(source, row)
@@ -187,15 +206,15 @@ def _audio_of(row: Row, column: str) -> str:
     return audio
 
 
-def _bad_line(uri: str, record: Record, error: ColumnError) -> Failure:
+def _bad_line(uri: str, record: Record, kind: str, message: str) -> Failure:
     line = AudioSource(audio_id_of(uri, f"#line={record.number}"), uri)
-    return to_failure(line, AudioError("list", "bad_line", f"{uri}:{record.number}: {error}"))
+    return to_failure(line, AudioError("list", kind, f"{uri}:{record.number}: {message}"))
 
 
-def _records_of(shard: ManifestShard, kind: str) -> list[Record]:
+def _records_of(shard: ManifestShard, kind: str, policy: FetchPolicy) -> list[Record]:
     if shard.packed is not None:
         return list(records(io.BytesIO(zlib.decompress(shard.packed)), kind, shard.number, shard.start))
-    with open_audio(audio_source(shard.uri)) as file:
+    with open_audio(audio_source(shard.uri), policy) as file:
         file.seek(shard.start)
         after = records(file, kind, shard.number, shard.start)
         found = list(takewhile(lambda record: record.start < shard.stop, after))

@@ -14,6 +14,8 @@ from typing import TypeVar
 
 from apache_beam.metrics.metric import Metrics
 
+from transforms.stopping import STOP, check_stop
+
 T = TypeVar("T")
 
 NAMESPACE = "whisper_beam"
@@ -22,10 +24,6 @@ STAGES = ("read", "load", "compile", "model", "merge", "write")
 
 Those of compiling and of the model are of all lanes together, divided by their number; meanwhile others are
 read."""
-
-
-class StopRequestedError(Exception):
-    """The run was asked to stop; raised between two windows, so that no thread outlives the program."""
 
 
 @dataclass(frozen=True)
@@ -44,13 +42,12 @@ class Progress:
 
     _tally: Tally = Tally()
     _lock: threading.Lock = field(default_factory=threading.Lock)
-    _stop: threading.Event = field(default_factory=threading.Event)
 
     def reset(self) -> None:
         """Begins a run."""
         with self._lock:
             self._tally = Tally()
-        self._stop.clear()
+        STOP.clear()
 
     def add(self, *, recordings: int = 0, failures: int = 0, audio_s: float = 0.0, resumed: int = 0) -> None:
         """Adds to the tally."""
@@ -71,17 +68,16 @@ class Progress:
 
     def request_stop(self) -> None:
         """Lets the next `check` raise."""
-        self._stop.set()
+        STOP.set()
 
     @property
     def stop_requested(self) -> bool:
         """Whether `request_stop` was called in this run."""
-        return self._stop.is_set()
+        return STOP.is_set()
 
     def check(self) -> None:
         """Raises `StopRequestedError` once a stop was requested."""
-        if self._stop.is_set():
-            raise StopRequestedError("the run was asked to stop")
+        check_stop()
 
 
 PROGRESS = Progress()

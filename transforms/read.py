@@ -13,7 +13,9 @@ from apache_beam.pvalue import TaggedOutput
 from model.interface import SAMPLE_RATE
 from transforms.audio import AudioReader
 from transforms.errors import AudioError, to_failure
-from transforms.fetch import open_audio
+from transforms.fetch import CAREFUL, open_audio
+from transforms.logs import hide_secrets
+from transforms.policy import FetchPolicy
 from transforms.progress import PROGRESS, count, timed
 from transforms.types import AudioSource, AudioSpan, Failure, Recording, Window, of_channel
 from transforms.units import Begun, Ended, Step, Unit
@@ -38,6 +40,7 @@ class OpenWork(beam.DoFn):
         known: the codes of the languages that the model knows.
         channel: the one to be transcribed, from 0; None for the mean of all.
         split: each channel is a recording of its own.
+        policy: what may be fetched, and what a list may name.
     """
 
     def __init__(
@@ -47,15 +50,21 @@ class OpenWork(beam.DoFn):
         channel: int | None = None,
         *,
         split: bool = False,
+        policy: FetchPolicy = CAREFUL,
     ) -> None:
         self._language = language
         self._known = frozenset(known)
         self._channel = channel
         self._split = split
+        self._policy = policy
+
+    def setup(self) -> None:
+        """Keeps the credentials of what is fetched out of the worker's log."""
+        hide_secrets()
 
     def process(self, work: Work) -> Iterator[AudioSpan | TaggedOutput[str, Any]]:
         """Opens a shard row by row, so that one row's audio is held at a time."""
-        for found in caught(open_work(work), name_of(work), "list"):
+        for found in caught(open_work(work, self._policy), name_of(work), "list"):
             source = found if isinstance(found, Failure) else self._checked(found)
             if source.audio_id:  # it is a recording, and no shard as a whole
                 count("listed")
@@ -80,10 +89,18 @@ class ReadWindows(beam.DoFn):
 
     The sources given on carry no payload. What goes wrong with a recording is a `Failure`, and the others go
     on.
+
+    Args:
+        plan: how recordings are cut.
+        policy: what may be fetched.
     """
 
-    def __init__(self, plan: WindowPlan) -> None:
-        self._plan = plan
+    def __init__(self, plan: WindowPlan, policy: FetchPolicy = CAREFUL) -> None:
+        self._plan, self._policy = plan, policy
+
+    def setup(self) -> None:
+        """Keeps the credentials of what is fetched out of the worker's log."""
+        hide_secrets()
 
     def process(self, unit: Unit) -> Iterator[tuple[str, Step]]:
         """Reads one window at a time; samples are held until their batch is done."""
@@ -94,7 +111,7 @@ class ReadWindows(beam.DoFn):
         yield name, Ended()
 
     def _steps(self, span: AudioSpan) -> Iterator[Step]:
-        items = read_recordings(span, self._plan)
+        items = read_recordings(span, self._plan, self._policy)
         first_look = span.windows is None
         heard = 0  # samples of the recording, those that windows share counted once
         for item in caught(timed(items, "read"), span.source, "decode"):
@@ -128,7 +145,7 @@ def _truncation(recording: Recording) -> Iterator[Failure]:
 
 
 def read_recordings(
-    span: AudioSpan, plan: WindowPlan
+    span: AudioSpan, plan: WindowPlan, policy: FetchPolicy = CAREFUL
 ) -> Iterator[tuple[AudioSource, Window] | Recording | Failure]:
     """Fetches a file and reads it: as one recording, or channel by channel as one each.
 
@@ -143,7 +160,7 @@ def read_recordings(
         AudioError: nothing could be fetched or decoded.
     """
     source = replace(span.source, payload=None)
-    with open_audio(span.source) as file:
+    with open_audio(span.source, policy) as file:
         channel, n_channels = 0, 1
         while channel < n_channels:
             one = of_channel(source, channel) if span.split else source

@@ -11,9 +11,11 @@ from fsspec.spec import AbstractFileSystem
 
 from transforms.archives import ArchiveShard
 from transforms.errors import InputError, NoInputError
+from transforms.fetch import CAREFUL
 from transforms.kinds import is_archive, is_audio, is_hidden, is_manifest
 from transforms.local_files import files_matching, files_of
 from transforms.manifests import ManifestShard, manifest_shards
+from transforms.policy import FetchPolicy
 from transforms.shards import FileShard, file_work, grouped
 from transforms.types import AudioSource
 from transforms.uris import audio_id_of, is_http, is_url, plain
@@ -23,7 +25,10 @@ Listed = AudioSource | FileShard | ManifestShard | ArchiveShard
 
 
 def expand_all(
-    patterns: Sequence[str], audio_column: str | None = None, text_column: str | None = None
+    patterns: Sequence[str],
+    audio_column: str | None = None,
+    text_column: str | None = None,
+    policy: FetchPolicy = CAREFUL,
 ) -> Iterator[Listed]:
     """Lists what all patterns name, each file once, where it is named first; see `expand`.
 
@@ -31,13 +36,14 @@ def expand_all(
     """
     seen: set[int] | None = set() if len(patterns) > 1 else None  # one pattern matches no file twice
     for pattern in patterns:
-        yield from expand(pattern, audio_column, text_column, seen)
+        yield from expand(pattern, audio_column, text_column, policy, seen)
 
 
 def expand(
     pattern: str,
     audio_column: str | None = None,
     text_column: str | None = None,
+    policy: FetchPolicy = CAREFUL,
     seen: set[int] | None = None,
 ) -> Iterator[Listed]:
     """Lists what a pattern names, in the same order every time.
@@ -49,6 +55,7 @@ def expand(
             manifests, with such an extension itself. A name that exists is no glob, whatever its characters.
         audio_column: the manifest's column with the path or URL, when it has no usual name.
         text_column: the manifest's column with the reference, when it has no usual name.
+        policy: what may be fetched.
         seen: files that were listed before, which are not listed again; those that are listed are added.
 
     Raises:
@@ -60,7 +67,7 @@ def expand(
         new = group if seen is None else [uri for uri in group if _is_new(uri, seen)]
         is_empty = is_empty and len(new) == len(group)
         lists = [uri for uri in new if is_manifest(pattern) and is_manifest(uri)]
-        for work in _work(new, lists, audio_column, text_column):
+        for work in _work(new, lists, audio_column, text_column, policy):
             is_empty = False
             yield work
     if is_empty:
@@ -71,14 +78,18 @@ def expand(
 
 
 def _work(
-    uris: Sequence[str], lists: Sequence[str], audio_column: str | None, text_column: str | None
+    uris: Sequence[str],
+    lists: Sequence[str],
+    audio_column: str | None,
+    text_column: str | None,
+    policy: FetchPolicy,
 ) -> Iterator[Listed]:
     files = [uri for uri in uris if uri not in lists and not is_archive(uri)]
     if files:
         yield file_work(files)
     for uri in uris:
         if uri in lists:
-            yield from manifest_shards(uri, audio_column, text_column)
+            yield from manifest_shards(uri, audio_column, text_column, policy)
         elif is_archive(uri):
             yield ArchiveShard(uri, text_column)
 

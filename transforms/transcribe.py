@@ -21,11 +21,13 @@ from model.interface import Segment as ModelSegment
 from transforms.commit_log import LogWriter
 from transforms.errors import AudioError, to_failure
 from transforms.fallback import NOT_SURE, Fallback
+from transforms.fetch import CAREFUL
 from transforms.hallucinations import FILTERS, Heard, filtered
 from transforms.hearing import Hearing, Look
 from transforms.lanes import Lanes
 from transforms.open_spans import OpenSpans
 from transforms.pieces import in_recording
+from transforms.policy import FetchPolicy
 from transforms.progress import PROGRESS, count_seconds, distribute
 from transforms.read import FAILURES, RECORDINGS, UNITS, WINDOWS, ReadWindows
 from transforms.resume import Output, Resuming, SkipDone, outputs_of
@@ -62,6 +64,7 @@ class TranscribeSpans(beam.PTransform[PCollection[AudioSpan], dict[str, PCollect
         plan: how recordings are cut.
         fallback: which windows to decode again, and hotter.
         filters: names of the hallucination filters that are on.
+        policy: what may be fetched.
         resuming: where to keep what is done, and to find what was; None for neither.
     """
 
@@ -71,6 +74,7 @@ class TranscribeSpans(beam.PTransform[PCollection[AudioSpan], dict[str, PCollect
     plan: WindowPlan
     fallback: Fallback = field(default_factory=Fallback)
     filters: tuple[str, ...] = tuple(FILTERS)
+    policy: FetchPolicy = CAREFUL
     resuming: Resuming | None = None
 
     def expand(self, spans: PCollection[AudioSpan]) -> dict[str, PCollection[Any]]:
@@ -81,7 +85,7 @@ class TranscribeSpans(beam.PTransform[PCollection[AudioSpan], dict[str, PCollect
         log = None if self.resuming is None else self.resuming.log
         said = (
             before[UNITS]
-            | "Read windows" >> beam.ParDo(ReadWindows(self.plan))
+            | "Read windows" >> beam.ParDo(ReadWindows(self.plan, self.policy))
             | "Transcribe windows"
             >> beam.ParDo(
                 TranscribeWindows(self.settings, self.load, self.shared, self.fallback, self.filters, log)

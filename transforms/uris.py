@@ -40,9 +40,8 @@ def suffix(uri: str) -> str:
 
 def join(base: str, name: str) -> str:
     """A name that the file `base` lists: as it is when absolute, else relative to the folder of `base`."""
-    name = plain(name)
     if is_url(name):
-        return name
+        return plain(name)
     if is_http(base):
         return urljoin(base, name)
     if os.path.isabs(name):

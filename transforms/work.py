@@ -6,7 +6,9 @@ from collections.abc import Iterable, Iterator
 
 from transforms.archives import ArchiveShard, read_archive
 from transforms.dataset_rows import DatasetShard, read_shard
+from transforms.fetch import CAREFUL
 from transforms.manifests import ManifestShard, read_manifest_shard
+from transforms.policy import FetchPolicy
 from transforms.progress import timed
 from transforms.shards import FileShard, read_files, size_of_file
 from transforms.types import AudioSource, Failure
@@ -16,8 +18,12 @@ Work = AudioSource | FileShard | ManifestShard | ArchiveShard | DatasetShard
 """A recording; some files; lines of a manifest; an archive; a file of a dataset."""
 
 
-def open_work(work: Work) -> Iterator[AudioSource | Failure]:
+def open_work(work: Work, policy: FetchPolicy = CAREFUL) -> Iterator[AudioSource | Failure]:
     """The recordings of what was listed, one at a time, and a failure for each that cannot be told.
+
+    Args:
+        work: what was listed.
+        policy: what may be fetched, and what a list may name.
 
     Raises:
         AudioError: with stage `list`: it cannot be read, or not to its end.
@@ -28,11 +34,11 @@ def open_work(work: Work) -> Iterator[AudioSource | Failure]:
         case FileShard():
             return read_files(work)
         case ManifestShard():
-            return timed(read_manifest_shard(work), "read")
+            return timed(read_manifest_shard(work, policy), "read")
         case ArchiveShard():
-            return timed(read_archive(work), "read")
+            return timed(read_archive(work, policy), "read")
         case DatasetShard():
-            return timed(read_shard(work), "read")
+            return timed(read_shard(work, policy), "read")
 
 
 def name_of(work: Work) -> AudioSource:

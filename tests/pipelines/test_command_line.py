@@ -25,6 +25,9 @@ def test_every_option_can_be_given_on_the_command_line() -> None:
         "dataset_split": "test",
         "audio_column": "sound",
         "text_column": "said",
+        "allow_private_hosts": True,
+        "trust_manifests": True,
+        "fetch_timeout_s": 60.0,
         "output": "gs://bucket/out",
         "format": ("parquet", "srt"),
         "num_shards": 7,
@@ -64,6 +67,7 @@ def test_every_option_can_be_given_on_the_command_line() -> None:
     assert set(given) == {option.name for option in fields(TranscribeOptions)}
     argv = ["--input", "a.wav", "b c.wav", "--input=d.wav", "--overwrite", "--no-return_timestamps"]
     argv += ["--format=parquet,srt", "--word_timestamps", "--no-vad", "--temperature=0,0.5"]
+    argv += ["--allow_private_hosts", "--trust_manifests"]
     argv += ["--suppress_tokens=-1,220", "--hallucination_filters=rate"]
     for name, value in given.items():
         if not isinstance(value, tuple | bool):

@@ -11,6 +11,7 @@ from tests.transforms.packers import tar_of, zip_of
 from transforms.archives import ArchiveShard
 from transforms.dataset_files import dataset_work
 from transforms.errors import InputError
+from transforms.policy import FetchPolicy
 from transforms.types import AudioSource, Failure
 from transforms.work import open_work
 
@@ -47,9 +48,9 @@ def test_an_audio_folder_without_metadata(folder: Path) -> None:
     assert told(folder, *opened(folder, "test")) == {"test/d.wav": (None, {})}
 
 
-def write_metadata(folder: Path, kind: str) -> None:
+def write_metadata(folder: Path, kind: str, first: str = "a.wav") -> None:
     rows = [
-        {"file_name": "a.wav", "transcription": "eins", "start": 2.0, "end": 1.0, "label": "x"},
+        {"file_name": first, "transcription": "eins", "start": 2.0, "end": 1.0, "label": "x"},
         {"file_name": "deep/b.mp3", "transcription": "zwei", "start": 0.0, "end": 1.0, "label": "y"},
     ]
     path = folder / f"metadata.{kind}"
@@ -76,6 +77,20 @@ def test_an_audio_folder_with_metadata(folder: Path, kind: str) -> None:
     }
     assert found["train/c.flac"] == (None, {})
     assert len(opened(folder)) == 3
+
+
+@pytest.mark.parametrize("kind", ["csv", "jsonl", "parquet"])
+def test_metadata_names_what_a_list_may_unless_it_is_trusted(folder: Path, kind: str) -> None:
+    write_metadata(folder / "train", kind, f"file://{folder}/train/a.wav")
+    found = opened(folder)
+    assert [one.kind for one in found if isinstance(one, Failure)] == ["forbidden_uri"]
+    assert told(folder, *found)["train/a.wav"] == (None, {})  # as a file of which nothing is said
+    assert told(folder, *found)["train/deep/b.mp3"][0] == "zwei"
+    trusting = FetchPolicy(trust_manifests=True)
+    work = dataset_work(str(folder), "train", policy=trusting)
+    found = [source for one in work for source in open_work(one, trusting)]
+    assert len(found) == len(told(folder, *found)) == 3
+    assert told(folder, *found)["train/a.wav"][0] == "eins"
 
 
 def test_the_text_column_asked_for(folder: Path) -> None:

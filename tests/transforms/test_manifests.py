@@ -9,6 +9,7 @@ import pytest
 
 from transforms.errors import AudioError, ManifestError
 from transforms.manifests import ManifestShard, manifest_shards, read_manifest, read_manifest_shard
+from transforms.policy import FetchPolicy
 from transforms.types import AudioSource, Failure
 from transforms.uris import audio_id_of
 
@@ -300,3 +301,21 @@ def test_shards_are_small(tmp_path: Path) -> None:
     (shard,) = manifest_shards(str(written(tmp_path, "m.txt", "a.wav")))
     assert shard == ManifestShard(f"{tmp_path}/m.txt", 1, 0, 5, 1, shard.digest)
     assert str(shard) == f"{tmp_path}/m.txt"
+
+
+def test_what_it_may_not_name_is_a_failure_unless_it_is_trusted(tmp_path: Path) -> None:
+    path = written(tmp_path, "m.txt", "file:///data/a.wav\nb.wav\nfile:///data/c.wav\nd.wav\n")
+    *_, failure, last = sources = found(path)
+    assert [Path(one.uri).name for one in sources] == ["m.txt", "b.wav", "m.txt", "d.wav"]
+    assert isinstance(failure, Failure)
+    assert isinstance(last, AudioSource)
+    assert (failure.stage, failure.kind, failure.retryable) == ("list", "forbidden_uri", False)
+    assert failure.audio_id == audio_id_of(str(path), "#line=3")
+    assert failure.message.startswith(f"{path}:3: file:///data/c.wav is a file:// URL; ")
+    assert "--trust_manifests" in failure.message
+    with pytest.raises(ManifestError, match=r"m\.txt:1: file:///data/a\.wav is a file:// URL; "):
+        listed(path)
+    trusted = read_manifest(str(path), policy=FetchPolicy(trust_manifests=True))
+    assert [source.uri for source in trusted] == [
+        "/data/a.wav", f"{tmp_path}/b.wav", "/data/c.wav", f"{tmp_path}/d.wav",
+    ]  # fmt: skip

@@ -9,7 +9,8 @@ import pytest
 from apache_beam.options.pipeline_options import PipelineOptions
 from apache_beam.runners.portability.fn_api_runner.fn_runner import FnApiRunner
 
-from transforms.progress import Progress, StopRequestedError, Tally, count, distribute, timed
+from transforms.progress import Progress, Tally, count, distribute, timed
+from transforms.stopping import StopRequestedError
 
 
 def test_threads_may_add_at_the_same_time() -> None:

@@ -1,10 +1,12 @@
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import fsspec
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -15,8 +17,11 @@ from apache_beam.pvalue import TaggedOutput
 from model.interface import SAMPLE_RATE, SPEECH_CHUNK, Samples
 from transforms import read
 from transforms.dataset_files import dataset_work
+from transforms.dataset_rows import DatasetShard
 from transforms.errors import AudioError
+from transforms.logs import _RecordFactory
 from transforms.manifests import manifest_shards
+from transforms.policy import FetchPolicy
 from transforms.progress import PROGRESS
 from transforms.read import OpenWork, ReadWindows, caught
 from transforms.types import AudioSource, AudioSpan, Failure, Recording, Window
@@ -63,6 +68,32 @@ def reading(span: AudioSpan, plan: WindowPlan | None = None) -> dict[str, list[A
             case _:
                 found["main"].append(step)
     return found
+
+
+def test_workers_keep_credentials_out_of_their_logs() -> None:
+    before = logging.getLogRecordFactory()
+    try:
+        for work in (OpenWork("en", LANGUAGES), ReadWindows(WindowPlan(30, 5))):
+            logging.setLogRecordFactory(logging.LogRecord)
+            work.setup()
+            assert isinstance(logging.getLogRecordFactory(), _RecordFactory)
+    finally:
+        logging.setLogRecordFactory(before)
+
+
+def test_a_dataset_from_elsewhere_names_no_file_of_this_machine() -> None:
+    table = pa.table({"audio": ["/etc/passwd", "a.wav", "https://h/b.wav", "file:///etc/passwd"]})
+    with fsspec.open("memory://data/x.parquet", "wb") as file:
+        pq.write_table(table, file)
+    shard = DatasetShard("d", "train", 0, "memory://data/x.parquet", "audio", None)
+    found = outputs(OpenWork("en", LANGUAGES).process(shard))
+    assert [span.source.uri for span in found["main"]] == ["memory://data/a.wav", "https://h/b.wav"]
+    assert [(failure.uri, failure.kind) for failure in found[read.FAILURES]] == [
+        ("dataset://d/train/0/0", "forbidden_uri"), ("dataset://d/train/0/3", "forbidden_uri"),
+    ]  # fmt: skip
+    assert "/etc/passwd is a file of the machine" in found[read.FAILURES][0].message
+    trusting = OpenWork("en", LANGUAGES, policy=FetchPolicy(trust_manifests=True))
+    assert len(outputs(trusting.process(shard))["main"]) == 4
 
 
 def test_a_file_gives_its_windows_then_what_it_is(tmp_path: Path) -> None:

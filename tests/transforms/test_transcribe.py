@@ -18,7 +18,8 @@ from transforms import transcribe, types
 from transforms.fallback import Fallback
 from transforms.hallucinations import FILTERS
 from transforms.hearing import Look
-from transforms.progress import PROGRESS, StopRequestedError
+from transforms.progress import PROGRESS
+from transforms.stopping import StopRequestedError
 from transforms.transcribe import (
     LoadTranscriber,
     ModelError,

@@ -43,6 +43,7 @@ def test_suffix_of_a_url_is_that_of_its_path() -> None:
         ("memory://m.csv", "a.wav", "memory://a.wav"),
         ("https://h/lists/m.csv?x=1", "a.wav", "https://h/lists/a.wav"),
         ("https://h/lists/m.csv", "/a.wav", "https://h/a.wav"),
+        ("https://h/lists/m.csv", "file:///data/a%20b.wav", "/data/a b.wav"),
         ("simplecache::s3://b/l/m.csv", "a.wav", "simplecache::s3://b/l/a.wav"),
     ],
 )
