@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from model.interface import SpeechDetector, Transcriber, TranscriberSettings
+from pipelines.arenas import use_few_arenas
 from pipelines.collector import uncollected
 
 
@@ -26,6 +27,7 @@ class Backend:
 
 def load_whisper(settings: TranscriberSettings) -> Transcriber:
     """Loads a Whisper on JAX."""
+    use_few_arenas()
     with uncollected():
         from model.transcriber import load_transcriber
 

@@ -47,10 +47,12 @@ def main(argv: Sequence[str] | None = None, backend: Backend | None = None) -> i
             stream.reconfigure(errors="backslashreplace")
     try:
         with _leaving_at_once():
+            from pipelines.arenas import use_few_arenas
             from pipelines.backend import WHISPER
             from pipelines.collector import uncollected
             from pipelines.command_line import parse
 
+            use_few_arenas()
             _quiet_logs()
             options, beam_args = parse(sys.argv[1:] if argv is None else argv)
             with uncollected():
