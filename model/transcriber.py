@@ -265,6 +265,7 @@ def _kept_programs(mesh: Mesh) -> Path | None:
     if jax_keeps_programs():
         return None
     caches = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "whisper-beam"
+    caches = Path(os.environ.get("WHISPER_BEAM_CACHE") or caches)
     if jax.default_backend() == "cpu" and mesh.size == 1:
         return caches / "programs"
     jax.config.update("jax_compilation_cache_dir", str(caches / "xla"))

@@ -253,7 +253,8 @@ def test_compiled_programs_are_kept(tiny_folder: Path, tmp_path: Path) -> None:
         "t = load_transcriber(TranscriberSettings(sys.argv[1], batch_size=1));"
         "t.transcribe([Request(np.ones(100, np.float32), 'en')])"
     )
-    environment = {k: v for k, v in os.environ.items() if k != "JAX_COMPILATION_CACHE_DIR"}
+    places = ("JAX_COMPILATION_CACHE_DIR", "WHISPER_BEAM_CACHE")
+    environment = {k: v for k, v in os.environ.items() if k not in places}
     environment["XDG_CACHE_HOME"] = str(tmp_path)
     subprocess.run([sys.executable, "-c", program, str(tiny_folder)], env=environment, check=True)
     assert list((tmp_path / "whisper-beam" / "programs").glob("*/*.program"))

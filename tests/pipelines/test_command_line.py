@@ -32,6 +32,7 @@ def test_every_option_can_be_given_on_the_command_line() -> None:
         "format": ("parquet", "srt"),
         "num_shards": 7,
         "push_to_hub": "owner/name",
+        "retry_failed": True,
         "overwrite": True,
         "model": "openai/whisper-tiny.en",
         "dtype": "bfloat16",
@@ -65,7 +66,8 @@ def test_every_option_can_be_given_on_the_command_line() -> None:
         "runner": "FlinkRunner",
     }
     assert set(given) == {option.name for option in fields(TranscribeOptions)}
-    argv = ["--input", "a.wav", "b c.wav", "--input=d.wav", "--overwrite", "--no-return_timestamps"]
+    argv = ["--input", "a.wav", "b c.wav", "--input=d.wav", "--overwrite", "--retry_failed"]
+    argv += ["--no-return_timestamps"]
     argv += ["--format=parquet,srt", "--word_timestamps", "--no-vad", "--temperature=0,0.5"]
     argv += ["--allow_private_hosts", "--trust_manifests"]
     argv += ["--suppress_tokens=-1,220", "--hallucination_filters=rate"]

@@ -22,6 +22,8 @@ COUNTERS = {
     "listed": 4,
     "transcribed": 2,
     "duplicates": 1,
+    "resumed": 1,
+    "resumed_ms": 720_000,
     "windows": 5,
     "windows_skipped": 3,
     "skipped_ms": 75_000,
@@ -68,6 +70,7 @@ def test_counts_times_and_files_are_in_the_report(folder: RunFolder) -> None:
         "transcribed": 2,
         "not_transcribed": 1,
         "duplicates": 1,
+        "done_before": 1,
         "failures": 1,
         "failures_by_kind": {"not_found": 1},
         "windows": 5,
@@ -82,7 +85,7 @@ def test_counts_times_and_files_are_in_the_report(folder: RunFolder) -> None:
         "segments_filtered": {"no_speech": 7},
     }
     assert (told["speech_hours"], told["skipped_hours"]) == (1.0, 0.020833)
-    assert (told["audio_hours"], told["wall_s"], told["times_real_time"]) == (2.0, 720.0, 10.0)
+    assert (told["audio_hours"], told["wall_s"], told["times_real_time"]) == (2.0, 720.0, 9.0)
     assert told["stage_s"] == {
         "read": 1.5,
         "load": 0.0,
@@ -110,7 +113,8 @@ def test_the_summary_of_a_small_run_shows_the_text(
     assert max(len(line) for line in lines[1:5]) <= 60
     assert lines[lines.index("b.wav [en]") + 1] == "  (no words)"
     said = "\n".join(lines)
-    assert "2 of 3 recordings transcribed, 2.00 hours of audio in 12 min 00 s: 10.0 times real time" in said
+    assert "of these, done before: 1;" in said
+    assert "2 of 3 recordings transcribed, 2.00 hours of audio in 12 min 00 s: 9.0 times real time" in said
     assert "failures: 1 not_found; see" in said
     assert f"2 srt files: {folder.url}/srt" in said
     assert f"report: {folder.url}/report.html" in said

@@ -4,6 +4,7 @@ import uuid
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from pathlib import Path
 from threading import Event, get_ident
 from typing import Any
 
@@ -15,6 +16,7 @@ from apache_beam.utils.shared import Shared
 from model.interface import SAMPLE_RATE, Request, Segment, TranscriberSettings, WindowResult, Word
 from tests.transforms.executors import InlineExecutor
 from transforms import transcribe, types
+from transforms.commit_log import read_index
 from transforms.fallback import Fallback
 from transforms.hallucinations import FILTERS
 from transforms.hearing import Look
@@ -97,9 +99,10 @@ def windows_of(
     shared: Shared | None = None,
     fallback: Fallback | None = None,
     filters: tuple[str, ...] = tuple(FILTERS),
+    log: str | None = None,
 ) -> TranscribeWindows:
     return TranscribeWindows(
-        TranscriberSettings("m"), load, shared or Shared(), fallback or Fallback(), filters
+        TranscriberSettings("m"), load, shared or Shared(), fallback or Fallback(), filters, log
     )
 
 
@@ -329,6 +332,49 @@ def test_what_is_left_of_a_bundle_that_failed_cannot_touch_the_next() -> None:
     suspended.close()  # type: ignore[attr-defined]
     outputs += ended(do_fn)
     assert [said.segments[0].text for _, said in outputs] == [" 2"]
+
+
+def in_log(do_fn: TranscribeWindows, source: AudioSource, window: Window, attempt: int = 1) -> list[Any]:
+    """What comes out while a span of one window is read."""
+    begin, *rest = steps(source, window)
+    begun_again = (begin[0], Begun(f"key of {source.audio_id}", attempt))
+    return [output for step in (begun_again, *rest) for output in do_fn.process(step)]
+
+
+def test_a_span_is_committed_before_it_is_given_on(tmp_path: Path) -> None:
+    do_fn = windows_of(load_fake, log=str(tmp_path))
+    do_fn.start_bundle()
+    assert in_log(do_fn, AudioSource("id1", "u"), window(1)) == []
+    index = read_index(str(tmp_path))
+    assert (index.n_begun["key of id1"], len(index)) == (1, 0)
+    outputs = do_fn.finish_bundle()
+    next(outputs)
+    assert [one["audio_id"] for one in read_index(str(tmp_path)).read("key of id1")["windows"]] == ["id1"]
+    assert list(outputs) == []
+    do_fn.teardown()
+
+
+def test_what_was_begun_is_left_when_the_bundle_is_given_up(tmp_path: Path) -> None:
+    do_fn = windows_of(load_fake, log=str(tmp_path))
+    do_fn.start_bundle()
+    in_log(do_fn, AudioSource("id1", "u"), window(1))
+    do_fn.teardown()
+    index = read_index(str(tmp_path))
+    assert (index.n_begun["key of id1"], len(index)) == (0, 0)
+
+
+def test_what_may_kill_the_process_is_worked_on_alone(tmp_path: Path) -> None:
+    model = FakeTranscriber()
+    do_fn = windows_of(lambda _: model, log=str(tmp_path))
+    do_fn.start_bundle()
+    for number in (1, 2):
+        assert in_log(do_fn, AudioSource(f"id{number}", "u"), window(number)) == []
+    suspect = in_log(do_fn, AudioSource("id3", "u"), window(3), attempt=2)
+    assert [key for key, _ in suspect] == ["id1", "id2", "id3"]  # those before it first, and then itself
+    assert in_log(do_fn, AudioSource("id4", "u"), window(4)) == []
+    assert [key for key, _ in ended(do_fn)] == ["id4"]
+    assert model.calls == [2, 1, 1]
+    do_fn.teardown()
 
 
 class BusyTranscriber(FakeTranscriber):
