@@ -16,6 +16,7 @@ import stat
 import tempfile
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -52,15 +53,16 @@ class ProgramStore:
         self._ahead: dict[str, Future[Program | None]] = {}
         self._usable = _is_private(self._folder)
         if self._usable:
-            os.utime(self._folder)
-            _remove_oldest(folder)
+            with suppress(OSError):  # a cache that may be read alone
+                os.utime(self._folder)
+                _remove_oldest(folder)
 
     def load_ahead(self) -> None:
         """Begins to load what earlier runs needed, in the order in which they did, in other threads."""
         if not self._usable:
             return
         # Each run adds what it is the first to need: the order of their times is that of the need.
-        paths = sorted(self._folder.glob("*.program"), key=lambda path: path.stat().st_mtime_ns)
+        paths = sorted(self._folder.glob("*.program"), key=_used_at)
         executor = ThreadPoolExecutor(_LOADERS, thread_name_prefix="programs")
         self._ahead = {path.stem: executor.submit(_load, path) for path in paths[:_MAX_AHEAD]}
         executor.shutdown(wait=False)
@@ -87,8 +89,10 @@ class ProgramStore:
             with tempfile.NamedTemporaryFile(dir=self._folder, delete=False) as file:
                 pickle.dump(serialize_executable.serialize(executable), file)
             os.replace(file.name, path)
-        except (OSError, ValueError, NotImplementedError) as error:  # disk full; nothing that can be written
-            logger.warning("a compiled program cannot be kept: %s", error)
+        except Exception as error:  # whatever it is, the program itself works
+            logger.warning("a compiled program cannot be kept: %s: %s", type(error).__name__, error)
+            for left in self._folder.glob("tmp*"):
+                left.unlink(missing_ok=True)
 
     def _path(self, key: str) -> Path:
         return self._folder / f"{key}.program"
@@ -108,7 +112,8 @@ def _load(path: Path) -> Program | None:
         program: Program = serialize_executable.deserialize_and_load(*pickle.loads(content))
     except Exception as error:  # whatever is wrong with the file, it can be compiled again
         logger.warning("a program that was kept cannot be used: %s: %s", type(error).__name__, error)
-        path.unlink(missing_ok=True)
+        with suppress(OSError):
+            path.unlink()
         return None
     return program
 
@@ -152,8 +157,16 @@ def _is_private(folder: Path) -> bool:
     return True
 
 
+def _used_at(path: Path) -> int:
+    """0 for what another process has just removed."""
+    try:
+        return path.stat().st_mtime_ns
+    except OSError:
+        return 0
+
+
 def _remove_oldest(folder: Path) -> None:
     """Removes the programs that were not used for longest, such as those of earlier versions."""
-    folders = sorted(folder.iterdir(), key=lambda path: path.stat().st_mtime_ns, reverse=True)
+    folders = sorted(folder.iterdir(), key=_used_at, reverse=True)
     for path in folders[_MAX_FOLDERS:]:
         shutil.rmtree(path, ignore_errors=True)

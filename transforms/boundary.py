@@ -149,8 +149,8 @@ def _begun_before(path: Sequence[_Step], dropped: Sequence[TimedWord], kept: Seq
     if not kept or kept[0].source[1] != 0:
         return 0
     last_pair = max((step.right for step in path if step.is_pair and step.right is not None), default=-1)
-    n_begun = sum(word.source == kept[0].source for word in dropped[last_pair + 1 :])
-    return n_begun if n_begun > 1 else 0  # one may be a word that the window's edge cut
+    n_open = sum(word.source == kept[0].source for word in dropped[last_pair + 1 :])
+    return n_open if n_open > 1 else 0  # one may be a word that the window's edge cut
 
 
 def _one_sided(shared: _Shared) -> Boundary:

@@ -116,10 +116,10 @@ class LogIndex:
     """What a log holds, by the keys of units; the results themselves are read when they are asked for.
 
     Attributes:
-        n_begun: how often a unit was begun, and not left.
+        n_open: how often a unit was begun, and neither left nor done.
     """
 
-    n_begun: Counter[str] = field(default_factory=Counter)
+    n_open: Counter[str] = field(default_factory=Counter)
     _places: dict[str, _Place] = field(default_factory=dict)
     _fs: Any = None
 
@@ -128,6 +128,10 @@ class LogIndex:
 
     def __len__(self) -> int:
         return len(self._places)
+
+    def next_attempt(self, key: str) -> int:
+        """The number that a result must have to count before what is there, 1 where there is none."""
+        return self._places[key].attempt + 1 if key in self._places else 1
 
     def read(self, key: str) -> Record:
         """What came out of a unit that is done.
@@ -145,10 +149,11 @@ class LogIndex:
     def add(self, record: Record, place: _Place) -> None:
         """Takes in a record that was found."""
         if "begun" in record:
-            self.n_begun[record["begun"]] += 1
+            self.n_open[record["begun"]] += 1
         elif "left" in record:
-            self.n_begun[record["left"]] -= 1
+            self.n_open[record["left"]] -= 1
         elif "done" in record:
+            self.n_open[record["done"]] -= 1
             known = self._places.get(record["done"])
             if known is None or place.attempt > known.attempt:
                 self._places[record["done"]] = place

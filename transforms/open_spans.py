@@ -70,13 +70,13 @@ class OpenSpans:
     def end(self, name: str) -> bool:
         """No more is read of a span; gives whether it was to be worked on alone."""
         self._spans[name].ended = True
-        return self._spans[name].begun.attempt > 1
+        return self._spans[name].begun.alone
 
     def take_done(self) -> list[SpanResult]:
         """What came out of the spans that are done; they are forgotten."""
         done = [name for name, span in self._spans.items() if span.ended and not span.n_waiting]
         return [self._spans.pop(name).result() for name in done]
 
-    def keys(self) -> list[str]:
-        """The keys of the spans that are not done."""
-        return [span.begun.key for span in self._spans.values()]
+    def open_keys(self) -> list[str]:
+        """The keys of the spans that are not done, each once."""
+        return sorted({span.begun.key for span in self._spans.values()})

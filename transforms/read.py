@@ -105,7 +105,7 @@ class ReadWindows(beam.DoFn):
     def process(self, unit: Unit) -> Iterator[tuple[str, Step]]:
         """Reads one window at a time; samples are held until their batch is done."""
         name = uuid.uuid4().hex
-        yield name, Begun(unit.key, unit.attempt)
+        yield name, Begun(unit.key, unit.attempt, alone=unit.n_deaths > 0)
         for step in self._steps(unit.span):
             yield name, step
         yield name, Ended()

@@ -14,7 +14,7 @@ from transforms.commit_log import LogIndex, read_index
 from transforms.progress import PROGRESS, count
 from transforms.read import RECORDINGS, UNITS, failed
 from transforms.types import AudioSpan, Failure, Recording, WindowTranscript
-from transforms.units import MAX_ATTEMPTS, SpanResult, Unit, from_record, quarantined, seconds_of, unit_key
+from transforms.units import MAX_DEATHS, SpanResult, Unit, from_record, quarantined, seconds_of, unit_key
 
 
 @dataclass(frozen=True)
@@ -29,6 +29,9 @@ class Resuming:
     log: str
     retry_failed: bool = False
 
+
+_LIFTED = ("forbidden", "forbidden_host", "forbidden_uri")
+"""Kinds of failures that an option, or a permission, may have lifted since."""
 
 Output = tuple[str, WindowTranscript] | TaggedOutput[str, Failure | tuple[str, Recording]]
 
@@ -56,23 +59,26 @@ class SkipDone(beam.DoFn):
         """Looks it up."""
         unit = Unit(unit_key(span), span)
         if self._resuming is not None and self._index is not None:
-            unit = Unit(unit.key, span, self._index.n_begun[unit.key] + 1)
+            n_deaths = max(self._index.n_open[unit.key], 0)
+            unit = Unit(unit.key, span, self._index.next_attempt(unit.key), n_deaths)
             result = self._done_before(unit, self._index, self._resuming)
             if result is not None:
-                self._tell(result, span)
+                if unit.key in self._index:
+                    self._tell(result, span)
                 yield from outputs_of(result)
                 return
         yield TaggedOutput(UNITS, unit)
 
     def _done_before(self, unit: Unit, index: LogIndex, resuming: Resuming) -> SpanResult | None:
         if unit.key not in index:
-            too_often = unit.attempt > MAX_ATTEMPTS and not resuming.retry_failed
+            too_often = unit.n_deaths >= MAX_DEATHS and not resuming.retry_failed
             return quarantined(unit) if too_often else None
         try:
             result = from_record(index.read(unit.key), unit.span.source)
         except msgspec.ValidationError:  # of another version of the records: it is done again
             return None
-        return None if result.failures and resuming.retry_failed else result
+        again = any(failure.retryable or failure.kind in _LIFTED for failure in result.failures)
+        return None if again or (result.failures and resuming.retry_failed) else result
 
     def _tell(self, result: SpanResult, span: AudioSpan) -> None:
         if span.windows is None:  # not only some windows of a recording that counts elsewhere

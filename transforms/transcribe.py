@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
 from time import perf_counter
@@ -156,7 +157,8 @@ class TranscribeWindows(beam.DoFn):
             self._lanes.clear()
         self._lanes = None
         if self._writer is not None:
-            self._writer.leave(self._spans.keys())  # this process has not died of them
+            with suppress(OSError):  # what made it give up is to be told, and not this
+                self._writer.leave(self._spans.open_keys())  # this process has not died of them
         self._spans = OpenSpans()
 
     def teardown(self) -> None:
@@ -170,7 +172,7 @@ class TranscribeWindows(beam.DoFn):
         name, step = element
         match step:
             case Begun():
-                if step.attempt > 1:  # it may kill this process, which shall not be held against others
+                if step.alone:  # it may kill this process, which shall not be held against others
                     yield from self._said(end=True)
                 self._begin(name, step)
             case Ended():
@@ -194,7 +196,8 @@ class TranscribeWindows(beam.DoFn):
     def _begin(self, name: str, begun: Begun) -> None:
         if self._log is not None:
             self._writer = self._writer or LogWriter(self._log)
-            self._writer.begin([begun.key])
+            if begun.key not in self._spans.open_keys():  # a recording that is named twice dies but once
+                self._writer.begin([begun.key])
         self._spans.begin(name, begun)
 
     def _open_lanes(self) -> Lanes[Hearing, Answer]:
@@ -231,7 +234,12 @@ class TranscribeWindows(beam.DoFn):
     def _committed(self) -> Iterator[Output]:
         results = self._spans.take_done()
         if self._writer is not None:
-            self._writer.commit([(result.key, to_record(result)) for result in results])
+            try:
+                self._writer.commit([(result.key, to_record(result)) for result in results])
+            except BaseException:  # it is the disk that failed, and not these
+                with suppress(OSError):
+                    self._writer.leave([result.key for result in results])
+                raise
         for result in results:
             yield from outputs_of(result)
 

@@ -14,7 +14,7 @@ from transforms.errors import AudioError, redact, to_failure
 from transforms.types import AudioSource, AudioSpan, Failure, Recording, Window, WindowTranscript
 from transforms.uris import is_url
 
-MAX_ATTEMPTS = 3
+MAX_DEATHS = 3
 """How often a span may have been begun and never ended, before it is held to kill its process."""
 
 
@@ -24,21 +24,24 @@ class Unit:
 
     Attributes:
         key: see `unit_key`.
-        attempt: the how-many-th this is, from 1 on. What was begun before and did not end may have killed its
-            process: from the second one on it is worked on alone.
+        attempt: that of its result; a later one counts before an earlier one.
+        n_deaths: how often it was begun and never ended. It may have killed its process: after the first time
+            it is worked on alone.
     """
 
     key: str
     span: AudioSpan
     attempt: int = 1
+    n_deaths: int = 0
 
 
 @dataclass(frozen=True)
 class Begun:
-    """What is read next is of this unit."""
+    """What is read next is of this unit; `alone` when it may kill its process."""
 
     key: str
     attempt: int
+    alone: bool = False
 
 
 @dataclass(frozen=True)
@@ -106,8 +109,14 @@ def _content(source: AudioSource) -> str:
 
 
 def to_record(result: SpanResult) -> dict[str, Any]:
-    """The result as JSON has it; its sources have neither payloads nor credentials (`read_windows`)."""
-    record: dict[str, Any] = msgspec.to_builtins(result)
+    """The result as JSON has it; of its sources what no listing knows, and no text that may hold a secret."""
+
+    def bare(one: Recording) -> Recording:
+        source = AudioSource(one.source.audio_id, "", channel=one.source.channel)
+        return replace(one, source=source)
+
+    told = replace(result, recordings=tuple(map(bare, result.recordings)))
+    record: dict[str, Any] = msgspec.to_builtins(told)
     return record
 
 
@@ -134,11 +143,11 @@ def from_record(record: Mapping[str, Any], source: AudioSource) -> SpanResult:
 def quarantined(unit: Unit) -> SpanResult:
     """The failure of a unit that was begun too often and never ended."""
     reason = (
-        f"the process that worked on it died {unit.attempt - 1} times, the last ones while it worked on "
+        f"the process that worked on it died {unit.n_deaths} times, the last ones while it worked on "
         "nothing else; it may take more memory than there is, or crash a decoder; --retry_failed tries again"
     )
     error = AudioError("transcribe", "quarantined", reason, retryable=True)
-    error.attempts = unit.attempt - 1
+    error.attempts = unit.n_deaths
     return SpanResult(unit.key, failures=(to_failure(unit.span.source, error),))
 
 

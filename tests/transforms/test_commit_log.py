@@ -62,7 +62,7 @@ def test_attempts_are_counted_over_all_processes(open_writer: Callable[[str], Lo
         writer.close()
     open_writer(url).commit(list({"done": {}}.items()))
     index = read_index(url)
-    assert index.n_begun == {"killer": 3, "done": 3}
+    assert index.n_open == {"killer": 3, "done": 2}
     assert "killer" not in index
 
 
@@ -71,7 +71,7 @@ def test_an_attempt_that_was_left_does_not_count(url: str, open_writer: Callable
     for _ in range(2):
         writer.begin(["a", "b"])
         writer.leave(["a"])
-    assert read_index(url).n_begun == {"a": 0, "b": 2}
+    assert read_index(url).n_open == {"a": 0, "b": 2}
 
 
 def test_the_latest_attempt_counts(url: str, open_writer: Callable[[str], LogWriter]) -> None:
@@ -134,7 +134,7 @@ def test_what_was_committed_survives_a_kill(tmp_path: Path) -> None:
     child = subprocess.run([sys.executable, "-c", program, str(tmp_path)], check=False)
     assert child.returncode == -9
     index = read_index(str(tmp_path))
-    assert (index.read("a")["n"], "b" in index, index.n_begun["b"]) == (1, False, 1)
+    assert (index.read("a")["n"], "b" in index, index.n_open["b"]) == (1, False, 1)
 
 
 def test_a_commit_is_forced_to_the_disk_and_a_beginning_is_not(

@@ -55,8 +55,8 @@ def outputs(results: Iterator[Any]) -> dict[str, list[Any]]:
 
 def reading(span: AudioSpan, plan: WindowPlan | None = None) -> dict[str, list[Any]]:
     """What is read of a span: windows with their sources, recordings, failures."""
-    begun, *steps, ended = ReadWindows(plan or WindowPlan(30, 5)).process(Unit("key", span, 2))
-    assert (begun[1], ended[1]) == (Begun("key", 2), Ended())
+    begun, *steps, ended = ReadWindows(plan or WindowPlan(30, 5)).process(Unit("key", span, 2, 1))
+    assert (begun[1], ended[1]) == (Begun("key", 2, alone=True), Ended())
     assert len({name for name, _ in (begun, *steps, ended)}) == 1
     found: dict[str, list[Any]] = {"main": [], read.RECORDINGS: [], read.FAILURES: []}
     for _, step in steps:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -49,9 +50,9 @@ def outcome(log: str, span: AudioSpan = SPAN, *, retry_failed: bool = False) -> 
     ]
 
 
-def put(log: str, result: SpanResult | None = None, n_begun: int = 1, n_left: int = 0) -> None:
+def put(log: str, result: SpanResult | None = None, n_open: int = 1, n_left: int = 0) -> None:
     writer = LogWriter(log)
-    for _ in range(n_begun):
+    for _ in range(n_open):
         writer.begin([KEY])
     for _ in range(n_left):
         writer.leave([KEY])
@@ -88,23 +89,31 @@ def test_a_second_look_that_is_done_counts_as_no_recording(log: str, counted: di
 def test_failures_are_done_again_only_when_that_is_asked_for(log: str) -> None:
     put(log, SpanResult(KEY, failures=(FAILURE,)))
     assert outcome(log) == [(FAILURES, FAILURE)]
-    assert outcome(log, retry_failed=True) == [(UNITS, Unit(KEY, SPAN, 2))]
+    assert outcome(log, retry_failed=True) == [(UNITS, Unit(KEY, SPAN, 2))]  # beside others
     put(log, SpanResult(KEY, (WINDOW,), (RECORDING,), attempt=2))
     assert [tag for tag, _ in outcome(log, retry_failed=True)] == ["windows", RECORDINGS]
 
 
+@pytest.mark.parametrize(
+    "failure", [replace(FAILURE, retryable=True), replace(FAILURE, kind="forbidden_host")]
+)
+def test_what_may_have_passed_or_been_lifted_since_is_done_again(log: str, failure: Failure) -> None:
+    put(log, SpanResult(KEY, failures=(failure,)))
+    assert outcome(log) == [(UNITS, Unit(KEY, SPAN, 2))]
+
+
 def test_what_was_begun_and_never_ended_is_given_up_the_fourth_time(log: str) -> None:
-    for attempt in (2, 3):
+    for n_deaths in (1, 2):
         put(log)
-        assert outcome(log) == [(UNITS, Unit(KEY, SPAN, attempt))]
+        assert outcome(log) == [(UNITS, Unit(KEY, SPAN, 1, n_deaths))]
     put(log)
     ((tag, failure),) = outcome(log)
     assert (tag, failure.kind) == (FAILURES, "quarantined")
-    assert outcome(log, retry_failed=True) == [(UNITS, Unit(KEY, SPAN, 4))]
+    assert outcome(log, retry_failed=True) == [(UNITS, Unit(KEY, SPAN, 1, 3))]
 
 
 def test_what_was_left_for_another_reason_is_no_attempt(log: str) -> None:
-    put(log, n_begun=9, n_left=9)
+    put(log, n_open=9, n_left=9)
     assert outcome(log) == [(UNITS, Unit(KEY, SPAN))]
 
 

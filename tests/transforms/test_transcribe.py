@@ -334,10 +334,12 @@ def test_what_is_left_of_a_bundle_that_failed_cannot_touch_the_next() -> None:
     assert [said.segments[0].text for _, said in outputs] == [" 2"]
 
 
-def in_log(do_fn: TranscribeWindows, source: AudioSource, window: Window, attempt: int = 1) -> list[Any]:
+def in_log(
+    do_fn: TranscribeWindows, source: AudioSource, window: Window, *, alone: bool = False
+) -> list[Any]:
     """What comes out while a span of one window is read."""
     begin, *rest = steps(source, window)
-    begun_again = (begin[0], Begun(f"key of {source.audio_id}", attempt))
+    begun_again = (begin[0], Begun(f"key of {source.audio_id}", 1, alone))
     return [output for step in (begun_again, *rest) for output in do_fn.process(step)]
 
 
@@ -346,7 +348,7 @@ def test_a_span_is_committed_before_it_is_given_on(tmp_path: Path) -> None:
     do_fn.start_bundle()
     assert in_log(do_fn, AudioSource("id1", "u"), window(1)) == []
     index = read_index(str(tmp_path))
-    assert (index.n_begun["key of id1"], len(index)) == (1, 0)
+    assert (index.n_open["key of id1"], len(index)) == (1, 0)
     outputs = do_fn.finish_bundle()
     next(outputs)
     assert [one["audio_id"] for one in read_index(str(tmp_path)).read("key of id1")["windows"]] == ["id1"]
@@ -360,7 +362,17 @@ def test_what_was_begun_is_left_when_the_bundle_is_given_up(tmp_path: Path) -> N
     in_log(do_fn, AudioSource("id1", "u"), window(1))
     do_fn.teardown()
     index = read_index(str(tmp_path))
-    assert (index.n_begun["key of id1"], len(index)) == (0, 0)
+    assert (index.n_open["key of id1"], len(index)) == (0, 0)
+
+
+def test_a_recording_that_is_named_twice_is_begun_once(tmp_path: Path) -> None:
+    do_fn = windows_of(load_fake, log=str(tmp_path))
+    do_fn.start_bundle()
+    for _ in range(3):
+        in_log(do_fn, AudioSource("id1", "u"), window(1))
+    assert read_index(str(tmp_path)).n_open["key of id1"] == 1
+    do_fn.teardown()
+    assert read_index(str(tmp_path)).n_open["key of id1"] == 0
 
 
 def test_what_may_kill_the_process_is_worked_on_alone(tmp_path: Path) -> None:
@@ -369,7 +381,7 @@ def test_what_may_kill_the_process_is_worked_on_alone(tmp_path: Path) -> None:
     do_fn.start_bundle()
     for number in (1, 2):
         assert in_log(do_fn, AudioSource(f"id{number}", "u"), window(number)) == []
-    suspect = in_log(do_fn, AudioSource("id3", "u"), window(3), attempt=2)
+    suspect = in_log(do_fn, AudioSource("id3", "u"), window(3), alone=True)
     assert [key for key, _ in suspect] == ["id1", "id2", "id3"]  # those before it first, and then itself
     assert in_log(do_fn, AudioSource("id4", "u"), window(4)) == []
     assert [key for key, _ in ended(do_fn)] == ["id4"]

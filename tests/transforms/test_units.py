@@ -103,7 +103,7 @@ def test_counts_that_the_rest_tells() -> None:
 
 def test_a_unit_that_was_begun_too_often_is_a_failure_that_says_how_to_try_again() -> None:
     span = AudioSpan(AudioSource("id", "https://me:secret@host/a.wav"))
-    (failure,) = quarantined(Unit("key", span, 4)).failures
+    (failure,) = quarantined(Unit("key", span, 1, 3)).failures
     assert (failure.audio_id, failure.uri) == ("id", "https://host/a.wav")
     assert (failure.kind, failure.attempts, failure.retryable) == ("quarantined", 3, True)
     assert "died 3 times" in failure.message
