@@ -1,8 +1,8 @@
-"""Fixed places at which the reading of a long recording begins anew, so that it may be taken up at any of them.
+"""Fixed places at which the reading of a long recording begins anew, so that it may be taken up there.
 
-What is heard in a recording depends on what came before: the resampler and the voice-activity detector have a
-memory, and a window is packed behind the one before it. At the bound between two chapters nothing is remembered,
-whoever reads, so windows are the same whether one worker reads a recording from its start or ten read parts of it.
+What is heard in a recording depends on what came before: the resampler and the voice-activity detector have
+a memory, and a window is packed behind the one before it. At the bound between two chapters nothing is
+remembered, whoever reads: windows are the same whether one worker reads all of a recording or ten read parts.
 """
 
 from __future__ import annotations
