@@ -20,10 +20,10 @@ from typing import BinaryIO, cast
 import numpy as np
 
 from benchmarks.processes import peak_mb
-from transforms.audio import AudioReader
+from model.interface import SAMPLE_RATE
 from transforms.listener import MakeDetector
-from transforms.types import AudioSource, AudioSpan, Recording
-from transforms.windows import WindowPlan, read_windows
+from transforms.types import AudioSource, AudioSpan
+from transforms.windows import Reading, WindowPlan
 
 RATE = 44_100  # Hz
 HEADER = 44  # bytes
@@ -70,16 +70,12 @@ class EndlessWav(io.RawIOBase):
         return self._at
 
 
-def read_all(minutes: int, channels: int, detector: MakeDetector | None) -> Recording:
-    """Reads such a recording, each window for nothing."""
+def read_all(minutes: int, channels: int, detector: MakeDetector | None) -> tuple[float, int]:
+    """Reads such a recording, each window for nothing; gives its minutes and how many windows it has."""
     file = cast(BinaryIO, EndlessWav(minutes, channels))
-    plan = WindowPlan(30.0, 5.0, detector)
-    recordings = [
-        item
-        for item in read_windows(AudioReader(file), AudioSpan(AudioSource("id", "generated")), plan)
-        if isinstance(item, Recording)
-    ]
-    return recordings[0]
+    reading = Reading(file, AudioSpan(AudioSource("id", "generated")), WindowPlan(30.0, 5.0, detector))
+    n_windows = sum(1 for _ in reading.windows())
+    return reading.n_samples / SAMPLE_RATE / 60, n_windows
 
 
 def main() -> None:
@@ -97,10 +93,10 @@ def main() -> None:
 
         detector = WHISPER.detector
     started = perf_counter()
-    recording = read_all(given.minutes, given.channels, detector)
+    read_minutes, n_windows = read_all(given.minutes, given.channels, detector)
     told = {
-        "minutes": recording.duration_s / 60,
-        "windows": recording.n_windows,
+        "minutes": read_minutes,
+        "windows": n_windows,
         "seconds": round(perf_counter() - started, 2),
         "peak_mb": round(peak_mb(), 1),
     }

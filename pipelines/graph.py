@@ -22,9 +22,10 @@ from pipelines.options import AUTO_PER_WINDOW, SPEECH, TranscribeOptions
 from pipelines.run_folder import FAILURES as FAILURES_FOLDER
 from pipelines.run_folder import TRANSCRIPTS, RunFolder
 from transforms.assemble import SECOND_LOOK, Assemble, Assembly, by_file, open_again, second_looks
+from transforms.failures import FAILURES
 from transforms.fallback import Fallback
 from transforms.policy import FetchPolicy, Limits
-from transforms.read import FAILURES, ORIGINS, RECORDINGS, SPANS, WINDOWS, OpenWork
+from transforms.read import ORIGINS, PARTS, SHARED, SPANS, WINDOWS, OpenWork
 from transforms.recording_files import WriteRecordingFiles
 from transforms.resume import Resuming
 from transforms.transcribe import TranscribeSpans
@@ -45,6 +46,8 @@ def build(
     language: str | None,
     languages: Sequence[str],
     backend: Backend,
+    *,
+    share: bool = False,
 ) -> None:
     """Adds to a pipeline all that a run does.
 
@@ -55,6 +58,7 @@ def build(
         language: the code to decode in, or None to find it out.
         languages: the codes that the model knows.
         backend: makes the model in a worker.
+        share: several workers take the spans of a long recording; else one does.
     """
     assembly = Assembly(
         language,
@@ -64,32 +68,24 @@ def build(
         task=options.task,
         model=options.model,
     )
-    policy = policy_of(options)
-    opener = OpenWork(language, languages, options.channel(), split=options.splits_channels(), policy=policy)
+    transcribe = _transcribe(options, backend)
+    opener = OpenWork(
+        language,
+        languages,
+        options.channel(),
+        split=options.splits_channels(),
+        policy=transcribe.policy,
+        share_s=options.span_s() if share else None,
+    )
     opened = (
         pipeline
         | "List" >> beam.Create(work)
         | "Spread" >> beam.Reshuffle()
-        | "Open" >> beam.ParDo(opener).with_outputs(ORIGINS, FAILURES, main=SPANS)
+        | "Open" >> beam.ParDo(opener).with_outputs(ORIGINS, SHARED, FAILURES, main=SPANS)
     )
-    transcribe = TranscribeSpans(
-        settings_of(options),
-        backend.load,
-        Shared(),
-        WindowPlan(
-            options.chunk_length_s,
-            options.stride_length_s,
-            backend.detector if options.vad else None,
-            over_speech=options.windows == SPEECH,
-        ),
-        fallback_of(options),
-        options.filters(),
-        policy,
-        Resuming(RunFolder(options.output).log_folder, options.retry_failed),
-    )
-    said = opened[SPANS] | "Transcribe" >> transcribe
+    said = _transcribed(opened, transcribe, share)
     failures = [opened[FAILURES], said[FAILURES]]
-    parts = {RECORDINGS: said[RECORDINGS], WINDOWS: said[WINDOWS]}
+    parts = {PARTS: said[PARTS], WINDOWS: said[WINDOWS]}
     if assembly.looks_twice:
         again = _transcribe_again({**parts, ORIGINS: opened[ORIGINS]}, transcribe, assembly)
         parts[SECOND_LOOK] = again[WINDOWS]
@@ -100,6 +96,40 @@ def build(
         | "Merge" >> beam.ParDo(Assemble(assembly)).with_outputs(FAILURES, main=ROWS)
     )
     _write(merged[ROWS], [*failures, merged[FAILURES]], options)
+
+
+def _transcribe(options: TranscribeOptions, backend: Backend) -> TranscribeSpans:
+    plan = WindowPlan(
+        options.chunk_length_s,
+        options.stride_length_s,
+        backend.detector if options.vad else None,
+        over_speech=options.windows == SPEECH,
+    )
+    return TranscribeSpans(
+        settings_of(options),
+        backend.load,
+        Shared(),
+        plan,
+        fallback_of(options),
+        options.filters(),
+        policy_of(options),
+        options.span_s(),
+        Resuming(RunFolder(options.output).log_folder, options.retry_failed),
+    )
+
+
+def _transcribed(opened: Any, transcribe: TranscribeSpans, share: bool) -> Parts:  # noqa: ANN401  # Beam's
+    """What was said in the spans.
+
+    Those of long recordings are spread once more, and are therefore a stage of their own: payloads of others
+    shall not pass a grouping.
+    """
+    said: Parts = opened[SPANS] | "Transcribe" >> transcribe
+    if not share:
+        return said
+    spread = opened[SHARED] | "Spread spans" >> beam.Reshuffle()
+    more = spread | "Transcribe spans" >> transcribe
+    return {name: (said[name], more[name]) | f"Both {name}" >> beam.Flatten() for name in said}
 
 
 def settings_of(options: TranscribeOptions) -> TranscriberSettings:

@@ -32,6 +32,7 @@ NONE = "none"
 MAX_CHUNK_S = 30.0  # what Whisper's encoder sees at a time
 MIN_CHUNK_S = 1.0
 MAX_FETCH_S = 7 * 86_400.0
+SPAN_STEP_S = 30  # what spans are whole multiples of
 MAX_NEW_TOKENS = 443  # of the decoder's 448, four start the transcript and one ends it
 MAX_NEW_TOKENS_PROMPTED = 384  # so that a prompt has room
 _HUB_NAME = re.compile(r"\w[\w.-]{0,95}(/\w[\w.-]{0,95})?", re.ASCII)
@@ -144,6 +145,14 @@ class TranscribeOptions:
         "once the run is finished, upload its Parquet files as this dataset on the Hugging Face Hub, private "
         "if it is new; the token is that of `hf auth login` or HF_TOKEN",
         metavar="OWNER/NAME",
+        shapes_output=False,
+    )
+    max_span_s: float = _option(
+        1800.0,
+        "What to write",
+        "commit a long recording in spans of at most so many seconds, which workers share out; the text does "
+        "not depend on it",
+        metavar="SECONDS",
         shapes_output=False,
     )
     retry_failed: bool = _option(
@@ -346,6 +355,7 @@ class TranscribeOptions:
         # With more than half, a moment would be in three windows, and the merge compares neighbours alone.
         _check_range("stride_length_s", self.stride_length_s, 0, self.chunk_length_s / 2)
         _check_range("fetch_timeout_s", self.fetch_timeout_s, 1, MAX_FETCH_S)
+        _check_range("max_span_s", self.max_span_s, SPAN_STEP_S, None)
         self._check_decoding()
         for option in fields(self):
             if option.metadata["choices"]:
@@ -434,6 +444,10 @@ class TranscribeOptions:
     def splits_channels(self) -> bool:
         """Whether each channel is a recording of its own."""
         return self.channels == SPLIT
+
+    def span_s(self) -> int:
+        """The most seconds of a recording that are committed at a time, in whole half minutes."""
+        return int(self.max_span_s // SPAN_STEP_S) * SPAN_STEP_S
 
     def filters(self) -> tuple[str, ...]:
         """The hallucination filters that are on."""

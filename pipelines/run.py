@@ -77,8 +77,9 @@ def transcribe(options: TranscribeOptions, beam_args: Sequence[str] = (), backen
         return _close(report, folder, options.push_to_hub)
     folder.claim(identity, options.overwrite)
     language = languages[0] if len(languages) == 1 else options.language_code()
-    build(pipeline, work, options, language, languages, backend)
-    watch = Watch(n_recordings(work), seen=_in_this_process(options.runner, beam_options))
+    in_this_process = _in_this_process(options.runner, beam_options)
+    build(pipeline, work, options, language, languages, backend, share=not in_this_process)
+    watch = Watch(n_recordings(work), seen=in_this_process)
     with heartbeat(folder, watch), _interruptible():
         counters = _run(pipeline, watch)
         files = folder.parts()

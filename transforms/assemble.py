@@ -12,19 +12,14 @@ import apache_beam as beam
 from apache_beam.pvalue import TaggedOutput
 
 from transforms.errors import AudioError, to_failure
+from transforms.failures import caught, failed, unexpected
 from transforms.fetch import CAREFUL
 from transforms.language import outvoted, posteriors, vote
 from transforms.merge import merge_windows
+from transforms.parts import chosen, whole
 from transforms.policy import FetchPolicy
 from transforms.progress import count, count_seconds, distribute
-from transforms.read import (
-    ORIGINS,
-    RECORDINGS,
-    WINDOWS,
-    caught,
-    failed,
-    unexpected,
-)
+from transforms.read import ORIGINS, PARTS, WINDOWS
 from transforms.redecode import about_weak_boundaries, is_extra, with_better_boundaries
 from transforms.seconds import moved
 from transforms.types import (
@@ -33,6 +28,7 @@ from transforms.types import (
     CutKind,
     Failure,
     Recording,
+    RecordingPart,
     Transcript,
     WindowTranscript,
     file_id,
@@ -111,14 +107,15 @@ def second_looks(grouped: Grouped, assembly: Assembly) -> Iterator[tuple[str, Se
     nearly all do.
     """
     _, values = grouped
-    by_id: dict[str, list[Recording]] = defaultdict(list)
-    for recording in values[RECORDINGS]:
-        by_id[recording.source.audio_id].append(recording)
+    by_id: dict[str, list[RecordingPart]] = defaultdict(list)
+    for part in values[PARTS]:
+        by_id[part.source.audio_id].append(part)
     for audio_id in sorted(by_id):
         windows = [window for window in values[WINDOWS] if window.audio_id == audio_id]
-        if windows:  # else it failed, and its failure is on its way
+        parts = chosen(by_id[audio_id])
+        if windows and parts:  # else it failed, and its failure is on its way
             origin = min(values[ORIGINS], key=repr)
-            yield from _second_look(_first(by_id[audio_id]).source, windows, origin, assembly)
+            yield from _second_look(parts[0].source, windows, origin, assembly)
 
 
 def _second_look(
@@ -194,6 +191,16 @@ def language_failures(
             yield to_failure(recording.source, AudioError("transcribe", "other_language", reason))
 
 
+def truncation(recording: Recording) -> Iterator[TaggedOutput[str, Failure]]:
+    """The failure of a recording that is not all there, if it is not."""
+    if recording.truncated:
+        reason = (
+            f"{recording.problem or 'the audio breaks off'}; what could be decoded, "
+            f"{recording.duration_s:.2f} s, was transcribed; fetch the recording again if it is longer"
+        )
+        yield failed(to_failure(recording.source, AudioError("decode", "truncated", reason, retryable=False)))
+
+
 class Assemble(beam.DoFn):
     """A recording's windows, of both looks, into its `Transcript`.
 
@@ -207,14 +214,15 @@ class Assemble(beam.DoFn):
     def process(self, grouped: Grouped) -> Iterator[Transcript | TaggedOutput[str, Failure]]:
         """Merges; a surprise while merging is the failure of this recording alone."""
         _, values = grouped
-        recordings, first = values[RECORDINGS], values[WINDOWS]
-        if not recordings:  # it could not be read to its end
+        parts, first = chosen(values[PARTS]), values[WINDOWS]
+        if not parts:  # it could not be read to its end
             return
-        recording = _first(recordings)
+        recording = whole(parts)
+        yield from truncation(recording)
         first = _in_its_language(first, self._assembly.language_of(recording.source))
         if not first and recording.n_skipped < recording.n_windows:  # no window could be transcribed
             return
-        count("duplicates", len(recordings) - 1)
+        count("duplicates", sum(part.start_s == 0 for part in values[PARTS]) - 1)
         started = perf_counter()
         try:
             windows = choose_windows(first, values.get(SECOND_LOOK, [])) if first else []
@@ -228,6 +236,7 @@ class Assemble(beam.DoFn):
             yield from map(failed, language_failures(recording, transcript.language, windows))
         count("transcribed")
         count("audio_ms", round(transcript.duration_s * 1000))
+        count("skipped_ms", round(1000 * sum(end_s - start_s for start_s, end_s in recording.skipped)))
         count("speech_ms", round((recording.speech_s or 0.0) * 1000))
         distribute("recording_s", transcript.duration_s)
         for boundary in transcript.boundaries:
@@ -265,11 +274,6 @@ class Assemble(beam.DoFn):
             problem=recording.problem,
             metadata=recording.source.metadata,
         )
-
-
-def _first(recordings: Iterable[Recording]) -> Recording:
-    """Of a recording that was named twice, with other hints, the same in every run."""
-    return min(recordings, key=repr)
 
 
 def _in_its_language(windows: Sequence[WindowTranscript], given: str | None) -> list[WindowTranscript]:

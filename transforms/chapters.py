@@ -12,8 +12,12 @@ from dataclasses import dataclass
 BLOCK_S = 30
 """Seconds of audio that are decoded at a time; whatever has a place of its own is at a multiple of it."""
 
-LEAD_S = BLOCK_S
-"""Seconds before a chapter from which on it is heard: within them the chapter before ends, in a pause."""
+LEAD_S = 2 * BLOCK_S
+"""Seconds before a chapter from which on it is heard: within them the chapter before ends, in a pause.
+They are whole chunks of 32 ms, as the speech detector has them."""
+
+WINDOWS = 1 << 20
+"""The windows of a chapter are numbered from this times its own number on."""
 
 
 @dataclass(frozen=True)
@@ -21,7 +25,7 @@ class Chapters:
     """The chapters of a recording, counted from 0.
 
     Args:
-        length_s: seconds in each; a multiple of `BLOCK_S`, and at least twice that.
+        length_s: seconds in each; a multiple of `LEAD_S`, and at least twice that.
 
     Raises:
         ValueError: it is not.
@@ -30,9 +34,9 @@ class Chapters:
     length_s: int = 1800
 
     def __post_init__(self) -> None:
-        if self.length_s % BLOCK_S or self.length_s < 2 * LEAD_S:
+        if self.length_s % LEAD_S or self.length_s < 2 * LEAD_S:
             raise ValueError(
-                f"chapters of {self.length_s} s: they must be a multiple of {BLOCK_S} s, from {2 * LEAD_S}"
+                f"chapters of {self.length_s} s: they must be a multiple of {LEAD_S} s, from {2 * LEAD_S} s"
             )
 
     def at(self, time_s: float) -> int:
@@ -46,3 +50,11 @@ class Chapters:
     def heard_from_s(self, number: int) -> int:
         """Where hearing begins anew for a chapter: all before is forgotten there."""
         return max(self.start_s(number) - LEAD_S, 0)
+
+
+def follows(left: int, right: int) -> bool:
+    """Whether the window of the second index comes right behind that of the first one, which is in the plan.
+
+    Of a chapter's last window only that is known which is there: then they may be a hole apart.
+    """
+    return right == left + 1 or (right % WINDOWS == 0 and right // WINDOWS == left // WINDOWS + 1)

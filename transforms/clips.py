@@ -15,21 +15,21 @@ TOLERANCE_S = 0.2
 class Clip:
     """The samples of a source that names a part of its file; all of them of one that does not.
 
+    Args:
+        source: of the file.
+        first: the sample of the file that its blocks begin with, when they do not from its start.
+
     Attributes:
-        duration_s: seconds that it has, so far as they were read.
+        n_samples: from its start to where it was read.
         problem: that the file ended before it did, in words; None when it did not.
     """
 
-    def __init__(self, source: AudioSource) -> None:
+    def __init__(self, source: AudioSource, first: int = 0) -> None:
         self._start = round((source.start_s or 0.0) * SAMPLE_RATE)
         self._stop = None if source.end_s is None else max(round(source.end_s * SAMPLE_RATE), self._start + 1)
-        self._n_samples = 0
+        self._first = first
+        self.n_samples = max(first - self._start, 0)
         self.problem: str | None = None
-
-    @property
-    def duration_s(self) -> float:
-        """Seconds of it that were given."""
-        return self._n_samples / SAMPLE_RATE
 
     def blocks(self, blocks: Iterable[Samples]) -> Iterator[Samples]:
         """Passes on what is in it of consecutive blocks of the file, and reads no further than to its end.
@@ -37,11 +37,11 @@ class Clip:
         Raises:
             AudioError: the file ends before it begins.
         """
-        n_read = 0
+        n_read = self._first
         for block in blocks:
             first, n_read = n_read, n_read + len(block)
             part = block[max(self._start - first, 0) : None if self._stop is None else self._stop - first]
-            self._n_samples += len(part)
+            self.n_samples += len(part)
             if len(part):
                 yield part
             if self._stop is not None and n_read >= self._stop:
@@ -50,7 +50,7 @@ class Clip:
 
     def _conclude(self, n_read: int) -> None:
         file_s = n_read / SAMPLE_RATE
-        if not self._n_samples:
+        if not self.n_samples:
             message = (
                 f"the part asked for begins at {self._start / SAMPLE_RATE:g} s, the file ends at {file_s:g} s"
             )

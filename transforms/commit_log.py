@@ -6,8 +6,9 @@ has no right CRC, and counts for nothing. On a file system that can only put who
 segment of its own.
 
 Records: `{"begun": KEY}` before work on a unit begins, `{"left": KEY}` when it was given up for a reason that
-is not its own, `{"done": KEY, "attempt": N, ...}` with all that came out of it. A unit that was begun several
-times, and neither left nor done, has perhaps killed its process.
+is not its own, `{"done": KEY, "attempt": N, ...}` with all that came out of it. A unit
+that was begun several times, and neither left nor done, has perhaps killed its process. What is worked on
+part by part has the keys KEY, KEY/PART, KEY/OTHER.
 """
 
 from __future__ import annotations
@@ -121,6 +122,7 @@ class LogIndex:
 
     n_open: Counter[str] = field(default_factory=Counter)
     _places: dict[str, _Place] = field(default_factory=dict)
+    _further: dict[str, dict[str, None]] = field(default_factory=dict)  # keys of further parts, in order
     _fs: Any = None
 
     def __contains__(self, key: str) -> bool:
@@ -128,6 +130,10 @@ class LogIndex:
 
     def __len__(self) -> int:
         return len(self._places)
+
+    def keys_of(self, unit: str) -> list[str]:
+        """The keys of a unit's parts that were begun, its own first."""
+        return [unit, *self._further.get(unit, ())]
 
     def next_attempt(self, key: str) -> int:
         """The number that a result must have to count before what is there, 1 where there is none."""
@@ -148,6 +154,9 @@ class LogIndex:
 
     def add(self, record: Record, place: _Place) -> None:
         """Takes in a record that was found."""
+        key = record.get("begun") or record.get("done") or ""
+        if "/" in key:
+            self._further.setdefault(key.partition("/")[0], {})[key] = None
         if "begun" in record:
             self.n_open[record["begun"]] += 1
         elif "left" in record:

@@ -11,12 +11,15 @@ from transforms.types import Intervals
 class HeldSamples:
     """Samples that were read and not yet forgotten.
 
+    Args:
+        first: the sample of the recording that is added first.
+
     Attributes:
-        n_read: how many of the recording were added, forgotten ones included.
+        n_read: behind the last sample that was added.
     """
 
-    def __init__(self) -> None:
-        self.n_read = 0
+    def __init__(self, first: int = 0) -> None:
+        self.n_read = first
         self._blocks: list[tuple[int, Samples]] = []  # where each starts; in order, and not overlapping
 
     def add(self, block: Samples) -> None:

@@ -30,29 +30,25 @@ def ogg_end(file: BinaryIO) -> int | None:
 
 
 class OggClock:
-    """Compares the times of frames with the samples that came, for damaged pages are left out without a word.
-
-    Attributes:
-        lost_s: seconds that are missing between frames.
-    """
+    """Compares the times of frames with the samples that came, for damaged pages are left out silently."""
 
     def __init__(self) -> None:
-        self.lost_s = 0.0
         self._rate: int | None = None
         self._expected_s: float | None = None
 
-    def hear(self, frame: AudioFrame) -> None:
-        """Takes the next frame."""
+    def hear(self, frame: AudioFrame) -> float:
+        """Takes the next frame; gives the seconds that are missing before it."""
         self._rate = self._rate or frame.sample_rate
         if frame.pts is None or frame.time_base is None or frame.sample_rate != self._rate:
             self._expected_s = None  # a file of another rate was joined, whose times are in other units
-            return
+            return 0.0
         start_s = float(frame.pts * frame.time_base)
-        if self._expected_s is not None:
-            self.lost_s += max(0.0, start_s - self._expected_s)
+        lost_s = 0.0 if self._expected_s is None else max(0.0, start_s - self._expected_s)
         self._expected_s = start_s + frame.samples / frame.sample_rate
+        return lost_s
 
-    def end(self, granule: int, unit: Fraction | None) -> None:
-        """Takes the file's last granule position, in units of so many seconds."""
-        if self._expected_s is not None and unit is not None:
-            self.lost_s += max(0.0, float(granule * unit) - self._expected_s)
+    def end(self, granule: int, unit: Fraction | None) -> float:
+        """Takes the last granule position, in units of so many seconds; gives seconds missing before it."""
+        if self._expected_s is None or unit is None:
+            return 0.0
+        return max(0.0, float(granule * unit) - self._expected_s)

@@ -5,17 +5,17 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass, field
 
-from transforms.types import Failure, Recording, WindowTranscript
-from transforms.units import Begun, SpanResult
+from transforms.types import Failure, RecordingPart, WindowTranscript
+from transforms.units import Begun, Ended, SpanResult
 
 
 @dataclass
 class _OpenSpan:
     begun: Begun
     n_waiting: int = 0  # windows that were read, and of which not all was said
-    ended: bool = False
+    ended: Ended | None = None
     windows: list[WindowTranscript] = field(default_factory=list)
-    recordings: list[Recording] = field(default_factory=list)
+    parts: list[RecordingPart] = field(default_factory=list)
     failures: list[Failure] = field(default_factory=list)
     counts: Counter[str] = field(default_factory=Counter)
 
@@ -23,10 +23,14 @@ class _OpenSpan:
         # Windows come as batches end: in another order in another run.
         windows = sorted(self.windows, key=lambda window: (window.audio_id, window.index))
         failures = sorted(self.failures, key=lambda failure: (failure.audio_id, failure.message))
+        ended = self.ended or Ended()
         return SpanResult(
             self.begun.key,
+            self.begun.place,
+            ended.stop_s,
+            ended.n_channels,
             tuple(windows),
-            tuple(self.recordings),
+            tuple(self.parts),
             tuple(failures),
             dict(sorted(self.counts.items())),
             self.begun.attempt,
@@ -43,11 +47,11 @@ class OpenSpans:
         """Begins a span."""
         self._spans[name] = _OpenSpan(begun)
 
-    def add(self, name: str, item: Recording | Failure) -> None:
+    def add(self, name: str, item: RecordingPart | Failure) -> None:
         """Adds what is known of a recording, or of what is wrong with it."""
         span = self._spans[name]
-        if isinstance(item, Recording):
-            span.recordings.append(item)
+        if isinstance(item, RecordingPart):
+            span.parts.append(item)
         else:
             span.failures.append(item)
 
@@ -67,9 +71,9 @@ class OpenSpans:
         if n:
             self._spans[name].counts[what] += n
 
-    def end(self, name: str) -> bool:
+    def end(self, name: str, ended: Ended) -> bool:
         """No more is read of a span; gives whether it was to be worked on alone."""
-        self._spans[name].ended = True
+        self._spans[name].ended = ended
         return self._spans[name].begun.alone
 
     def take_done(self) -> list[SpanResult]:

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from itertools import pairwise
 
 from model.interface import SAMPLE_RATE
+from transforms.chapters import follows
 from transforms.merge import merge_windows
 from transforms.types import CutKind, WindowTranscript
 
@@ -40,7 +41,7 @@ def about_weak_boundaries(
     ordered = sorted(windows, key=lambda window: window.start_s)
     found = []
     for left, right in pairwise(ordered):
-        if left.language != right.language or right.index != left.index + 1:
+        if left.language != right.language or not follows(left.index, right.index):
             continue
         (boundary,) = merge_windows([left, right], right.end_s).boundaries
         start_s = _start_s(left, right, boundary.time_s, window_s)
@@ -64,7 +65,7 @@ def with_better_boundaries(
     kept = list(planned[:1])
     for left, right in pairwise(planned):
         middle = by_left.get(left.index)
-        if middle is not None and right.index == left.index + 1 and _is_better(left, middle, right):
+        if middle is not None and follows(left.index, right.index) and _is_better(left, middle, right):
             kept.append(middle)
         kept.append(right)
     return kept

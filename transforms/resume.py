@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
 
 import apache_beam as beam
 import msgspec
 from apache_beam.pvalue import TaggedOutput
 from apache_beam.utils.shared import Shared
 
+from transforms.chapters import BLOCK_S
 from transforms.commit_log import LogIndex, read_index
+from transforms.failures import failed
 from transforms.progress import PROGRESS, count
-from transforms.read import RECORDINGS, UNITS, failed
-from transforms.types import AudioSpan, Failure, Recording, WindowTranscript
+from transforms.read import PARTS, UNITS
+from transforms.types import AudioSpan, Failure, RecordingPart, WindowTranscript
 from transforms.units import MAX_DEATHS, SpanResult, Unit, from_record, quarantined, seconds_of, unit_key
 
 
@@ -33,11 +36,11 @@ class Resuming:
 _LIFTED = ("forbidden", "forbidden_host", "forbidden_uri")
 """Kinds of failures that an option, or a permission, may have lifted since."""
 
-Output = tuple[str, WindowTranscript] | TaggedOutput[str, Failure | tuple[str, Recording]]
+Output = tuple[str, WindowTranscript] | TaggedOutput[str, Failure | tuple[str, RecordingPart]]
 
 
 class SkipDone(beam.DoFn):
-    """Gives a span on as `Unit`, tagged `UNITS`, or else what came out of it when it was done before.
+    """Gives what came out of a span before, and what is missing as `Unit`, tagged `UNITS`.
 
     Args:
         resuming: None where nothing is kept.
@@ -59,33 +62,71 @@ class SkipDone(beam.DoFn):
         """Looks it up."""
         unit = Unit(unit_key(span), span)
         if self._resuming is not None and self._index is not None:
-            n_deaths = max(self._index.n_open[unit.key], 0)
-            unit = Unit(unit.key, span, self._index.next_attempt(unit.key), n_deaths)
-            result = self._done_before(unit, self._index, self._resuming)
-            if result is not None:
-                if unit.key in self._index:
-                    self._tell(result, span)
+            done = self._done_before(unit, self._index, self._resuming)
+            for result in done:
+                if not _is_in(result, span):
+                    continue
+                self._tell(result, span)
                 yield from outputs_of(result)
+            unit = _resumed(unit, done, self._index)
+            if unit.n_deaths >= MAX_DEATHS and not self._resuming.retry_failed:
+                yield from outputs_of(quarantined(unit))
                 return
-        yield TaggedOutput(UNITS, unit)
+        if next(unit.missing(0, BLOCK_S), None) is not None or _lacks_channels(unit):
+            yield TaggedOutput(UNITS, unit)
+        elif span.windows is None and span.start_s == 0:
+            count("resumed")
+            PROGRESS.add(recordings=1, resumed=1)
 
-    def _done_before(self, unit: Unit, index: LogIndex, resuming: Resuming) -> SpanResult | None:
-        if unit.key not in index:
-            too_often = unit.n_deaths >= MAX_DEATHS and not resuming.retry_failed
-            return quarantined(unit) if too_often else None
-        try:
-            result = from_record(index.read(unit.key), unit.span.source)
-        except msgspec.ValidationError:  # of another version of the records: it is done again
-            return None
-        again = any(failure.retryable or failure.kind in _LIFTED for failure in result.failures)
-        return None if again or (result.failures and resuming.retry_failed) else result
+    def _done_before(self, unit: Unit, index: LogIndex, resuming: Resuming) -> list[SpanResult]:
+        """What came out of its spans, those that are done alone; each second of it once."""
+        found = []
+        for key in index.keys_of(unit.key):
+            if key in index:
+                with suppress(msgspec.ValidationError):  # of another version of the records: it is done again
+                    found.append(from_record(index.read(key), unit.span.source))
+        kept: list[SpanResult] = []
+        for result in sorted(found, key=lambda one: one.place):
+            ends = [one.stop_s for one in kept if one.place[0] == result.place[0]]
+            is_new = not ends or (ends[-1] is not None and ends[-1] <= result.place[1])
+            if is_new and not _again(result, resuming):
+                kept.append(result)
+        return kept
 
     def _tell(self, result: SpanResult, span: AudioSpan) -> None:
         if span.windows is None:  # not only some windows of a recording that counts elsewhere
             audio_s = seconds_of(result)
-            count("resumed")
             count("resumed_ms", round(1000 * audio_s))
-            PROGRESS.add(recordings=1, resumed=1, audio_s=audio_s)
+            PROGRESS.add(audio_s=audio_s)
+
+
+def _again(result: SpanResult, resuming: Resuming) -> bool:
+    """Whether a span that is done is to be done again."""
+    lifted = any(failure.retryable or failure.kind in _LIFTED for failure in result.failures)
+    return lifted or (resuming.retry_failed and result.has_failed)
+
+
+def _is_in(result: SpanResult, span: AudioSpan) -> bool:
+    """Whether it is for this range of the recording to give it on."""
+    start_s = result.place[1]
+    return span.start_s <= start_s and (span.stop_s is None or start_s < span.stop_s)
+
+
+def _resumed(unit: Unit, done: Sequence[SpanResult], index: LogIndex) -> Unit:
+    """The unit, with what is known of it from before."""
+    keys = index.keys_of(unit.key)
+    return replace(
+        unit,
+        done=tuple((result.place[0], result.range) for result in done),
+        attempts={key: index.next_attempt(key) for key in keys if key in index},
+        n_channels=max((result.n_channels for result in done), default=1),
+        n_deaths=max(0, *(index.n_open[key] for key in keys)),
+    )
+
+
+def _lacks_channels(unit: Unit) -> bool:
+    others = range(1, unit.n_channels)
+    return unit.span.split and any(next(unit.missing(one, BLOCK_S), None) is not None for one in others)
 
 
 def outputs_of(result: SpanResult) -> Iterator[Output]:
@@ -94,6 +135,6 @@ def outputs_of(result: SpanResult) -> Iterator[Output]:
         count(name, n)
     for window in result.windows:
         yield window.audio_id, window
-    for recording in result.recordings:
-        yield TaggedOutput(RECORDINGS, (recording.source.audio_id, recording))
+    for part in result.parts:
+        yield TaggedOutput(PARTS, (part.source.audio_id, part))
     yield from map(failed, result.failures)

@@ -116,6 +116,11 @@ class SpeechFinder:
             return self._begun.start
         return max(self._next_start - PADDING_SAMPLES, 0)
 
+    @property
+    def spoken_until(self) -> int:
+        """Behind the last sample, without padding, in which somebody spoke; 0 when nobody did."""
+        return self._spoken
+
     def hear(self, probabilities: NDArray[np.float32], n_samples: int) -> list[SpeechPart]:
         """Adds chunks, and gives the parts that are sure now.
 

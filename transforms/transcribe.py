@@ -21,6 +21,7 @@ from model.interface import SAMPLE_RATE, Request, Transcriber, TranscriberSettin
 from model.interface import Segment as ModelSegment
 from transforms.commit_log import LogWriter
 from transforms.errors import AudioError, to_failure
+from transforms.failures import FAILURES
 from transforms.fallback import NOT_SURE, Fallback
 from transforms.fetch import CAREFUL
 from transforms.hallucinations import FILTERS, Heard, filtered
@@ -30,13 +31,13 @@ from transforms.open_spans import OpenSpans
 from transforms.pieces import in_recording
 from transforms.policy import FetchPolicy
 from transforms.progress import PROGRESS, count_seconds, distribute
-from transforms.read import FAILURES, RECORDINGS, UNITS, WINDOWS, ReadWindows
+from transforms.read import PARTS, UNITS, WINDOWS, ReadWindows
 from transforms.resume import Output, Resuming, SkipDone, outputs_of
 from transforms.types import (
     AudioSource,
     AudioSpan,
     Failure,
-    Recording,
+    RecordingPart,
     Segment,
     Window,
     WindowTranscript,
@@ -57,7 +58,7 @@ LoadTranscriber = Callable[[TranscriberSettings], Transcriber]
 class TranscribeSpans(beam.PTransform[PCollection[AudioSpan], dict[str, PCollection[Any]]]):
     """`AudioSpan`s into what was said in their windows, keyed by `audio_id`.
 
-    The result is a dict: `windows` of (audio_id, WindowTranscript), `recordings` of (audio_id, Recording),
+    The result is a dict: `windows` of (audio_id, WindowTranscript), `parts` of (audio_id, RecordingPart),
     of those spans that want all their windows, and `failures` of Failure.
 
     Args:
@@ -66,6 +67,7 @@ class TranscribeSpans(beam.PTransform[PCollection[AudioSpan], dict[str, PCollect
         fallback: which windows to decode again, and hotter.
         filters: names of the hallucination filters that are on.
         policy: what may be fetched.
+        span_s: the most seconds of a recording that are committed at a time; a multiple of 30.
         resuming: where to keep what is done, and to find what was; None for neither.
     """
 
@@ -76,25 +78,26 @@ class TranscribeSpans(beam.PTransform[PCollection[AudioSpan], dict[str, PCollect
     fallback: Fallback = field(default_factory=Fallback)
     filters: tuple[str, ...] = tuple(FILTERS)
     policy: FetchPolicy = CAREFUL
+    span_s: int = 1800
     resuming: Resuming | None = None
 
     def expand(self, spans: PCollection[AudioSpan]) -> dict[str, PCollection[Any]]:
         """Skip, read, transcribe and commit; Beam fuses them, as nothing between them is a grouping."""
         before = spans | "Skip what is done" >> beam.ParDo(SkipDone(self.resuming, Shared())).with_outputs(
-            UNITS, RECORDINGS, FAILURES, main=WINDOWS
+            UNITS, PARTS, FAILURES, main=WINDOWS
         )
         log = None if self.resuming is None else self.resuming.log
         said = (
             before[UNITS]
-            | "Read windows" >> beam.ParDo(ReadWindows(self.plan, self.policy))
+            | "Read windows" >> beam.ParDo(ReadWindows(self.plan, self.policy, self.span_s))
             | "Transcribe windows"
             >> beam.ParDo(
                 TranscribeWindows(self.settings, self.load, self.shared, self.fallback, self.filters, log)
-            ).with_outputs(RECORDINGS, FAILURES, main=WINDOWS)
+            ).with_outputs(PARTS, FAILURES, main=WINDOWS)
         )
         return {
             name: (before[name], said[name]) | f"All {name}" >> beam.Flatten()
-            for name in (WINDOWS, RECORDINGS, FAILURES)
+            for name in (WINDOWS, PARTS, FAILURES)
         }
 
 
@@ -176,8 +179,8 @@ class TranscribeWindows(beam.DoFn):
                     yield from self._said(end=True)
                 self._begin(name, step)
             case Ended():
-                yield from self._said(end=self._spans.end(name))
-            case Recording() | Failure():
+                yield from self._said(end=self._spans.end(name, step))
+            case RecordingPart() | Failure():
                 self._spans.add(name, step)
             case source, window:
                 self._spans.wait(name)

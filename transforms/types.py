@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
 from model.interface import Samples
+from transforms.damage import Damage
 
 
 @dataclass(frozen=True)
@@ -74,7 +75,7 @@ def file_id(audio_id: str) -> str:
 
 @dataclass(frozen=True)
 class AudioSpan:
-    """The unit of work: some windows of one recording, to be transcribed in one language.
+    """The unit of work: a range of one recording, or some windows of it, to be transcribed in one language.
 
     Attributes:
         language: the code to decode in, or None to let each window detect it.
@@ -82,6 +83,8 @@ class AudioSpan:
         extra: further windows, off the plan: (index, first sample) each. They are as long as windows may be,
             with nothing cut out.
         split: each channel is a recording of its own.
+        start_s: where the range begins; a multiple of 30 seconds (`transforms.chapters.BLOCK_S`).
+        stop_s: where it ends, likewise; None for the recording's end.
     """
 
     source: AudioSource
@@ -89,6 +92,8 @@ class AudioSpan:
     windows: frozenset[int] | None = None
     extra: tuple[tuple[int, int], ...] = ()
     split: bool = False
+    start_s: int = 0
+    stop_s: int | None = None
 
 
 Intervals = tuple[tuple[int, int], ...]
@@ -120,8 +125,42 @@ class Window:
 
 
 @dataclass(frozen=True)
+class RecordingPart:
+    """What is known of a range of a recording once it was read; all of them are a `Recording`.
+
+    Windows, and intervals of speech, are of the range that they start in.
+
+    Attributes:
+        source: with `payload` None.
+        start_s: where the range begins; a multiple of 30.
+        stop_s: where it ends, likewise; None for the recording's end.
+        n_windows: windows of the plan.
+        n_skipped: see `Recording`.
+        n_spoken: samples of speech; None when nobody listened for that.
+        covered: the first sample that a window holds which was transcribed, and behind the last one; None
+            where there is none.
+        gaps: the stretches of a second and more between them that none holds, (start, stop) in samples.
+        damage: what is missing or damaged in it.
+        n_samples: of the recording, where it ends with this part; else None.
+        declared_s: seconds that the file's header promises, likewise.
+    """
+
+    source: AudioSource
+    start_s: int = 0
+    stop_s: int | None = None
+    n_windows: int = 0
+    n_skipped: int = 0
+    n_spoken: int | None = None
+    covered: tuple[int, int] | None = None
+    gaps: tuple[tuple[int, int], ...] = ()
+    damage: Damage = field(default_factory=Damage)
+    n_samples: int | None = None
+    declared_s: float | None = None
+
+
+@dataclass(frozen=True)
 class Recording:
-    """What is known of a recording once its last sample was read: it goes to the merge without samples.
+    """What is known of a recording once its last sample was read.
 
     Attributes:
         source: with `payload` None.

@@ -1,56 +1,83 @@
-"""What came out of a span, as it is committed: another run of the same command need not do it again."""
+"""What came out of a span, as it is committed: another run of the same command need not do it again.
+
+A recording is worked on as a unit, or range by range; a unit is committed span by span.
+"""
 
 from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 import msgspec
 
+from model.interface import SAMPLE_RATE
 from transforms.errors import AudioError, redact, to_failure
-from transforms.types import AudioSource, AudioSpan, Failure, Recording, Window, WindowTranscript
+from transforms.parts import Range, is_damaged, missing
+from transforms.types import AudioSource, AudioSpan, Failure, RecordingPart, Window, WindowTranscript
 from transforms.uris import is_url
 
 MAX_DEATHS = 3
-"""How often a span may have been begun and never ended, before it is held to kill its process."""
+"""How often a unit may have been begun and never ended, before it is held to kill its process."""
+
+
+Place = tuple[int, int]
+"""Where a span begins: the channel, 0 where all are one recording, and the second."""
 
 
 @dataclass(frozen=True)
 class Unit:
-    """A span that is to be worked on.
+    """A recording, or a range of one, that is to be worked on.
 
     Attributes:
         key: see `unit_key`.
-        attempt: that of its result; a later one counts before an earlier one.
-        n_deaths: how often it was begun and never ended. It may have killed its process: after the first time
-            it is worked on alone.
+        done: the ranges that are done, each with its channel.
+        attempts: of the next result, by the keys of spans that were done before; the last one counts.
+        n_channels: how many there are, so far as that is known.
+        n_deaths: how often one of its spans was begun and never ended. It may have killed its process: after
+            the first time it is worked on alone.
     """
 
     key: str
     span: AudioSpan
-    attempt: int = 1
+    done: tuple[tuple[int, Range], ...] = ()
+    attempts: Mapping[str, int] = field(default_factory=dict)
+    n_channels: int = 1
     n_deaths: int = 0
+
+    def missing(self, channel: int, length_s: int) -> Iterator[Range]:
+        """The spans of a channel that are to be worked on."""
+        done = [one for of, one in self.done if of == channel]
+        return missing(self.span.start_s, self.span.stop_s, done, length_s)
 
 
 @dataclass(frozen=True)
 class Begun:
-    """What is read next is of this unit; `alone` when it may kill its process."""
+    """What is read next is of this span; `alone` when it may kill its process."""
 
     key: str
-    attempt: int
+    place: Place = (0, 0)
+    attempt: int = 1
     alone: bool = False
 
 
 @dataclass(frozen=True)
 class Ended:
-    """No more is read of a unit."""
+    """No more is read of a span.
+
+    Attributes:
+        stop_s: where it ends; None for the recording's end.
+        n_channels: of the file, so far as that is known.
+    """
+
+    stop_s: int | None = None
+    n_channels: int = 1
 
 
-Step = Begun | tuple[AudioSource, Window] | Recording | Failure | Ended
-"""Of the reading of a unit; each comes with a name that its reading has alone."""
+Step = Begun | tuple[AudioSource, Window] | RecordingPart | Failure | Ended
+"""Of the reading of a span; each comes with a name that its reading has alone."""
 
 
 @dataclass(frozen=True)
@@ -58,32 +85,51 @@ class SpanResult:
     """All that came out of a span.
 
     Attributes:
-        key: of the span, see `unit_key`.
+        key: of the span, see `span_key`.
+        place: where it begins.
+        stop_s: where it ends; None for the recording's end.
+        n_channels: see `Ended`.
         counts: what to add to the counters of the run (`transforms.progress`), by name.
         attempt: see `Unit`.
     """
 
     key: str
+    place: Place = (0, 0)
+    stop_s: int | None = None
+    n_channels: int = 1
     windows: tuple[WindowTranscript, ...] = ()
-    recordings: tuple[Recording, ...] = ()
+    parts: tuple[RecordingPart, ...] = ()
     failures: tuple[Failure, ...] = ()
     counts: Mapping[str, int] = field(default_factory=dict)
     attempt: int = 1
 
+    @property
+    def range(self) -> Range:
+        """Its seconds."""
+        return self.place[1], self.stop_s
+
+    @property
+    def has_failed(self) -> bool:
+        """Whether something is not there that another attempt might bring."""
+        return bool(self.failures) or any(map(is_damaged, self.parts))
+
     def all_counts(self) -> dict[str, int]:
         """`counts`, and what can be told from the rest."""
-        skipped_s = sum(end_s - start_s for one in self.recordings for start_s, end_s in one.skipped)
-        ids = {one.source.audio_id for one in self.recordings} | {one.audio_id for one in self.failures}
+        channel, start_s = self.place
         return {
             **self.counts,
-            "listed": max(len(ids) - 1, 0),  # channels after the first, which was counted as the file
-            "windows_skipped": sum(one.n_skipped for one in self.recordings),
-            "skipped_ms": round(1000 * skipped_s),
+            "listed": int(channel > 0 and start_s == 0),  # the first channel was counted as the file
+            "windows_skipped": sum(part.n_skipped for part in self.parts),
         }
 
 
+def span_key(unit: str, place: Place) -> str:
+    """What a span of a unit is known again by; the first one by what its unit is."""
+    return unit if place == (0, 0) else f"{unit}/{place[0]}/{place[1]}"
+
+
 def unit_key(span: AudioSpan) -> str:
-    """What a span is known again by: the recording, its content as far as that is seen, and what is asked.
+    """What a unit is known again by: the recording, its content as far as that is seen, and what is asked.
 
     The content is known by a digest of the payload, or by size and time of a local file; of a URL it is not.
     What goes into the row alone, as a reference does, does not count; nor do the options of the run, which
@@ -111,11 +157,11 @@ def _content(source: AudioSource) -> str:
 def to_record(result: SpanResult) -> dict[str, Any]:
     """The result as JSON has it; of its sources what no listing knows, and no text that may hold a secret."""
 
-    def bare(one: Recording) -> Recording:
+    def bare(one: RecordingPart) -> RecordingPart:
         source = AudioSource(one.source.audio_id, "", channel=one.source.channel)
         return replace(one, source=source)
 
-    told = replace(result, recordings=tuple(map(bare, result.recordings)))
+    told = replace(result, parts=tuple(map(bare, result.parts)))
     record: dict[str, Any] = msgspec.to_builtins(told)
     return record
 
@@ -133,11 +179,11 @@ def from_record(record: Mapping[str, Any], source: AudioSource) -> SpanResult:
     result = msgspec.convert(record, SpanResult)
     public = replace(source, uri=redact(source.uri), payload=None)
 
-    def listed_now(one: Recording) -> Recording:
+    def listed_now(one: RecordingPart) -> RecordingPart:
         then = one.source
         return replace(one, source=replace(public, audio_id=then.audio_id, channel=then.channel))
 
-    return replace(result, recordings=tuple(map(listed_now, result.recordings)))
+    return replace(result, parts=tuple(map(listed_now, result.parts)))
 
 
 def quarantined(unit: Unit) -> SpanResult:
@@ -153,4 +199,5 @@ def quarantined(unit: Unit) -> SpanResult:
 
 def seconds_of(result: SpanResult) -> float:
     """Seconds of audio in a result."""
-    return sum(one.duration_s for one in result.recordings)
+    ends = (part.stop_s if part.n_samples is None else part.n_samples / SAMPLE_RATE for part in result.parts)
+    return sum((end_s or 0.0) - part.start_s for part, end_s in zip(result.parts, ends, strict=True))

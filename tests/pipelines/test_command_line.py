@@ -52,6 +52,7 @@ def test_every_option_can_be_given_on_the_command_line() -> None:
         "length_penalty": 0.6,
         "suppress_tokens": (-1, 220),
         "max_new_tokens": 100,
+        "max_span_s": 600.0,
         "vad": False,
         "temperature": (0.0, 0.5),
         "compression_ratio_threshold": 2.8,
@@ -69,7 +70,7 @@ def test_every_option_can_be_given_on_the_command_line() -> None:
     argv = ["--input", "a.wav", "b c.wav", "--input=d.wav", "--overwrite", "--retry_failed"]
     argv += ["--no-return_timestamps"]
     argv += ["--format=parquet,srt", "--word_timestamps", "--no-vad", "--temperature=0,0.5"]
-    argv += ["--allow_private_hosts", "--trust_manifests"]
+    argv += ["--allow_private_hosts", "--trust_manifests", "--max_span_s=600"]
     argv += ["--suppress_tokens=-1,220", "--hallucination_filters=rate"]
     for name, value in given.items():
         if not isinstance(value, tuple | bool):

@@ -11,6 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 from apache_beam.pvalue import TaggedOutput
 
+from model.interface import SAMPLE_RATE
 from transforms import assemble
 from transforms.archives import ArchiveShard
 from transforms.assemble import (
@@ -23,13 +24,14 @@ from transforms.assemble import (
     open_again,
     second_looks,
 )
+from transforms.damage import Damage
 from transforms.dataset_files import dataset_work
 from transforms.dataset_rows import DatasetShard, read_shard
-from transforms.read import ORIGINS, RECORDINGS, WINDOWS
+from transforms.read import ORIGINS, PARTS, WINDOWS
 from transforms.types import (
     AudioSource,
     AudioSpan,
-    Recording,
+    RecordingPart,
     Segment,
     Transcript,
     WindowTranscript,
@@ -39,7 +41,7 @@ from transforms.uris import audio_id_of
 
 VOTING = Assembly()
 SOURCE = AudioSource("id", "/a.wav", reference="what was said")
-RECORDING = Recording(SOURCE, duration_s=60.0, n_windows=3)
+PART = RecordingPart(SOURCE, n_windows=3, n_samples=60 * SAMPLE_RATE)
 
 
 def window(index: int, language: str, text: str = "") -> WindowTranscript:
@@ -50,7 +52,7 @@ def window(index: int, language: str, text: str = "") -> WindowTranscript:
 
 
 def grouped(windows: list[WindowTranscript], /, **others: Any) -> tuple[str, dict[str, list[Any]]]:  # noqa: ANN401
-    return "id", {RECORDINGS: [RECORDING], WINDOWS: windows, ORIGINS: [SOURCE], **others}
+    return "id", {PARTS: [PART], WINDOWS: windows, ORIGINS: [SOURCE], **others}
 
 
 def test_windows_that_agree_need_no_second_look() -> None:
@@ -63,7 +65,7 @@ def test_outvoted_windows_get_a_second_look_where_the_recording_was_found() -> N
     assert list(second_looks(grouped(windows), VOTING)) == [("id", expected)]
 
 
-@pytest.mark.parametrize("missing", [RECORDINGS, WINDOWS])
+@pytest.mark.parametrize("missing", [PARTS, WINDOWS])
 def test_a_recording_that_failed_gets_no_second_look(missing: str) -> None:
     assert list(second_looks(grouped([window(0, "en"), window(1, "cy")], **{missing: []}), VOTING)) == []
 
@@ -113,7 +115,7 @@ def test_channels_are_looked_at_twice_on_their_own_and_opened_together() -> None
         for index in range(3)
     ]
     values: dict[str, list[Any]] = {
-        RECORDINGS: [Recording(one, duration_s=60.0, n_windows=3) for one in channels],
+        PARTS: [replace(PART, source=one) for one in channels],
         WINDOWS: windows,
         ORIGINS: [SOURCE],
     }
@@ -130,18 +132,32 @@ def test_channels_are_looked_at_twice_on_their_own_and_opened_together() -> None
 def test_a_chosen_channel_is_chosen_again() -> None:
     source = replace(SOURCE, channel=1)
     windows = [window(0, "en"), window(1, "cy"), window(2, "en")]
-    recording = Recording(source, duration_s=60.0, n_windows=3)
-    ((_, look),) = second_looks(grouped(windows, **{RECORDINGS: [recording]}), VOTING)
+    recording = replace(PART, source=source)
+    ((_, look),) = second_looks(grouped(windows, **{PARTS: [recording]}), VOTING)
     assert list(open_again(("id", [look]))) == [AudioSpan(source, "en", frozenset({1}))]
 
 
 def test_the_row_says_what_was_promised_and_what_was_heard() -> None:
-    recording = replace(
-        RECORDING, source=replace(SOURCE, channel=1), declared_s=90.0, truncated=True, problem="cut"
+    part = replace(
+        PART, source=replace(SOURCE, channel=1), declared_s=90.0, damage=Damage(broke_off="it broke off")
     )
-    (transcript,) = Assemble(VOTING).process(grouped([window(0, "en")], **{RECORDINGS: [recording]}))
+    failure, transcript = Assemble(VOTING).process(grouped([window(0, "en")], **{PARTS: [part]}))
     assert isinstance(transcript, Transcript)
-    assert (transcript.channel, transcript.declared_s, transcript.problem) == (1, 90.0, "cut")
+    assert (transcript.channel, transcript.declared_s) == (1, 90.0)
+    assert transcript.truncated
+    assert transcript.problem is not None
+    assert isinstance(failure, TaggedOutput)
+    assert (failure.value.stage, failure.value.kind) == ("decode", "truncated")
+    for told in (transcript.problem, failure.value.message):
+        assert "it broke off" in told
+    assert "60.00 s, was transcribed" in failure.value.message
+
+
+def test_a_recording_of_which_a_part_is_missing_has_no_row_and_is_not_looked_at_again() -> None:
+    first, last = replace(PART, stop_s=30, n_samples=None), replace(PART, start_s=60)
+    values = grouped([window(0, "en"), window(1, "cy")], **{PARTS: [first, last]})
+    assert list(Assemble(VOTING).process(values)) == []
+    assert list(second_looks(values, VOTING)) == []
 
 
 def write_shard(path: Path, n_rows: int) -> DatasetShard:
@@ -209,15 +225,15 @@ def test_a_language_given_needs_no_vote() -> None:
 
 
 def test_silence_is_a_row_without_words() -> None:
-    silent = Recording(SOURCE, 60.0, n_windows=3, n_skipped=3, speech_s=0.0, skipped=((0.0, 60.0),))
-    values = grouped([], **{RECORDINGS: [silent]})
+    silent = replace(PART, n_skipped=3, n_spoken=0)
+    values = grouped([], **{PARTS: [silent]})
     assert list(second_looks(values, VOTING)) == []
     (transcript,) = Assemble(VOTING).process(values)
     assert isinstance(transcript, Transcript)
     assert (transcript.text, transcript.language, transcript.speech_s) == ("", None, 0.0)
     assert transcript.skipped == ((0.0, 60.0),)
     packed = replace(silent, n_windows=0, n_skipped=0)  # over speech there is no window in silence
-    (same,) = Assemble(VOTING).process(grouped([], **{RECORDINGS: [packed]}))
+    (same,) = Assemble(VOTING).process(grouped([], **{PARTS: [packed]}))
     assert same == transcript
     (told,) = Assemble(Assembly("de")).process(values)
     assert isinstance(told, Transcript)
@@ -247,12 +263,12 @@ def test_windows_become_a_transcript() -> None:
 
 def test_a_recording_named_twice_is_one_row() -> None:
     windows = [window(0, "en"), window(0, "en"), window(1, "en"), window(1, "en")]
-    (transcript,) = Assemble(Assembly("en")).process(grouped(windows, **{RECORDINGS: [RECORDING, RECORDING]}))
+    (transcript,) = Assemble(Assembly("en")).process(grouped(windows, **{PARTS: [PART, PART]}))
     assert isinstance(transcript, Transcript)
     assert transcript.text == "en0 en1"
 
 
-@pytest.mark.parametrize("missing", [RECORDINGS, WINDOWS])
+@pytest.mark.parametrize("missing", [PARTS, WINDOWS])
 def test_a_recording_that_failed_has_no_row(missing: str) -> None:
     assert list(Assemble(Assembly("en")).process(grouped([window(0, "en")], **{missing: []}))) == []
 
@@ -269,7 +285,7 @@ def test_a_surprise_while_merging_is_the_failure_of_one_recording(monkeypatch: p
 
 def test_a_recordings_own_language_needs_no_vote_either() -> None:
     source = replace(SOURCE, language="fr")
-    values = grouped([window(0, "fr"), window(1, "fr")], **{RECORDINGS: [replace(RECORDING, source=source)]})
+    values = grouped([window(0, "fr"), window(1, "fr")], **{PARTS: [replace(PART, source=source)]})
     assert list(second_looks(values, VOTING)) == []
     (transcript,) = Assemble(VOTING).process(values)
     assert isinstance(transcript, Transcript)
@@ -277,10 +293,10 @@ def test_a_recordings_own_language_needs_no_vote_either() -> None:
 
 
 def test_named_twice_and_once_with_its_language_it_has_no_windows_in_another() -> None:
-    recordings = [RECORDING, replace(RECORDING, source=replace(SOURCE, language="fr"))]
+    recordings = [PART, replace(PART, source=replace(SOURCE, language="fr"))]
     windows = [window(0, "zu"), window(1, "zu"), window(0, "fr"), window(1, "fr")]
     for order in (1, -1):
-        values = grouped(windows[::order], **{RECORDINGS: recordings[::order]})
+        values = grouped(windows[::order], **{PARTS: recordings[::order]})
         (transcript,) = Assemble(VOTING).process(values)
         assert isinstance(transcript, Transcript)
         assert (transcript.language, transcript.text) == ("fr", "fr0 fr1")
@@ -288,7 +304,7 @@ def test_named_twice_and_once_with_its_language_it_has_no_windows_in_another() -
 
 def test_a_part_of_a_file_is_told_in_seconds_of_the_file() -> None:
     source = replace(SOURCE, start_s=100.0, end_s=160.0, metadata=(("a", "1"),))
-    values = grouped([window(0, "en"), window(1, "cy")], **{RECORDINGS: [replace(RECORDING, source=source)]})
+    values = grouped([window(0, "en"), window(1, "cy")], **{PARTS: [replace(PART, source=source)]})
     plain_values = grouped([window(0, "en"), window(1, "cy")])
     failure, part = Assemble(VOTING).process(values)
     told, whole = Assemble(VOTING).process(plain_values)

@@ -14,7 +14,8 @@ from av.audio.stream import AudioStream
 
 from model.interface import SAMPLE_RATE, Samples
 from tests.transforms.encoding import decoded, encoded, ffmpeg_encoded, flipped, siren
-from transforms.audio import TOLERANCE_S, AudioReader
+from transforms.audio import AudioReader
+from transforms.damage import TOLERANCE_S
 from transforms.errors import AudioError
 
 SECONDS = 8.0

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import itertools
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -8,20 +9,22 @@ import pytest
 from apache_beam.pvalue import TaggedOutput
 from apache_beam.utils.shared import Shared
 
+from model.interface import SAMPLE_RATE
 from transforms import resume
 from transforms.commit_log import LogWriter
+from transforms.failures import FAILURES
 from transforms.progress import PROGRESS
-from transforms.read import FAILURES, RECORDINGS, UNITS
+from transforms.read import PARTS, UNITS
 from transforms.resume import Resuming, SkipDone, outputs_of
-from transforms.types import AudioSource, AudioSpan, Failure, Recording, WindowTranscript
-from transforms.units import SpanResult, Unit, to_record, unit_key
+from transforms.types import AudioSource, AudioSpan, Failure, RecordingPart, WindowTranscript
+from transforms.units import SpanResult, Unit, span_key, to_record, unit_key
 
 SPAN = AudioSpan(AudioSource("id", "/a.wav"))
 KEY = unit_key(SPAN)
 WINDOW = WindowTranscript("id", 0, 0.0, 9.0, (), "en")
-RECORDING = Recording(SPAN.source, 9.0, 1)
+PART = RecordingPart(SPAN.source, n_windows=1, n_samples=9 * 16_000)
 FAILURE = Failure("id", "/a.wav", "decode", "truncated", "cut")
-DONE = SpanResult(KEY, (WINDOW,), (RECORDING,), counts={"windows": 1})
+DONE = SpanResult(KEY, windows=(WINDOW,), parts=(PART,), counts={"windows": 1})
 
 
 @pytest.fixture(autouse=True)
@@ -71,7 +74,7 @@ def test_what_is_not_done_is_given_on(log: str) -> None:
 def test_what_is_done_is_given_as_it_came_out_and_counted(log: str, counted: dict[str, int]) -> None:
     put(log, DONE)
     PROGRESS.reset()
-    assert outcome(log) == [("windows", ("id", WINDOW)), (RECORDINGS, ("id", RECORDING))]
+    assert outcome(log) == [("windows", ("id", WINDOW)), (PARTS, ("id", PART))]
     assert (counted["windows"], counted["resumed"], counted["resumed_ms"]) == (1, 1, 9000)
     tally = PROGRESS.tally()
     assert (tally.recordings, tally.resumed, tally.audio_s) == (1, 1, 9.0)
@@ -79,7 +82,7 @@ def test_what_is_done_is_given_as_it_came_out_and_counted(log: str, counted: dic
 
 def test_a_second_look_that_is_done_counts_as_no_recording(log: str, counted: dict[str, int]) -> None:
     span = AudioSpan(SPAN.source, "en", frozenset({0}))
-    put(log, SpanResult(unit_key(span), (WINDOW,)))
+    put(log, SpanResult(unit_key(span), windows=(WINDOW,)))
     PROGRESS.reset()
     assert outcome(log, span) == [("windows", ("id", WINDOW))]
     assert "resumed" not in counted
@@ -89,9 +92,9 @@ def test_a_second_look_that_is_done_counts_as_no_recording(log: str, counted: di
 def test_failures_are_done_again_only_when_that_is_asked_for(log: str) -> None:
     put(log, SpanResult(KEY, failures=(FAILURE,)))
     assert outcome(log) == [(FAILURES, FAILURE)]
-    assert outcome(log, retry_failed=True) == [(UNITS, Unit(KEY, SPAN, 2))]  # beside others
-    put(log, SpanResult(KEY, (WINDOW,), (RECORDING,), attempt=2))
-    assert [tag for tag, _ in outcome(log, retry_failed=True)] == ["windows", RECORDINGS]
+    assert outcome(log, retry_failed=True) == [(UNITS, Unit(KEY, SPAN, attempts={KEY: 2}))]  # beside others
+    put(log, SpanResult(KEY, windows=(WINDOW,), parts=(PART,), attempt=2))
+    assert [tag for tag, _ in outcome(log, retry_failed=True)] == ["windows", PARTS]
 
 
 @pytest.mark.parametrize(
@@ -99,17 +102,17 @@ def test_failures_are_done_again_only_when_that_is_asked_for(log: str) -> None:
 )
 def test_what_may_have_passed_or_been_lifted_since_is_done_again(log: str, failure: Failure) -> None:
     put(log, SpanResult(KEY, failures=(failure,)))
-    assert outcome(log) == [(UNITS, Unit(KEY, SPAN, 2))]
+    assert outcome(log) == [(UNITS, Unit(KEY, SPAN, attempts={KEY: 2}))]
 
 
 def test_what_was_begun_and_never_ended_is_given_up_the_fourth_time(log: str) -> None:
     for n_deaths in (1, 2):
         put(log)
-        assert outcome(log) == [(UNITS, Unit(KEY, SPAN, 1, n_deaths))]
+        assert outcome(log) == [(UNITS, Unit(KEY, SPAN, n_deaths=n_deaths))]
     put(log)
     ((tag, failure),) = outcome(log)
     assert (tag, failure.kind) == (FAILURES, "quarantined")
-    assert outcome(log, retry_failed=True) == [(UNITS, Unit(KEY, SPAN, 1, 3))]
+    assert outcome(log, retry_failed=True) == [(UNITS, Unit(KEY, SPAN, n_deaths=3))]
 
 
 def test_what_was_left_for_another_reason_is_no_attempt(log: str) -> None:
@@ -122,7 +125,7 @@ def test_a_record_of_another_version_is_done_again(log: str) -> None:
     writer.begin([KEY])
     writer.commit([(KEY, {"windows": "nothing that is known"})])
     writer.close()
-    assert outcome(log) == [(UNITS, Unit(KEY, SPAN, 2))]
+    assert outcome(log) == [(UNITS, Unit(KEY, SPAN, attempts={KEY: 2}))]
 
 
 def test_a_process_reads_the_log_once(log: str, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -138,6 +141,71 @@ def test_a_process_reads_the_log_once(log: str, monkeypatch: pytest.MonkeyPatch)
 
 
 def test_everything_of_a_result_comes_out() -> None:
-    result = SpanResult(KEY, (WINDOW,), (RECORDING,), (FAILURE,))
+    result = SpanResult(KEY, windows=(WINDOW,), parts=(PART,), failures=(FAILURE,))
     tags = [one.tag if isinstance(one, TaggedOutput) else "windows" for one in outputs_of(result)]
-    assert tags == ["windows", RECORDINGS, FAILURES]
+    assert tags == ["windows", PARTS, FAILURES]
+
+
+def span_done(start_s: int, stop_s: int | None, channel: int = 0, n_channels: int = 1) -> SpanResult:
+    """A part of the recording, with a window of its own."""
+    place = (channel, start_s)
+    part = replace(PART, start_s=start_s, stop_s=stop_s, n_samples=None if stop_s else 200 * SAMPLE_RATE)
+    window = replace(WINDOW, index=start_s)
+    return SpanResult(span_key(KEY, place), place, stop_s, n_channels, (window,), (part,))
+
+
+def test_spans_that_are_missing_are_done_and_the_others_given(log: str, counted: dict[str, int]) -> None:
+    for result in (span_done(60, 90), span_done(0, 30)):
+        put(log, result, n_open=0)
+    *given, (tag, unit) = outcome(log)
+    assert [value[1].index for at, value in given if at == "windows"] == [0, 60]
+    assert [value[1].start_s for at, value in given if at == PARTS] == [0, 60]
+    assert tag == UNITS
+    assert list(itertools.islice(unit.missing(0, 30), 3)) == [(30, 60), (90, 120), (120, 150)]
+    assert unit.attempts == {KEY: 2, f"{KEY}/0/60": 2}
+    assert "resumed" not in counted
+    assert counted["resumed_ms"] == 60_000
+    put(log, span_done(30, 60), n_open=0)
+    put(log, span_done(90, None), n_open=0)
+    assert [tag for tag, _ in outcome(log)] == ["windows", PARTS] * 4
+    assert counted["resumed"] == 1
+
+
+def test_spans_of_another_length_that_overlap_are_given_once(log: str) -> None:
+    for result in (span_done(0, 90), span_done(60, 120), span_done(90, None)):
+        put(log, result, n_open=0)
+    assert [value[1].start_s for tag, value in outcome(log) if tag == PARTS] == [0, 90]
+
+
+def test_who_reads_a_range_gives_what_begins_in_it(log: str) -> None:
+    for result in (span_done(0, 90), span_done(90, None)):
+        put(log, result, n_open=0)
+    ranges = [(0, 60), (60, 120), (120, None)]
+    spans = [replace(SPAN, start_s=start_s, stop_s=stop_s) for start_s, stop_s in ranges]
+    given = [[value[1].start_s for tag, value in outcome(log, span) if tag == PARTS] for span in spans]
+    assert given == [[0], [90], []]
+    assert all(tag != UNITS for span in spans for tag, _ in outcome(log, span))
+
+
+def test_channels_are_missing_one_by_one(log: str) -> None:
+    split = replace(SPAN, split=True)
+    key = unit_key(split)
+    for channel, stop_s in ((0, None), (1, 60)):
+        result = span_done(0, stop_s, channel, 2)
+        put(log, replace(result, key=span_key(key, (channel, 0))), n_open=0)
+    tag, unit = outcome(log, split)[-1]
+    assert tag == UNITS
+    assert list(unit.missing(0, 60)) == []
+    assert next(unit.missing(1, 60)) == (60, 120)
+    put(log, replace(span_done(60, None, 1, 2), key=span_key(key, (1, 60))), n_open=0)
+    assert outcome(log, split)[-1][0] != UNITS
+
+
+def test_the_death_of_any_span_counts_for_its_recording(log: str) -> None:
+    put(log, span_done(0, 60), n_open=0)
+    writer = LogWriter(log)
+    for _ in range(3):
+        writer.begin([span_key(KEY, (0, 60))])
+    writer.close()
+    *_, (tag, failure) = outcome(log)
+    assert (tag, failure.kind, failure.attempts) == (FAILURES, "quarantined", 3)

@@ -117,7 +117,7 @@ def begun(do_fn: TranscribeWindows, elements: Iterable[Element]) -> list[Any]:
 def steps(source: AudioSource, window: Window) -> list[tuple[str, Step]]:
     """Those of reading a recording that has this one window."""
     name = uuid.uuid4().hex
-    return [(name, Begun(f"key of {source.audio_id}", 1)), (name, (source, window)), (name, Ended())]
+    return [(name, Begun(f"key of {source.audio_id}")), (name, (source, window)), (name, Ended())]
 
 
 def ended(do_fn: TranscribeWindows) -> list[Any]:
@@ -339,7 +339,7 @@ def in_log(
 ) -> list[Any]:
     """What comes out while a span of one window is read."""
     begin, *rest = steps(source, window)
-    begun_again = (begin[0], Begun(f"key of {source.audio_id}", 1, alone))
+    begun_again = (begin[0], Begun(f"key of {source.audio_id}", alone=alone))
     return [output for step in (begun_again, *rest) for output in do_fn.process(step)]
 
 

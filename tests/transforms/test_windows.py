@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,39 +11,26 @@ import soundfile as sf
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from model.interface import SAMPLE_RATE, SPEECH_CHUNK, Samples
+from model.interface import SAMPLE_RATE, Samples
+from tests.transforms.detectors import Loud
 from transforms import windows
-from transforms.audio import AudioReader
+from transforms.chapters import Chapters
 from transforms.cutting import PlannedWindow
 from transforms.errors import AudioError
-from transforms.fetch import open_audio
+from transforms.fetch import CAREFUL, open_audio
 from transforms.held import HeldSamples
 from transforms.listener import Listener
+from transforms.parts import whole
 from transforms.pieces import end_to_end, in_recording, joined, length
+from transforms.reading import UnitReading
 from transforms.speech import speech_intervals
-from transforms.types import AudioSpan, Intervals, Recording, Window
+from transforms.types import AudioSpan, Intervals, Recording, RecordingPart, Window
+from transforms.units import Unit
 from transforms.uris import audio_source
-from transforms.windows import WindowPlan, cut_windows, read_windows
+from transforms.windows import Reading, WindowPlan, cut_windows
 
 PLAN = WindowPlan(3, 1)
 SOURCE = audio_source("x")
-
-
-class Loud:
-    """A detector that takes loud chunks for speech."""
-
-    def __init__(self) -> None:
-        self.rest: Samples = np.empty(0, np.float32)
-
-    def __call__(self, samples: Samples) -> Samples:
-        heard = np.concatenate([self.rest, samples])
-        n = len(heard) // SPEECH_CHUNK
-        self.rest = heard[n * SPEECH_CHUNK :]
-        chunks = heard[: n * SPEECH_CHUNK].reshape(n, SPEECH_CHUNK)
-        return np.asarray(np.abs(chunks).max(axis=1, initial=0) > 0.1, np.float32)
-
-    def finish(self) -> Samples:
-        return np.zeros(int(len(self.rest) > 0), np.float32)
 
 
 SPEECH_PLAN = WindowPlan(3, 1, Loud)
@@ -185,8 +173,21 @@ def test_a_hop_that_does_not_fit_is_an_error(chunk_s: float, stride_s: float) ->
 
 
 def read(span: AudioSpan, plan: WindowPlan) -> Iterator[Window | Recording]:
+    """All windows that are transcribed, and the recording."""
+    unit = UnitReading(Unit("key", span), plan, CAREFUL, 1800)
+    parts = []
+    for _, step in unit.steps():
+        if isinstance(step, RecordingPart):
+            parts.append(step)
+        elif isinstance(step, tuple):
+            yield step[1]
+    yield whole(parts)
+
+
+def again(span: AudioSpan) -> list[Window]:
+    """The windows of a second look."""
     with open_audio(span.source) as file:
-        yield from read_windows(AudioReader(file, span.source.channel), span, plan)
+        return [window for _, window in Reading(file, span, PLAN).windows() if window is not None]
 
 
 def wav(seconds: float, value: float = 0.25) -> bytes:
@@ -209,17 +210,14 @@ def test_read_windows_ends_with_the_recording(tmp_path: Path) -> None:
 
 def test_read_windows_gives_the_windows_wanted_alone() -> None:
     source = audio_source("dataset://d/train/0/0", wav(7))
-    *windows, recording = read(AudioSpan(source, windows=frozenset({0, 2, 9})), PLAN)
-    assert [w.index for w in windows if isinstance(w, Window)] == [0, 2]
-    assert isinstance(recording, Recording)
-    assert recording.n_windows == 2
+    windows = again(AudioSpan(source, windows=frozenset({0, 2, 9})))
+    assert [window.index for window in windows] == [0, 2]
 
 
 def test_windows_off_the_plan_are_cut_in_between_and_are_nobodys_own() -> None:
     source = audio_source("dataset://d/train/0/0", wav(7))
     span = AudioSpan(source, windows=frozenset({1}), extra=((-1, 16_000), (-2, 90_000)))
-    *windows, _ = read(span, PLAN)
-    assert [(w.index, w.pieces, w.n_own) for w in windows if isinstance(w, Window)] == [
+    assert [(w.index, w.pieces, w.n_own) for w in again(span)] == [
         (-1, ((16_000, 64_000),), 0), (1, ((32_000, 80_000),), 32_000), (-2, ((90_000, 112_000),), 0),
     ]  # fmt: skip
 
@@ -321,4 +319,69 @@ def test_a_cut_file_gives_its_windows_and_says_so() -> None:
 
 def test_what_cannot_be_decoded_raises() -> None:
     with pytest.raises(AudioError, match="not_audio"):
-        list(read(AudioSpan(audio_source("x", b"<html>")), PLAN))
+        again(AudioSpan(audio_source("x", b"<html>")))
+
+
+CHAPTERED = [
+    replace(plan, chapters=Chapters(120))
+    for plan in (WindowPlan(30, 5, Loud), WindowPlan(30, 5, Loud, over_speech=False), WindowPlan(30, 5))
+]
+FIVE_MINUTES = [
+    [(1, 0.3), (0.5, 0.0)] * 200,
+    [(300, 0.3)],
+    [(115, 0.3), (0.7, 0.0), (30, 0.3), (100, 0.0), (54.3, 0.3)],
+    [(300, 0.0)],
+    [(121, 0.3)],
+    [(239.9, 0.0), (0.2, 0.3)],
+]
+
+
+@pytest.mark.parametrize("stretches", FIVE_MINUTES)
+@pytest.mark.parametrize("plan", CHAPTERED)
+def test_a_chapter_has_the_same_windows_wherever_reading_begins(
+    plan: WindowPlan, stretches: list[tuple[float, float]]
+) -> None:
+    span = AudioSpan(audio_source("x", talk(*stretches)))
+
+    def windows(first: int, until_s: int | None = None) -> list[tuple[PlannedWindow, bytes]]:
+        with open_audio(span.source) as file:
+            found = list(Reading(file, span, plan, first).windows(until_s))
+        return [(planned, b"" if window is None else window.samples.tobytes()) for planned, window in found]
+
+    everything = windows(0)
+    for first in (1, 2):
+        start = first * 120 * SAMPLE_RATE
+        assert windows(first) == [one for one in everything if one[0].place >= start]
+        assert windows(0, first * 120) == [one for one in everything if one[0].place < start]
+
+
+def test_all_speech_is_in_a_window_of_one_chapter_or_the_other() -> None:
+    for stretches in FIVE_MINUTES:
+        *windows, recording = read(AudioSpan(audio_source("x", talk(*stretches))), CHAPTERED[0])
+        *plain, other = read(AudioSpan(audio_source("x", talk(*stretches))), WindowPlan(30, 5, Loud))
+        pieces = [
+            [piece for w in some if isinstance(w, Window) for piece in w.pieces] for some in (windows, plain)
+        ]
+        assert joined(sorted(pieces[0])) == joined(sorted(pieces[1]))
+        assert isinstance(recording, Recording)
+        assert isinstance(other, Recording)
+        assert (recording.speech_s, recording.skipped) == (other.speech_s, other.skipped)
+        starts = [w.pieces[0][0] for w in windows if isinstance(w, Window)]
+        ends = [w.pieces[-1][1] for w in windows if isinstance(w, Window)]
+        assert starts == sorted(set(starts))
+        assert ends == sorted(set(ends))
+
+
+@pytest.mark.parametrize("plan", CHAPTERED)
+def test_a_second_look_begins_with_the_chapter_it_is_about(plan: WindowPlan) -> None:
+    source = audio_source("x", talk(*[(1, 0.3), (0.5, 0.0)] * 200))
+    with open_audio(source) as file:
+        everything = [planned for planned, _ in Reading(file, AudioSpan(source), plan).windows()]
+    wanted = everything[-1]
+    span = AudioSpan(source, windows=frozenset({wanted.index}))
+    chapter = plan.first_chapter(span)
+    assert chapter == wanted.pieces[0][0] // SAMPLE_RATE // 120
+    with open_audio(source) as file:
+        assert [planned for planned, _ in Reading(file, span, plan, chapter).windows()] == [wanted]
+    both = replace(span, extra=((-1, 130 * SAMPLE_RATE),))
+    assert plan.first_chapter(both) == 1
