@@ -161,9 +161,9 @@ def _from_folder(name: str, folder: Path) -> Checkpoint:
     config_file = folder / "config.json"
     try:
         safetensors = huggingface.weight_files(folder)
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except ValueError as error:
         index = folder / huggingface.INDEX_FILE
-        raise CheckpointError(f"model {name!r}: {index} is no index of shards: {error!r}") from error
+        raise CheckpointError(f"model {name!r}: {index} is no index of shards: {error}") from error
     if (folder / "model.bin").is_file() and not safetensors:
         values = _read_json(config_file) if config_file.is_file() else {}
         return _from_ctranslate2(name, (folder / "model.bin",), values, _tokenizer_of(name, folder))
@@ -186,9 +186,9 @@ def _from_huggingface(name: str, folder: Path, safetensors: Sequence[Path]) -> C
     generation = _read_json(generation_file) if generation_file.is_file() else {}
     try:
         config = huggingface.read_config(values)
+        decoding = huggingface.read_decoding(values, generation)
     except (ValueError, TypeError) as error:
-        raise CheckpointError(f"model {name!r}: {error}") from error
-    decoding = huggingface.read_decoding(values, generation)
+        raise CheckpointError(f"model {name!r}: its config: {error}") from error
     return Checkpoint(name, config, decoding, tuple(safetensors), _tokenizer_of(name, folder))
 
 
@@ -199,11 +199,10 @@ def _from_ctranslate2(
         config = ctranslate2.read_config(ctranslate2.CTranslate2File(parts))
     except (ValueError, OSError) as error:
         raise CheckpointError(f"model {name!r}: {parts[0]}: {error}") from error
-    decoding = DecodingConfig(
-        suppress_ids=tuple(values.get("suppress_ids", ())),
-        begin_suppress_ids=tuple(values.get("suppress_ids_begin", ())),
-        alignment_heads=tuple((layer, head) for layer, head in values.get("alignment_heads", ())),
-    )
+    try:
+        decoding = ctranslate2.read_decoding(values)
+    except (ValueError, TypeError) as error:
+        raise CheckpointError(f"model {name!r}: its config: {error}") from error
     return Checkpoint(name, config, decoding, parts, tokenizer)
 
 
@@ -220,8 +219,8 @@ def _tokenizer_of(name: str, folder: Path) -> Path:
 
 def _read_json(path: Path) -> dict[str, Any]:
     try:
-        values = json.loads(path.read_text())
-    except (OSError, ValueError) as error:
+        values = json.loads(path.read_text("utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
         raise CheckpointError(f"{path} cannot be read: {error}") from error
     if not isinstance(values, dict):
         raise CheckpointError(f"{path} holds a {type(values).__name__}, where an object is needed")

@@ -10,6 +10,11 @@ N_FRAMES = WINDOW_SAMPLES // 160  # 3,000 frames of 10 ms in a 30-second window
 N_POSITIONS = N_FRAMES // 2  # 1,500: the second convolution has stride 2
 MAX_TEXT_POSITIONS = 448  # tokens the decoder can see, prompt included
 
+_MOST = {  # some eight times what large-v3 has: more is a damaged file, or one that is to do damage
+    "n_mels": 1024, "d_model": 10_240, "d_mlp": 40_960, "encoder_layers": 256, "encoder_heads": 160,
+    "decoder_layers": 256, "decoder_heads": 160, "n_vocab": 500_000,
+}  # fmt: skip
+
 
 @dataclass(frozen=True)
 class WhisperConfig:
@@ -20,6 +25,9 @@ class WhisperConfig:
         d_model: width of the residual stream, `n_heads` times the width of a head (64).
         d_mlp: width of the hidden layer of each MLP.
         n_vocab: 51,864 (English only), 51,865, or 51,866 (from large-v3 on).
+
+    Raises:
+        ValueError: a size that is no whole number, or that no Whisper has.
     """
 
     n_mels: int
@@ -32,9 +40,13 @@ class WhisperConfig:
     n_vocab: int
 
     def __post_init__(self) -> None:
+        for name, most in _MOST.items():
+            size = getattr(self, name)
+            if type(size) is not int or not 1 <= size <= most:
+                raise ValueError(f"{name} is {size!r:.100}, where a whole number of 1 to {most} was expected")
         for name in ("encoder_heads", "decoder_heads"):
             n_heads = getattr(self, name)
-            if n_heads <= 0 or self.d_model % n_heads:
+            if self.d_model % n_heads:
                 raise ValueError(f"d_model {self.d_model} does not divide into {name} {n_heads}")
 
     @property
@@ -51,8 +63,19 @@ class DecodingConfig:
         suppress_ids: never written (speaker tags, music notes, other non-speech marks).
         begin_suppress_ids: not written as the first token of text (a lone space, the end).
         alignment_heads: (layer, head) of the cross-attention that follows time; empty when unknown.
+
+    Raises:
+        ValueError: an id, a layer or a head that is no whole number.
     """
 
     suppress_ids: tuple[int, ...] = ()
     begin_suppress_ids: tuple[int, ...] = ()
     alignment_heads: tuple[tuple[int, int], ...] = ()
+
+    def __post_init__(self) -> None:
+        heads = (number for head in self.alignment_heads for number in head)
+        for number in (*self.suppress_ids, *self.begin_suppress_ids, *heads):
+            if type(number) is not int:
+                raise ValueError(
+                    f"{number!r:.100} is no id of a token, layer or head: a whole number was expected"
+                )

@@ -15,12 +15,13 @@ import struct
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import ml_dtypes
 import numpy as np
 from numpy.typing import NDArray
 
-from model.config import WhisperConfig
+from model.config import DecodingConfig, WhisperConfig
 
 _VERSION = 6
 _DTYPES = {0: np.float32, 1: np.int8, 2: np.int16, 3: np.int32, 4: np.float16, 5: ml_dtypes.bfloat16}
@@ -49,6 +50,8 @@ class _Parts(io.RawIOBase):
     """Files one after the other, as one to be read and sought in, with nothing copied to disk."""
 
     def __init__(self, paths: Sequence[Path]) -> None:
+        if empty := [path.name for path in paths if not path.stat().st_size]:
+            raise FormatError(f"{empty[0]} is empty")
         self._maps = [np.memmap(path, np.uint8, mode="r") for path in paths]
         self._ends = np.cumsum([len(part) for part in self._maps]).tolist()
         self._position = 0
@@ -105,21 +108,47 @@ class CTranslate2File:
     def __iter__(self) -> Iterator[str]:
         return iter(self._entries)
 
-    def shape(self, name: str) -> tuple[int, ...]:
-        """Shape of a variable."""
-        return self._entry(name).shape
+    def shape(self, name: str, rank: int | None = None) -> tuple[int, ...]:
+        """Shape of a variable.
+
+        Raises:
+            FormatError: there is none of that name, or it has other than `rank` dimensions, or is empty.
+        """
+        shape = self._entry(name).shape
+        if rank is not None and (len(shape) != rank or 0 in shape):
+            raise FormatError(
+                f"variable {name!r} has the shape {shape}, where {rank} dimensions were expected"
+            )
+        return shape
 
     def read(self, name: str) -> NDArray[np.generic]:
-        """A variable; weights stored as integers come back as the float32 they stand for."""
-        entry = self._entry(name)
-        self._file.seek(entry.offset)
-        values = np.frombuffer(self._file.read(entry.n_bytes), entry.dtype).reshape(entry.shape)
-        scale_name = f"{name}_scale"
+        """A variable; weights stored as integers come back as the float32 they stand for.
+
+        Raises:
+            FormatError: there is none of that name, or its scale fits it not.
+        """
+        values, scale_name = self._stored(name), f"{name}_scale"
         if scale_name not in self._entries:
             return values
-        scale = self.read(scale_name).astype(np.float32)
+        scale = self._stored(scale_name).astype(np.float32)
+        if scale.shape not in ((), (1,), values.shape[:1]) or not (scale > 0).all():
+            raise FormatError(f"variable {scale_name!r} of shape {scale.shape} is no scale of {values.shape}")
         scale = scale.reshape(scale.shape + (1,) * (values.ndim - scale.ndim))  # one a row, or one for all
         return values.astype(np.float32) / scale
+
+    def matrix(self, name: str) -> NDArray[np.generic]:
+        """A variable of two dimensions, as `read` gives it.
+
+        Raises:
+            FormatError: it has more, or fewer, or is empty.
+        """
+        self.shape(name, 2)
+        return self.read(name)
+
+    def _stored(self, name: str) -> NDArray[np.generic]:
+        entry = self._entry(name)
+        self._file.seek(entry.offset)
+        return np.frombuffer(self._file.read(entry.n_bytes), entry.dtype).reshape(entry.shape)
 
     def _entry(self, name: str) -> _Entry:
         try:
@@ -164,23 +193,54 @@ class CTranslate2File:
 
 
 def read_config(file: CTranslate2File) -> WhisperConfig:
-    """The sizes of the network, from the shapes of its variables."""
-    d_model, n_mels, _ = file.shape("encoder/conv1/weight")
-    n_vocab, _ = file.shape("decoder/embeddings/weight")
+    """The sizes of the network, from the shapes of its variables.
+
+    Raises:
+        FormatError: a variable is missing, or has other dimensions.
+        ValueError: sizes that no Whisper has.
+    """
+    d_model, n_mels, _ = file.shape("encoder/conv1/weight", 3)
+    n_vocab, _ = file.shape("decoder/embeddings/weight", 2)
     return WhisperConfig(
         n_mels=n_mels,
         d_model=d_model,
-        d_mlp=file.shape("encoder/layer_0/ffn/linear_0/weight")[0],
+        d_mlp=file.shape("encoder/layer_0/ffn/linear_0/weight", 2)[0],
         encoder_layers=_count_layers(file, "encoder"),
-        encoder_heads=int(file.read("encoder/num_heads")),
+        encoder_heads=_number(file, "encoder/num_heads"),
         decoder_layers=_count_layers(file, "decoder"),
-        decoder_heads=int(file.read("decoder/num_heads")),
+        decoder_heads=_number(file, "decoder/num_heads"),
         n_vocab=n_vocab,
     )
 
 
+def read_decoding(values: Mapping[str, Any]) -> DecodingConfig:
+    """What to leave out of transcripts, from the content of `config.json`.
+
+    Raises:
+        ValueError, TypeError: lists that are none, or hold no whole numbers.
+    """
+    return DecodingConfig(
+        suppress_ids=tuple(values.get("suppress_ids", ())),
+        begin_suppress_ids=tuple(values.get("suppress_ids_begin", ())),
+        alignment_heads=tuple((layer, head) for layer, head in values.get("alignment_heads", ())),
+    )
+
+
+def _number(file: CTranslate2File, name: str) -> int:
+    if math.prod(file.shape(name)) != 1:
+        raise FormatError(f"variable {name!r} has the shape {file.shape(name)}, where a number was expected")
+    value = file.read(name).item()
+    if not isinstance(value, int):
+        raise FormatError(f"variable {name!r} is {value!r}, where a whole number was expected")
+    return value
+
+
 def read_weights(file: CTranslate2File, config: WhisperConfig) -> Iterator[tuple[str, NDArray[np.generic]]]:
-    """Each weight under its name in `model.network`, kernels as (inputs, outputs)."""
+    """Each weight under its name in `model.network`, kernels as (inputs, outputs).
+
+    Raises:
+        FormatError: a variable is missing, or has other dimensions.
+    """
     yield from _front_weights(file)
     for side, n_layers in (("encoder", config.encoder_layers), ("decoder", config.decoder_layers)):
         yield from _norm(file, f"{side}/layer_norm", f"{side}.norm")
@@ -195,6 +255,7 @@ def _count_layers(file: CTranslate2File, side: str) -> int:
 
 def _front_weights(file: CTranslate2File) -> Iterator[tuple[str, NDArray[np.generic]]]:
     for conv in ("conv1", "conv2"):
+        file.shape(f"encoder/{conv}/weight", 3)
         weight = file.read(f"encoder/{conv}/weight")
         yield f"encoder.{conv}.kernel", weight.transpose(2, 1, 0).reshape(-1, weight.shape[0])
         yield f"encoder.{conv}.bias", file.read(f"encoder/{conv}/bias")
@@ -234,14 +295,21 @@ def _projections(
 ) -> Mapping[str, tuple[NDArray[np.generic], NDArray[np.generic]]]:
     """Kernels (outputs, inputs) and biases; q, k and v are stacked where they share an input."""
     linears = [
-        (file.read(f"{source}/linear_{i}/weight"), file.read(f"{source}/linear_{i}/bias"))
+        (file.matrix(f"{source}/linear_{i}/weight"), file.read(f"{source}/linear_{i}/bias"))
         for i in range(3)
         if f"{source}/linear_{i}/weight" in file
     ]
+    stacked = [(kernel, bias, kernel.shape[0] // kernel.shape[1]) for kernel, bias in linears[:-1]]
+    shapes = [(kernel.shape, bias.shape) for kernel, bias in linears]
+    fits = all(
+        kernel.shape[0] == n * kernel.shape[1] and bias.shape == (kernel.shape[0],)
+        for kernel, bias, n in stacked
+    )
+    if not fits or sum(n for *_, n in stacked) != 3:
+        raise FormatError(f"{source} has projections of shapes {shapes}, which are no query, key and value")
     fused = [
         part
-        for kernel, bias in linears[:-1]
-        for n in (kernel.shape[0] // kernel.shape[1],)
+        for kernel, bias, n in stacked
         for part in zip(np.split(kernel, n), np.split(bias, n), strict=True)
     ]
     return dict(zip(("query", "key", "value", "out"), [*fused, linears[-1]], strict=True))

@@ -18,6 +18,7 @@ __all__ = ["SafetensorError", "network_name", "read_config", "read_decoding", "r
 
 INDEX_FILE = "model.safetensors.index.json"
 SINGLE_FILE = "model.safetensors"
+_SHARD = re.compile(r"[\w.-]{1,200}\.safetensors")
 
 _RENAMED = (
     (r"^model\.", ""),
@@ -50,12 +51,26 @@ def network_name(name: str) -> str:
 
 
 def weight_files(folder: Path) -> list[Path]:
-    """The safetensors files of a checkpoint, in order; empty when it has none."""
+    """The safetensors files of a checkpoint, in order; empty when it has none.
+
+    Raises:
+        ValueError: its index is none, or names what is not in the folder itself.
+    """
     if (folder / INDEX_FILE).is_file():
-        index = json.loads((folder / INDEX_FILE).read_text())
-        return [folder / name for name in sorted(set(index["weight_map"].values()))]
+        return [folder / name for name in _shards(folder / INDEX_FILE)]
     single = folder / SINGLE_FILE
     return [single] if single.is_file() else []
+
+
+def _shards(index_file: Path) -> list[str]:
+    try:
+        names = sorted(set(json.loads(index_file.read_text("utf-8"))["weight_map"].values()))
+    except (KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise ValueError(f"{error!r:.200}") from error
+    for name in names:
+        if not isinstance(name, str) or not _SHARD.fullmatch(name):
+            raise ValueError(f"{name!r:.100} is no name of a safetensors file beside it")
+    return names
 
 
 def read_config(values: Mapping[str, Any]) -> WhisperConfig:
@@ -82,7 +97,11 @@ def read_config(values: Mapping[str, Any]) -> WhisperConfig:
 
 
 def read_decoding(values: Mapping[str, Any], generation: Mapping[str, Any]) -> DecodingConfig:
-    """What to leave out of transcripts: `generation_config.json` where it says, else `config.json`."""
+    """What to leave out of transcripts: `generation_config.json` where it says, else `config.json`.
+
+    Raises:
+        ValueError, TypeError: lists that are none, or hold no whole numbers.
+    """
 
     def ids(key: str) -> Sequence[int]:
         return generation.get(key) or values.get(key) or ()
@@ -109,6 +128,6 @@ def read_weights(files: Sequence[Path]) -> Iterator[tuple[str, NDArray[np.generi
 
 
 def _oriented(name: str, weight: NDArray[np.generic]) -> NDArray[np.generic]:
-    if not name.endswith(".kernel"):
+    if not name.endswith(".kernel") or not weight.size:
         return weight
     return weight.transpose(2, 1, 0).reshape(-1, weight.shape[0]) if weight.ndim == 3 else weight.T

@@ -198,9 +198,9 @@ def allowed_logits(logits: jax.Array, history: History, step: jax.Array, rules: 
 def _allowed_text(history: History, step: jax.Array, rules: DecodingRules) -> jax.Array:
     """Which ids below `timestamp_begin` may come next, bool[N, timestamp_begin]."""
     allowed = np.ones(rules.special.timestamp_begin, bool)
-    allowed[[i for i in rules.suppress_ids if i < len(allowed)]] = False
+    allowed[[i for i in rules.suppress_ids if 0 <= i < len(allowed)]] = False
     first = allowed.copy()
-    first[list(rules.begin_suppress_ids)] = False
+    first[[i for i in rules.begin_suppress_ids if 0 <= i < len(first)]] = False
     if rules.timestamps:
         first[:] = False  # a transcript begins with a timestamp
     now = jnp.where(step == 0, jnp.asarray(first), jnp.asarray(allowed))[None]

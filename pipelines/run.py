@@ -23,6 +23,7 @@ from pipelines.command_line import check_beam_flags
 from pipelines.finished_run import FinishedRun
 from pipelines.graph import build, policy_of
 from pipelines.heartbeat import heartbeat
+from pipelines.local_workers import watched_workers
 from pipelines.options import OptionsError, TranscribeOptions, check_model_fits
 from pipelines.report import Report, make_report, summary
 from pipelines.report_page import report_page
@@ -123,7 +124,7 @@ def _in_this_process(runner: str, beam_options: PipelineOptions) -> bool:
 def _run(pipeline: beam.Pipeline, watch: Watch) -> dict[str, int]:
     """Runs to the end and gives the counters of all steps, by name."""
     PROGRESS.reset()
-    with shown_progress(watch):
+    with shown_progress(watch), watched_workers():
         result = pipeline.run()
         state = result.wait_until_finish()
     if state != PipelineState.DONE:

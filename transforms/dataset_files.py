@@ -58,7 +58,7 @@ def dataset_work(
     yield from (ArchiveShard(path, text_column) for path in archives)
     rest = [path for path in paths if not is_archive(path)]
     if rest and kind == "parquet":
-        yield from parquet_shards(name, split, rest, audio_column, text_column)
+        yield from parquet_shards(name, split, rest, audio_column, text_column, policy)
     elif rest:
         yield from _audio_folder(name, split, rest, text_column, policy)
 
@@ -82,7 +82,7 @@ def _metadata(
     name: str, split: str, path: str, text_column: str | None, policy: FetchPolicy
 ) -> Iterator[ManifestShard | DatasetShard]:
     if path.endswith(".parquet"):
-        yield from parquet_shards(name, split, [path], FILE_NAME_COLUMN, text_column)
+        yield from parquet_shards(name, split, [path], FILE_NAME_COLUMN, text_column, policy)
     else:
         yield from manifest_shards(path, FILE_NAME_COLUMN, text_column, policy, has_clips=False)
 

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import posixpath
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, BinaryIO, cast
+from typing import Any, BinaryIO
 
 import fsspec
 import pyarrow as pa
@@ -17,11 +18,12 @@ import pyarrow.parquet as pq
 
 from transforms.columns import AUDIO_COLUMNS, TEXT_COLUMNS, choose_column, described, text_of
 from transforms.errors import AudioError, DatasetError, to_failure
-from transforms.fetch import CAREFUL
+from transforms.fetch import CAREFUL, open_audio
+from transforms.hosts import check_hosts_named
 from transforms.policy import FetchPolicy
 from transforms.trust import check_listed
 from transforms.types import AudioSource, Failure
-from transforms.uris import audio_source, is_url, join
+from transforms.uris import audio_source, is_http, is_url, join
 
 
 @dataclass(frozen=True)
@@ -47,7 +49,12 @@ class DatasetShard:
 
 
 def parquet_shards(
-    name: str, split: str, paths: Sequence[str], audio_column: str | None, text_column: str | None
+    name: str,
+    split: str,
+    paths: Sequence[str],
+    audio_column: str | None,
+    text_column: str | None,
+    policy: FetchPolicy = CAREFUL,
 ) -> list[DatasetShard]:
     """The Parquet files of a dataset's split as shards.
 
@@ -58,11 +65,12 @@ def parquet_shards(
         audio_column: the column of encoded audio (bytes, or structs of `bytes` and `path`) or of paths; None
             for the first that has a usual name.
         text_column: the column with the reference; None for the first that has a usual name, if any.
+        policy: what may be fetched.
 
     Raises:
         DatasetError: the first file is no Parquet, or has no such column.
     """
-    schema = _schema(paths[0])
+    schema = _schema(paths[0], policy)
     audio = _checked_column(schema, name, audio_column, AUDIO_COLUMNS, "--audio_column")
     text = choose_column(schema.names, text_column, TEXT_COLUMNS)
     if text_column is not None:
@@ -84,15 +92,15 @@ def read_shard(shard: DatasetShard, policy: FetchPolicy = CAREFUL) -> Iterator[A
         AudioError: with stage `list`, when the file cannot be read (on).
     """
     try:
-        with _open(shard.path) as file:
+        with open_audio(audio_source(shard.path), policy) as file:
             # A row at a time and pages as they come: a row may be hours of audio.
             table = pq.ParquetFile(file, buffer_size=1 << 20)
             batches = table.iter_batches(batch_size=1, columns=_columns(shard, table.schema_arrow))
             for index, batch in enumerate(batches):
-                yield _checked_source(shard, index, batch.to_pylist()[0], policy.trust_manifests)
-    except FileNotFoundError as error:
-        raise AudioError("list", "not_found", f"no such shard: {shard.path}") from error
-    except (OSError, pa.ArrowException) as error:
+                yield _checked_source(shard, index, batch, policy.trust_manifests)
+    except AudioError as error:
+        raise AudioError("list", error.kind, f"{shard.path}: {error.message}", error.retryable) from error
+    except (OSError, UnicodeDecodeError, pa.ArrowException) as error:
         message = f"{shard.path} cannot be read on: {error}"
         raise AudioError("list", "corrupt", message, retryable=True) from error
 
@@ -114,12 +122,15 @@ def _is_scalar(kind: pa.DataType) -> bool:
 
 
 def _checked_source(
-    shard: DatasetShard, index: int, row: Mapping[str, Any], trusted: bool
+    shard: DatasetShard, index: int, batch: pa.RecordBatch, trusted: bool
 ) -> AudioSource | Failure:
     try:
-        return _source(shard, index, row, trusted)
+        return _source(shard, index, batch.to_pylist()[0], trusted)
     except AudioError as error:
         return to_failure(audio_source(f"{shard}/{index}"), error)
+    except UnicodeDecodeError as error:  # Arrow does not look at text before it is asked for
+        bad = AudioError("list", "bad_row", f"{shard}/{index} holds text that is no UTF-8: {error}")
+        return to_failure(audio_source(f"{shard}/{index}"), bad)
 
 
 def _source(shard: DatasetShard, index: int, row: Mapping[str, Any], trusted: bool) -> AudioSource:
@@ -137,12 +148,27 @@ def _source(shard: DatasetShard, index: int, row: Mapping[str, Any], trusted: bo
     return described(source, row, {shard.audio_column, shard.text_column})
 
 
-def _schema(path: str) -> pa.Schema:
+def _schema(path: str, policy: FetchPolicy) -> pa.Schema:
     try:
-        with _open(path) as file:
+        with _opened_for_schema(path, policy) as file:
             return pq.read_schema(file)
-    except (OSError, pa.ArrowException) as error:
+    except AudioError as error:
+        raise DatasetError(f"{path} cannot be read as Parquet: {error.message}") from error
+    except (OSError, UnicodeDecodeError, pa.ArrowException) as error:
         raise DatasetError(f"{path} cannot be read as Parquet: {error}") from error
+
+
+@contextmanager
+def _opened_for_schema(path: str, policy: FetchPolicy) -> Iterator[BinaryIO]:
+    """Whole where that is guarded or near; of an object store, the end of a file need not cost all of it."""
+    if is_http(path) or not is_url(path):
+        with open_audio(audio_source(path), policy) as file:
+            yield file
+        return
+    if not policy.allow_private_hosts:
+        check_hosts_named(path)
+    with fsspec.open(path, "rb") as file:
+        yield file
 
 
 def _checked_column(
@@ -166,7 +192,3 @@ def _check_audio_type(field: pa.Field) -> None:
             f"the column {field.name!r} holds {kind}, where encoded audio was expected: bytes, a struct of "
             "bytes and path, or paths; name another with --audio_column"
         )
-
-
-def _open(path: str) -> BinaryIO:
-    return cast(BinaryIO, fsspec.open(path, "rb").open() if is_url(path) else open(path, "rb"))

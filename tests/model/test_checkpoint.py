@@ -7,6 +7,8 @@ import pytest
 
 from model import checkpoint
 from model.checkpoint import CheckpointError, PackagedFile, PackagedModel, find_checkpoint
+from model.tokens import TokenizerError, WhisperTokenizer
+from pipelines.transcribe import main
 from tests.model.tiny import save_ctranslate2, tiny_weights
 
 
@@ -30,22 +32,60 @@ def test_a_ctranslate2_folder_holds_the_same_weights(tmp_path: Path, tiny_folder
 
 
 class _Bomb:
-    def __reduce__(self) -> tuple[object, tuple[str]]:
-        return (exec, ("raise SystemExit('a pickle was executed')",))
+    """Makes a file when it is unpickled."""
+
+    def __init__(self, made: Path) -> None:
+        self._made = made
+
+    def __reduce__(self) -> tuple[object, tuple[str, str]]:
+        return (open, (str(self._made), "w"))
 
 
-@pytest.mark.parametrize("name", ["pytorch_model.bin", "model.pt"])
-def test_pickles_are_refused_and_not_executed(tmp_path: Path, tiny_folder: Path, name: str) -> None:
+def test_the_bomb_is_one(tmp_path: Path) -> None:
+    pickle.loads(pickle.dumps(_Bomb(tmp_path / "made"))).close()
+    assert (tmp_path / "made").exists()
+
+
+def read_all(folder: Path) -> None:
+    found = find_checkpoint(str(folder))
+    dict(found.weights())
+    WhisperTokenizer(found.tokenizer)
+
+
+PICKLES = ["pytorch_model.bin", "model.pt", "model.bin", "model.safetensors", "tokenizer.json"]
+
+
+@pytest.mark.parametrize("name", PICKLES)
+def test_pickles_are_refused_and_not_executed(
+    tmp_path: Path, tiny_folder: Path, name: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Whatever they are called, by the program itself."""
+    folder = tmp_path / "model"
+    shutil.copytree(tiny_folder, folder)
+    if name != "tokenizer.json":
+        (folder / "model.safetensors").unlink()
+    (folder / name).write_bytes(pickle.dumps(_Bomb(tmp_path / "made")))
+    (tmp_path / "a.wav").write_bytes(b"RIFF")
+    arguments = [
+        "--input",
+        str(tmp_path / "a.wav"),
+        "--output",
+        str(tmp_path / "out"),
+        "--model",
+        str(folder),
+    ]
+    assert main(arguments) == (2 if name == "model.safetensors" else 1)
+    said = capsys.readouterr().err
+    with pytest.raises((CheckpointError, TokenizerError)) as refused:
+        read_all(folder)
+    assert name == "model.safetensors" or f"The run failed: {refused.value}" in said
+    assert not (tmp_path / "made").exists()
+
+
+def test_pickled_weights_alone_are_told_to_be_converted(tmp_path: Path, tiny_folder: Path) -> None:
     shutil.copy(tiny_folder / "config.json", tmp_path)
-    (tmp_path / name).write_bytes(pickle.dumps(_Bomb()))
-    with pytest.raises(CheckpointError, match="never read"):
-        find_checkpoint(str(tmp_path))
-
-
-def test_a_pickle_called_model_bin(tmp_path: Path, tiny_folder: Path) -> None:
-    shutil.copy(tiny_folder / "tokenizer.json", tmp_path)
-    (tmp_path / "model.bin").write_bytes(pickle.dumps(_Bomb()))
-    with pytest.raises(CheckpointError, match="version"):
+    (tmp_path / "pytorch_model.bin").write_bytes(b"")
+    with pytest.raises(CheckpointError, match="never read: convert them first"):
         find_checkpoint(str(tmp_path))
 
 
@@ -79,7 +119,19 @@ def test_a_missing_shard_is_named(tmp_path: Path, tiny_folder: Path) -> None:
         find_checkpoint(str(folder))
 
 
-@pytest.mark.parametrize("content", ["{}", "[]", "not json", '{"weight_map": 3}'])
+@pytest.mark.parametrize(
+    "content",
+    [
+        "{}",
+        "[]",
+        "not json",
+        '{"weight_map": 3}',
+        "[" * 100_000,
+        '{"weight_map": {"a": 3}}',
+        '{"weight_map": {"a": "../model.safetensors"}}',
+        '{"weight_map": {"a": "' + "x" * 300 + '.safetensors"}}',
+    ],
+)
 def test_an_index_that_is_none(tmp_path: Path, tiny_folder: Path, content: str) -> None:
     folder = Path(shutil.copytree(tiny_folder, tmp_path / "copy"))
     (folder / "model.safetensors.index.json").write_text(content)
@@ -87,7 +139,7 @@ def test_an_index_that_is_none(tmp_path: Path, tiny_folder: Path, content: str) 
         find_checkpoint(str(folder))
 
 
-@pytest.mark.parametrize("content", ["[]", "not json", ""])
+@pytest.mark.parametrize("content", ["[]", "not json", "", "[" * 100_000, '{"d_model": "\\ud800"}'])
 def test_a_config_that_is_no_object(tmp_path: Path, tiny_folder: Path, content: str) -> None:
     folder = Path(shutil.copytree(tiny_folder, tmp_path / "copy"))
     (folder / "config.json").write_text(content)

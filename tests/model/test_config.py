@@ -1,6 +1,9 @@
+from dataclasses import fields, replace
+from typing import Any
+
 import pytest
 
-from model.config import WhisperConfig
+from model.config import DecodingConfig, WhisperConfig
 
 
 def config(n_vocab: int = 51_865, heads: int = 8) -> WhisperConfig:
@@ -12,7 +15,22 @@ def test_the_vocabulary_tells_english_only_models(n_vocab: int, multilingual: bo
     assert config(n_vocab).is_multilingual is multilingual
 
 
-@pytest.mark.parametrize("heads", [0, 7, -8])
+@pytest.mark.parametrize("heads", [7, 100])
 def test_heads_must_divide_the_width(heads: int) -> None:
     with pytest.raises(ValueError, match=f"d_model 512 does not divide into encoder_heads {heads}"):
         config(heads=heads)
+
+
+@pytest.mark.parametrize("size", [0, -8, 2**63, 8.0, True, None, "8"])
+@pytest.mark.parametrize("name", [field.name for field in fields(WhisperConfig)])
+def test_sizes_that_no_whisper_has(name: str, size: object) -> None:
+    with pytest.raises(ValueError, match=f"{name} is .*, where a whole number of 1 to"):
+        replace(config(), **{name: size})
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"suppress_ids": (1.5,)}, {"begin_suppress_ids": "12"}, {"alignment_heads": ((0, None),)}]
+)
+def test_ids_that_are_none(wrong: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match="a whole number was expected"):
+        DecodingConfig(**wrong)

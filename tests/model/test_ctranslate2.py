@@ -1,5 +1,7 @@
 import struct
+import tracemalloc
 from pathlib import Path
+from time import perf_counter
 
 import numpy as np
 import pytest
@@ -61,10 +63,16 @@ def test_int8_weights_come_back_as_what_they_stand_for(tmp_path: Path) -> None:
     np.testing.assert_allclose(read, kernel, atol=0.5 / scale.min())
 
 
+def test_an_empty_part(tmp_path: Path, variables: dict[str, NDArray[np.generic]]) -> None:
+    parts = [save(tmp_path, ctranslate2_bytes(variables), "part1"), save(tmp_path, b"", "part2")]
+    with pytest.raises(FormatError, match="part2 is empty"):
+        CTranslate2File(parts)
+
+
 @pytest.mark.parametrize("cut", [0, 3, 10, 200, 100_000])
 def test_a_file_cut_short(tmp_path: Path, variables: dict[str, NDArray[np.generic]], cut: int) -> None:
     path = save(tmp_path, ctranslate2_bytes(variables)[:cut])
-    with pytest.raises((FormatError, ValueError), match=r"cut short|empty"):
+    with pytest.raises(FormatError, match=r"cut short|empty"):
         CTranslate2File([path])
 
 
@@ -85,12 +93,66 @@ def header(shape: tuple[int, ...], n_bytes: int, code: int = 0, rank: int | None
         (struct.pack("<I", 7), "version 7"),
         (struct.pack("<I", 6) + struct.pack("<H", 4) + b"Foo\0", "'Foo'"),
         (struct.pack("<IH", 6, 12) + b"WhisperSpec\0" + struct.pack("<II", 3, 2**31), "claims 2147483648"),
+        (header((2**32 - 1,) * 4, 2**32 - 1), "claims 4294967295 bytes"),
+        (struct.pack("<IH", 6, 12) + b"WhisperSpec\0" + struct.pack("<II", 3, 10**9), "claims 1000000000"),
+        (struct.pack("<IH", 6, 2**16 - 1) + b"W", "middle of 65535 bytes"),
+        (
+            header((1,), 4)[:-5] + struct.pack("<BI", 0, 4) + bytes(4) + struct.pack("<I", 2**32 - 1),
+            "aliases",
+        ),
         (struct.pack("<IH", 6, 3) + b"\xff\xfe\0", "no UTF-8"),
     ],
 )
-def test_absurd_claims_are_refused(tmp_path: Path, content: bytes, message: str) -> None:
-    with pytest.raises(FormatError, match=message):
-        CTranslate2File([save(tmp_path, content)])
+def test_absurd_claims_are_refused_at_once_and_in_little_memory(
+    tmp_path: Path, content: bytes, message: str
+) -> None:
+    path = save(tmp_path, content)
+    tracemalloc.start()
+    started = perf_counter()
+    try:
+        with pytest.raises(FormatError, match=message):
+            CTranslate2File([path])
+        assert perf_counter() - started < 1
+        assert tracemalloc.get_traced_memory()[1] < 1 << 20
+    finally:
+        tracemalloc.stop()
+
+
+@pytest.mark.parametrize(
+    "scale", [np.ones((1_000_000,)), np.ones((4, 1)), np.zeros(4), np.full(4, np.nan), np.ones((2, 2, 2, 2))]
+)
+def test_a_scale_that_does_not_fit_is_not_spread_out(tmp_path: Path, scale: NDArray[np.float64]) -> None:
+    content = ctranslate2_bytes({"w": np.ones((4, 1_000_000), np.int8), "w_scale": scale.astype(np.float32)})
+    file = CTranslate2File([save(tmp_path, content)])
+    with pytest.raises(FormatError, match=r"'w_scale' .* is no scale"):
+        file.read("w")
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [
+        ("encoder/conv1/weight", np.zeros((32, 80)), "conv1/weight' has the shape"),
+        ("encoder/num_heads", np.zeros((2, 2)), "a number was expected"),
+        ("encoder/num_heads", np.float32(2), "a whole number was expected"),
+        ("decoder/embeddings/weight", np.zeros((0, 32)), "embeddings/weight' has the shape"),
+        ("encoder/layer_999999999/gamma", np.zeros(1), "encoder_layers is 1000000000"),
+        ("encoder/layer_0/self_attention/linear_0/weight", np.zeros((7, 32)), "no query, key and value"),
+        ("encoder/layer_0/self_attention/linear_0/weight", np.zeros((10**6, 1)), "no query, key and value"),
+        ("encoder/layer_0/self_attention/linear_0/weight", np.zeros(3), "where 2 dimensions were expected"),
+        ("encoder/layer_0/self_attention/linear_0/bias", np.zeros(3), "no query, key and value"),
+    ],
+)
+def test_variables_of_other_shapes(
+    tmp_path: Path,
+    variables: dict[str, NDArray[np.generic]],
+    name: str,
+    value: NDArray[np.generic],
+    message: str,
+) -> None:
+    changed = {**variables, name: np.asarray(value, np.float32)}
+    file = CTranslate2File([save(tmp_path, ctranslate2_bytes(changed))])
+    with pytest.raises(ValueError, match=message):
+        list(read_weights(file, read_config(file)))
 
 
 def test_a_variable_that_is_not_there(tmp_path: Path) -> None:

@@ -52,10 +52,10 @@ def tiny_weights(seed: int = 0) -> Weights:
     return weights
 
 
-def tiny_tokenizer() -> Tokenizer:
-    """Bytes, filler, and Whisper's special tokens where the multilingual models have them."""
+def tiny_tokenizer(n_text: int = 50_257) -> Tokenizer:
+    """Bytes, filler, and Whisper's special tokens, by default where the multilingual models have them."""
     alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
-    names = [*alphabet, *(f"filler{i}" for i in range(50_257 - len(alphabet)))]
+    names = [*alphabet, *(f"filler{i}" for i in range(n_text - len(alphabet)))]
     tokenizer = Tokenizer(BPE({name: i for i, name in enumerate(names)}, []))
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.ByteLevel()
@@ -81,13 +81,20 @@ TINY_CONFIG: Mapping[str, object] = {
     "begin_suppress_tokens": [220, 50_257],
 }
 
+GENERATION_CONFIG: Mapping[str, object] = {"suppress_tokens": [1, 2, 7], "alignment_heads": [[0, 1]]}
+CTRANSLATE2_CONFIG: Mapping[str, object] = {
+    "suppress_ids": [1, 2, 7],
+    "suppress_ids_begin": [220, 50_257],
+    "alignment_heads": [[0, 1]],
+}
+
 
 def save_huggingface(folder: Path, weights: Weights) -> Path:
     """Writes a checkpoint as transformers does."""
     folder.mkdir(parents=True, exist_ok=True)
     save_file(weights, folder / "model.safetensors")
     (folder / "config.json").write_text(json.dumps(TINY_CONFIG))
-    (folder / "generation_config.json").write_text(json.dumps({"suppress_tokens": [1, 2, 7]}))
+    (folder / "generation_config.json").write_text(json.dumps(GENERATION_CONFIG))
     tiny_tokenizer().save(str(folder / "tokenizer.json"))
     return folder
 
@@ -103,7 +110,7 @@ def ctranslate2_variables(weights: Weights) -> dict[str, NDArray[np.generic]]:
         for part in ("weight", "bias"):
             variables[f"encoder/{conv}/{part}"] = weights[f"model.encoder.{conv}.{part}"]
     for side in ("encoder", "decoder"):
-        variables[f"{side}/num_heads"] = np.int16(N_HEADS)
+        variables[f"{side}/num_heads"] = np.array(N_HEADS, np.int16)
         layer, source = f"{side}/layer_0", f"model.{side}.layers.0"
         norms = {f"{side}/layer_norm": f"model.{side}.layer_norm"}
         norms[f"{layer}/self_attention/layer_norm"] = f"{source}.self_attn_layer_norm"
@@ -158,15 +165,15 @@ def ctranslate2_bytes(
         value = np.asarray(value)
         pieces += [string(name), struct.pack("<B", value.ndim), struct.pack(f"<{value.ndim}I", *value.shape)]
         pieces += [struct.pack("<BI", codes[value.dtype.name], value.nbytes), value.tobytes()]
-    alias = [string("decoder/projection/weight"), string("decoder/embeddings/weight")]
-    return b"".join([*pieces, struct.pack("<I", 1), *alias])
+    aliased = "decoder/embeddings/weight"
+    alias = [string("decoder/projection/weight"), string(aliased)] if aliased in variables else []
+    return b"".join([*pieces, struct.pack("<I", len(alias) // 2), *alias])
 
 
 def save_ctranslate2(folder: Path, weights: Weights) -> Path:
     """Writes a checkpoint as CTranslate2's converter does."""
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "model.bin").write_bytes(ctranslate2_bytes(ctranslate2_variables(weights)))
-    suppress = {"suppress_ids": [1, 2, 7], "suppress_ids_begin": [220, 50_257], "alignment_heads": [[0, 1]]}
-    (folder / "config.json").write_text(json.dumps(suppress))
+    (folder / "config.json").write_text(json.dumps(CTRANSLATE2_CONFIG))
     tiny_tokenizer().save(str(folder / "tokenizer.json"))
     return folder

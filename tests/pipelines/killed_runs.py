@@ -20,6 +20,7 @@ from pathlib import Path
 from model.interface import Request, TranscriberSettings, WindowResult
 from pipelines.backend import Backend
 from pipelines.transcribe import main
+from tests.pipelines.deadly import DeadlyTones
 from tests.pipelines.tones import ToneDetector, ToneTranscriber, languages_of
 
 FOLDER = Path(sys.argv[1])
@@ -39,23 +40,16 @@ class NotedTones(ToneTranscriber):
         return super().transcribe(requests)
 
 
-class DeadlyTones(NotedTones):
+class DeadlyNotedTones(DeadlyTones, NotedTones):
     """Dies where others would raise an exception."""
-
-    def transcribe(self, requests: Sequence[Request]) -> list[WindowResult]:
-        try:
-            return super().transcribe(requests)
-        except RuntimeError:
-            os.kill(os.getpid(), signal.SIGKILL)
-            raise
 
 
 def load_noted(settings: TranscriberSettings) -> NotedTones:
     return NotedTones(settings.batch_size)
 
 
-def load_deadly(settings: TranscriberSettings) -> DeadlyTones:
-    return DeadlyTones(settings.batch_size)
+def load_deadly(settings: TranscriberSettings) -> DeadlyNotedTones:
+    return DeadlyNotedTones(settings.batch_size)
 
 
 def forked(out: Path, *flags: str, deadly: bool = False) -> int:

@@ -82,6 +82,16 @@ def write_talk(path: Path, seconds: int, french_from: int | None = None, poison:
     return path
 
 
+def write_sparse(path: Path, *stretches: tuple[int, int]) -> Path:
+    """Tones in these seconds, (from, to) each, and digital silence between and after them: two minutes."""
+    samples = np.zeros(120 * SAMPLE_RATE, np.float32)
+    for start, stop in stretches:
+        for second in range(start, stop):
+            samples[second * SAMPLE_RATE : (second + 1) * SAMPLE_RATE] = tone(second)
+    soundfile.write(path, samples, SAMPLE_RATE)
+    return path
+
+
 def load_tones(settings: TranscriberSettings) -> ToneTranscriber:
     LOADED.append(settings)
     return ToneTranscriber(settings.batch_size)

@@ -8,6 +8,7 @@ from random import Random
 from typing import NamedTuple
 
 import numpy as np
+from hypothesis import strategies as st
 
 from tests.transforms.encoding import encoded, ffmpeg_encoded, siren, video
 from transforms.audio import AudioReader
@@ -34,6 +35,17 @@ class Change(NamedTuple):
     in_header: bool
     n_bytes: int
     content: bytes
+
+
+CHANGES = st.builds(
+    Change,
+    st.sampled_from(KINDS),
+    st.floats(0, 1),
+    st.booleans(),
+    st.one_of(st.integers(1, 8), st.integers(1, 2000)),
+    st.one_of(st.binary(min_size=1, max_size=8), st.just(b"\xff" * 4), st.just(b"\0" * 8)),
+)
+"""All that there are, for Hypothesis."""
 
 
 def changed(data: bytes, changes: list[Change]) -> bytes:

@@ -6,16 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.transforms.fuzzing import KINDS, MOST_S, Change, changed, outcome, small_files
-
-CHANGES = st.builds(
-    Change,
-    st.sampled_from(KINDS),
-    st.floats(0, 1),
-    st.booleans(),
-    st.one_of(st.integers(1, 8), st.integers(1, 2000)),
-    st.one_of(st.binary(min_size=1, max_size=8), st.just(b"\xff" * 4), st.just(b"\0" * 8)),
-)
+from tests.transforms.fuzzing import CHANGES, MOST_S, Change, changed, outcome, small_files
 
 
 @pytest.mark.parametrize("name", small_files())

@@ -8,25 +8,9 @@ import fsspec
 import pytest
 from fsspec.implementations.memory import MemoryFileSystem
 
+from tests.transforms.downloads import error_of, read
 from tests.transforms.servers import LOCAL, QUICK, send, serving
-from transforms.errors import AudioError
-from transforms.fetch import open_audio
 from transforms.policy import FetchPolicy
-from transforms.uris import audio_source
-
-
-def read(uri: str, policy: FetchPolicy = LOCAL) -> bytes:
-    with open_audio(audio_source(uri), policy) as file:
-        assert file.tell() == 0
-        return file.read()
-
-
-def error_of(uri: str, policy: FetchPolicy = LOCAL) -> AudioError:
-    with pytest.raises(AudioError) as caught:
-        read(uri, policy)
-    assert caught.value.stage == "fetch"
-    assert caught.value.message
-    return caught.value
 
 
 def test_a_url_of_any_file_system() -> None:
