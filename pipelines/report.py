@@ -46,7 +46,10 @@ def make_report(
     """
     duplicates = counters.get("duplicates", 0)  # rows of a dataset that name one file
     listed, transcribed = counters.get("listed", 0) - duplicates, counters.get("transcribed", 0)
-    audio_s, resumed_s = counters.get("audio_ms", 0) / 1000, counters.get("resumed_ms", 0) / 1000
+    audio_s = counters.get("audio_ms", 0) / 1000
+    new_s = min(
+        counters.get("new_ms", 0) / 1000, audio_s
+    )  # what was listed twice was done twice, for one row
     return {
         "identity": identity.digest,
         "options": public_options(options),
@@ -56,7 +59,7 @@ def make_report(
             "transcribed": transcribed,
             "not_transcribed": listed - transcribed,
             "duplicates": duplicates,
-            "done_before": counters.get("resumed", 0),
+            "done_before": min(counters.get("resumed", 0), listed),
             "failures": tally.failures.total(),
             "failures_by_kind": dict(sorted(tally.failures.items())),
             "windows": counters.get("windows", 0),
@@ -74,7 +77,7 @@ def make_report(
         "speech_hours": round(counters.get("speech_ms", 0) / 3_600_000, 6),
         "skipped_hours": round(counters.get("skipped_ms", 0) / 3_600_000, 6),
         "wall_s": round(wall_s, 3),
-        "times_real_time": round(max(audio_s - resumed_s, 0) / wall_s, 3),
+        "times_real_time": round(new_s / wall_s, 3),
         "stage_s": {stage: round(counters.get(f"{stage}_us", 0) / 1e6, 3) for stage in STAGES},
         "hours_by_language": tally.hours_by_language(),
         "files": list(files),

@@ -2,15 +2,10 @@
 
 from __future__ import annotations
 
-import signal
 import sys
-import threading
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from time import perf_counter
-from types import FrameType
-from typing import NoReturn
 
 import apache_beam as beam
 from apache_beam.metrics.metric import MetricsFilter
@@ -23,13 +18,16 @@ from pipelines.command_line import check_beam_flags
 from pipelines.finished_run import FinishedRun
 from pipelines.graph import build, policy_of
 from pipelines.heartbeat import heartbeat
+from pipelines.interrupts import stopping_cleanly
 from pipelines.local_workers import watched_workers
 from pipelines.options import OptionsError, TranscribeOptions, check_model_fits
 from pipelines.report import Report, make_report, summary
 from pipelines.report_page import report_page
 from pipelines.run_folder import RunFolder, identity_of
+from pipelines.run_lock import only_run
 from pipelines.run_tally import tally_run
 from pipelines.watch import Watch, shown_progress
+from transforms.commit_log import leave_all
 from transforms.dataset_files import dataset_work
 from transforms.errors import redact
 from transforms.logs import hide_secrets
@@ -38,6 +36,8 @@ from transforms.sources import expand_all
 from transforms.work import Work, fingerprint, n_recordings
 
 LOCAL_RUNNER = "DirectRunner"
+LIFTS = {"allow_private_hosts": "forbidden_host", "trust_manifests": "forbidden_uri"}
+"""Options, and the kind of failure that there is without each."""
 
 
 class RunFailedError(RuntimeError):
@@ -57,6 +57,7 @@ def transcribe(options: TranscribeOptions, beam_args: Sequence[str] = (), backen
         RunFailedError: the runner gave up.
         OSError: the output cannot be written.
         HubError: nobody is logged in who could upload it.
+        RunStopped: a signal ended it.
     """
     started = perf_counter()
     hide_secrets()
@@ -72,23 +73,36 @@ def transcribe(options: TranscribeOptions, beam_args: Sequence[str] = (), backen
     folder = RunFolder(options.output)
     identity = identity_of(options, map(fingerprint, work))
     report = None if options.overwrite else folder.finished_report(identity)
-    if report is not None and not (options.retry_failed and report["counts"]["failures"]):
+    if report is not None and _is_over(report, options):
         again = "; with --retry_failed, what failed is" if report["counts"]["failures"] else ""
         print(f"This run was finished before; nothing is done again{again}.", file=sys.stderr)
         return _close(report, folder, options.push_to_hub)
-    folder.claim(identity, options.overwrite)
-    language = languages[0] if len(languages) == 1 else options.language_code()
-    in_this_process = _in_this_process(options.runner, beam_options)
-    build(pipeline, work, options, language, languages, backend, share=not in_this_process)
-    watch = Watch(n_recordings(work), seen=in_this_process)
-    with heartbeat(folder, watch), _interruptible():
-        counters = _run(pipeline, watch)
-        files = folder.parts()
-        tally = tally_run(FinishedRun(folder.url, {"files": files}))
-        report = make_report(options, identity, counters, files, tally, perf_counter() - started)
-        folder.write_page(report_page(report, tally, redact(folder.url)))
-        folder.finish(report)
+    folder.check(identity, options.overwrite)
+    with only_run(folder):
+        folder.claim(identity, options.overwrite)
+        language = languages[0] if len(languages) == 1 else options.language_code()
+        in_this_process = _in_this_process(options.runner, beam_options)
+        build(pipeline, work, options, language, languages, backend, share=not in_this_process)
+        watch = Watch(n_recordings(work), seen=in_this_process)
+        with heartbeat(folder, watch), stopping_cleanly():
+            counters = _run(pipeline, watch)
+            files = folder.parts()
+            tally = tally_run(FinishedRun(folder.url, {"files": files}))
+            report = make_report(options, identity, counters, files, tally, perf_counter() - started)
+            folder.write_page(report_page(report, tally, redact(folder.url)))
+            folder.finish(report)
     return _close(report, folder, options.push_to_hub)
+
+
+def _is_over(report: Report, options: TranscribeOptions) -> bool:
+    """Whether a finished run has nothing that is to be done again."""
+    counts = report["counts"]
+    lifted = {
+        kind
+        for name, kind in LIFTS.items()
+        if getattr(options, name) and not report["options"].get(name, False)
+    }
+    return not (lifted & counts["failures_by_kind"].keys() or (options.retry_failed and counts["failures"]))
 
 
 def list_work(options: TranscribeOptions) -> list[Work]:
@@ -124,9 +138,12 @@ def _in_this_process(runner: str, beam_options: PipelineOptions) -> bool:
 def _run(pipeline: beam.Pipeline, watch: Watch) -> dict[str, int]:
     """Runs to the end and gives the counters of all steps, by name."""
     PROGRESS.reset()
-    with shown_progress(watch), watched_workers():
-        result = pipeline.run()
-        state = result.wait_until_finish()
+    try:
+        with shown_progress(watch), watched_workers():
+            result = pipeline.run()
+            state = result.wait_until_finish()
+    finally:
+        leave_all()  # Beam does not end all that it has begun when it gives up
     if state != PipelineState.DONE:
         raise RunFailedError(f"Beam ended the run in state {state}; its log says why")
     counters: dict[str, int] = defaultdict(int)
@@ -134,31 +151,6 @@ def _run(pipeline: beam.Pipeline, watch: Watch) -> dict[str, int]:
         counters[counter.key.metric.name] += counter.result
     watch.settle(counters)
     return dict(counters)
-
-
-@contextmanager
-def _interruptible() -> Iterator[None]:
-    """Lets Ctrl-C stop workers in threads too, and come out as itself.
-
-    Beam makes a `RuntimeError` of a `KeyboardInterrupt` in a `DoFn`, and waits for threads to end.
-    """
-    if threading.current_thread() is not threading.main_thread():  # signals are not ours to handle
-        yield
-        return
-
-    def interrupt(signal_number: int, frame: FrameType | None) -> NoReturn:
-        PROGRESS.request_stop()
-        raise KeyboardInterrupt
-
-    before = signal.signal(signal.SIGINT, interrupt)
-    try:
-        yield
-    except Exception as error:  # whatever Beam makes of the interrupt that a worker met
-        if PROGRESS.stop_requested:
-            raise KeyboardInterrupt from error
-        raise
-    finally:
-        signal.signal(signal.SIGINT, before)
 
 
 def _runner(name: str) -> PipelineRunner | str:

@@ -9,6 +9,7 @@ DIR/run.json                 the report, written when all parts are there
 DIR/_SUCCESS                 written last
 DIR/.whisper-beam/run.json   written first: which run these files belong to
 DIR/.whisper-beam/commits/   what the run has done so far (`transforms.commit_log`)
+DIR/.whisper-beam/lock       held while a run writes here (`pipelines.run_lock`)
 """
 
 from __future__ import annotations
@@ -32,11 +33,13 @@ from transforms.publish import PARTIAL_SUFFIX, published
 SCHEMA_VERSION = 3  # of what a run writes; another version is another run
 IDENTITY_FILE = ".whisper-beam/run.json"
 LOG_FOLDER = ".whisper-beam/commits"
+LOCK_FILE = ".whisper-beam/lock"
 REPORT_FILE = "run.json"
 PAGE_FILE = "report.html"
 PROGRESS_FILE = "progress.json"
 SUCCESS_FILE = "_SUCCESS"
 EVALUATION_FILES = ("evaluation/recordings.jsonl", "evaluation/report.html")
+_REPORTED = {"counts", "options", "files"}
 TRANSCRIPTS, FAILURES = "transcripts", "failures"
 
 PART = re.compile(r"part-\d{5,}-of-\d{5,}\.(parquet|jsonl)")
@@ -48,6 +51,9 @@ _PATTERNS = {
     **{name: recording_file_pattern(name) for name in RECORDING_FORMATS},
 }
 """What a run's files are called, by the folder they are in."""
+
+
+_OR_OVERWRITE = "give another --output, or --overwrite to remove that run's files"
 
 
 class RunFolderError(ValueError):
@@ -104,15 +110,47 @@ class RunFolder:
         return self._url(LOG_FOLDER)
 
     def finished_report(self, identity: RunIdentity) -> dict[str, Any] | None:
-        """The report of this very run if it was finished before, else None."""
-        found = self._read_json(IDENTITY_FILE)
-        if found is None or found.get("digest") != identity.digest or not self._exists(SUCCESS_FILE):
+        """The report of this very run if it was finished before, else None.
+
+        Raises:
+            RunFolderError: nobody can tell, as the signature is damaged.
+        """
+        found = self._signature()
+        if found is None or found["digest"] != identity.digest or not self._exists(SUCCESS_FILE):
             return None
-        report = self._read_json(REPORT_FILE)
-        if report is None or set(report.get("files", ())) - set(self.parts()):  # somebody removed some
+        try:
+            report = self._read_json(REPORT_FILE)
+        except RunFolderError:  # it is damaged, and written anew: what was done is in the log
+            return None
+        if report is None or _REPORTED - report.keys():
+            return None
+        if set(report["files"]) - set(self.parts()):  # somebody removed some
             return None
         folders = [name for name, n_files in report.get("recording_files", {}).items() if n_files]
         return report if all(map(self._exists, folders)) else None
+
+    def check(self, identity: RunIdentity, overwrite: bool) -> None:
+        """Says whether the folder can be this run's, and changes nothing.
+
+        Raises:
+            RunFolderError: it holds another run, or one that nobody can tell, and `overwrite` is not set; or
+                files that no run of ours wrote and that must not be mixed with ours.
+        """
+        if overwrite and self._exists(IDENTITY_FILE):
+            return
+        found = self._signature()
+        if found is None:
+            self._refuse_foreign()
+            if not overwrite and any(name.endswith(LOG_SUFFIX) for name in self._names(LOG_FOLDER)):
+                raise RunFolderError(
+                    f"--output {redact(self.url)} has what a run has done in {LOG_FOLDER}, and no "
+                    f"{IDENTITY_FILE} that says with which options; {_OR_OVERWRITE}"
+                )
+        elif _difference(found, identity):
+            raise RunFolderError(
+                f"--output {redact(self.url)} holds another run ({_difference(found, identity)}); "
+                f"{_OR_OVERWRITE}"
+            )
 
     def claim(self, identity: RunIdentity, overwrite: bool) -> None:
         """Makes the folder this run's: removes what it left unfinished, or overwrites, and signs it.
@@ -121,25 +159,20 @@ class RunFolder:
         recordings than before.
 
         Raises:
-            RunFolderError: it holds another run and `overwrite` is not set, or files that no run of ours
-                wrote and that must not be mixed with ours.
+            RunFolderError: see `check`; or it cannot be written.
         """
-        found = self._read_json(IDENTITY_FILE)
-        if found is None:
-            self._refuse_foreign()
-        elif not overwrite and _difference(found, identity):
-            raise RunFolderError(
-                f"--output {redact(self.url)} holds another run ({_difference(found, identity)}); "
-                "give another --output, or --overwrite to remove that run's files"
-            )
+        self.check(identity, overwrite)
         try:
             self._remove_run()
             if overwrite:
                 self._remove_log()
             self._write_json(IDENTITY_FILE, {"digest": identity.digest, **_told(identity)})
         except OSError as error:
-            reason = error.strerror or str(error)
-            raise RunFolderError(f"--output {redact(self.url)} cannot be written: {reason}") from error
+            raise RunFolderError(self.unwritable(error)) from error
+
+    def unwritable(self, error: OSError) -> str:
+        """The sentence for an error in writing to it."""
+        return f"--output {redact(self.url)} cannot be written: {error.strerror or error}"
 
     def finish(self, report: Mapping[str, Any]) -> None:
         """Writes the report, then the mark that all is there."""
@@ -192,8 +225,9 @@ class RunFolder:
     def _remove_log(self) -> None:
         fs, root = self._filesystem()
         for name in self._names(LOG_FOLDER):
-            if name.endswith(LOG_SUFFIX):
-                fs.rm_file(f"{root}/{LOG_FOLDER}/{name}")
+            path = f"{root}/{LOG_FOLDER}/{name}"
+            if name.endswith(LOG_SUFFIX) and not fs.isdir(path):
+                fs.rm_file(path)
 
     def _ours_in(self, folder: str, *, partial: bool = False) -> list[str]:
         """The files of a folder that are called as a run calls its own, or those that it did not finish."""
@@ -213,6 +247,18 @@ class RunFolder:
         fs, root = self._filesystem()
         return bool(fs.exists(f"{root}/{name}"))
 
+    def _signature(self) -> dict[str, Any] | None:
+        """Whose folder it is."""
+        try:
+            found = self._read_json(IDENTITY_FILE)
+        except OSError as error:
+            reason = f"cannot be read ({error.strerror or error})"
+            raise RunFolderError(f"{redact(self._url(IDENTITY_FILE))} {reason}; {_OR_OVERWRITE}") from error
+        known = {"digest": str, "options": dict, "inputs": str}
+        if found is None or all(isinstance(found.get(name), kind) for name, kind in known.items()):
+            return found
+        raise RunFolderError(f"{redact(self._url(IDENTITY_FILE))} is damaged; {_OR_OVERWRITE}")
+
     def _read_json(self, name: str) -> dict[str, Any] | None:
         if not self._exists(name):
             return None
@@ -220,9 +266,11 @@ class RunFolder:
             try:
                 content = json.load(file)
             except ValueError as error:
-                raise RunFolderError(f"{redact(self._url(name))} is not JSON ({error}); remove it") from error
+                raise RunFolderError(
+                    f"{redact(self._url(name))} is not JSON ({error}); {_OR_OVERWRITE}"
+                ) from error
         if not isinstance(content, dict):
-            raise RunFolderError(f"{redact(self._url(name))} was not written by whisper-beam; remove it")
+            raise RunFolderError(f"{redact(self._url(name))} is damaged; {_OR_OVERWRITE}")
         return content
 
     def _write_json(self, name: str, content: Mapping[str, Any]) -> None:
@@ -247,7 +295,7 @@ def _told(identity: RunIdentity) -> dict[str, Any]:
 
 def _difference(found: Mapping[str, Any], identity: RunIdentity) -> str | None:
     """What sets the run that is there apart, in words; None where it is this one, over whatever audio."""
-    before = found.get("options", {})
+    before = found["options"]
     for name, now in identity.options.items():
         if before.get(name) != now:
             return f"with --{name} {_spelt(before.get(name))}, not {_spelt(now)}"

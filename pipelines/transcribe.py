@@ -8,7 +8,8 @@ and on a cluster, with Beam's own options behind:
         --runner DataflowRunner --project NAME --region europe-west4 --temp_location gs://bucket/tmp \
         --setup_file ./setup.py
 
-Exit codes: 0 all was transcribed, 2 some recordings failed, 1 the run failed, 130 it was interrupted.
+Exit codes: 0 all was transcribed, 2 some recordings failed, 1 the run failed, 130 it was interrupted
+(143 by SIGTERM, 129 by SIGHUP).
 """
 
 from __future__ import annotations
@@ -17,18 +18,14 @@ import io
 import logging
 import os
 import re
-import signal
 import sys
-import threading
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from types import FrameType
-from typing import TYPE_CHECKING, NoReturn
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from pipelines.interrupts import leaving_at_once, told_interrupt
 
 if TYPE_CHECKING:  # whatever takes time to import is imported where an interrupt is expected
     from pipelines.backend import Backend
-
-INTERRUPTED = "Interrupted: the run is not finished. To go on, give the same command again."
 
 _OUR_CLASS = re.compile(r"^(model|transforms|pipelines)(\.\w+)+: ")
 _BEAM_STEP = re.compile(r" \[while running '[^']*'\]$")
@@ -46,7 +43,7 @@ def main(argv: Sequence[str] | None = None, backend: Backend | None = None) -> i
         if isinstance(stream, io.TextIOWrapper):  # a terminal that cannot show a text must not end the run
             stream.reconfigure(errors="backslashreplace")
     try:
-        with _leaving_at_once():
+        with leaving_at_once():
             from pipelines.arenas import use_few_arenas
             from pipelines.backend import WHISPER
             from pipelines.collector import uncollected
@@ -59,36 +56,14 @@ def main(argv: Sequence[str] | None = None, backend: Backend | None = None) -> i
                 from pipelines.run import transcribe  # brings Beam, seconds that --help need not wait for
 
         return transcribe(options, beam_args, backend or WHISPER)
-    except KeyboardInterrupt:
-        print(INTERRUPTED, file=sys.stderr)
-        return 130
+    except KeyboardInterrupt as error:
+        return told_interrupt(error)
     except Exception as error:  # whatever ends a run ends it with a sentence; LOG_LEVEL=DEBUG has the rest
         from transforms.errors import redact
 
         _LOGGER.debug("the run failed", exc_info=True)
         print(f"The run failed: {redact(_sentence(error))}", file=sys.stderr)
         return 1
-
-
-@contextmanager
-def _leaving_at_once() -> Iterator[None]:
-    """Has Ctrl-C end the process on the spot, while there is nothing to tidy up.
-
-    Libraries that are interrupted while they are imported make errors of their own of it, or print it.
-    """
-    if threading.current_thread() is not threading.main_thread():  # signals are not ours to handle
-        yield
-        return
-
-    def leave(signal_number: int, frame: FrameType | None) -> NoReturn:
-        os.write(2, f"{INTERRUPTED}\n".encode())
-        os._exit(130)
-
-    before = signal.signal(signal.SIGINT, leave)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, before)
 
 
 def _sentence(error: Exception) -> str:

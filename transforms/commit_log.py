@@ -1,25 +1,29 @@
 """What a run has done so far, on disk: so that a run that was killed goes on, and does nothing twice.
 
-A folder of segments, each written by one process and never changed but at its end. A record is a line: the
-CRC-32 of the rest, a space, and JSON. What a kill or a power cut leaves half written at the end of a segment
-has no right CRC, and counts for nothing. On a file system that can only put whole objects, each commit is a
-segment of its own.
+A folder of segments, each written by one process, at its end. A record is a line: the CRC-32 of the rest, a
+space, and JSON. What a kill or a power cut leaves half written at the end of a segment has no right CRC, and
+counts for nothing. On a file system that can only put whole objects, each commit is a segment of its own.
 
-Records: `{"begun": KEY}` before work on a unit begins, `{"left": KEY}` when it was given up for a reason that
-is not its own, `{"done": KEY, "attempt": N, ...}` with all that came out of it. A unit
-that was begun several times, and neither left nor done, has perhaps killed its process. What is worked on
-part by part has the keys KEY, KEY/PART, KEY/OTHER.
+Records: `{"begun": KEY}` before work on a unit begins, and `{"done": KEY, "attempt": N, ...}` with all that
+came out of it. When a unit is given up for a reason that is not its own, as a process ends or a disk is full,
+its beginning is written over with `{"freed": KEY}`: that takes no room. Objects are never written over, and
+`{"left": KEY}` is put beside them. So a unit that was begun several times and not done has perhaps killed its
+process, which each time died before it could end. What is worked on part by part has the
+keys KEY, KEY/PART, KEY/OTHER.
 """
 
 from __future__ import annotations
 
+import atexit
 import json
 import logging
 import os
+import threading
 import uuid
 import zlib
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import IO, Any, NamedTuple
 
@@ -45,18 +49,45 @@ class LogWriter:
 
     def __init__(self, url: str) -> None:
         self._fs, self._root = fsspec.core.url_to_fs(url)
+        self._is_local = isinstance(self._fs, LocalFileSystem)
         self._file: IO[bytes] | None = None
+        self._path, self._n_bytes = "", 0
+        self._begun: dict[str, list[tuple[str, int]]] = {}  # where it says so: segment, byte
+        self._lock = threading.RLock()  # `leave_all` may come from another thread
 
     def begin(self, keys: Sequence[str]) -> None:
         """Says that work on these units begins.
 
         That is not forced to the disk: it is there for processes that die, and not for power cuts.
         """
-        self._add([{"begun": key} for key in keys], durable=False)
+        with self._lock:
+            _OPEN.add(self)
+            for key in keys:
+                path, start = self._add([_line({"begun": key})], durable=False)
+                self._begun.setdefault(key, []).append((path, start))
 
     def leave(self, keys: Sequence[str]) -> None:
-        """Says that work on these units ended before they were done, and not because of them."""
-        self._add([{"left": key} for key in keys], durable=False)
+        """Says that work on these units ended before they were done, and not because of them.
+
+        Raises:
+            OSError: it cannot be said; `leave_all` tries again.
+        """
+        with self._lock:
+            for key in keys:
+                places = self._begun.get(key, [])
+                while places:
+                    self._free(key, *places[-1])
+                    places.pop()
+                self._forget(key)
+
+    def leave_open(self) -> None:
+        """Says so of all that was begun here, and is neither left nor done.
+
+        Raises:
+            OSError: it cannot be said; `leave_all` tries again.
+        """
+        with self._lock:
+            self.leave(list(self._begun))
 
     def commit(self, results: Iterable[tuple[str, Record]]) -> None:
         """Adds what came out of units, each with its key; it is on the disk when this returns.
@@ -66,41 +97,92 @@ class LogWriter:
         Raises:
             OSError: it cannot be written; what was committed before stays.
         """
-        self._add([{"done": key, **result} for key, result in results], durable=True)
+        with self._lock:
+            done = [(key, _line({"done": key, **result})) for key, result in results]
+            if done:
+                self._add([line for _, line in done], durable=True)
+            for key, _ in done:
+                self._forget(key)
 
     def close(self) -> None:
         """Ends the segment; what is added later makes another."""
-        if self._file is not None:
-            self._file.close()
-            self._file = None
+        with self._lock:
+            if self._file is not None:
+                self._file.close()
+                self._file = None
 
-    def _add(self, records: Sequence[Record], *, durable: bool) -> None:
-        if not records:
+    def _forget(self, key: str) -> None:
+        self._begun.pop(key, None)
+        if not self._begun:
+            _OPEN.discard(self)
+
+    def _free(self, key: str, path: str, start: int) -> None:
+        if not self._is_local:
+            self._add([_line({"left": key})], durable=False)
             return
-        content = b"".join(map(_line, records))
-        if not isinstance(self._fs, LocalFileSystem):
+        with open(path, "r+b", buffering=0) as file:
+            file.seek(start)
+            file.write(_line({"freed": key}))  # as long as what it takes the place of
+
+    def _add(self, lines: Sequence[bytes], *, durable: bool) -> tuple[str, int]:
+        """Gives the segment and the byte at which they begin."""
+        content = b"".join(lines)
+        if not self._is_local:
             self._fs.makedirs(self._root, exist_ok=True)
-            self._fs.pipe_file(self._new_path(), content)
-            return
+            path = self._new_path()
+            self._fs.pipe_file(path, content)
+            return path, 0
         try:
-            self._write(content, durable=durable)
+            return self._written(content, durable=durable)
         except OSError:
-            self.close()  # the next record shall not follow half a line
+            self._cut_off()
             raise
 
-    def _write(self, content: bytes, *, durable: bool) -> None:
-        file = self._file
-        if file is None:
-            os.makedirs(self._root, exist_ok=True)
-            file = self._file = open(self._new_path(), "xb", buffering=0)  # noqa: SIM115  # for many commits
-            _sync_folder(self._root)
+    def _written(self, content: bytes, *, durable: bool) -> tuple[str, int]:
+        file, start = self._file or self._new_file(), self._n_bytes
         if file.write(content) != len(content):
             raise OSError(f"a record of {len(content)} bytes was cut: is the disk full?")
         if durable:
             os.fsync(file.fileno())
+        self._n_bytes += len(content)
+        return self._path, start
+
+    def _new_file(self) -> IO[bytes]:
+        os.makedirs(self._root, exist_ok=True)
+        self._path, self._n_bytes = self._new_path(), 0
+        self._file = open(self._path, "xb", buffering=0)  # noqa: SIM115  # for many commits
+        _sync_folder(self._root)
+        return self._file
+
+    def _cut_off(self) -> None:
+        """Takes away what could not be written as a whole; another record makes another segment."""
+        if self._file is not None:
+            with suppress(OSError):
+                os.ftruncate(self._file.fileno(), self._n_bytes)
+            self.close()
 
     def _new_path(self) -> str:
         return f"{self._root}/{uuid.uuid4().hex}{SUFFIX}"
+
+
+_OPEN: set[LogWriter] = set()
+"""The writers of this process that have begun something, and neither left nor done it."""
+
+
+def leave_all() -> None:
+    """Says of all that this process works on that it was left, if that can be written.
+
+    A process that ends has not died of it, whatever ended it. Python's own end does this, too.
+    """
+    for writer in list(_OPEN):
+        with suppress(
+            Exception
+        ):  # of whatever file system; what ended the process is to be told, and not this
+            writer.leave_open()
+        writer.close()
+
+
+atexit.register(leave_all)
 
 
 class _Place(NamedTuple):
@@ -117,7 +199,7 @@ class LogIndex:
     """What a log holds, by the keys of units; the results themselves are read when they are asked for.
 
     Attributes:
-        n_open: how often a unit was begun, and neither left nor done.
+        n_open: how often a unit was begun, and neither left nor done: its process died.
     """
 
     n_open: Counter[str] = field(default_factory=Counter)
@@ -179,16 +261,31 @@ def read_index(url: str) -> LogIndex:
     index = LogIndex(_fs=fs)
     if not fs.exists(root):
         return index
-    for path in sorted(name for name in fs.ls(root, detail=False) if name.endswith(SUFFIX)):
+    for path in sorted(_segments(fs, root)):
         for start, stop, record in _records(fs, path):
             index.add(record, _Place(path, start, stop, record.get("attempt", 1)))
     return index
 
 
+def _segments(fs: Any, root: str) -> Iterator[str]:  # noqa: ANN401  # fsspec is untyped
+    for entry in fs.ls(root, detail=True):
+        if not entry["name"].endswith(SUFFIX):
+            continue
+        if entry["type"] == "file":
+            yield entry["name"]
+        else:
+            logger.warning("%s is no file, and is not read as a part of the log", redact(entry["name"]))
+
+
 def _records(fs: Any, path: str) -> Iterator[tuple[int, int, Record]]:  # noqa: ANN401  # fsspec is untyped
     """Where each good record of a segment is, in bytes, and what it says."""
+    try:
+        file = fs.open(path, "rb")
+    except PermissionError as error:
+        logger.warning("%s cannot be read (%s); the work in it is done again", redact(path), error.strerror)
+        return
     start = 0
-    with fs.open(path, "rb") as file:
+    with file:
         for line in file:
             stop = start + len(line)
             record = _parsed(line)
@@ -210,7 +307,10 @@ def _parsed(line: bytes) -> Record | None:
     told, _, content = line.rstrip(b"\n").partition(b" ")
     if not line.endswith(b"\n") or told != b"%08x" % zlib.crc32(content):
         return None
-    record = json.loads(content)
+    try:
+        record = json.loads(content)
+    except ValueError:  # of nothing, the CRC is 0
+        return None
     return record if isinstance(record, dict) else None
 
 

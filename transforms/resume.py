@@ -95,9 +95,7 @@ class SkipDone(beam.DoFn):
 
     def _tell(self, result: SpanResult, span: AudioSpan) -> None:
         if span.windows is None:  # not only some windows of a recording that counts elsewhere
-            audio_s = seconds_of(result)
-            count("resumed_ms", round(1000 * audio_s))
-            PROGRESS.add(audio_s=audio_s)
+            PROGRESS.add(audio_s=seconds_of(result))
 
 
 def _again(result: SpanResult, resuming: Resuming) -> bool:

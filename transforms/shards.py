@@ -49,7 +49,7 @@ class FileShard:
     Attributes:
         n_files: how many, at least two.
         packed: their paths or URLs, with NUL between them, deflated.
-        digest: of their names, and of the sizes of local files.
+        digest: of their names, and of the sizes and times of local files.
     """
 
     n_files: int
@@ -64,7 +64,7 @@ def file_work(uris: Sequence[str]) -> AudioSource | FileShard:
     """A group of files as work: one alone is a recording."""
     if len(uris) == 1:
         return audio_source(uris[0])
-    told = "\0".join(f"{uri}\0{size_of_file(uri)}" for uri in uris)
+    told = "\0".join(f"{uri}\0{stamp_of_file(uri)}" for uri in uris)
     digest = hashlib.sha256(_encoded(told)).hexdigest()[:16]
     return FileShard(len(uris), zlib.compress(_encoded("\0".join(uris))), digest)
 
@@ -75,12 +75,13 @@ def read_files(shard: FileShard) -> Iterator[AudioSource]:
     return map(audio_source, text.split("\0"))
 
 
-def size_of_file(uri: str) -> int | None:
-    """Bytes of a local file; None elsewhere, or if it is not there: only who fetches it can tell."""
+def stamp_of_file(uri: str) -> str | None:
+    """Bytes and time of a local file, by which a change is seen; None elsewhere, or if it is not there."""
     try:
-        return os.path.getsize(uri)
+        status = os.stat(uri)
     except (OSError, ValueError):
         return None
+    return f"{status.st_size} {status.st_mtime_ns}"
 
 
 def _encoded(text: str) -> bytes:

@@ -30,9 +30,10 @@ from transforms.lanes import Lanes
 from transforms.open_spans import OpenSpans
 from transforms.pieces import in_recording
 from transforms.policy import FetchPolicy
-from transforms.progress import PROGRESS, count_seconds, distribute
+from transforms.progress import PROGRESS, count, count_seconds, distribute
 from transforms.read import PARTS, UNITS, WINDOWS, ReadWindows
 from transforms.resume import Output, Resuming, SkipDone, outputs_of
+from transforms.room import Room
 from transforms.types import (
     AudioSource,
     AudioSpan,
@@ -43,13 +44,16 @@ from transforms.types import (
     WindowTranscript,
     Word,
 )
-from transforms.units import Begun, Ended, Step, to_record
+from transforms.units import Begun, Ended, Step, seconds_of, to_record
 from transforms.windows import WindowPlan
 
 
 class ModelError(RuntimeError):
     """The model does not work at all; the run ends."""
 
+
+ROOM = Room()
+"""Of the bundles of this process that have begun something."""
 
 LoadTranscriber = Callable[[TranscriberSettings], Transcriber]
 
@@ -161,7 +165,8 @@ class TranscribeWindows(beam.DoFn):
         self._lanes = None
         if self._writer is not None:
             with suppress(OSError):  # what made it give up is to be told, and not this
-                self._writer.leave(self._spans.open_keys())  # this process has not died of them
+                self._writer.leave_open()  # this process has not died of them
+        self._leave_room()
         self._spans = OpenSpans()
 
     def teardown(self) -> None:
@@ -175,11 +180,12 @@ class TranscribeWindows(beam.DoFn):
         name, step = element
         match step:
             case Begun():
-                if step.alone:  # it may kill this process, which shall not be held against others
-                    yield from self._said(end=True)
-                self._begin(name, step)
+                yield from self._begin(name, step)
             case Ended():
-                yield from self._said(end=self._spans.end(name, step))
+                alone = self._spans.end(name, step)
+                yield from self._said(end=alone)
+                if alone:
+                    self._leave_room()
             case RecordingPart() | Failure():
                 self._spans.add(name, step)
             case source, window:
@@ -195,13 +201,24 @@ class TranscribeWindows(beam.DoFn):
                 yield TaggedOutput(output.tag, GlobalWindows.windowed_value(output.value))
             else:
                 yield GlobalWindows.windowed_value(output)
+        self._leave_room()
 
-    def _begin(self, name: str, begun: Begun) -> None:
+    def _begin(self, name: str, begun: Begun) -> Iterator[Output]:
         if self._log is not None:
             self._writer = self._writer or LogWriter(self._log)
+            if (
+                begun.alone or ROOM.wanted
+            ):  # one may kill this process, which shall not be held against others
+                yield from self._said(end=True)
+                self._leave_room()
+            ROOM.enter(self._writer, alone=begun.alone, check=PROGRESS.check)
             if begun.key not in self._spans.open_keys():  # a recording that is named twice dies but once
                 self._writer.begin([begun.key])
         self._spans.begin(name, begun)
+
+    def _leave_room(self) -> None:
+        if self._writer is not None:
+            ROOM.leave(self._writer)
 
     def _open_lanes(self) -> Lanes[Hearing, Answer]:
         PROGRESS.check()
@@ -244,6 +261,7 @@ class TranscribeWindows(beam.DoFn):
                     self._writer.leave([result.key for result in results])
                 raise
         for result in results:
+            count("new_ms", round(1000 * seconds_of(result)))
             yield from outputs_of(result)
 
     def _after(self, hearing: Hearing, result: WindowResult | Exception) -> Hearing:
@@ -272,15 +290,15 @@ class TranscribeWindows(beam.DoFn):
         return after
 
     def _finished(self, hearing: Hearing) -> WindowTranscript:
-        count = partial(self._spans.count, hearing.span)
-        count("windows")
-        count("windows_fallback", any(look.fallback for look in hearing.looks))
+        add = partial(self._spans.count, hearing.span)
+        add("windows")
+        add("windows_fallback", any(look.fallback for look in hearing.looks))
         repeats = any(self._fallback.repeats(look.result) for look in hearing.looks)
         said = Heard(to_window_transcript(hearing.window, hearing.looks), repeats)
         window, taken = filtered(said, self._filters)
         for name, n_segments in taken.items():
-            count(f"filtered_{name}", n_segments)
-        count("windows_without_text", not window.segments)
+            add(f"filtered_{name}", n_segments)
+        add("windows_without_text", not window.segments)
         return within_speech(window)
 
     def _timed_load(self) -> LoadedModel:

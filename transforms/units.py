@@ -6,7 +6,6 @@ A recording is worked on as a unit, or range by range; a unit is committed span 
 from __future__ import annotations
 
 import hashlib
-import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -16,6 +15,7 @@ import msgspec
 from model.interface import SAMPLE_RATE
 from transforms.errors import AudioError, redact, to_failure
 from transforms.parts import Range, is_damaged, missing
+from transforms.shards import stamp_of_file
 from transforms.types import AudioSource, AudioSpan, Failure, RecordingPart, Window, WindowTranscript
 from transforms.uris import is_url
 
@@ -147,11 +147,7 @@ def _content(source: AudioSource) -> str:
         return hashlib.sha256(source.payload).hexdigest()
     if is_url(source.uri):
         return ""
-    try:
-        status = os.stat(source.uri)
-    except (OSError, ValueError):
-        return "missing"
-    return f"{status.st_size} {status.st_mtime_ns}"
+    return stamp_of_file(source.uri) or "missing"
 
 
 def to_record(result: SpanResult) -> dict[str, Any]:

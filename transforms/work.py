@@ -10,7 +10,7 @@ from transforms.fetch import CAREFUL
 from transforms.manifests import ManifestShard, read_manifest_shard
 from transforms.policy import FetchPolicy
 from transforms.progress import timed
-from transforms.shards import FileShard, read_files, size_of_file
+from transforms.shards import FileShard, read_files, stamp_of_file
 from transforms.types import AudioSource, Failure
 from transforms.uris import audio_id_of
 
@@ -68,15 +68,18 @@ def n_recordings(work: Iterable[Work]) -> int | None:
 
 
 def fingerprint(work: Work) -> str:
-    """What a run is known again by: names and hints, the sizes of local files, the text of lists."""
+    """What a run is known again by: names and hints, sizes and times of local files, the text of lists.
+
+    The local files that a manifest names are known by their names alone.
+    """
     if isinstance(work, FileShard):
         return str(work)
     if isinstance(work, ManifestShard):
         return f"{audio_id_of(work.uri)}:{work.number} {work.digest} {work.audio_column} {work.text_column}"
     if isinstance(work, ArchiveShard):
-        return f"{audio_id_of(work.uri)} {size_of_file(work.uri)} {work.text_column}"
+        return f"{audio_id_of(work.uri)} {stamp_of_file(work.uri)} {work.text_column}"
     if isinstance(work, DatasetShard):
-        return repr(work)
-    size = size_of_file(work.uri)
+        return f"{work!r} {stamp_of_file(work.path)}"
+    stamp = stamp_of_file(work.uri)
     hints = "".join(f" {hint!r}" for hint in (work.prompt, work.hotwords) if hint)
-    return f"{work.audio_id}{hints}" if size is None else f"{work.audio_id} {size}{hints}"
+    return f"{work.audio_id}{hints}" if stamp is None else f"{work.audio_id} {stamp}{hints}"

@@ -2,6 +2,7 @@
 
 python killed_runs.py FOLDER kills N SEED     kills runs over FOLDER/talks at random moments; prints JSON
 python killed_runs.py FOLDER poison           runs over a recording that kills its process
+python killed_runs.py FOLDER signal NAME ...  tells a run with these flags to stop, and then goes on
 """
 
 from __future__ import annotations
@@ -19,9 +20,11 @@ from pathlib import Path
 
 from model.interface import Request, TranscriberSettings, WindowResult
 from pipelines.backend import Backend
+from pipelines.run_folder import LOG_FOLDER
 from pipelines.transcribe import main
 from tests.pipelines.deadly import DeadlyTones
 from tests.pipelines.tones import ToneDetector, ToneTranscriber, languages_of
+from transforms.commit_log import LogIndex, read_index
 
 FOLDER = Path(sys.argv[1])
 ASKED = FOLDER / "asked.log"
@@ -58,9 +61,9 @@ def forked(out: Path, *flags: str, deadly: bool = False) -> int:
     if child:
         return child
     os.setpgid(0, 0)
-    null = os.open(os.devnull, os.O_WRONLY)
+    said = os.open(FOLDER / "said.log", os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
     for stream in (1, 2):
-        os.dup2(null, stream)
+        os.dup2(said, stream)
     backend = Backend(load_deadly if deadly else load_noted, languages_of, ToneDetector)
     arguments = ["--input", str(FOLDER / "talks"), "--output", str(out), "--format", "jsonl,parquet,srt"]
     os._exit(main([*arguments, "--batch_size", "2", *flags], backend))
@@ -99,5 +102,40 @@ def poison() -> dict[str, object]:
     return {"codes": codes, "failures": found, "transcribed": transcribed, "retried": retried}
 
 
+def signalled(name: str, flags: Sequence[str]) -> dict[str, object]:
+    """Once some recordings are under way, and some are done."""
+    out = FOLDER / "out"
+    child = forked(out, *flags)
+    index = wait_for_work(out)
+    os.kill(child, getattr(signal, name))
+    code, state = ended(child), json.loads((out / "progress.json").read_text())["state"]
+    said = (FOLDER / "said.log").read_text()
+    after = read_index(str(out / LOG_FOLDER))
+    told = {
+        "code": code,
+        "state": state,
+        "said": said,
+        "done_before": len(after),
+        "success": ended(forked(out)),
+    }
+    return {**told, "open_before": (+index.n_open).total(), "open_after": (+after.n_open).total()}
+
+
+def wait_for_work(out: Path) -> LogIndex:
+    for _ in range(2_000):
+        index = read_index(str(out / LOG_FOLDER))
+        if (+index.n_open).total() > 1 and len(index):
+            return index
+        time.sleep(0.01)
+    raise AssertionError("the run does not work")
+
+
 if __name__ == "__main__":
-    print(json.dumps(kills(int(sys.argv[3]), int(sys.argv[4])) if sys.argv[2] == "kills" else poison()))
+    match sys.argv[2:]:
+        case "kills", n, seed:
+            told = kills(int(n), int(seed))
+        case "signal", name, *flags:
+            told = signalled(name, flags)
+        case _:
+            told = poison()
+    print(json.dumps(told))

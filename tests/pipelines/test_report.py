@@ -23,7 +23,7 @@ COUNTERS = {
     "transcribed": 2,
     "duplicates": 1,
     "resumed": 1,
-    "resumed_ms": 720_000,
+    "new_ms": 6_480_000,
     "windows": 5,
     "windows_skipped": 3,
     "skipped_ms": 75_000,
@@ -98,6 +98,14 @@ def test_counts_times_and_files_are_in_the_report(folder: RunFolder) -> None:
     assert told["recording_files"] == {"srt": 2, "txt": 2}
     assert told["hours_by_language"] == {"en": 0.000556}
     assert {"python", "apache-beam", "pyarrow"} <= told["versions"].keys()
+
+
+def test_what_was_listed_twice_is_told_once(folder: RunFolder, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, n in {"resumed": 4, "new_ms": 9_000_000}.items():
+        monkeypatch.setitem(COUNTERS, name, n)
+    told = report(folder)
+    assert (told["counts"]["done_before"], told["counts"]["recordings"]) == (3, 3)
+    assert told["times_real_time"] == 10.0
 
 
 def test_the_report_is_json_without_credentials(folder: RunFolder) -> None:

@@ -7,16 +7,20 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import pytest
 
+from pipelines.run_folder import LOG_FOLDER
 from tests.pipelines.tones import ASKED, LOADED, failures, rows, run, snapshot, spoken, write_talk
 from transforms import commit_log
+from transforms.commit_log import LogWriter, read_index
 
 ROOT = Path(__file__).parents[2]
 TOLD_TIMES = ("run.json", "report.html", "progress.json")
+THREADS = ["--direct_running_mode=multi_threading", "--direct_num_workers=2"]
 
 
 @pytest.fixture
@@ -82,6 +86,15 @@ def test_new_and_changed_recordings_alone_are_done_and_those_that_went_are_gone(
     assert (counts(out)["recordings"], counts(out)["done_before"]) == (5, 3)
 
 
+def test_a_finished_run_sees_a_file_that_changed_and_not_its_size(talks: Path, out: Path) -> None:
+    assert run(talks, out) == 0
+    write_talk(talks / "1.wav", 29, french_from=0)
+    ASKED.clear()
+    assert run(talks, out) == 0
+    assert [len(request.samples) // 16_000 for request in ASKED] == [29]
+    assert rows(out)[1]["text"] == spoken("fr", 29)
+
+
 def test_a_reference_that_was_corrected_is_in_the_row_without_the_model(tmp_path: Path, out: Path) -> None:
     write_talk(tmp_path / "a.wav", 2)
     manifest = tmp_path / "m.jsonl"
@@ -91,6 +104,21 @@ def test_a_reference_that_was_corrected_is_in_the_row_without_the_model(tmp_path
         assert run(manifest, out) == 0
     assert LOADED == []
     assert [row["reference"] for row in rows(out)] == ["right"]
+
+
+def test_the_speed_is_that_of_what_is_new_also_where_a_recording_is_listed_twice(
+    tmp_path: Path, out: Path
+) -> None:
+    for number, seconds in enumerate((9, 2)):
+        write_talk(tmp_path / f"{number}.wav", seconds)
+    lines = [{"path": "0.wav", "prompt": prompt} for prompt in ("One", "Two")]
+    manifest = tmp_path / "m.jsonl"
+    for listed in (lines, [*lines, {"path": "1.wav"}]):
+        manifest.write_text("".join(json.dumps(line) + "\n" for line in listed))
+        assert run(manifest, out) == 0
+    told = json.loads((out / "run.json").read_text())
+    assert told["counts"]["done_before"] == told["counts"]["recordings"] == 2
+    assert told["times_real_time"] * told["wall_s"] == pytest.approx(2, rel=0.02)
 
 
 def test_failures_are_done_again_when_that_is_asked_for(talks: Path, out: Path) -> None:
@@ -137,21 +165,32 @@ def test_bundles_that_run_twice_double_nothing(talks: Path, tmp_path: Path) -> N
     assert files(tmp_path / "once") == files(tmp_path / "twice")
 
 
+@pytest.mark.parametrize("workers", [[], THREADS])
 def test_a_disk_that_is_full_ends_the_run_and_the_next_goes_on(
-    talks: Path, out: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    workers: list[str],
+    talks: Path,
+    out: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
-    synced, fsync = 0, os.fsync
+    committed, commit = 0, LogWriter.commit
 
-    def full(descriptor: int) -> None:
-        nonlocal synced
-        synced += 1
-        if synced > 3:  # the folder, and two commits
-            raise OSError(errno.ENOSPC, "No space left on device")
-        fsync(descriptor)
+    def full(*_: object) -> NoReturn:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    def until_full(writer: LogWriter, results: Iterable[tuple[str, dict[str, Any]]]) -> None:
+        nonlocal committed
+        results = list(results)
+        if results and committed == 2:
+            patched.setattr(LogWriter, "_new_file", full)
+            patched.setattr(commit_log.os, "fsync", full)
+        committed += bool(results)
+        commit(writer, results)
 
     with monkeypatch.context() as patched:
-        patched.setattr(commit_log.os, "fsync", full)
-        assert run(talks, out, "--batch_size", "1") == 1
+        patched.setattr(LogWriter, "commit", until_full)
+        assert run(talks, out, "--batch_size", "1", *workers) == 1
+    assert not +read_index(str(out / LOG_FOLDER)).n_open
     assert "No space left on device" in capsys.readouterr().err
     assert not (out / "_SUCCESS").exists()
     assert run(talks, out, "--batch_size", "1") == 0
@@ -181,3 +220,28 @@ def test_a_recording_that_kills_its_process_is_given_up_and_the_others_are_done(
     told = in_child(tmp_path, "poison")
     failed, retried = {"failures": ["quarantined"], "transcribed": 11}, {"retried": -9}
     assert told == {"codes": [-9, -9, -9, 2], **failed, **retried}
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
+@pytest.mark.parametrize(
+    ("name", "code", "flags"),
+    [
+        ("SIGINT", 130, []),
+        ("SIGTERM", 143, []),
+        ("SIGTERM", 143, THREADS),
+        ("SIGHUP", 129, []),
+    ],
+)
+def test_a_run_that_is_told_to_stop_holds_nothing_against_its_recordings(
+    name: str, code: int, flags: list[str], tmp_path: Path
+) -> None:
+    for number in range(60):
+        write_talk(tmp_path / f"talks/{number}.wav", 2)
+    told = in_child(tmp_path, "signal", name, *flags)
+    assert told["open_before"] > 1
+    assert told["open_after"] == 0
+    assert 0 < told["done_before"] < 60
+    assert (told["code"], told["state"], told["success"]) == (code, "interrupted", 0)
+    assert told["said"].endswith("To go on, give the same command again.\n")
+    assert flags or "Traceback" not in told["said"]  # which Beam's threads print by themselves
+    assert counts(tmp_path / "out")["transcribed"] == 60

@@ -17,6 +17,7 @@ def options(**changed: Any) -> TranscribeOptions:  # noqa: ANN401  # of whatever
 
 
 ID = "0123456789abcdef"
+REPORT = {"counts": {}, "options": {}, "files": []}
 IDENTITY = identity_of(options(), ["1", "2"])
 
 
@@ -60,9 +61,9 @@ def test_a_new_folder_is_signed_first_and_finished_last(folder: RunFolder) -> No
     folder.claim(IDENTITY, overwrite=False)
     assert names(folder) == {".whisper-beam/run.json"}
     assert folder.finished_report(IDENTITY) is None
-    folder.finish({"counts": 1})
+    folder.finish(REPORT)
     assert names(folder) == {".whisper-beam/run.json", "run.json", "_SUCCESS"}
-    assert folder.finished_report(IDENTITY) == {"counts": 1}
+    assert folder.finished_report(IDENTITY) == REPORT
     assert folder.finished_report(identity_of(options(language="fr"), ["1", "2"])) is None
 
 
@@ -170,18 +171,63 @@ def test_other_files_are_no_hindrance(folder: RunFolder) -> None:
 def test_a_run_whose_files_of_recordings_are_gone_is_not_finished(folder: RunFolder) -> None:
     folder.claim(IDENTITY, overwrite=False)
     put(folder, f"srt/a.{ID}.srt")
-    folder.finish({"recording_files": {"srt": 1, "vtt": 0}})
+    folder.finish({**REPORT, "recording_files": {"srt": 1, "vtt": 0}})
     assert folder.finished_report(IDENTITY) is not None
     fs, root = fsspec.core.url_to_fs(folder.url)
     fs.rm(f"{root.rstrip('/')}/srt", recursive=True)
     assert folder.finished_report(IDENTITY) is None
 
 
-@pytest.mark.parametrize("content", [b"half {", b"[]"])
-def test_a_damaged_signature_is_told(content: bytes, folder: RunFolder) -> None:
+@pytest.mark.parametrize(
+    "content",
+    [
+        *(b"half {", b"[]", b"\xff", b"{}", b'{"digest": "d", "options": [], "inputs": "i"}'),
+        *(b'{"digest": "d", "options": {}}', b'{"digest": 1, "options": {}, "inputs": "i"}'),
+    ],
+)
+def test_a_damaged_signature_is_told_and_may_be_overwritten(content: bytes, folder: RunFolder) -> None:
     put(folder, ".whisper-beam/run.json", content)
-    with pytest.raises(RunFolderError, match="remove it"):
+    put(folder, "_SUCCESS")
+    for use in (folder.finished_report, lambda identity: folder.claim(identity, overwrite=False)):
+        with pytest.raises(RunFolderError, match=r"whisper-beam/run\.json is .*or --overwrite to remove"):
+            use(IDENTITY)
+    assert names(folder) == {".whisper-beam/run.json", "_SUCCESS"}
+    folder.claim(IDENTITY, overwrite=True)
+    folder.claim(IDENTITY, overwrite=False)
+    assert names(folder) == {".whisper-beam/run.json"}
+
+
+def test_a_signature_that_is_no_file_is_told(tmp_path: Path) -> None:
+    (tmp_path / ".whisper-beam/run.json").mkdir(parents=True)
+    with pytest.raises(RunFolderError, match=r"run\.json cannot be read \(Is a directory\); give another"):
+        RunFolder(str(tmp_path)).finished_report(IDENTITY)
+
+
+@pytest.mark.parametrize("content", [b"half {", b"[]", b"{}", b'{"files": []}'])
+def test_a_report_that_is_damaged_is_none(content: bytes, folder: RunFolder) -> None:
+    folder.claim(IDENTITY, overwrite=False)
+    folder.finish(REPORT)
+    put(folder, "run.json", content)
+    assert folder.finished_report(IDENTITY) is None
+    folder.claim(IDENTITY, overwrite=False)
+
+
+def test_a_log_of_unknown_options_is_not_gone_on_with(folder: RunFolder) -> None:
+    put(folder, ".whisper-beam/commits/0a.log")
+    with pytest.raises(RunFolderError, match=r"no \.whisper-beam/run\.json .*or --overwrite to remove"):
         folder.claim(IDENTITY, overwrite=False)
+    assert names(folder) == {".whisper-beam/commits/0a.log"}
+    folder.claim(IDENTITY, overwrite=True)
+    assert names(folder) == {".whisper-beam/run.json"}
+
+
+def test_a_folder_among_the_log_is_left_when_that_is_removed(tmp_path: Path) -> None:
+    mine = tmp_path / ".whisper-beam/commits/mine.log"
+    mine.mkdir(parents=True)
+    folder = RunFolder(str(tmp_path))
+    folder.claim(IDENTITY, overwrite=True)
+    folder.claim(IDENTITY, overwrite=True)
+    assert mine.is_dir()
 
 
 def test_a_place_that_cannot_be_written_is_told(tmp_path: Path) -> None:

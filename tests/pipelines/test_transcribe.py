@@ -18,9 +18,10 @@ import pytest
 
 from model.interface import Request, TranscriberSettings, WindowResult
 from pipelines.backend import Backend
+from pipelines.interrupts import INTERRUPTED
 from pipelines.options import TranscribeOptions
 from pipelines.run_folder import public_options
-from pipelines.transcribe import INTERRUPTED, main
+from pipelines.transcribe import main
 from tests.pipelines.tones import TONES, ToneDetector, ToneTranscriber, languages_of, run, write_talk
 from transforms.progress import PROGRESS
 from transforms.publish import PARTIAL_SUFFIX

@@ -252,18 +252,22 @@ def test_a_list_from_elsewhere_reads_no_file_of_this_machine(tmp_path: Path, out
         (failure,) = failures(out)
         assert (failure["uri"], failure["kind"]) == (listed, "forbidden_uri")
         assert "--trust_manifests" in failure["message"]
-        assert run(listed, out, "--allow_private_hosts", "--trust_manifests", "--overwrite") == 0
+        assert run(listed, out, "--allow_private_hosts", "--trust_manifests") == 0
     assert [row["uri"] for row in rows(out)] == [str(wav)]
 
 
-def test_what_the_user_types_is_under_the_same_rule(out: Path, talk: bytes) -> None:
+def test_what_the_user_types_is_under_the_same_rule(
+    out: Path, talk: bytes, capsys: pytest.CaptureFixture[str]
+) -> None:
     with serving(lambda handler: send(handler, 200, talk)) as server:
         assert run(f"{server.url}/a.wav", out) == 2
         assert server.accepted == 0
         (failure,) = failures(out)
         assert (failure["kind"], failure["retryable"]) == ("forbidden_host", False)
         assert "--allow_private_hosts" in failure["message"]
-        assert run(f"{server.url}/a.wav", out, "--allow_private_hosts", "--overwrite") == 0
+        assert run(f"{server.url}/a.wav", out) == 2
+        assert "nothing is done again" in capsys.readouterr().err
+        assert run(f"{server.url}/a.wav", out, "--allow_private_hosts") == 0
     assert [row["text"] for row in rows(out)] == [spoken("en", 2)]
 
 
@@ -275,6 +279,6 @@ def test_an_archive_is_under_the_same_rule_each_time_that_it_is_read(tmp_path: P
         assert run(url, out) == 2
         assert server.accepted == 0
         assert [failure["kind"] for failure in failures(out)] == ["forbidden_host"]
-        assert run(url, out, "--allow_private_hosts", "--overwrite") == 0
+        assert run(url, out, "--allow_private_hosts") == 0
         assert len(server.asked) == 2
     assert [(row["uri"], row["text"]) for row in rows(out)] == [(f"{url}//mixed.wav", spoken("en", 80))]

@@ -143,9 +143,9 @@ def failures(out: Path) -> list[dict[str, Any]]:
 
 
 def snapshot(out: Path) -> dict[str, bytes]:
-    """The files of a run by name, without its log, which is another in each run."""
+    """The files of a run by name, without its lock, and its log, which is another in each run."""
     paths = {str(path.relative_to(out)): path for path in out.rglob("*") if path.is_file()}
-    return {name: path.read_bytes() for name, path in paths.items() if not name.endswith(".log")}
+    return {name: path.read_bytes() for name, path in paths.items() if not name.endswith((".log", "/lock"))}
 
 
 def spoken(language: str, seconds: int) -> str:

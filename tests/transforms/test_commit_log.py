@@ -2,20 +2,26 @@ from __future__ import annotations
 
 import errno
 import os
+import signal
 import stat
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing
 from pathlib import Path
+from typing import IO
 
 import fsspec
 import pytest
+from fsspec.implementations.local import LocalFileSystem
 from hypothesis import given
 from hypothesis import strategies as st
 
 from transforms import commit_log
-from transforms.commit_log import LogWriter, read_index
+from transforms.commit_log import LogWriter, leave_all, read_index
+
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture(params=["local", "memory"])
@@ -62,7 +68,7 @@ def test_attempts_are_counted_over_all_processes(open_writer: Callable[[str], Lo
         writer.close()
     open_writer(url).commit(list({"done": {}}.items()))
     index = read_index(url)
-    assert index.n_open == {"killer": 3, "done": 2}
+    assert +index.n_open == Counter({"killer": 3, "done": 2})
     assert "killer" not in index
 
 
@@ -71,7 +77,64 @@ def test_an_attempt_that_was_left_does_not_count(url: str, open_writer: Callable
     for _ in range(2):
         writer.begin(["a", "b"])
         writer.leave(["a"])
-    assert read_index(url).n_open == {"a": 0, "b": 2}
+    assert +read_index(url).n_open == Counter({"b": 2})
+
+
+def test_what_is_open_when_a_process_ends_is_left_whoever_ends_it(
+    open_writer: Callable[[str], LogWriter], url: str
+) -> None:
+    writer = open_writer(url)
+    writer.begin(["a", "b", "c"])
+    writer.commit([("a", {})])
+    writer.close()
+    writer.begin(["d"])
+    assert +read_index(url).n_open == Counter("bcd")
+    leave_all()
+    assert not +read_index(url).n_open
+    leave_all()
+    assert min(read_index(url).n_open.values(), default=0) == 0
+
+
+def test_a_process_that_ends_leaves_what_was_open(tmp_path: Path) -> None:
+    program = (
+        "import sys; from transforms.commit_log import LogWriter;"
+        "w = LogWriter(sys.argv[1]); w.begin(['a', 'b']); raise KeyboardInterrupt"
+    )
+    child = subprocess.run(
+        [sys.executable, "-c", program, str(tmp_path)], check=False, capture_output=True, cwd=ROOT
+    )
+    assert child.returncode == -signal.SIGINT
+    assert segments(str(tmp_path)) != []
+    assert not read_index(str(tmp_path)).n_open
+
+
+def test_on_a_full_disk_it_can_still_be_said_that_a_unit_was_left(
+    open_writer: Callable[[str], LogWriter], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    writer = open_writer(str(tmp_path))
+    writer.begin(["a", "b"])
+    writer.commit([("c", {})])
+    (segment,) = segments(str(tmp_path))
+    size = os.path.getsize(segment)
+
+    def full(self: LogWriter) -> IO[bytes]:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    def synced(descriptor: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(commit_log.os, "fsync", synced)
+    monkeypatch.setattr(LogWriter, "_new_file", full)
+    with pytest.raises(OSError, match="No space left"):
+        writer.commit([("a", {"text": "long"})])
+    with pytest.raises(OSError, match="No space left"):
+        writer.begin(["d"])
+    writer.leave(["a", "d"])
+    leave_all()
+    assert segments(str(tmp_path)) == [segment]
+    assert os.path.getsize(segment) == size
+    index = read_index(str(tmp_path))
+    assert (list(index.n_open.elements()), len(index)) == ([], 1)
 
 
 def test_the_latest_attempt_counts(url: str, open_writer: Callable[[str], LogWriter]) -> None:
@@ -168,3 +231,27 @@ def test_when_the_disk_is_full_what_was_committed_before_is_intact(
     index = read_index(str(tmp_path))
     assert index.read("a")["n"] == 1
     assert index.read("c")["n"] == 3
+
+
+def test_what_is_no_segment_is_passed_over_with_a_warning(
+    open_writer: Callable[[str], LogWriter],
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    open_writer(str(tmp_path)).commit([("a", {})])
+    (tmp_path / "folder.log").mkdir()
+    os.mkfifo(tmp_path / "pipe.log")
+    (tmp_path / "nothing.log").write_bytes(b"00000000 \n")
+    (tmp_path / "secret.log").write_bytes(b"")
+    really_open = LocalFileSystem.open
+
+    def refused(self: LocalFileSystem, path: str, *args: object) -> object:
+        if "secret" in path:
+            raise PermissionError(errno.EACCES, "Permission denied", path)
+        return really_open(self, path, *args)
+
+    monkeypatch.setattr(LocalFileSystem, "open", refused)
+    assert "a" in read_index(str(tmp_path))
+    for name in ("folder.log is no file", "pipe.log is no file", "secret.log cannot be read (Permission"):
+        assert name in caplog.text

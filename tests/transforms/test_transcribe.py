@@ -5,7 +5,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
-from threading import Event, get_ident
+from threading import Barrier, Event, get_ident
+from time import sleep
 from typing import Any
 
 import numpy as np
@@ -387,6 +388,43 @@ def test_what_may_kill_the_process_is_worked_on_alone(tmp_path: Path) -> None:
     assert [key for key, _ in ended(do_fn)] == ["id4"]
     assert model.calls == [2, 1, 1]
     do_fn.teardown()
+
+
+class NotedTranscriber(FakeTranscriber):
+    """Notes in each call what the log says to be under way."""
+
+    def __init__(self, log: str) -> None:
+        super().__init__(batch_size=1)
+        self.log = log
+        self.open: list[tuple[int, set[str]]] = []
+
+    def transcribe(self, requests: Sequence[Request]) -> list[WindowResult]:
+        sleep(0.01)
+        under_way = +read_index(self.log).n_open
+        self.open.append((round(requests[0].samples[0] * 1000), set(under_way)))
+        return super().transcribe(requests)
+
+
+def test_what_may_kill_the_process_is_alone_among_the_bundles_of_all_threads(tmp_path: Path) -> None:
+    shared, model, start = Shared(), NotedTranscriber(str(tmp_path)), Barrier(3)
+
+    def work(first: int) -> int:
+        do_fn = windows_of(lambda _: model, shared, log=str(tmp_path))
+        do_fn.start_bundle()
+        start.wait(30)
+        n_outputs = 0
+        for number in range(first, first + 12):
+            source = AudioSource(f"id{number}", "u")
+            n_outputs += len(in_log(do_fn, source, window(number), alone=number % 10 == 5))
+        n_outputs += len(ended(do_fn))
+        do_fn.teardown()
+        return n_outputs
+
+    with ThreadPoolExecutor(3) as threads:
+        assert list(threads.map(work, (0, 20, 40))) == [12, 12, 12]
+    beside = {heard: keys for heard, keys in model.open if heard % 10 == 5}
+    assert beside == {number: {f"key of id{number}"} for number in (5, 25, 45)}
+    assert any(len(keys) > 1 for _, keys in model.open)
 
 
 class BusyTranscriber(FakeTranscriber):

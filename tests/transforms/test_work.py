@@ -1,8 +1,10 @@
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 from transforms.archives import ArchiveShard
+from transforms.dataset_rows import DatasetShard
 from transforms.manifests import manifest_shards
 from transforms.shards import file_work
 from transforms.types import AudioSource
@@ -33,23 +35,30 @@ def test_only_bytes_that_cannot_be_fetched_again_need_what_held_them() -> None:
     assert origin_of(audio_source("/a.wav"), file_work(["/a.wav", "/b.wav"])) == audio_source("/a.wav")
 
 
-def test_a_run_is_known_by_names_sizes_and_what_lists_say(tmp_path: Path) -> None:
+FILES = ("a.zip", "a.wav", "b.wav", "rows.parquet")
+
+
+def test_a_run_is_known_by_names_sizes_times_and_what_lists_say(tmp_path: Path) -> None:
     def told() -> list[str]:
         work: list[Work] = [
             ArchiveShard(f"{tmp_path}/a.zip"), audio_source(f"{tmp_path}/a.wav"),
+            file_work([f"{tmp_path}/b.wav", f"{tmp_path}/gone.wav"]),
+            DatasetShard("rows", "train", 0, f"{tmp_path}/rows.parquet", "audio", None),
             *manifest_shards(f"{tmp_path}/m.csv"),
         ]  # fmt: skip
         return [fingerprint(one) for one in work]
 
-    for name in ("a.zip", "a.wav"):
+    for name in FILES:
         (tmp_path / name).write_bytes(b"x")
     (tmp_path / "m.csv").write_text("path,text\na.wav,x\n")
     before = told()
     assert told() == before
-    (tmp_path / "a.zip").write_bytes(b"xy")
-    (tmp_path / "a.wav").write_bytes(b"xy")
-    (tmp_path / "m.csv").write_text("path,text\na.wav,y\n")
-    assert not set(told()) & set(before)
+    for change in (lambda path: path.write_bytes(b"xy"), lambda path: os.utime(path, ns=(1, 1))):
+        (tmp_path / "m.csv").write_text(f"path,text\na.wav,{change}\n")
+        for name in FILES:
+            change(tmp_path / name)
+        assert not set(told()) & set(before)
+        before = told()
 
 
 def test_a_url_that_was_signed_again_is_the_same() -> None:
