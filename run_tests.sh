@@ -1,5 +1,8 @@
 #!/usr/bin/env bash
 # Runs every check, in .venv, which the first start sets up. Arguments go to pytest: ./run_tests.sh -k merge
+#
+#     ./run_tests.sh prism      real runs on Prism, which Go builds
+#     ./run_tests.sh flink      real runs on Flink, whose job server Maven fetches
 set -euo pipefail
 
 cd -P -- "$(dirname -- "$(readlink -f -- "${BASH_SOURCE[0]}")")"
@@ -14,6 +17,23 @@ check() {
   printf '\n== %s\n' "$name"
   "$@" || failed+=("$name")
 }
+
+# Tests that skip themselves where the runner cannot be had have not passed.
+on_runner() {
+  local name=$1 said status=0
+  shift
+  printf '\n== pytest on %s\n' "$name"
+  said=$("$python" -m pytest -rs "tests/runners/test_$name.py" "$@" 2>&1) || status=$?
+  printf '%s\n' "$said"
+  if ((status == 0)) && ! grep -qE '[0-9]+ passed' <<<"$said"; then
+    echo "SKIPPED: the runs on $name (see above why)"
+  fi
+  exit "$status"
+}
+
+case ${1:-} in
+prism | flink) on_runner "$@" ;;
+esac
 
 check "ruff check" "$python" -m ruff check
 check "ruff format" "$python" -m ruff format --check

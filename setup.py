@@ -12,6 +12,7 @@ REQUIREMENTS = [
     "datasets>=5,<6",  # rows of Hugging Face datasets
     "flax>=0.12,<0.13",  # the network
     "fsspec[http]>=2026.2",  # files behind any URL; http inside of others (`simplecache::https://...`)
+    "grpcio>=1.60",  # what Beam talks to job servers with, for its errors
     "huggingface-hub>=2,<3",  # checkpoints by name
     "jax>=0.10,<0.11",  # the numbers
     "ml-dtypes>=0.5,<1",  # bfloat16 for numpy

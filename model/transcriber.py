@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from model.align import pack
 from model.batches import LEAST_ROWS, Generated
+from model.caches import cache_folder
 from model.checkpoint import Checkpoint, find_checkpoint
 from model.compiled import waited_s
 from model.generate import DETECT_LANGUAGE, Asked
@@ -264,8 +265,7 @@ def _kept_programs(mesh: Mesh) -> Path | None:
     """
     if jax_keeps_programs():
         return None
-    caches = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "whisper-beam"
-    caches = Path(os.environ.get("WHISPER_BEAM_CACHE") or caches)
+    caches = cache_folder()
     if jax.default_backend() == "cpu" and mesh.size == 1:
         return caches / "programs"
     jax.config.update("jax_compilation_cache_dir", str(caches / "xla"))

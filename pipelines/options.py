@@ -331,7 +331,8 @@ class TranscribeOptions:
     runner: str = _option(
         "DirectRunner",
         "How to run",
-        "Beam runner; DirectRunner is Beam's in-process FnApiRunner, any other name goes to Beam",
+        "Beam runner; DirectRunner is Beam's in-process FnApiRunner; what PrismRunner and FlinkRunner need "
+        "is fetched once; any other name goes to Beam",
         metavar="NAME",
         shapes_output=False,
     )

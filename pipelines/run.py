@@ -9,9 +9,8 @@ from time import perf_counter
 
 import apache_beam as beam
 from apache_beam.metrics.metric import MetricsFilter
-from apache_beam.options.pipeline_options import DirectOptions, PipelineOptions
-from apache_beam.runners.portability.fn_api_runner.fn_runner import FnApiRunner
-from apache_beam.runners.runner import PipelineRunner, PipelineState
+from apache_beam.options.pipeline_options import PipelineOptions
+from apache_beam.runners.runner import PipelineState
 
 from pipelines.backend import WHISPER, Backend
 from pipelines.command_line import check_beam_flags
@@ -26,6 +25,7 @@ from pipelines.report_page import report_page
 from pipelines.run_folder import RunFolder, identity_of
 from pipelines.run_lock import only_run
 from pipelines.run_tally import tally_run
+from pipelines.runners import find_runner, following, in_this_process
 from pipelines.watch import Watch, shown_progress
 from transforms.commit_log import leave_all
 from transforms.dataset_files import dataset_work
@@ -35,7 +35,6 @@ from transforms.progress import NAMESPACE, PROGRESS
 from transforms.sources import expand_all
 from transforms.work import Work, fingerprint, n_recordings
 
-LOCAL_RUNNER = "DirectRunner"
 LIFTS = {"allow_private_hosts": "forbidden_host", "trust_manifests": "forbidden_uri"}
 """Options, and the kind of failure that there is without each."""
 
@@ -55,6 +54,7 @@ def transcribe(options: TranscribeOptions, beam_args: Sequence[str] = (), backen
     Raises:
         ValueError: options that cannot be used, no input, an output folder that is not this run's.
         RunFailedError: the runner gave up.
+        RunnerError: the runner lacks something on this machine, or was lost.
         OSError: the output cannot be written.
         HubError: nobody is logged in who could upload it.
         RunStopped: a signal ended it.
@@ -62,7 +62,7 @@ def transcribe(options: TranscribeOptions, beam_args: Sequence[str] = (), backen
     started = perf_counter()
     hide_secrets()
     beam_options = _beam_options(beam_args)
-    pipeline = beam.Pipeline(runner=_runner(options.runner), options=beam_options)
+    pipeline = beam.Pipeline(runner=find_runner(options.runner, beam_options), options=beam_options)
     languages = backend.languages(options.model)
     check_model_fits(options, languages)
     if options.push_to_hub:
@@ -81,9 +81,9 @@ def transcribe(options: TranscribeOptions, beam_args: Sequence[str] = (), backen
     with only_run(folder):
         folder.claim(identity, options.overwrite)
         language = languages[0] if len(languages) == 1 else options.language_code()
-        in_this_process = _in_this_process(options.runner, beam_options)
-        build(pipeline, work, options, language, languages, backend, share=not in_this_process)
-        watch = Watch(n_recordings(work), seen=in_this_process)
+        is_local = in_this_process(options.runner, beam_options)
+        build(pipeline, work, options, language, languages, backend, share=not is_local)
+        watch = Watch(n_recordings(work), seen=is_local)
         with heartbeat(folder, watch), stopping_cleanly():
             counters = _run(pipeline, watch)
             files = folder.parts()
@@ -129,33 +129,25 @@ def _beam_options(beam_args: Sequence[str]) -> PipelineOptions:
     return beam_options
 
 
-def _in_this_process(runner: str, beam_options: PipelineOptions) -> bool:
-    """Whether the workers' tally is seen here: not where they are processes of their own."""
-    mode = beam_options.view_as(DirectOptions).direct_running_mode
-    return runner == LOCAL_RUNNER and mode != "multi_processing"
-
-
 def _run(pipeline: beam.Pipeline, watch: Watch) -> dict[str, int]:
     """Runs to the end and gives the counters of all steps, by name."""
     PROGRESS.reset()
     try:
         with shown_progress(watch), watched_workers():
             result = pipeline.run()
-            state = result.wait_until_finish()
+            with following(result):
+                state = result.wait_until_finish()
     finally:
         leave_all()  # Beam does not end all that it has begun when it gives up
     if state != PipelineState.DONE:
         raise RunFailedError(f"Beam ended the run in state {state}; its log says why")
     counters: dict[str, int] = defaultdict(int)
     for counter in result.metrics().query(MetricsFilter().with_namespace(NAMESPACE))["counters"]:
-        counters[counter.key.metric.name] += counter.result
+        # Not its `result`: that is None for one that is 0, on runners that tell of what was committed alone.
+        told = counter.attempted if counter.committed is None else counter.committed
+        counters[counter.key.metric.name] += told
     watch.settle(counters)
     return dict(counters)
-
-
-def _runner(name: str) -> PipelineRunner | str:
-    """Beam's own `DirectRunner` may pick, and download, another one; ours is the in-process runner."""
-    return FnApiRunner() if name == LOCAL_RUNNER else name
 
 
 def _close(report: Report, folder: RunFolder, dataset: str | None) -> int:

@@ -29,6 +29,12 @@ if TYPE_CHECKING:  # whatever takes time to import is imported where an interrup
 
 _OUR_CLASS = re.compile(r"^(model|transforms|pipelines)(\.\w+)+: ")
 _BEAM_STEP = re.compile(r" \[while running '[^']*'\]$")
+_BEAM_CHATTER = (
+    "root",
+    "apache_beam.options.pipeline_options",
+    "apache_beam.utils.subprocess_server",  # that a job server starts and ends
+    "PrismRunner",  # what ended a run, which is told anyway
+)
 _LOGGER = logging.getLogger(__name__)
 
 
@@ -87,13 +93,16 @@ def _quiet_logs() -> None:
     if level == "DEBUG":
         return
     for handler in logging.getLogger().handlers:
+        handler.setLevel(level)  # Beam has job servers log more than the root's level lets through
         handler.addFilter(_speaks_to_users)
 
 
 def _speaks_to_users(record: logging.LogRecord) -> bool:
     """Drops what Beam says beside our own sentences: tracebacks, unknown flags, packages it would like."""
-    is_beam_traceback = record.name.startswith("apache_beam") and (record.exc_info or record.exc_text)
-    return not is_beam_traceback and record.name not in ("root", "apache_beam.options.pipeline_options")
+    if record.name.startswith(("apache_beam", "SdkWorker@")):  # the latter: of a worker, by way of Prism
+        has_traceback = record.exc_info or record.exc_text or "Traceback (most" in record.getMessage()
+        return not has_traceback and record.name not in _BEAM_CHATTER
+    return record.name not in _BEAM_CHATTER
 
 
 if __name__ == "__main__":

@@ -8,10 +8,8 @@ from pathlib import Path
 import fsspec
 import pyarrow.parquet as pq
 import pytest
-from apache_beam.options.pipeline_options import PipelineOptions
 
 from model.interface import SAMPLE_RATE
-from pipelines.run import _in_this_process
 from pipelines.transcribe import main
 from tests.pipelines.tones import (
     LOADED,
@@ -166,13 +164,6 @@ def test_a_page_and_the_progress_are_left_beside_the_report(tmp_path: Path) -> N
             told = json.load(file)
         counts = [told[name] for name in ("state", "recordings", "of", "failures", "eta_s")]
         assert counts == ["finished", 2, 2, 1, 0]
-
-
-def test_progress_is_known_in_threads_alone() -> None:
-    assert _in_this_process("DirectRunner", PipelineOptions([]))
-    assert _in_this_process("DirectRunner", PipelineOptions(["--direct_running_mode=multi_threading"]))
-    assert not _in_this_process("DirectRunner", PipelineOptions(["--direct_running_mode=multi_processing"]))
-    assert not _in_this_process("FlinkRunner", PipelineOptions([]))
 
 
 def test_a_bad_recording_is_a_failure_and_the_others_go_on(

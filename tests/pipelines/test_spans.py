@@ -67,7 +67,7 @@ def test_the_same_files_with_any_length_of_spans(
     span_s: str,
     shared: bool,
 ) -> None:
-    monkeypatch.setattr(run_module, "_in_this_process", lambda *args: not shared)
+    monkeypatch.setattr(run_module, "in_this_process", lambda *args: not shared)
     assert run(talks, tmp_path, "--max_span_s", span_s) == 0
     assert files(tmp_path) == whole
 

@@ -1,0 +1,12 @@
+"""Where what can be had again is kept: compiled programs, job servers."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+
+def cache_folder() -> Path:
+    """The folder `WHISPER_BEAM_CACHE` of the environment, or else `whisper-beam` in the user's cache."""
+    caches = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "whisper-beam"
+    return Path(os.environ.get("WHISPER_BEAM_CACHE") or caches)
