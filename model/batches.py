@@ -21,7 +21,11 @@ from model.network import AudioMemory, Decoder, Weights
 from model.program_store import ProgramStore
 from model.rules import DecodingRules
 
-LEAST_ROWS = 2  # XLA has no fast products for a single row
+LEAST_ROWS = 4
+"""XLA computes products of 4 to 8 rows alike to the last bit, and those of fewer or more in other ways.
+
+With these, what is heard of a window would depend on what shared its batch, and when that finished. Nor has
+XLA fast products of a single row."""
 
 
 class Generated(NamedTuple):

@@ -126,6 +126,8 @@ class WhisperTranscriber:
             raise ValueError(f"a batch must have 1 to {self._batch_size} windows, not {len(windows)}")
         size = self._batch_size
         if jax.default_backend() == "cpu":  # elsewhere a full batch costs the same, and programs take long
+            if self._n_data == 1:
+                size = max(size, LEAST_ROWS)
             while size % (2 * self._n_data) == 0 and size // 2 >= max(len(windows), LEAST_ROWS):
                 size //= 2
         return _stacked(windows, size)
