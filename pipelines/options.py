@@ -33,6 +33,7 @@ MAX_CHUNK_S = 30.0  # what Whisper's encoder sees at a time
 MIN_CHUNK_S = 1.0
 MAX_FETCH_S = 7 * 86_400.0
 SPAN_STEP_S = 30  # what spans are whole multiples of
+MAX_SPAN_S = 360_000.0  # the longest recording that is read
 MAX_NEW_TOKENS = 443  # of the decoder's 448, four start the transcript and one ends it
 MAX_NEW_TOKENS_PROMPTED = 384  # so that a prompt has room
 _HUB_NAME = re.compile(r"\w[\w.-]{0,95}(/\w[\w.-]{0,95})?", re.ASCII)
@@ -356,7 +357,7 @@ class TranscribeOptions:
         # With more than half, a moment would be in three windows, and the merge compares neighbours alone.
         _check_range("stride_length_s", self.stride_length_s, 0, self.chunk_length_s / 2)
         _check_range("fetch_timeout_s", self.fetch_timeout_s, 1, MAX_FETCH_S)
-        _check_range("max_span_s", self.max_span_s, SPAN_STEP_S, None)
+        _check_range("max_span_s", self.max_span_s, SPAN_STEP_S, MAX_SPAN_S)
         self._check_decoding()
         for option in fields(self):
             if option.metadata["choices"]:

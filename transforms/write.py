@@ -6,6 +6,7 @@ Beam's own sinks give neither sorted rows nor files on every filesystem of fsspe
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -187,7 +188,8 @@ def _write_shard(
 ) -> Iterator[str]:
     started = perf_counter()
     shard, groups = keyed
-    rows = sorted((row for group in groups for row in group), key=_order)
+    ordered = sorted((row for group in groups for row in group), key=_order)
+    rows = [row for row, _ in itertools.groupby(ordered)]  # workers that share a bad file each say so
     for name in formats:
         url = f"{folder}/{part_name(int(shard), num_shards, name)}"
         with published(url) as file:

@@ -147,3 +147,9 @@ def test_channels(channels: str, channel: int | None, splits: bool) -> None:
 def test_channels_that_cannot_be(channels: str, said: str) -> None:
     with pytest.raises(OptionsError, match=re.escape(said)):
         options(channels=channels)
+
+
+@pytest.mark.parametrize("seconds", [float("inf"), float("nan"), 29.9, 0.0, 360_001.0])
+def test_spans_have_a_length_that_can_be(seconds: float) -> None:
+    with pytest.raises(OptionsError, match="max_span_s"):
+        TranscribeOptions(input=("a.wav",), output="out", max_span_s=seconds)

@@ -5,7 +5,9 @@ from __future__ import annotations
 from functools import partial
 from pathlib import Path
 
+import numpy as np
 import pytest
+import soundfile
 
 from pipelines import graph
 from pipelines import run as run_module
@@ -96,6 +98,18 @@ def test_a_finished_run_with_another_length_of_spans_is_finished(talks: Path, tm
     LOADED.clear()
     assert run(talks, tmp_path, "--max_span_s", "30") == 0
     assert LOADED == []
+
+
+def test_a_file_that_is_no_use_is_one_failure_however_many_share_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    soundfile.write(tmp_path / "a.wav", np.full(200 * 16_000, np.nan, np.float32), 16_000, subtype="FLOAT")
+    for shared in (False, True):
+        monkeypatch.setattr(run_module, "in_this_process", lambda *args, shared=shared: not shared)
+        out = tmp_path / f"out{shared}"
+        assert run(tmp_path / "a.wav", out, "--max_span_s", "60") == 2
+        assert [failure["kind"] for failure in failures(out)] == ["not_finite"]
+    assert files(tmp_path / "outTrue") == files(tmp_path / "outFalse")
 
 
 def test_a_poisoned_window_costs_its_span_no_other(tmp_path: Path) -> None:
