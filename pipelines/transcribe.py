@@ -93,7 +93,6 @@ def _quiet_logs() -> None:
     if level == "DEBUG":
         return
     for handler in logging.getLogger().handlers:
-        handler.setLevel(level)  # Beam has job servers log more than the root's level lets through
         handler.addFilter(_speaks_to_users)
 
 
@@ -101,7 +100,9 @@ def _speaks_to_users(record: logging.LogRecord) -> bool:
     """Drops what Beam says beside our own sentences: tracebacks, unknown flags, packages it would like."""
     if record.name.startswith(("apache_beam", "SdkWorker@")):  # the latter: of a worker, by way of Prism
         has_traceback = record.exc_info or record.exc_text or "Traceback (most" in record.getMessage()
-        return not has_traceback and record.name not in _BEAM_CHATTER
+        # Beam has job servers log more than the root's level lets through.
+        is_wanted = record.levelno >= logging.getLogger().level
+        return is_wanted and not has_traceback and record.name not in _BEAM_CHATTER
     return record.name not in _BEAM_CHATTER
 
 

@@ -22,5 +22,5 @@ def test_memory_does_not_depend_on_the_length() -> None:
 
 
 def test_the_recording_is_as_long_as_it_says() -> None:
-    assert read_all(1, 2, None).duration_s == 60.0
+    assert read_all(1, 2, None)[0] == 1.0
     assert len(EndlessWav(2).read(1000)) == 44

@@ -7,10 +7,10 @@ from benchmarks.loop_steps import loop_steps
     ("n_tokens", "steps"),
     [
         ([10] * 8, {8: 10}),
-        ([1, 2, 3, 4, 5, 6, 7, 8], {8: 4, 4: 2, 2: 2}),
-        ([5, 5, 5, 5, 5, 5, 5, 50], {8: 5, 2: 45}),
-        ([7, 9, 8], {4: 7, 2: 2}),
-        ([30], {2: 30}),
+        ([1, 2, 3, 4, 5, 6, 7, 8], {8: 4, 4: 4}),
+        ([5, 5, 5, 5, 5, 5, 5, 50], {8: 5, 4: 45}),
+        ([7, 9, 8], {4: 9}),
+        ([30], {4: 30}),
     ],
 )
 def test_windows_leave_when_half_of_the_rows_are_free(n_tokens: list[int], steps: dict[int, int]) -> None:
