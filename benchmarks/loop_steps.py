@@ -8,26 +8,27 @@ from collections.abc import Sequence
 from model.batches import LEAST_ROWS
 
 
-def loop_steps(n_tokens: Sequence[int], batch_size: int) -> Counter[int]:
+def loop_steps(n_tokens: Sequence[int], batch_size: int, *, shrinks: bool) -> Counter[int]:
     """Steps by rows, for a batch of windows of which so many tokens are written.
 
-    As `model.batches` does it: a batch begins at the smallest size for its windows that halving `batch_size`
-    leads to, and once half of its rows are free moves to the smallest size for those that are left.
+    As `model.batches` does it: a batch is padded to its full size; where it shrinks, it moves once half of
+    its rows are free to the smallest size for those that are left.
 
     Args:
         n_tokens: of each window, the end of the text included.
         batch_size: of the run.
+        shrinks: whether windows that have finished leave, which they do not on a CPU.
     """
     steps: Counter[int] = Counter()
     lengths = sorted(n_tokens, reverse=True)
-    rows, done = _size_for(len(lengths), batch_size), 0
+    rows, done = max(batch_size, LEAST_ROWS), 0
     while lengths:
-        n_left = rows // 2 if rows > LEAST_ROWS else 0
+        n_left = rows // 2 if shrinks and rows // 2 >= LEAST_ROWS else 0
         until = lengths[n_left] if n_left < len(lengths) else done
         steps[rows] += until - done
         done = until
         lengths = [length for length in lengths if length > done]
-        rows = _size_for(len(lengths), rows)
+        rows = _size_for(len(lengths), rows) if shrinks else rows
     return steps
 
 

@@ -41,6 +41,7 @@ from benchmarks.pieces import Pieces
 from benchmarks.speed_systems import GREEDY
 from benchmarks.timing import markdown_head, markdown_row
 from model.alignment_heads import heads_of
+from model.batches import LEAST_ROWS
 from model.checkpoint import find_checkpoint
 from model.config import WhisperConfig
 from model.quantize import Arithmetic, Precision
@@ -184,17 +185,14 @@ def model_parts(observed: Observed, options: TranscribeOptions, precision: Preci
     yield Part("encoder", each * pieces.encoder_s(at_once), "alone", each * encoder.least_s(*rates))
     seconds = each * pieces.remember_s(at_once)
     yield Part("cross-attention: keys and values", seconds, "alone", each * memory.least_s(*rates))
-    steps = sum((loop_steps(batch, options.batch_size) for batch in observed.batches), Counter[int]())
+    shrinks = jax.default_backend() != "cpu"
+    by_batch = (loop_steps(batch, options.batch_size, shrinks=shrinks) for batch in observed.batches)
+    steps = sum(by_batch, Counter[int]())
     yield from step_parts(pieces, steps, config, precision, rates)
     if options.word_timestamps:
         heads = heads_of(config, checkpoint.decoding)
-        aligned_s = sum(pieces.align_s(n, heads) * times for n, times in batch_sizes(observed).items())
+        aligned_s = pieces.align_s(max(options.batch_size, LEAST_ROWS), heads) * len(observed.batches)
         yield Part("align", aligned_s, "alone")
-
-
-def batch_sizes(observed: Observed) -> Counter[int]:
-    """How many batches there were of so many windows."""
-    return Counter(map(len, observed.batches))
 
 
 def step_parts(

@@ -22,10 +22,7 @@ from model.program_store import ProgramStore
 from model.rules import DecodingRules
 
 LEAST_ROWS = 4
-"""XLA computes products of 4 to 8 rows alike to the last bit, and those of fewer or more in other ways.
-
-With these, what is heard of a window would depend on what shared its batch, and when that finished. Nor has
-XLA fast products of a single row."""
+"""XLA has no fast products of a row or two."""
 
 
 class Generated(NamedTuple):
@@ -77,7 +74,8 @@ class BatchDecoder:
         rules: what may be written.
         store: where compiled programs are kept.
         shrinks: whether windows that have finished are let go. Over several devices they are not: the
-            others would have to move between these.
+            others would have to move between these. Nor on a CPU: XLA rounds in a program of 4 rows in other
+            ways than in one of 8, so what is heard of a window would depend on when its neighbours finished.
     """
 
     def __init__(

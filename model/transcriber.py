@@ -61,8 +61,8 @@ def load_transcriber(settings: TranscriberSettings, mesh: Mesh | None = None) ->
 class WhisperTranscriber:
     """A `model.interface.Transcriber` on JAX.
 
-    Windows are padded with silence to 30 s, and batches to the next of a few sizes, each of which is compiled
-    once; the padding is dropped.
+    Windows are padded with silence to 30 s, and batches to their full size, so that what is heard of a window
+    does not depend on what shares its batch; the padding is dropped.
 
     Attributes:
         tokenizer: of the checkpoint.
@@ -121,15 +121,10 @@ class WhisperTranscriber:
         return np.asarray(encoded, np.float32)[: len(windows)]
 
     def _pad(self, windows: Sequence[Samples]) -> NDArray[np.float32]:
-        """Windows as float32[B, 480000], padded with silence to a size that there is a program for."""
+        """Windows as float32[B, 480000], padded with silence to the size of a full batch."""
         if not 1 <= len(windows) <= self._batch_size:
             raise ValueError(f"a batch must have 1 to {self._batch_size} windows, not {len(windows)}")
-        size = self._batch_size
-        if jax.default_backend() == "cpu":  # elsewhere a full batch costs the same, and programs take long
-            if self._n_data == 1:
-                size = max(size, LEAST_ROWS)
-            while size % (2 * self._n_data) == 0 and size // 2 >= max(len(windows), LEAST_ROWS):
-                size //= 2
+        size = self._batch_size if self._n_data > 1 else max(self._batch_size, LEAST_ROWS)
         return _stacked(windows, size)
 
     def _generate(self, memory: AudioMemory, asked: Asked, requests: Sequence[Request]) -> Generated:
