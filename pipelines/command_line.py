@@ -58,7 +58,8 @@ def options_table() -> str:
     for option in fields(TranscribeOptions):
         choices = option.metadata["choices"]
         text = option.metadata["help"] + (f": `{'`, `'.join(choices)}`" if choices else "")
-        rows.append(f"| `{_flags(option)}` | {_shown_default(option)} | {text} |")
+        flags = " ".join(f"`{flag}`" for flag in _flags(option))
+        rows.append(f"| {flags} | {shown_default(option)} | {text} |")
     return "\n".join(rows)
 
 
@@ -82,12 +83,12 @@ def _parser() -> _Parser:
     for option in fields(TranscribeOptions):
         name = option.metadata["group"]
         group = groups.setdefault(name, parser.add_argument_group(name))
-        group.add_argument(f"--{option.name}", **_argparse_settings(option))
+        group.add_argument(*_flags(option), **_argparse_settings(option))
     return parser
 
 
 def _argparse_settings(option: Field[Any]) -> dict[str, Any]:
-    shown = _shown_default(option).replace("`", "")
+    shown = shown_default(option).replace("`", "")
     text = option.metadata["help"] + (f" (default: {shown})" if shown else "")
     settings: dict[str, Any] = {"help": text.replace("%", "%%"), "metavar": option.metadata["metavar"]}
     default = option.default
@@ -95,8 +96,7 @@ def _argparse_settings(option: Field[Any]) -> dict[str, Any]:
         return {**settings, "required": True}
     settings["default"] = default
     if isinstance(default, bool):
-        del settings["metavar"]
-        return {**settings, "action": argparse.BooleanOptionalAction if default else "store_true"}
+        return {**settings, "action": _Switch, "nargs": "?", "metavar": "true|false"}
     if option.metadata["parse"]:
         names = ",".join(option.metadata["choices"])
         return {**settings, "type": option.metadata["parse"], "metavar": option.metadata["metavar"] or names}
@@ -105,6 +105,25 @@ def _argparse_settings(option: Field[Any]) -> dict[str, Any]:
     if option.metadata["choices"]:
         settings["metavar"] = "|".join(option.metadata["choices"])
     return {**settings, "type": type(default) if isinstance(default, int | float) else str}
+
+
+class _Switch(argparse.Action):
+    """`--vad`, `--no-vad`, and `--vad=false` for who can give values alone, as templates do."""
+
+    def __call__(
+        self,
+        parser: argparse.ArgumentParser,
+        namespace: argparse.Namespace,
+        values: str | Sequence[Any] | None,
+        option_string: str | None = None,
+    ) -> None:
+        negated = str(option_string).startswith("--no-")
+        told = {None: not negated, "true": True, "false": False}
+        word = values.lower() if isinstance(values, str) else None
+        if word not in told or (negated and word is not None):
+            allowed = "takes no value" if negated else "give true or false, or no value for true"
+            raise OptionsError(f"{option_string} {values}: {allowed}")
+        setattr(namespace, self.dest, told[word])
 
 
 class _Extend(argparse.Action):
@@ -120,11 +139,12 @@ class _Extend(argparse.Action):
         setattr(namespace, self.dest, (*getattr(namespace, self.dest), *(values or ())))
 
 
-def _flags(option: Field[Any]) -> str:
-    return f"--{option.name}" + (f"` `--no-{option.name}" if option.default is True else "")
+def _flags(option: Field[Any]) -> list[str]:
+    return [f"--{option.name}", *([f"--no-{option.name}"] if option.default is True else [])]
 
 
-def _shown_default(option: Field[Any]) -> str:
+def shown_default(option: Field[Any]) -> str:
+    """The default as it would be typed, in backticks; `on` for a switch that is, else nothing."""
     default = option.default
     if default is MISSING or default is None or default == () or default == "" or default is False:
         return ""

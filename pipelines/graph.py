@@ -10,7 +10,7 @@ The parentheses are one fused stage: samples never pass a grouping, which would 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 import apache_beam as beam
 from apache_beam.pvalue import PCollection
@@ -18,6 +18,7 @@ from apache_beam.utils.shared import Shared
 
 from model.interface import TranscriberSettings
 from pipelines.backend import Backend
+from pipelines.dataflow import is_dataflow
 from pipelines.options import AUTO_PER_WINDOW, SPEECH, TranscribeOptions
 from pipelines.run_folder import FAILURES as FAILURES_FOLDER
 from pipelines.run_folder import TRANSCRIPTS, RunFolder
@@ -28,15 +29,18 @@ from transforms.policy import FetchPolicy, Limits
 from transforms.read import ORIGINS, PARTS, SHARED, SPANS, WINDOWS, OpenWork
 from transforms.recording_files import WriteRecordingFiles
 from transforms.resume import Resuming
+from transforms.sharing import by_range
 from transforms.transcribe import TranscribeSpans
 from transforms.windows import WindowPlan
-from transforms.work import Work
+from transforms.work import Work, pack, unpack
 from transforms.write import WriteRows, failure_row, transcript_row
 
 ROWS = "rows"
 
 Parts = dict[str, PCollection[Any]]
 """Collections by name: of (audio_id, value), or of failures."""
+
+Hinted = TypeVar("Hinted", bound=beam.PTransform[Any, Any])
 
 
 def build(
@@ -77,17 +81,19 @@ def build(
         policy=transcribe.policy,
         share_s=options.span_s() if share else None,
     )
+    listed = pack(work)  # `Create` would ship it twice, and shuffle it once more
     opened = (
         pipeline
-        | "List" >> beam.Create(work)
+        | "Begin" >> beam.Impulse()
+        | "List" >> beam.FlatMap(lambda _: unpack(listed))
         | "Spread" >> beam.Reshuffle()
-        | "Open" >> beam.ParDo(opener).with_outputs(ORIGINS, SHARED, FAILURES, main=SPANS)
+        | "Open" >> _hinted(beam.ParDo(opener).with_outputs(ORIGINS, SHARED, FAILURES, main=SPANS), options)
     )
     said = _transcribed(opened, transcribe, share)
     failures = [opened[FAILURES], said[FAILURES]]
     parts = {PARTS: said[PARTS], WINDOWS: said[WINDOWS]}
     if assembly.looks_twice:
-        again = _transcribe_again({**parts, ORIGINS: opened[ORIGINS]}, transcribe, assembly)
+        again = _transcribe_again({**parts, ORIGINS: opened[ORIGINS]}, transcribe, assembly, options)
         parts[SECOND_LOOK] = again[WINDOWS]
         failures.append(again[FAILURES])
     merged = (
@@ -105,7 +111,7 @@ def _transcribe(options: TranscribeOptions, backend: Backend) -> TranscribeSpans
         backend.detector if options.vad else None,
         over_speech=options.windows == SPEECH,
     )
-    return TranscribeSpans(
+    transcribe = TranscribeSpans(
         settings_of(options),
         backend.load,
         Shared(),
@@ -116,18 +122,39 @@ def _transcribe(options: TranscribeOptions, backend: Backend) -> TranscribeSpans
         options.span_s(),
         Resuming(RunFolder(options.output).log_folder, options.retry_failed),
     )
+    return _hinted(transcribe, options)
+
+
+def _hinted(transform: Hinted, options: TranscribeOptions) -> Hinted:
+    """A step of the stage that runs the model, with what its workers must have.
+
+    Those that open recordings have the same hints: with others, runners would make two stages of it, and what
+    was opened would pass between them. To runners that do nothing about hints they are one more environment,
+    with workers of its own, and Prism does not stand two (it mixes up the metrics of their workers).
+    """
+    told = {"accelerator": options.accelerator, "min_ram": options.min_ram}
+    hints = {name: value for name, value in told.items() if value is not None}
+    if hints and is_dataflow(options.runner):
+        transform.with_resource_hints(**hints)
+    return transform
 
 
 def _transcribed(opened: Any, transcribe: TranscribeSpans, share: bool) -> Parts:  # noqa: ANN401  # Beam's
     """What was said in the spans.
 
     Those of long recordings are spread once more, and are therefore a stage of their own: payloads of others
-    shall not pass a grouping.
+    shall not pass a grouping. It is a grouping and no `Reshuffle`, of which Flink leaves out a second one: to
+    its optimizer what was spread once, and not grouped since, still is.
     """
     said: Parts = opened[SPANS] | "Transcribe" >> transcribe
     if not share:
         return said
-    spread = opened[SHARED] | "Spread spans" >> beam.Reshuffle()
+    spread = (
+        opened[SHARED]
+        | "Key by range" >> beam.Map(by_range)
+        | "Spread spans" >> beam.GroupByKey()
+        | "Spans" >> beam.FlatMapTuple(lambda _, spans: spans)
+    )
     more = spread | "Transcribe spans" >> transcribe
     return {name: (said[name], more[name]) | f"Both {name}" >> beam.Flatten() for name in said}
 
@@ -174,7 +201,9 @@ def policy_of(options: TranscribeOptions) -> FetchPolicy:
     )
 
 
-def _transcribe_again(parts: Parts, transcribe: TranscribeSpans, assembly: Assembly) -> Parts:
+def _transcribe_again(
+    parts: Parts, transcribe: TranscribeSpans, assembly: Assembly, options: TranscribeOptions
+) -> Parts:
     """Decodes again the windows that were outvoted, and boundaries on which windows do not agree."""
     files = {name: part | f"Files of {name}" >> beam.Map(by_file) for name, part in parts.items()}
     spans = (
@@ -182,7 +211,8 @@ def _transcribe_again(parts: Parts, transcribe: TranscribeSpans, assembly: Assem
         | "Group to vote" >> beam.CoGroupByKey()
         | "Vote on language" >> beam.FlatMap(second_looks, assembly)
         | "Group by place" >> beam.GroupByKey()
-        | "Open again" >> beam.FlatMap(open_again, transcribe.policy).with_outputs(FAILURES, main=SPANS)
+        | "Open again"
+        >> _hinted(beam.FlatMap(open_again, transcribe.policy).with_outputs(FAILURES, main=SPANS), options)
     )
     said = spans[SPANS] | "Transcribe again" >> transcribe
     failures = (spans[FAILURES], said[FAILURES]) | "Failures again" >> beam.Flatten()

@@ -36,6 +36,7 @@ SPAN_STEP_S = 30  # what spans are whole multiples of
 MAX_SPAN_S = 360_000.0  # the longest recording that is read
 MAX_NEW_TOKENS = 443  # of the decoder's 448, four start the transcript and one ends it
 MAX_NEW_TOKENS_PROMPTED = 384  # so that a prompt has room
+_RAM = re.compile(r"\d+(\.\d+)?[KMGT]i?B")
 _HUB_NAME = re.compile(r"\w[\w.-]{0,95}(/\w[\w.-]{0,95})?", re.ASCII)
 
 
@@ -337,6 +338,27 @@ class TranscribeOptions:
         metavar="NAME",
         shapes_output=False,
     )
+    accelerator: str | None = _option(
+        None,
+        "How to run",
+        "on Dataflow, the GPU of workers that run the model, and of no others, such as "
+        "type:nvidia-l4;count:1;install-nvidia-driver",
+        metavar="type:NAME;count:N",
+        shapes_output=False,
+    )
+    min_ram: str | None = _option(
+        None,
+        "How to run",
+        "on Dataflow, the least memory of workers that run the model, such as 16GB",
+        metavar="SIZE",
+        shapes_output=False,
+    )
+    dry_run: bool = _option(
+        False,
+        "How to run",
+        "list the input and build the graph, say how large it is and what it needs, and run nothing",
+        shapes_output=False,
+    )
 
     def __post_init__(self) -> None:
         for option in fields(self):
@@ -363,6 +385,7 @@ class TranscribeOptions:
             if option.metadata["choices"]:
                 _check_choice(option, getattr(self, option.name))
         self._check_mesh()
+        self._check_resources()
         self._check_hub()
         self.channel()
         language_code(self.language)
@@ -389,6 +412,21 @@ class TranscribeOptions:
                 f"--parallel_batches {self.parallel_batches}: the devices of --mesh {self.mesh} work on one "
                 "batch at a time, together; leave it out, or take a larger --batch_size"
             )
+
+    def _check_resources(self) -> None:
+        said = self.accelerator
+        if said is not None and not (said.isascii() and said.startswith("type:")):
+            raise OptionsError(
+                f"--accelerator {said}: give it as type:NAME;count:N, such as "
+                "type:nvidia-l4;count:1;install-nvidia-driver"
+            )
+        if said is not None and said.startswith("type:tpu"):
+            raise OptionsError(
+                f"--accelerator {said}: TPUs are for all workers of a Dataflow job or for none; give "
+                "--dataflow_service_options=worker_accelerator=type:NAME;topology:NxM"
+            )
+        if self.min_ram is not None and not _RAM.fullmatch(self.min_ram):
+            raise OptionsError(f"--min_ram {self.min_ram}: give a number and its unit, such as 16GB or 16GiB")
 
     def _check_decoding(self) -> None:
         if not self.temperature:

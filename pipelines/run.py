@@ -10,10 +10,13 @@ from time import perf_counter
 import apache_beam as beam
 from apache_beam.metrics.metric import MetricsFilter
 from apache_beam.options.pipeline_options import PipelineOptions
+from apache_beam.runners.portability.fn_api_runner.fn_runner import FnApiRunner
 from apache_beam.runners.runner import PipelineState
 
 from pipelines.backend import WHISPER, Backend
 from pipelines.command_line import check_beam_flags
+from pipelines.dataflow import HANDED_OVER, check_dataflow, check_installed, makes_template
+from pipelines.dry_run import GraphSize, told_plan
 from pipelines.finished_run import FinishedRun
 from pipelines.graph import build, policy_of
 from pipelines.heartbeat import heartbeat
@@ -25,7 +28,7 @@ from pipelines.report_page import report_page
 from pipelines.run_folder import RunFolder, identity_of
 from pipelines.run_lock import only_run
 from pipelines.run_tally import tally_run
-from pipelines.runners import find_runner, following, in_this_process
+from pipelines.runners import find_runner, following, in_this_process, name_job
 from pipelines.watch import Watch, shown_progress
 from transforms.commit_log import leave_all
 from transforms.dataset_files import dataset_work
@@ -46,6 +49,8 @@ class RunFailedError(RuntimeError):
 def transcribe(options: TranscribeOptions, beam_args: Sequence[str] = (), backend: Backend = WHISPER) -> int:
     """Does the run, or finds it done; gives its exit code: 0, or 2 when some recordings failed.
 
+    With `--dry_run` it only tells of it. A template's job is begun after it, by Dataflow, and not waited for.
+
     Args:
         options: of the run.
         beam_args: what goes to Beam's `PipelineOptions`.
@@ -62,6 +67,11 @@ def transcribe(options: TranscribeOptions, beam_args: Sequence[str] = (), backen
     started = perf_counter()
     hide_secrets()
     beam_options = _beam_options(beam_args)
+    check_dataflow(options, beam_options)
+    name_job(beam_options, options.output)
+    if options.dry_run:
+        return _dry_run(options, beam_options, backend)
+    check_installed(options.runner)
     pipeline = beam.Pipeline(runner=find_runner(options.runner, beam_options), options=beam_options)
     languages = backend.languages(options.model)
     check_model_fits(options, languages)
@@ -80,9 +90,12 @@ def transcribe(options: TranscribeOptions, beam_args: Sequence[str] = (), backen
     folder.check(identity, options.overwrite)
     with only_run(folder):
         folder.claim(identity, options.overwrite)
-        language = languages[0] if len(languages) == 1 else options.language_code()
         is_local = in_this_process(options.runner, beam_options)
-        build(pipeline, work, options, language, languages, backend, share=not is_local)
+        _build(pipeline, work, options, languages, backend, share=not is_local)
+        if makes_template(beam_options):
+            pipeline.run()
+            print(HANDED_OVER, file=sys.stderr)
+            return 0
         watch = Watch(n_recordings(work), seen=is_local)
         with heartbeat(folder, watch), stopping_cleanly():
             counters = _run(pipeline, watch)
@@ -92,6 +105,33 @@ def transcribe(options: TranscribeOptions, beam_args: Sequence[str] = (), backen
             folder.write_page(report_page(report, tally, redact(folder.url)))
             folder.finish(report)
     return _close(report, folder, options.push_to_hub)
+
+
+def _dry_run(options: TranscribeOptions, beam_options: PipelineOptions, backend: Backend) -> int:
+    """Says what a run would be. Its runner is not asked, which may want credentials, or fetch something."""
+    languages = backend.languages(options.model)
+    check_model_fits(options, languages)
+    work = list_work(options)
+    pipeline = beam.Pipeline(runner=FnApiRunner(), options=beam_options)
+    is_local = in_this_process(options.runner, beam_options)
+    _build(pipeline, work, options, languages, backend, share=not is_local)
+    graph = pipeline.to_runner_api()
+    size = GraphSize(graph.ByteSize(), len(graph.components.transforms))
+    print(told_plan(options, beam_options, work, size))
+    return 0
+
+
+def _build(
+    pipeline: beam.Pipeline,
+    work: Sequence[Work],
+    options: TranscribeOptions,
+    languages: Sequence[str],
+    backend: Backend,
+    *,
+    share: bool,
+) -> None:
+    language = languages[0] if len(languages) == 1 else options.language_code()
+    build(pipeline, work, options, language, languages, backend, share=share)
 
 
 def _is_over(report: Report, options: TranscribeOptions) -> bool:

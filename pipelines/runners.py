@@ -11,6 +11,7 @@ import tempfile
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from hashlib import sha256
 from pathlib import Path
 
 import grpc
@@ -18,20 +19,23 @@ from apache_beam.options.pipeline_options import (
     DebugOptions,
     DirectOptions,
     FlinkRunnerOptions,
+    GoogleCloudOptions,
     JobServerOptions,
     PipelineOptions,
     PortableOptions,
     PrismRunnerOptions,
+    SparkRunnerOptions,
 )
 from apache_beam.runners.portability.flink_runner import MAGIC_HOST_NAMES
 from apache_beam.runners.portability.fn_api_runner.fn_runner import FnApiRunner
+from apache_beam.runners.portability.spark_runner import LOCAL_MASTER_PATTERN
 from apache_beam.runners.runner import PipelineResult, PipelineRunner
 from apache_beam.version import __version__ as beam_version
 
 from model.caches import cache_folder
 from transforms.errors import redact
 
-DIRECT, FLINK, PRISM = "DirectRunner", "FlinkRunner", "PrismRunner"
+DIRECT, FLINK, PRISM, SPARK = "DirectRunner", "FlinkRunner", "PrismRunner", "SparkRunner"
 MIN_JAVA = 11  # of Flink 2; 17 is what its own images have
 PRISM_MODULE = "github.com/apache/beam/sdks/v2/go/cmd/prism"
 
@@ -40,6 +44,7 @@ _MOMENT_S = 60.0
 _JAVA_VERSION = re.compile(r'version "(?:1\.)?(\d+)')
 _MAVEN_FLAGS = ("-q", "-B", "-U", "-Dstyle.color=never", "--strict-checksums")
 _COLOURS = re.compile(r"\x1b\[[0-9;]*m")
+_MAX_NAME = 30  # characters of a folder's name in a job's; Dataflow's jobs have 63 at most
 _MAX_SAID = 400  # characters of what a command says that go into a message
 
 
@@ -49,7 +54,7 @@ class RunnerError(RuntimeError):
 
 def canonical(name: str) -> str:
     """`FlinkRunner` for `flink` and `flinkrunner`, as Beam takes them; a name that is not ours as it is."""
-    for known in (DIRECT, FLINK, PRISM):
+    for known in (DIRECT, FLINK, PRISM, SPARK):
         if name.lower() in (known.lower(), known.lower().removesuffix("runner")):
             return known
     return name
@@ -83,8 +88,22 @@ def in_this_process(name: str, beam_options: PipelineOptions) -> bool:
         return False
     if environment:
         return bool(environment == "LOOPBACK")
-    master = beam_options.view_as(FlinkRunnerOptions).flink_master
-    return runner == PRISM or (runner == FLINK and master in MAGIC_HOST_NAMES)
+    if runner == FLINK:
+        return beam_options.view_as(FlinkRunnerOptions).flink_master in MAGIC_HOST_NAMES
+    if runner == SPARK:
+        return bool(re.match(LOCAL_MASTER_PATTERN, beam_options.view_as(SparkRunnerOptions).spark_master_url))
+    return runner == PRISM
+
+
+def name_job(beam_options: PipelineOptions, output: str) -> None:
+    """Names the job for its output folder, unless it has a name: what consoles of clusters list it by.
+
+    Dataflow refuses a job that has the name of one that is running, and so a run that is begun twice.
+    """
+    named = beam_options.view_as(GoogleCloudOptions)
+    if not named.job_name:
+        folder = re.sub(r"[^a-z0-9]+", "-", output.rstrip("/").rpartition("/")[2].lower()).strip("-")
+        named.job_name = f"whisper-beam-{folder[:_MAX_NAME]}-{sha256(output.encode()).hexdigest()[:8]}"
 
 
 @contextmanager
@@ -158,7 +177,8 @@ def fetch_job_server(mvn: str, flink_version: str, folder: Path) -> Path:
                 _said([mvn, *_MAVEN_FLAGS, *copy, f"-DoutputDirectory={place}"], _LONG_S)
     except RunnerError as error:
         raise RunnerError(
-            f"{error}; give a jar that you have, --flink_job_server_jar PATH, or another --flink_version"
+            f"{error}; give a jar that you have, --flink_job_server_jar PATH, or another --flink_version; "
+            "scripts/flink_job_server.sh of whisper-beam's repository puts one together"
         ) from error
     return jar
 

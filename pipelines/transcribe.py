@@ -6,7 +6,7 @@ and on a cluster, with Beam's own options behind:
 
     python -m pipelines.transcribe --input gs://bucket/talks --output gs://bucket/out \
         --runner DataflowRunner --project NAME --region europe-west4 --temp_location gs://bucket/tmp \
-        --setup_file ./setup.py
+        --sdk_container_image europe-west4-docker.pkg.dev/NAME/images/whisper-beam:cpu
 
 Exit codes: 0 all was transcribed, 2 some recordings failed, 1 the run failed, 130 it was interrupted
 (143 by SIGTERM, 129 by SIGHUP).

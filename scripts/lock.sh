@@ -9,7 +9,7 @@ trap 'rm -rf "$scratch"' EXIT
 # A copy, so that the build leaves nothing behind in the tree.
 mkdir "$scratch/source"
 cp -R setup.py pyproject.toml MANIFEST.in LICENSE model pipelines transforms "$scratch/source"
-"$scratch/venv/bin/python" -m pip install --quiet --disable-pip-version-check "$scratch/source[local,dev]"
+"$scratch/venv/bin/python" -m pip install --quiet --disable-pip-version-check "$scratch/source[local,dev,dataflow]"
 {
   echo "# Versions that were resolved and tested together, for a set-up that can be repeated."
   echo "# Written by scripts/lock.sh; change setup.py and run it again rather than editing this file."

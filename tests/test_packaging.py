@@ -1,4 +1,4 @@
-"""What ships: the sdist as Beam's stager builds it, its requirements, and the two commands."""
+"""What ships: the sdist as Beam builds it, what workers do with it, its requirements, and the commands."""
 
 from __future__ import annotations
 
@@ -9,20 +9,30 @@ import re
 import shutil
 import subprocess
 import sys
+import sysconfig
 import tarfile
 from importlib.metadata import packages_distributions
 from pathlib import Path
 
+import apache_beam as beam
 import pytest
+from apache_beam.options.pipeline_options import PipelineOptions
+from apache_beam.runners.portability.fn_api_runner.fn_runner import FnApiRunner
 from apache_beam.runners.portability.stager import Stager
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
+
+from pipelines.backend import WHISPER
+from pipelines.graph import build
+from pipelines.options import TranscribeOptions
+from transforms.types import AudioSource
 
 ROOT = Path(__file__).parents[1]
 PACKAGES = ("model", "pipelines", "transforms")
 NOT_SOURCE = shutil.ignore_patterns(
     ".*", "__pycache__", "*.egg-info", "build", "dist", "out", "samples", "shared"
 )
+COMMANDS = {"whisper-beam-worker"}
 BASE, BENCH = "", "bench"  # extras; the first is what is always required
 
 
@@ -44,6 +54,27 @@ def installed(sdist: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     return folder
+
+
+@pytest.fixture(scope="module")
+def worker(sdist: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The Python of a clean environment with the sdist, and the dependencies of this one, as on a worker."""
+    folder = tmp_path_factory.mktemp("worker")
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(folder)], check=True)
+    python = folder / "bin" / "python"
+    told = subprocess.run(
+        [python, "-c", "import sysconfig; print(sysconfig.get_path('purelib'))"],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    # A folder on the path, whose own .pth files, such as that of an editable install, are not read.
+    Path(told.stdout.strip(), "dependencies.pth").write_text(sysconfig.get_path("purelib"))
+    options = ["--no-deps", "--no-index", "--no-build-isolation", "--ignore-installed", "--quiet"]
+    command = [sys.executable, "-m", "pip", "--python", str(python), "install", *options, str(sdist)]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return python
 
 
 @pytest.fixture(scope="module")
@@ -89,7 +120,8 @@ def test_the_sdist_holds_the_packages_and_no_tests(sdist: Path) -> None:
 
 def test_the_sdist_installs_the_packages_and_nothing_else(installed: Path) -> None:
     files = {str(path.relative_to(installed)) for path in installed.rglob("*") if path.is_file()}
-    assert {file for file in files if ".dist-info" not in file} == source_files()
+    commands = {f"bin/{name}" for name in COMMANDS}
+    assert {file for file in files if ".dist-info" not in file} == source_files() | commands
     assert {f"{package}/py.typed" for package in PACKAGES} <= files
 
 
@@ -99,6 +131,57 @@ def test_a_worker_imports_what_was_installed(installed: Path) -> None:
     )
     done = subprocess.run([sys.executable, "-I", "-c", code], capture_output=True, text=True, check=True)
     assert Path(done.stdout.strip()) == installed / "transforms" / "types.py"
+
+
+UNPICKLED = """
+import pathlib, sys
+from apache_beam.internal import pickler
+from apache_beam.portability import python_urns
+from apache_beam.portability.api import beam_runner_api_pb2
+import model.transcriber, pipelines.transcribe, transforms.transcribe
+
+graph = beam_runner_api_pb2.Pipeline.FromString(pathlib.Path(sys.argv[1]).read_bytes())
+transcribers = []
+for step in graph.components.transforms.values():
+    if step.spec.urn == "beam:transform:pardo:v1":
+        do_fn = beam_runner_api_pb2.ParDoPayload.FromString(step.spec.payload).do_fn
+        if do_fn.urn == python_urns.PICKLED_DOFN_INFO:
+            fn = pickler.loads(do_fn.payload)[0]
+            print(type(fn).__name__, sys.modules[type(fn).__module__].__file__)
+            if isinstance(fn, transforms.transcribe.TranscribeWindows):
+                transcribers.append(fn)
+
+class Model:
+    pass
+
+models = [fn._shared.acquire(Model) for fn in transcribers]
+print(len(models), "steps with", len(set(map(id, models))), "model")
+"""
+
+
+def test_a_worker_unpickles_the_graph_and_has_one_model(worker: Path, tmp_path: Path) -> None:
+    options = TranscribeOptions(input=("a.wav",), output="out", redecode_boundaries=0.2, format=("srt",))
+    pipeline = beam.Pipeline(runner=FnApiRunner(), options=PipelineOptions([]))
+    build(pipeline, [AudioSource("id", "a.wav")], options, None, ("en", "fr"), WHISPER, share=True)
+    (tmp_path / "graph").write_bytes(pipeline.to_runner_api().SerializeToString())
+    command = [worker, "-I", "-c", UNPICKLED, "graph"]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    *steps, last = done.stdout.splitlines()
+    ours = dict(step.split() for step in steps if "/apache_beam/" not in step)
+    assert {"OpenWork", "SkipDone", "ReadWindows", "TranscribeWindows", "Assemble"} <= ours.keys()
+    site = worker.parents[1]
+    assert all(Path(file).is_relative_to(site) for file in ours.values()), ours
+    assert last == "3 steps with 1 model"
+
+
+def test_the_file_that_a_template_launches_runs_by_itself(worker: Path, tmp_path: Path) -> None:
+    shutil.copy(ROOT / "pipelines" / "transcribe.py", tmp_path)
+    command = [worker, tmp_path / "transcribe.py", "--help"]
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, env=environment)
+    assert done.returncode == 0, done.stderr
+    assert "--dry_run" in done.stdout
 
 
 def test_nothing_requires_torch(requirements: dict[str, list[Requirement]]) -> None:
@@ -120,7 +203,7 @@ def test_constraints_pin_every_direct_requirement(requirements: dict[str, list[R
 def test_the_packages_import_what_is_required_and_all_of_it(
     requirements: dict[str, list[Requirement]],
 ) -> None:
-    distributions = packages_distributions()
+    distributions = {**packages_distributions(), "google.protobuf": ["protobuf"]}
     imported = {
         canonicalize_name(distributions[module][0])
         for module in imported_modules()
@@ -134,15 +217,16 @@ def test_the_packages_import_what_is_required_and_all_of_it(
 
 
 def imported_modules() -> set[str]:
-    modules = set()
+    """The outermost packages; in the namespace `google`, which many distributions share, the next ones."""
+    names = set()
     for path in source_files():
         if path.endswith(".py"):
             for node in ast.walk(ast.parse((ROOT / path).read_text())):
                 if isinstance(node, ast.Import):
-                    modules |= {alias.name.split(".")[0] for alias in node.names}
+                    names |= {alias.name for alias in node.names}
                 elif isinstance(node, ast.ImportFrom) and node.module:
-                    modules.add(node.module.split(".")[0])
-    return modules
+                    names.add(node.module)
+    return {".".join(name.split(".")[: 2 if name.startswith("google.") else 1]) for name in names}
 
 
 @pytest.mark.parametrize(

@@ -240,14 +240,20 @@ class LogIndex:
         if "/" in key:
             self._further.setdefault(key.partition("/")[0], {})[key] = None
         if "begun" in record:
-            self.n_open[record["begun"]] += 1
+            self._count_open(record["begun"], 1)
         elif "left" in record:
-            self.n_open[record["left"]] -= 1
+            self._count_open(record["left"], -1)
         elif "done" in record:
-            self.n_open[record["done"]] -= 1
+            self._count_open(record["done"], -1)
             known = self._places.get(record["done"])
             if known is None or place.attempt > known.attempt:
                 self._places[record["done"]] = place
+
+    def _count_open(self, key: str, n: int) -> None:
+        """What comes to nothing, as it does for nearly all of millions, is forgotten."""
+        self.n_open[key] += n
+        if not self.n_open[key]:
+            del self.n_open[key]
 
 
 def read_index(url: str) -> LogIndex:

@@ -5,13 +5,14 @@ from __future__ import annotations
 from dataclasses import astuple, dataclass
 
 from transforms.chapters import BLOCK_S
+from transforms.records import Record
 
 TOLERANCE_S, TOLERANCE = 0.1, 0.001  # a header may be wrong by this much, absolute or relative
 _STEPS = 1 << 32  # to the second: times are rounded down to these, so that sums are exact in any order
 
 
 @dataclass(frozen=True)
-class Damage:
+class Damage(Record):
     """What is wrong with a part of a recording; nothing is, by default.
 
     Args:

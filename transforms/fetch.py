@@ -14,7 +14,7 @@ from typing import BinaryIO
 from transforms.errors import AudioError
 from transforms.hosts import HOSTS
 from transforms.http import NO_ANSWER, HttpDownload, host_of
-from transforms.objects import copy_object
+from transforms.objects import Part, copy_object
 from transforms.policy import FetchPolicy
 from transforms.retries import with_retries
 from transforms.spool import Spool
@@ -40,6 +40,21 @@ def open_audio(source: AudioSource, policy: FetchPolicy = CAREFUL) -> Iterator[B
             raise AudioError("fetch", "empty", "0 bytes")
         file.seek(0)
         yield file
+
+
+@contextmanager
+def open_part(url: str, part: Part, policy: FetchPolicy = CAREFUL) -> Iterator[BinaryIO]:
+    """Opens a copy of a few of the bytes of a large file, of any file system but `http(s)`.
+
+    Raises:
+        AudioError: with stage `fetch`, after a few attempts where another might have succeeded.
+    """
+    with Spool(policy.limits) as spool:
+        deadline = monotonic() + policy.limits.total_s
+        attempt = partial(copy_object, url, spool, policy, deadline, part)
+        with_retries(attempt, spool, policy.limits, deadline)
+        spool.file.seek(0)
+        yield spool.file
 
 
 @contextmanager

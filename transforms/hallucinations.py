@@ -142,6 +142,8 @@ def filtered(heard: Heard, names: Sequence[str]) -> tuple[WindowTranscript, dict
     taken: dict[str, int] = {}
     for name in names:
         segments = FILTERS[name](heard)
-        taken[name] = len(set(heard.window.segments) - set(segments))
-        heard = replace(heard, window=replace(heard.window, segments=segments))
+        taken[name] = 0
+        if segments != heard.window.segments:  # as most do not
+            taken[name] = len(set(heard.window.segments) - set(segments))
+            heard = replace(heard, window=replace(heard.window, segments=segments))
     return heard.window, taken

@@ -14,8 +14,10 @@ import hashlib
 import io
 import zlib
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import chain, takewhile
+from typing import BinaryIO
 
 from transforms.columns import (
     AUDIO_COLUMNS,
@@ -29,13 +31,13 @@ from transforms.columns import (
     text_of,
 )
 from transforms.errors import AudioError, ManifestError, to_failure
-from transforms.fetch import CAREFUL, open_audio
+from transforms.fetch import CAREFUL, open_audio, open_part
 from transforms.manifest_lines import Record, fields_of, records, row_of
 from transforms.policy import FetchPolicy
 from transforms.shards import grouped
 from transforms.trust import check_listed
 from transforms.types import AudioSource, Failure
-from transforms.uris import audio_id_of, audio_source, is_url, join, suffix
+from transforms.uris import audio_id_of, audio_source, is_http, is_url, join, suffix
 
 
 @dataclass(frozen=True)
@@ -53,7 +55,7 @@ class ManifestShard:
         audio_column: the column with the path or URL; None for the first that has a usual name.
         text_column: the column with the reference; None for the first that has a usual name, if any.
         has_clips: columns such as `start` say which part of a file is meant, and are no metadata.
-        packed: the lines, deflated, where the manifest is no local file: it is fetched once, by the launcher.
+        packed: the lines, deflated, where the manifest comes by `http(s)`: the launcher fetches it, once.
     """
 
     uri: str
@@ -103,7 +105,7 @@ def manifest_shards(
                 text = _joined(group)
                 yield ManifestShard(
                     uri, group[0].number, group[0].start, group[-1].stop, len(group), _digest(text), header,
-                    audio_column, text_column, has_clips, zlib.compress(text) if is_url(uri) else None,
+                    audio_column, text_column, has_clips, zlib.compress(text) if is_http(uri) else None,
                 )  # fmt: skip
     except AudioError as error:
         raise ManifestError(f"cannot read the manifest {uri}: {error.message}") from error
@@ -214,13 +216,24 @@ def _bad_line(uri: str, record: Record, kind: str, message: str) -> Failure:
 def _records_of(shard: ManifestShard, kind: str, policy: FetchPolicy) -> list[Record]:
     if shard.packed is not None:
         return list(records(io.BytesIO(zlib.decompress(shard.packed)), kind, shard.number, shard.start))
-    with open_audio(audio_source(shard.uri), policy) as file:
-        file.seek(shard.start)
+    with _open_at(shard, policy) as file:
         after = records(file, kind, shard.number, shard.start)
         found = list(takewhile(lambda record: record.start < shard.stop, after))
     if not found or _digest(_joined(found)) != shard.digest:
         raise AudioError("list", "changed", f"{shard.uri} was changed while the run read it; start it again")
     return found
+
+
+@contextmanager
+def _open_at(shard: ManifestShard, policy: FetchPolicy) -> Iterator[BinaryIO]:
+    """The manifest from the shard's first byte on: a local one in place, of another these bytes alone."""
+    if is_url(shard.uri):
+        with open_part(shard.uri, (shard.start, shard.stop), policy) as file:
+            yield file
+        return
+    with open_audio(audio_source(shard.uri), policy) as file:
+        file.seek(shard.start)
+        yield file
 
 
 def _joined(group: Sequence[Record]) -> bytes:

@@ -15,10 +15,23 @@ from transforms.stopping import StopRequestedError, check_stop
 READ_BYTES = 1 << 20
 
 
-def copy_object(url: str, spool: Spool, policy: FetchPolicy, deadline: float) -> None:
+Part = tuple[int, int]
+"""Of an object: its first byte, and the one behind its last."""
+
+
+def copy_object(
+    url: str, spool: Spool, policy: FetchPolicy, deadline: float, part: Part | None = None
+) -> None:
     """One attempt, from the start: what is known of time is checked between two blocks.
 
     Within a block, and for its redirects, a file system keeps to limits of its own.
+
+    Args:
+        url: of the object.
+        spool: to copy it to.
+        policy: what may be fetched.
+        deadline: when it must be there, as `time.monotonic` has it.
+        part: what of it is wanted, a few megabytes at most; None for all.
 
     Raises:
         AudioError: with stage `fetch`.
@@ -27,7 +40,7 @@ def copy_object(url: str, spool: Spool, policy: FetchPolicy, deadline: float) ->
         check_hosts_named(url)
     spool.restart()
     try:
-        expected = _copy(url, spool, policy, deadline)
+        expected = _copy(url, spool, policy, deadline) if part is None else _copy_part(url, spool, *part)
     except (AudioError, StopRequestedError):
         raise
     except FileNotFoundError as error:
@@ -44,6 +57,12 @@ def copy_object(url: str, spool: Spool, policy: FetchPolicy, deadline: float) ->
     if expected is not None and spool.n_bytes != expected:
         message = f"{spool.n_bytes} of {expected} bytes came"
         raise AudioError("fetch", "short_body", message, retryable=True)
+
+
+def _copy_part(url: str, spool: Spool, start: int, stop: int) -> int:
+    fs, path = fsspec.core.url_to_fs(url)
+    spool.write(fs.cat_file(path, start=start, end=stop))  # an open file would read megabytes ahead
+    return stop - start
 
 
 def _copy(url: str, spool: Spool, policy: FetchPolicy, deadline: float) -> int | None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
+from functools import cache
 from time import perf_counter
 from typing import TypeVar
 
@@ -70,11 +71,6 @@ class Progress:
         """Lets the next `check` raise."""
         STOP.set()
 
-    @property
-    def stop_requested(self) -> bool:
-        """Whether `request_stop` was called in this run."""
-        return STOP.is_set()
-
     def check(self) -> None:
         """Raises `StopRequestedError` once a stop was requested."""
         check_stop()
@@ -83,14 +79,20 @@ class Progress:
 PROGRESS = Progress()
 
 
+@cache
+def _counter(name: str) -> Metrics.DelegatingCounter:
+    """Kept: Beam makes another each time, and a short recording counts twenty things."""
+    return Metrics.counter(NAMESPACE, name)
+
+
 def count(name: str, n: int = 1) -> None:
     """Adds to the Beam counter of that name; must be called where Beam runs."""
-    Metrics.counter(NAMESPACE, name).inc(n)
+    _counter(name).inc(n)
 
 
 def count_seconds(stage: str, seconds: float) -> None:
     """Adds to the time of one of `STAGES`; counters are whole numbers, so in microseconds."""
-    Metrics.counter(NAMESPACE, f"{stage}_us").inc(round(seconds * 1e6))
+    _counter(f"{stage}_us").inc(round(seconds * 1e6))
 
 
 def distribute(name: str, value: float) -> None:

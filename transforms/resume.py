@@ -17,7 +17,17 @@ from transforms.failures import failed
 from transforms.progress import PROGRESS, count
 from transforms.read import PARTS, UNITS
 from transforms.types import AudioSpan, Failure, RecordingPart, WindowTranscript
-from transforms.units import MAX_DEATHS, SpanResult, Unit, from_record, quarantined, seconds_of, unit_key
+from transforms.units import (
+    MAX_DEATHS,
+    Place,
+    SpanResult,
+    Unit,
+    from_record,
+    place_of,
+    quarantined,
+    seconds_of,
+    unit_key,
+)
 
 
 @dataclass(frozen=True)
@@ -64,7 +74,7 @@ class SkipDone(beam.DoFn):
         if self._resuming is not None and self._index is not None:
             done = self._done_before(unit, self._index, self._resuming)
             for result in done:
-                if not _is_in(result, span):
+                if not _is_in(result.place, span):
                     continue
                 self._tell(result, span)
                 yield from outputs_of(result)
@@ -75,8 +85,11 @@ class SkipDone(beam.DoFn):
         if next(unit.missing(0, BLOCK_S), None) is not None or _lacks_channels(unit):
             yield TaggedOutput(UNITS, unit)
         elif span.windows is None and span.start_s == 0:
-            count("resumed")
-            PROGRESS.add(recordings=1, resumed=1)
+            # Of one that workers share, other ranges may be missing.
+            recording = replace(unit, span=replace(span, stop_s=None))
+            is_done = next(recording.missing(0, BLOCK_S), None) is None
+            count("resumed", int(is_done))
+            PROGRESS.add(recordings=1, resumed=int(is_done))
 
     def _done_before(self, unit: Unit, index: LogIndex, resuming: Resuming) -> list[SpanResult]:
         """What came out of its spans, those that are done alone; each second of it once."""
@@ -104,21 +117,27 @@ def _again(result: SpanResult, resuming: Resuming) -> bool:
     return lifted or (resuming.retry_failed and result.has_failed)
 
 
-def _is_in(result: SpanResult, span: AudioSpan) -> bool:
-    """Whether it is for this range of the recording to give it on."""
-    start_s = result.place[1]
+def _is_in(place: Place, span: AudioSpan) -> bool:
+    """Whether what begins there is this range's of the recording."""
+    start_s = place[1]
     return span.start_s <= start_s and (span.stop_s is None or start_s < span.stop_s)
 
 
 def _resumed(unit: Unit, done: Sequence[SpanResult], index: LogIndex) -> Unit:
-    """The unit, with what is known of it from before."""
+    """The unit, with what is known of it from before.
+
+    Other ranges of it may be under way in other processes, which have not died; and who died of a span that
+    is done now did not die of what is missing.
+    """
     keys = index.keys_of(unit.key)
+    is_done = {result.key for result in done}
+    open_here = [key for key in keys if key not in is_done and _is_in(place_of(key), unit.span)]
     return replace(
         unit,
         done=tuple((result.place[0], result.range) for result in done),
         attempts={key: index.next_attempt(key) for key in keys if key in index},
         n_channels=max((result.n_channels for result in done), default=1),
-        n_deaths=max(0, *(index.n_open[key] for key in keys)),
+        n_deaths=max((index.n_open[key] for key in open_here), default=0),
     )
 
 

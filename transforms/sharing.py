@@ -18,7 +18,7 @@ from transforms.fetch import open_audio
 from transforms.hosts import check_hosts_named
 from transforms.parts import Range, missing
 from transforms.policy import FetchPolicy
-from transforms.types import AudioSource
+from transforms.types import AudioSource, AudioSpan
 from transforms.uris import is_http, is_url
 
 WHOLE: tuple[Range, ...] = ((0, None),)
@@ -40,6 +40,11 @@ def shares(source: AudioSource, length_s: int, policy: FetchPolicy) -> tuple[Ran
         return WHOLE
     found = list(missing(0, int(told_s), (), length_s))
     return (*found[:-1], (found[-1][0], None)) if found else WHOLE
+
+
+def by_range(span: AudioSpan) -> tuple[tuple[str, int], AudioSpan]:
+    """A range with a key that it has alone, by which ranges are spread."""
+    return (span.source.audio_id, span.start_s), span
 
 
 @contextmanager

@@ -166,7 +166,7 @@ class TranscribeWindows(beam.DoFn):
         if self._writer is not None:
             with suppress(OSError):  # what made it give up is to be told, and not this
                 self._writer.leave_open()  # this process has not died of them
-        self._leave_room()
+        ROOM.leave(self)
         self._spans = OpenSpans()
 
     def teardown(self) -> None:
@@ -185,7 +185,7 @@ class TranscribeWindows(beam.DoFn):
                 alone = self._spans.end(name, step)
                 yield from self._said(end=alone)
                 if alone:
-                    self._leave_room()
+                    ROOM.leave(self)
             case RecordingPart() | Failure():
                 self._spans.add(name, step)
             case source, window:
@@ -201,7 +201,7 @@ class TranscribeWindows(beam.DoFn):
                 yield TaggedOutput(output.tag, GlobalWindows.windowed_value(output.value))
             else:
                 yield GlobalWindows.windowed_value(output)
-        self._leave_room()
+        ROOM.leave(self)
 
     def _begin(self, name: str, begun: Begun) -> Iterator[Output]:
         if self._log is not None:
@@ -210,15 +210,11 @@ class TranscribeWindows(beam.DoFn):
                 begun.alone or ROOM.wanted
             ):  # one may kill this process, which shall not be held against others
                 yield from self._said(end=True)
-                self._leave_room()
-            ROOM.enter(self._writer, alone=begun.alone, check=PROGRESS.check)
+                ROOM.leave(self)
+            ROOM.enter(self, alone=begun.alone, check=PROGRESS.check)
             if begun.key not in self._spans.open_keys():  # a recording that is named twice dies but once
                 self._writer.begin([begun.key])
         self._spans.begin(name, begun)
-
-    def _leave_room(self) -> None:
-        if self._writer is not None:
-            ROOM.leave(self._writer)
 
     def _open_lanes(self) -> Lanes[Hearing, Answer]:
         PROGRESS.check()

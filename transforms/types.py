@@ -12,10 +12,11 @@ from enum import StrEnum
 
 from model.interface import Samples
 from transforms.damage import Damage
+from transforms.records import Record
 
 
 @dataclass(frozen=True)
-class AudioSource:
+class AudioSource(Record):
     """A recording that somebody named.
 
     Attributes:
@@ -74,7 +75,7 @@ def file_id(audio_id: str) -> str:
 
 
 @dataclass(frozen=True)
-class AudioSpan:
+class AudioSpan(Record):
     """The unit of work: a range of one recording, or some windows of it, to be transcribed in one language.
 
     Attributes:
@@ -125,7 +126,7 @@ class Window:
 
 
 @dataclass(frozen=True)
-class RecordingPart:
+class RecordingPart(Record):
     """What is known of a range of a recording once it was read; all of them are a `Recording`.
 
     Windows, and intervals of speech, are of the range that they start in.
@@ -188,7 +189,7 @@ class Recording:
 
 
 @dataclass(frozen=True)
-class Word:
+class Word(Record):
     """A word of a segment, in seconds of the recording; `text` has the space before it."""
 
     start_s: float
@@ -198,7 +199,7 @@ class Word:
 
 
 @dataclass(frozen=True)
-class Segment:
+class Segment(Record):
     """A stretch of a recording with its text, in seconds of the recording; scores are its window's.
 
     Attributes:
@@ -220,7 +221,7 @@ class Segment:
 
 
 @dataclass(frozen=True)
-class WindowTranscript:
+class WindowTranscript(Record):
     """What the model said of one window, in seconds of the recording.
 
     Attributes:
@@ -309,7 +310,7 @@ class Transcript:
 
 
 @dataclass(frozen=True)
-class Failure:
+class Failure(Record):
     """A recording, or a part of one, that could not be done.
 
     Attributes:

@@ -128,6 +128,12 @@ def span_key(unit: str, place: Place) -> str:
     return unit if place == (0, 0) else f"{unit}/{place[0]}/{place[1]}"
 
 
+def place_of(key: str) -> Place:
+    """Where the span of a key begins."""
+    _, *place = key.split("/")
+    return (int(place[0]), int(place[1])) if place else (0, 0)
+
+
 def unit_key(span: AudioSpan) -> str:
     """What a unit is known again by: the recording, its content as far as that is seen, and what is asked.
 

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import bz2
+import io
+import pickle
+import zlib
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 
 from transforms.archives import ArchiveShard, read_archive
 from transforms.dataset_rows import DatasetShard, read_shard
@@ -16,6 +21,37 @@ from transforms.uris import audio_id_of
 
 Work = AudioSource | FileShard | ManifestShard | ArchiveShard | DatasetShard
 """A recording; some files; lines of a manifest; an archive; a file of a dataset."""
+
+
+def pack(work: Iterable[Work]) -> bytes:
+    """All that was listed as few bytes, for they are a part of the graph, and runners limit its size.
+
+    Names and lines of all shards are compressed as one text: shard by shard they take up to twice as much.
+    """
+    packed = io.BytesIO()
+    with bz2.BZ2File(packed, "wb") as file:
+        for one in work:
+            pickle.dump(_plain(one), file)
+    return packed.getvalue()
+
+
+def unpack(packed: bytes) -> Iterator[Work]:
+    """What was packed, in the same order, one at a time."""
+    with bz2.BZ2File(io.BytesIO(packed)) as file:
+        while file.peek(1):
+            yield _deflated(pickle.load(file))
+
+
+def _plain(work: Work) -> Work:
+    if isinstance(work, FileShard | ManifestShard) and work.packed is not None:
+        return replace(work, packed=zlib.decompress(work.packed))
+    return work
+
+
+def _deflated(work: Work) -> Work:
+    if isinstance(work, FileShard | ManifestShard) and work.packed is not None:
+        return replace(work, packed=zlib.compress(work.packed))
+    return work
 
 
 def open_work(work: Work, policy: FetchPolicy = CAREFUL) -> Iterator[AudioSource | Failure]:

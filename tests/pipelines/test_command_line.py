@@ -65,12 +65,15 @@ def test_every_option_can_be_given_on_the_command_line() -> None:
         "parallel_batches": 1,
         "mesh": "data=2,model=2",
         "runner": "FlinkRunner",
+        "accelerator": "type:nvidia-l4;count:1",
+        "min_ram": "16GB",
+        "dry_run": True,
     }
     assert set(given) == {option.name for option in fields(TranscribeOptions)}
     argv = ["--input", "a.wav", "b c.wav", "--input=d.wav", "--overwrite", "--retry_failed"]
     argv += ["--no-return_timestamps"]
     argv += ["--format=parquet,srt", "--word_timestamps", "--no-vad", "--temperature=0,0.5"]
-    argv += ["--allow_private_hosts", "--trust_manifests", "--max_span_s=600"]
+    argv += ["--allow_private_hosts", "--trust_manifests", "--max_span_s=600", "--dry_run"]
     argv += ["--suppress_tokens=-1,220", "--hallucination_filters=rate"]
     for name, value in given.items():
         if not isinstance(value, tuple | bool):
@@ -81,6 +84,38 @@ def test_every_option_can_be_given_on_the_command_line() -> None:
 def test_what_is_not_ours_is_left_for_beam() -> None:
     _, rest = parse([*REQUIRED, "--direct_num_workers", "2", "--project=p"])
     assert rest == ["--direct_num_workers", "2", "--project=p"]
+
+
+@pytest.mark.parametrize(
+    ("flag", "vad"),
+    [
+        ("--vad", True),
+        ("--vad=true", True),
+        ("--vad=True", True),
+        ("--vad=false", False),
+        ("--no-vad", False),
+    ],
+)
+def test_switches_may_have_a_value_as_templates_give_them(flag: str, vad: bool) -> None:
+    assert parse([*REQUIRED, flag])[0].vad is vad
+    assert parse([*REQUIRED, flag, "--overwrite=false"]) == parse([*REQUIRED, flag])
+
+
+@pytest.mark.parametrize(
+    ("flag", "said"),
+    [
+        ("--vad=yes", "--vad yes: give true or false, or no value for true"),
+        ("--vad=", "--vad : give true or false"),
+        ("--no-vad=true", "--no-vad true: takes no value"),
+        ("--no-overwrite", None),
+    ],
+)
+def test_switches_take_no_other_value(flag: str, said: str | None) -> None:
+    if said is None:  # Beam is asked for it, and does not know it
+        assert parse([*REQUIRED, flag])[1] == [flag]
+        return
+    with pytest.raises(OptionsError, match=re.escape(said)):
+        parse([*REQUIRED, flag])
 
 
 def test_flags_are_not_abbreviated() -> None:

@@ -1,12 +1,14 @@
 from __future__ import annotations
 
 import pickle
+import random
 from dataclasses import astuple, replace
 from typing import Any
 
 import apache_beam as beam
 import pytest
 from apache_beam.options.pipeline_options import PipelineOptions
+from apache_beam.portability.common_urns import resource_hints
 from apache_beam.pvalue import PCollection
 from apache_beam.runners.portability.fn_api_runner.fn_runner import FnApiRunner
 
@@ -21,7 +23,9 @@ from transforms.hallucinations import FILTERS
 from transforms.transcribe import TranscribeSpans
 from transforms.types import AudioSource, AudioSpan
 from transforms.windows import WindowPlan
+from transforms.work import Work, pack
 
+ACCELERATOR, MIN_RAM_BYTES = resource_hints.ACCELERATOR, resource_hints.MIN_RAM_BYTES
 OPTIONS = TranscribeOptions(
     input=("a.wav",),
     output="out",
@@ -40,17 +44,64 @@ def load_none(settings: TranscriberSettings) -> Transcriber:
 NOTHING = Backend(load_none, lambda _: (), silero_detector)
 
 
+def graph_of(language: str | None, options: TranscribeOptions = OPTIONS, *, share: bool = False) -> Any:  # noqa: ANN401
+    """The job as runners get it."""
+    pipeline = beam.Pipeline(runner=FnApiRunner(), options=PipelineOptions([]))
+    build(pipeline, [AudioSource("id", "a.wav")], options, language, ("en", "fr"), NOTHING, share=share)
+    return pipeline.to_runner_api()
+
+
 def stages(language: str | None, options: TranscribeOptions = OPTIONS) -> list[str]:
     """The names of each fused stage's steps, in one text."""
-    pipeline = beam.Pipeline(runner=FnApiRunner(), options=PipelineOptions([]))
-    build(pipeline, [AudioSource("id", "a.wav")], options, language, ("en", "fr"), NOTHING)
-    _, fused = FnApiRunner().create_stages(pipeline.to_runner_api())
+    _, fused = FnApiRunner().create_stages(graph_of(language, options))
     return [" ".join(step.unique_name for step in stage.transforms) for stage in fused]
 
 
+def test_the_listing_is_in_the_graph_once() -> None:
+    """Runners take messages of a few megabytes; Beam's `Create` would have each name in them twice."""
+    numbers = random.Random(0)
+    work = [AudioSource(numbers.randbytes(8).hex(), numbers.randbytes(20).hex()) for _ in range(20_000)]
+
+    def n_bytes(work: list[Work]) -> int:
+        pipeline = beam.Pipeline(runner=FnApiRunner(), options=PipelineOptions([]))
+        build(pipeline, work, OPTIONS, "en", ("en",), NOTHING)
+        return len(pipeline.to_runner_api().SerializeToString())
+
+    in_text = 4 / 3  # as Beam spells bytes
+    assert n_bytes(work) - n_bytes([]) < 1.1 * in_text * len(pack(work))
+
+
+def hints_of(graph: Any, step: Any) -> dict[str, bytes]:  # noqa: ANN401
+    return dict(graph.components.environments[step.environment_id].resource_hints)
+
+
+HINTED = replace(OPTIONS, accelerator="type:nvidia-l4;count:1", min_ram="16GB", runner="DataflowRunner")
+
+
+def test_the_steps_that_run_the_model_have_the_hints_and_no_others() -> None:
+    graph = graph_of(None, HINTED, share=True)
+    steps = [step for step in graph.components.transforms.values() if step.environment_id]
+    hinted = {step.unique_name.partition("/")[0] for step in steps if hints_of(graph, step)}
+    assert hinted == {"Open", "Transcribe", "Transcribe spans", "Open again", "Transcribe again"}
+    in_them = [step for step in steps if step.unique_name.partition("/")[0] in hinted]
+    said = {ACCELERATOR.urn: b"type:nvidia-l4;count:1", MIN_RAM_BYTES.urn: b"16000000000"}
+    assert all(hints_of(graph, step) == said for step in in_them)
+    run_the_model = [step for step in in_them if step.unique_name.endswith("/Transcribe windows")]
+    assert len(run_the_model) == 3
+
+
+@pytest.mark.parametrize("options", [OPTIONS, replace(HINTED, runner="PrismRunner")], ids=["none", "prism"])
+def test_without_hints_there_is_one_environment(options: TranscribeOptions) -> None:
+    graph = graph_of(None, options, share=True)
+    used = {step.environment_id for step in graph.components.transforms.values() if step.environment_id}
+    assert len(used) == 1
+    assert not any(environment.resource_hints for environment in graph.components.environments.values())
+
+
+@pytest.mark.parametrize("options", [OPTIONS, HINTED], ids=["no hints", "hints"])
 @pytest.mark.parametrize("suffix", ["", " again"])
-def test_samples_never_leave_their_stage(suffix: str) -> None:
-    names = stages(None)
+def test_samples_never_leave_their_stage(suffix: str, options: TranscribeOptions) -> None:
+    names = stages(None, options)
     steps = [f"Transcribe{suffix}/{step}" for step in ("Read windows", "Transcribe windows")]
     (together,) = [name for name in names if steps[0] in name]
     assert all(step in together for step in steps)

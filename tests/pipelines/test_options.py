@@ -4,6 +4,7 @@ import re
 from typing import Any
 
 import pytest
+from apache_beam.transforms.resources import parse_resource_hints
 
 from pipelines.options import OptionsError, TranscribeOptions, check_model_fits, language_code
 from transforms.hallucinations import FILTERS
@@ -153,3 +154,27 @@ def test_channels_that_cannot_be(channels: str, said: str) -> None:
 def test_spans_have_a_length_that_can_be(seconds: float) -> None:
     with pytest.raises(OptionsError, match="max_span_s"):
         TranscribeOptions(input=("a.wav",), output="out", max_span_s=seconds)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "said"),
+    [
+        ("accelerator", "nvidia-l4", "--accelerator nvidia-l4: give it as type:NAME;count:N"),
+        ("accelerator", "type:nvidia-l4;count:é", "give it as type:NAME;count:N"),
+        (
+            "accelerator",
+            "type:tpu-v5-lite-podslice;topology:1x1",
+            "worker_accelerator=type:NAME;topology:NxM",
+        ),
+        ("min_ram", "16", "--min_ram 16: give a number and its unit, such as 16GB"),
+        ("min_ram", "much", "--min_ram much: give a number"),
+    ],
+)
+def test_resources_that_cannot_be(name: str, value: str, said: str) -> None:
+    with pytest.raises(OptionsError, match=re.escape(said)):
+        options(**{name: value})
+
+
+@pytest.mark.parametrize("ram", ["16GB", "1.5TiB", "512MB"])
+def test_memory_is_told_as_beam_takes_it(ram: str) -> None:
+    assert parse_resource_hints({"min_ram": options(min_ram=ram).min_ram})

@@ -13,7 +13,7 @@ from pipelines.run_folder import RunFolder, identity_of
 from pipelines.run_tally import tally_run
 from transforms.publish import published
 from transforms.types import Failure, Segment, Transcript
-from transforms.write import failure_row, transcript_row, write_jsonl, write_parquet
+from transforms.write import failure_row, line_of, transcript_row, write_jsonl, write_parquet
 
 OPTIONS = TranscribeOptions(
     input=("https://me:pw@host/a.wav",), output="out", format=("parquet", "srt", "txt")
@@ -51,9 +51,9 @@ def folder(tmp_path: Path) -> RunFolder:
     rows = [transcript_row(transcript("a.wav", "good " * 40)), transcript_row(transcript("b.wav", ""))]
     failed = [failure_row(Failure("c", "/talks/c.wav", "fetch", "not_found", "gone"))]
     with published(f"{tmp_path}/transcripts/part-00000-of-00001.parquet") as file:
-        write_parquet(rows, file)
+        write_parquet(map(line_of, rows), file)
     with published(f"{tmp_path}/failures/part-00000-of-00001.jsonl") as file:
-        write_jsonl(failed, file)
+        write_jsonl(map(line_of, failed), file)
     return RunFolder(str(tmp_path))
 
 
@@ -137,5 +137,5 @@ def test_the_summary_of_a_large_run_shows_no_text(folder: RunFolder) -> None:
 def test_texts_come_from_json_lines_where_there_is_no_parquet(folder: RunFolder) -> None:
     Path(folder.url, "transcripts/part-00000-of-00001.parquet").unlink()
     with published(f"{folder.url}/transcripts/part-00000-of-00001.jsonl") as file:
-        write_jsonl([transcript_row(transcript("c.wav", "other words"))], file)
+        write_jsonl([line_of(transcript_row(transcript("c.wav", "other words")))], file)
     assert summary(report(folder), folder).startswith("c.wav [en]\n  other words")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -11,6 +12,7 @@ import grpc
 import pytest
 from apache_beam.options.pipeline_options import (
     FlinkRunnerOptions,
+    GoogleCloudOptions,
     PipelineOptions,
     PrismRunnerOptions,
 )
@@ -26,6 +28,7 @@ from pipelines.runners import (
     following,
     in_this_process,
     java_version,
+    name_job,
 )
 
 JAVA_17 = """echo 'openjdk version "17.0.15" 2025-04-15' >&2"""
@@ -85,7 +88,36 @@ def test_progress_is_known_in_threads_alone() -> None:
     assert in_this_process("FlinkRunner", options("--flink_master=[local]"))
     assert not in_this_process("FlinkRunner", options("--flink_master=localhost:8081"))
     assert in_this_process("FlinkRunner", options("--flink_master=here:8081", "--environment_type=LOOPBACK"))
+    assert in_this_process("SparkRunner", options())
+    assert not in_this_process("SparkRunner", options("--spark_master_url=spark://here:7077"))
     assert not in_this_process("DataflowRunner", options())
+
+
+@pytest.mark.parametrize(
+    ("output", "name"),
+    [
+        ("gs://bucket/Talks of May/", "whisper-beam-talks-of-may-"),
+        ("out", "whisper-beam-out-"),
+        ("/data/2026", "whisper-beam-2026-"),
+        ("лекции", "whisper-beam--"),
+        (f"/data/{'long' * 50}", f"whisper-beam-{'long' * 7}lo-"),
+    ],
+)
+def test_a_job_has_the_name_of_its_output_folder(output: str, name: str) -> None:
+    named = options().view_as(GoogleCloudOptions)
+    name_job(named, output)
+    assert named.job_name.startswith(name)
+    assert re.fullmatch("[a-z]([-a-z0-9]{0,61}[a-z0-9])?", named.job_name)  # what Dataflow takes
+    again, other = options().view_as(GoogleCloudOptions), options().view_as(GoogleCloudOptions)
+    name_job(again, output)
+    name_job(other, f"other/{output}")
+    assert again.job_name == named.job_name != other.job_name
+
+
+def test_the_name_of_a_job_that_was_given_stays() -> None:
+    named = options("--job_name=mine").view_as(GoogleCloudOptions)
+    name_job(named, "out")
+    assert named.job_name == "mine"
 
 
 @pytest.mark.parametrize(

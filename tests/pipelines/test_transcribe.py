@@ -23,8 +23,8 @@ from pipelines.options import TranscribeOptions
 from pipelines.run_folder import public_options
 from pipelines.transcribe import main
 from tests.pipelines.tones import TONES, ToneDetector, ToneTranscriber, languages_of, run, write_talk
-from transforms.progress import PROGRESS
 from transforms.publish import PARTIAL_SUFFIX
+from transforms.stopping import STOP
 
 
 @pytest.mark.parametrize(
@@ -120,7 +120,7 @@ class InterruptedTranscriber(ToneTranscriber):
         if len(CALLS) == 1:
             signal.raise_signal(signal.SIGINT)
         for _ in range(300):  # Python tells the main thread in its own time; the next test forgets the stop
-            if PROGRESS.stop_requested:
+            if STOP.is_set():
                 break
             sleep(0.01)
         return super().transcribe(requests)

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import shutil
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from pipelines.runners import RunnerError, build_prism, check_java, fetch_job_server
-from tests.runners.machinery import Bench
+from pipelines.runners import RunnerError, build_prism, check_java
+from tests.runners.machinery import SCRIPTS, Bench, Cluster
 
-FLINK_VERSION = "2.0"
 KEPT = Path.home() / ".cache/whisper-beam"  # from one time to the next: to build Prism takes minutes
 
 
@@ -29,15 +29,27 @@ def prism() -> str:
 
 @pytest.fixture(scope="session")
 def flink_job_server() -> str:
-    """The jar of Flink's job server, fetched by Maven or found where it was."""
-    mvn = shutil.which("mvn")
-    if mvn is None:
-        pytest.skip("there is no Maven to fetch Flink's job server with")
+    """The jar of Flink's job server, as Maven gets it or found where it was."""
     try:
         check_java("java")
-        return str(fetch_job_server(mvn, FLINK_VERSION, KEPT / "jars"))
     except RunnerError as error:
         pytest.skip(str(error))
+    said = subprocess.run([SCRIPTS / "flink_job_server.sh"], capture_output=True, text=True, check=False)
+    if said.returncode:
+        pytest.skip(f"there is no job server for Flink: {said.stderr}")
+    return said.stdout.strip()
+
+
+@pytest.fixture(scope="module", params=[1, 2])
+def cluster(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, flink_job_server: str
+) -> Iterator[Cluster]:
+    """A Flink cluster of one task manager, and one of two."""
+    assert flink_job_server
+    cluster = Cluster(tmp_path_factory.mktemp("flink"), request.param)
+    cluster.start()
+    yield cluster
+    cluster.stop()
 
 
 @pytest.fixture(scope="module")

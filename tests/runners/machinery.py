@@ -14,11 +14,13 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from urllib.request import urlopen
 
 from tests.pipelines.tones import snapshot, write_talk
 from tests.runners.program import ASKED, LOADED
 
 ROOT = Path(__file__).parents[2]
+SCRIPTS = ROOT / "scripts"
 LIMIT_S = 120.0
 TOLD_TIMES = ("run.json", "report.html", "progress.json")
 
@@ -74,12 +76,15 @@ class Bench:
         self.started.append(Started(process, said))
         return self.started[-1]
 
-    def run(self, name: str, *flags: str) -> Started:
-        """Starts a run that writes to the folder `name`."""
+    def run(self, name: str, *flags: str, talks: bool = True) -> Started:
+        """Starts a run, of the talks unless told, that writes to the folder `name`."""
         for notes in (ASKED, LOADED):
             (self.folder / notes).unlink(missing_ok=True)
         output = ["--output", str(self.folder / name), "--format", "parquet,jsonl,srt"]
-        return self.start(sys.executable, "-m", "tests.runners.program", str(self.folder), *output, *flags)
+        talks_flags = ["--input", str(self.folder / "talks")] if talks else []
+        return self.start(
+            sys.executable, "-m", "tests.runners.program", str(self.folder), *talks_flags, *output, *flags
+        )
 
     def pool(self) -> str:
         """Starts a pool of workers; gives its address."""
@@ -136,6 +141,59 @@ class Bench:
         for one in self.started:
             one.kill()
             one.process.wait(LIMIT_S)
+
+
+@dataclass
+class Cluster:
+    """A Flink cluster that `scripts/flink_local.sh` starts.
+
+    Attributes:
+        folder: for its logs.
+        n_task_managers: each of one slot.
+    """
+
+    folder: Path
+    n_task_managers: int
+    port: int = field(default_factory=lambda: free_port())
+
+    def start(self) -> None:
+        """Starts it; workers import what the tests have pickled."""
+        self._script("start", f"{self.n_task_managers}")
+
+    def stop(self) -> None:
+        """Ends all of it."""
+        self._script("stop")
+
+    def flags(self) -> list[str]:
+        """What a run is given, with a job server that asks for little memory."""
+        return [*self._script("options").split(), "--job_server_jvm_properties=-Xmx512m"]
+
+    def kill_task_manager(self) -> None:
+        """Kills one with -9."""
+        group = int((self.folder / "taskmanager-1.pid").read_text())
+        for child in children(group):
+            os.kill(child, signal.SIGKILL)
+
+    def is_idle(self) -> bool:
+        """Whether no job is running."""
+        with urlopen(f"http://localhost:{self.port}/overview", timeout=5) as answer:
+            told: dict[str, Any] = json.load(answer)
+        return told["jobs-running"] == 0
+
+    def _script(self, *arguments: str) -> str:
+        said = subprocess.run(
+            [SCRIPTS / "flink_local.sh", *arguments],
+            env={
+                **os.environ,
+                "PYTHONPATH": str(ROOT),
+                "FLINK_FOLDER": str(self.folder),
+                "FLINK_PORT": f"{self.port}",
+            },
+            stdout=subprocess.PIPE,
+            text=True,
+            check=True,
+        )
+        return said.stdout
 
 
 def free_port() -> int:

@@ -1,6 +1,6 @@
 """A run in a process of its own, over generated tones, with a model that is slow and notes who asked it.
 
-python -m tests.runners.program FOLDER OPTION...     transcribes FOLDER/talks; notes are FOLDER/*.log
+python -m tests.runners.program FOLDER OPTION...     notes are FOLDER/*.log
 """
 
 from __future__ import annotations
@@ -49,4 +49,4 @@ if __name__ == "__main__":
 
     folder = Path(sys.argv[1])
     backend = Backend(partial(program.load_noted, folder), languages_of, ToneDetector)
-    sys.exit(main(["--input", str(folder / "talks"), "--batch_size", "2", *sys.argv[2:]], backend))
+    sys.exit(main(["--batch_size", "2", *sys.argv[2:]], backend))

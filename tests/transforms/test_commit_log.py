@@ -233,6 +233,15 @@ def test_when_the_disk_is_full_what_was_committed_before_is_intact(
     assert index.read("c")["n"] == 3
 
 
+def test_of_millions_that_are_done_the_index_knows_places_alone(tmp_path: Path) -> None:
+    log = LogWriter(str(tmp_path))
+    for key in ("a", "b", "c"):
+        log.begin([key])
+    log.commit([("a", {}), ("b", {})])
+    assert read_index(str(tmp_path)).n_open == Counter("c")
+    assert len(read_index(str(tmp_path)).n_open) == 1
+
+
 def test_what_is_no_segment_is_passed_over_with_a_warning(
     open_writer: Callable[[str], LogWriter],
     tmp_path: Path,

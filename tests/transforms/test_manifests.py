@@ -6,7 +6,9 @@ from pathlib import Path
 
 import fsspec
 import pytest
+from fsspec.implementations.memory import MemoryFileSystem
 
+from tests.transforms.servers import LOCAL, QUICK, send, serving
 from transforms.errors import AudioError, ManifestError
 from transforms.manifests import ManifestShard, manifest_shards, read_manifest, read_manifest_shard
 from transforms.policy import FetchPolicy
@@ -186,16 +188,58 @@ def test_a_million_lines_are_few_shards_and_short_manifests_are_spread(tmp_path:
     assert names == [f"{tmp_path}/{n}.wav" for n in range(50_000)]
 
 
-def test_a_shard_is_its_own_lines_of_a_local_file_and_brings_those_of_another(tmp_path: Path) -> None:
+CSV = b"\xef\xbb\xbfpath,text\na.wav,x\n\nb.wav\n"
+
+
+def test_a_shard_is_its_own_lines_of_a_local_file(tmp_path: Path) -> None:
     (shard,) = manifest_shards(str(written(tmp_path, "m.csv", "path\n\na.wav\n")))
     assert (shard.number, shard.start, shard.stop, shard.packed) == (3, 6, 12, None)
-    fsspec.filesystem("memory").pipe("/lists/n.csv", b"\xef\xbb\xbfpath,text\na.wav,x\n\nb.wav\n")
-    shards = list(manifest_shards("memory://lists/n.csv"))
-    fsspec.filesystem("memory").rm("/lists/n.csv")
+
+
+def test_of_a_web_server_a_shard_brings_its_lines() -> None:
+    with serving(lambda handler: send(handler, 200, CSV)) as server:
+        shards = list(manifest_shards(f"{server.url}/n.csv", policy=LOCAL))
     good, bad = [one for shard in shards for one in read_manifest_shard(shard)]
-    assert good.uri == "memory://lists/a.wav"
+    assert good.uri == f"{server.url}/a.wav"
     assert isinstance(bad, Failure)
-    assert bad.message.startswith("memory://lists/n.csv:4: 1 fields")
+    assert bad.message.startswith(f"{server.url}/n.csv:4: 1 fields")
+
+
+def test_of_a_bucket_workers_read_their_lines_and_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The graph would not hold the lines of a million recordings."""
+    memory = fsspec.filesystem("memory")
+    lines = [f'clip-{n}.wav,"one\ntwo {n}"\n'.encode() for n in range(2_100)]
+    memory.pipe("/lists/n.csv", b"\xef\xbb\xbfpath,text\n" + b"".join(lines))
+    shards = list(manifest_shards("memory://lists/n.csv"))
+    assert {shard.packed for shard in shards} == {None}
+    asked, cat_file = [], MemoryFileSystem.cat_file
+
+    def counted(self: MemoryFileSystem, path: str, start: int, end: int) -> bytes:
+        asked.append(end - start)
+        return cat_file(self, path, start, end)
+
+    monkeypatch.setattr(MemoryFileSystem, "cat_file", counted)
+    monkeypatch.setattr(MemoryFileSystem, "open", None)
+    sources = [one for shard in shards for one in read_manifest_shard(shard)]
+    assert [source.uri for source in sources] == [f"memory://lists/clip-{n}.wav" for n in range(2_100)]
+    assert {source.reference for source in sources[:2]} == {"one\ntwo 0", "one\ntwo 1"}
+    assert sum(asked) == sum(map(len, lines))
+
+
+def test_a_manifest_in_a_bucket_that_changes_is_seen() -> None:
+    memory = fsspec.filesystem("memory")
+    memory.pipe("/lists/m.txt", b"a.wav\nb.wav\n")
+    first, second = manifest_shards("memory://lists/m.txt")
+    memory.pipe("/lists/m.txt", b"a.wav\nc")
+    assert len(list(read_manifest_shard(first))) == 1
+    with pytest.raises(AudioError, match="short_body: 1 of 6 bytes came"):
+        list(read_manifest_shard(second, FetchPolicy(limits=QUICK)))
+    memory.pipe("/lists/m.txt", b"a.wav\nc.wav\n")
+    with pytest.raises(AudioError, match=r"list: changed: .*m.txt was changed while the run read it"):
+        list(read_manifest_shard(second))
+    memory.rm("/lists/m.txt")
+    with pytest.raises(AudioError, match="fetch: not_found"):
+        list(read_manifest_shard(first))
 
 
 def test_a_manifest_that_changes_is_not_read_for_another(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from apache_beam.options.pipeline_options import PipelineOptions
 from apache_beam.runners.portability.fn_api_runner.fn_runner import FnApiRunner
 
 from transforms.progress import Progress, Tally, count, distribute, timed
-from transforms.stopping import StopRequestedError
+from transforms.stopping import STOP, StopRequestedError
 
 
 def test_threads_may_add_at_the_same_time() -> None:
@@ -34,7 +34,7 @@ def test_a_stop_is_seen_until_the_next_run() -> None:
     progress = Progress()
     progress.check()
     progress.request_stop()
-    assert progress.stop_requested
+    assert STOP.is_set()
     with pytest.raises(StopRequestedError):
         progress.check()
     progress.reset()

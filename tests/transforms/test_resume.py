@@ -208,3 +208,35 @@ def test_the_death_of_any_span_counts_for_its_recording(log: str) -> None:
     writer.close()
     *_, (tag, failure) = outcome(log)
     assert (tag, failure.kind, failure.attempts) == (FAILURES, "quarantined", 3)
+
+
+def test_the_deaths_of_a_span_that_is_done_now_are_held_against_no_other(log: str) -> None:
+    put(log, span_done(0, 60), n_open=4)
+    *_, (tag, unit) = outcome(log)
+    assert (tag, unit.n_deaths) == (UNITS, 0)
+
+
+def test_a_range_that_another_process_works_on_has_killed_nobody(log: str) -> None:
+    writer = LogWriter(log)
+    for _ in range(3):
+        writer.begin([span_key(KEY, (0, 60))])
+    writer.close()
+    for start_s, stop_s in ((0, 60), (120, None)):
+        ((tag, unit),) = outcome(log, replace(SPAN, start_s=start_s, stop_s=stop_s))
+        assert (tag, unit.n_deaths) == (UNITS, 0)
+    ((tag, failure),) = outcome(log, replace(SPAN, start_s=60, stop_s=120))
+    assert (tag, failure.kind) == (FAILURES, "quarantined")
+
+
+def test_a_shared_recording_was_done_before_when_all_its_ranges_were(
+    log: str, counted: dict[str, int]
+) -> None:
+    spans = [replace(SPAN, stop_s=60), replace(SPAN, start_s=60)]
+    put(log, span_done(0, 60), n_open=0)
+    PROGRESS.reset()
+    assert [tag for span in spans for tag, _ in outcome(log, span)] == ["windows", PARTS, UNITS]
+    assert (counted.get("resumed", 0), PROGRESS.tally().recordings, PROGRESS.tally().resumed) == (0, 1, 0)
+    put(log, span_done(60, None), n_open=0)
+    PROGRESS.reset()
+    assert [tag for span in spans for tag, _ in outcome(log, span)] == ["windows", PARTS] * 2
+    assert (counted["resumed"], PROGRESS.tally().recordings, PROGRESS.tally().resumed) == (1, 1, 1)

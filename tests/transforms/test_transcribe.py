@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import gc
 import uuid
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -17,7 +18,7 @@ from apache_beam.utils.shared import Shared
 from model.interface import SAMPLE_RATE, Request, Segment, TranscriberSettings, WindowResult, Word
 from tests.transforms.executors import InlineExecutor
 from transforms import transcribe, types
-from transforms.commit_log import read_index
+from transforms.commit_log import leave_all, read_index
 from transforms.fallback import Fallback
 from transforms.hallucinations import FILTERS
 from transforms.hearing import Look
@@ -425,6 +426,18 @@ def test_what_may_kill_the_process_is_alone_among_the_bundles_of_all_threads(tmp
     beside = {heard: keys for heard, keys in model.open if heard % 10 == 5}
     assert beside == {number: {f"key of id{number}"} for number in (5, 25, 45)}
     assert any(len(keys) > 1 for _, keys in model.open)
+
+
+def test_a_bundle_that_beam_forgets_keeps_nobody_from_being_alone(tmp_path: Path) -> None:
+    do_fn = windows_of(load_fake, log=str(tmp_path))
+    do_fn.start_bundle()
+    in_log(do_fn, AudioSource("id1", "u"), window(1))
+    del do_fn
+    gc.collect()
+    suspect = windows_of(load_fake)
+    transcribe.ROOM.enter(suspect, alone=True, check=pytest.fail)
+    transcribe.ROOM.leave(suspect)
+    leave_all()
 
 
 class BusyTranscriber(FakeTranscriber):

@@ -1,15 +1,18 @@
 from __future__ import annotations
 
 import os
+import pickle
+import random
+import zlib
 from pathlib import Path
 
 from transforms.archives import ArchiveShard
 from transforms.dataset_rows import DatasetShard
-from transforms.manifests import manifest_shards
-from transforms.shards import file_work
+from transforms.manifests import ManifestShard, manifest_shards
+from transforms.shards import file_work, grouped
 from transforms.types import AudioSource
 from transforms.uris import audio_source
-from transforms.work import Work, fingerprint, n_recordings, name_of, open_work, origin_of
+from transforms.work import Work, fingerprint, n_recordings, name_of, open_work, origin_of, pack, unpack
 
 
 def test_recordings_are_counted_where_that_needs_no_reading(tmp_path: Path) -> None:
@@ -26,6 +29,29 @@ def test_what_is_listed_opens(tmp_path: Path) -> None:
     group = file_work(["/a.wav", "/b.wav"])
     assert [one.uri for one in open_work(group) if isinstance(one, AudioSource)] == ["/a.wav", "/b.wav"]
     assert name_of(ArchiveShard("/a.zip")) == AudioSource("", "/a.zip")
+
+
+def test_what_was_packed_comes_out_as_it_was(tmp_path: Path) -> None:
+    (tmp_path / "m.jsonl").write_text('{"audio": "a.wav"}\n' * 3)
+    work: list[Work] = [
+        audio_source("/caf\udce9.wav", reference="x"), file_work(["/b.wav", "s3://b/\n.wav"]),
+        ArchiveShard("/a.zip"), DatasetShard("rows", "train", 0, "/rows.parquet", "audio", None),
+        *manifest_shards(f"{tmp_path}/m.jsonl"),
+        ManifestShard("https://h/m.txt", 1, 0, 6, 1, "digest", packed=zlib.compress(b"a.wav\n")),
+    ]  # fmt: skip
+    assert list(unpack(pack(work))) == work
+    assert list(unpack(pack([]))) == []
+
+
+def test_names_of_files_take_little_more_than_what_is_random_in_them() -> None:
+    """16 bytes of each, and 70 bytes that tell nothing."""
+    numbers = random.Random(0)
+    names = [f"s3://a-bucket/talks/{numbers.randbytes(16).hex()}.wav" for _ in range(20_000)]
+    work = [file_work(group) for group in grouped(names, len)]
+    singles = sum(isinstance(one, AudioSource) for one in work)
+    n_bytes = len(pack(work)) - 30 * singles
+    assert n_bytes < 24 * len(names)
+    assert n_bytes < 0.75 * len(pickle.dumps([one for one in work if not isinstance(one, AudioSource)]))
 
 
 def test_only_bytes_that_cannot_be_fetched_again_need_what_held_them() -> None:

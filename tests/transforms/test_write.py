@@ -3,9 +3,9 @@ from __future__ import annotations
 import json
 import math
 import random
+import tracemalloc
 from collections import Counter
 from dataclasses import replace
-from io import BytesIO
 from pathlib import Path
 
 import apache_beam as beam
@@ -21,7 +21,7 @@ from pipelines.options import RECORDING_FORMATS, ROW_FORMATS
 from transforms import write
 from transforms.subtitles import RENDERERS
 from transforms.types import Failure, Segment, Transcript
-from transforms.write import WriteRows, failure_row, part_name, shard_of, transcript_row
+from transforms.write import WriteRows, failure_row, line_of, part_name, shard_of, transcript_row
 
 
 def transcript(number: int, text: str = " Grüße, 世界") -> Transcript:
@@ -77,9 +77,8 @@ def test_bytes_depend_neither_on_the_order_of_rows_nor_on_retried_bundles(tmp_pa
 
 @pytest.mark.parametrize("name", list(write.WRITERS))
 def test_bytes_do_not_depend_on_how_a_shard_was_grouped(name: str, tmp_path: Path) -> None:
-    rows = [transcript_row(transcript(n)) for n in range(50)]
-    shuffled = random.Random(0).sample(rows, len(rows))
-    groups = {"a": [[row] for row in rows], "b": [shuffled[:7], [], shuffled[7:]]}
+    lines = [line_of(transcript_row(transcript(n))) for n in range(50)]
+    groups = {"a": lines, "b": [b"", *random.Random(0).sample(lines, len(lines))]}
     for out, group in groups.items():
         list(write._write_shard(("00000", group), str(tmp_path / out), (name,), 1))
     (a,), (b,) = ((path.read_bytes() for path in (tmp_path / out).iterdir()) for out in "ab")
@@ -89,9 +88,9 @@ def test_bytes_do_not_depend_on_how_a_shard_was_grouped(name: str, tmp_path: Pat
 def test_failures_that_differ_in_little_have_an_order(tmp_path: Path) -> None:
     failure = Failure("a", "/a.wav", "fetch", "not_found", "gone")
     others = [{"stage": "list"}, {"kind": "timeout"}, {"retryable": True}, {"attempts": 2}]
-    rows = [failure_row(one) for one in (failure, *(replace(failure, **other) for other in others))]
+    rows = [line_of(failure_row(one)) for one in (failure, *(replace(failure, **other) for other in others))]
     for out, group in (("a", rows), ("b", rows[::-1])):
-        list(write._write_shard(("00000", [group]), str(tmp_path / out), ("jsonl",), 1))
+        list(write._write_shard(("00000", group), str(tmp_path / out), ("jsonl",), 1))
     a, b = ((tmp_path / out / "part-00000-of-00001.jsonl").read_bytes() for out in "ab")
     assert a == b
 
@@ -144,8 +143,7 @@ def test_a_score_that_is_no_number_is_null_in_both_formats(score: float, tmp_pat
 
 def test_text_that_is_no_unicode_is_spelt_out() -> None:
     row = transcript_row(transcript(1, text="a\udc80b"))
-    write.write_jsonl([row], BytesIO())
-    assert row["text"] == "a\\udc80b"
+    assert json.loads(line_of(row))["text"] == "a\\udc80b"
 
 
 def test_credentials_stay_out_of_the_rows() -> None:
@@ -173,6 +171,21 @@ def test_failures_are_rows_in_a_stable_order(tmp_path: Path) -> None:
         "retryable": True,
         "attempts": 1,
     }
+
+
+def test_a_shard_is_unpacked_one_row_group_at_a_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """All rows of a shard wait in memory, where one that is unpacked takes ten times its text."""
+    monkeypatch.setattr(write, "ROW_GROUP_ROWS", 50)
+    lines = [line_of(transcript_row(transcript(n))) for n in range(1050)]
+    for name in write.WRITERS:
+        list(write._write_shard(("00000", lines[:10]), str(tmp_path), (name,), 1))  # imports, caches
+        tracemalloc.start()
+        list(write._write_shard(("00000", iter(lines)), str(tmp_path), (name,), 1))
+        peak = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        assert peak < 2 * len(lines) * len(lines[0])
+    table = pq.ParquetFile(tmp_path / "part-00000-of-00001.parquet")
+    assert [table.metadata.row_group(n).num_rows for n in range(table.num_row_groups)] == [50] * 21
 
 
 def test_the_formats_on_offer_are_those_that_can_be_written() -> None:
