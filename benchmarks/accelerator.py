@@ -10,7 +10,8 @@ and gets exactly `--n_tokens` tokens. Ours goes from samples on the host to ids 
 config, the same number of tokens) is timed from features on the card to ids, so without the log-mel, which is
 shown by itself. All are medians of `--repeat` calls, after one that is not counted.
 
-The limit is counted by hand (`benchmarks/costs.py`): for the encoder and each step of the decoder the longer
+The limit is counted by hand (`benchmarks/support/costs.py`): for the encoder and each step of the decoder
+the longer
 of computing at the rate of a large product of bfloat16 matrices and of reading at that of a copy, which are
 measured here first. What stays in a cache (all of `tiny`) may go beyond it.
 """
@@ -31,22 +32,22 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from benchmarks.costs import decode_costs, encode_cost, least_s
-from benchmarks.huggingface import generation_config, missing_packages, transformers_config
-from benchmarks.processes import companion
-from benchmarks.random_model import (
+from benchmarks.rivals.huggingface import generation_config, missing_packages, transformers_config
+from benchmarks.support.costs import decode_costs, encode_cost, least_s
+from benchmarks.support.processes import companion
+from benchmarks.support.random_model import (
     SHAPES,
     expected_tokens,
     fixed_length_rules,
     random_checkpoint,
     special_tokens,
 )
-from benchmarks.timing import Spread, markdown_head, markdown_row, time_jax
+from benchmarks.support.timing import Spread, markdown_head, markdown_row, time_jax
 from model.config import DecodingConfig, WhisperConfig
-from model.generate import Asked
 from model.interface import SAMPLE_RATE, WINDOW_SAMPLES
+from model.precision import Arithmetic, Precision
 from model.programs import Programs
-from model.quantize import Arithmetic, Precision
+from model.sampling import Asked
 from model.sharding import make_mesh
 
 WINDOW_S = WINDOW_SAMPLES / SAMPLE_RATE
@@ -205,7 +206,7 @@ def huggingface_times(args: argparse.Namespace, shape: str) -> Mapping[str, Sequ
         }
         for name, values in files.items():
             Path(folder, name).write_text(json.dumps(values))
-        program = Path(__file__).with_name("huggingface_accelerator_program.py")
+        program = Path(__file__).with_name("rivals") / "huggingface_accelerator_program.py"
         command = [*companion(args.torch_python, program), folder]
         command += ["--batch_size", str(args.torch_batch_size)]
         command += ["--n_tokens", str(args.n_tokens), "--repeat", str(args.repeat)]

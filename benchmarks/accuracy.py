@@ -21,8 +21,14 @@ from pathlib import Path
 from time import perf_counter
 from typing import Any
 
-from benchmarks.systems import run_faster_whisper, run_ours
-from transforms.scoring import ErrorCounts, align, count_errors, counts_characters, normalised_words
+from benchmarks.rivals.systems import run_faster_whisper, run_ours
+from pipelines.evaluation.error_rates import (
+    ErrorCounts,
+    align,
+    count_errors,
+    counts_characters,
+    normalised_words,
+)
 
 BATCHED = "faster-whisper batched"
 OURS = "whisper-beam"

@@ -12,12 +12,12 @@ from __future__ import annotations
 
 import sys
 
-from benchmarks.fuzzing import fuzz
-from tests.transforms.fuzzing import outcome, small_files
+from benchmarks.support.fuzzing import fuzz
+from tests.support.fuzzing import outcome, small_files
 
 
 def decoded(name: str, data: bytes) -> str:
-    """What became of a file of sound, see `tests.transforms.fuzzing.outcome`."""
+    """What became of a file of sound, see `tests.support.fuzzing.outcome`."""
     return outcome(data)
 
 

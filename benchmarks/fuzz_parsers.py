@@ -11,8 +11,8 @@ from __future__ import annotations
 
 import sys
 
-from benchmarks.fuzzing import fuzz
-from tests.parsers import outcome, small_inputs
+from benchmarks.support.fuzzing import fuzz
+from tests.support.parsers import outcome, small_inputs
 
 if __name__ == "__main__":
     sys.exit(fuzz(outcome, small_inputs(), __doc__))

@@ -5,7 +5,8 @@
     python -m benchmarks.graph_cost --recordings 10000 --num_shards 8
 
 The real pipeline lists, reads, cuts windows, makes batches, commits, groups, merges, writes and reports; the
-model alone does nothing (`benchmarks.deaf`). Each run is a process of its own, whose peak of memory is told.
+model alone does nothing (`benchmarks.support.null_model`). Each run is a process of its own, whose peak of
+memory is told.
 "Before" is until the model is called first, "after" from its last call on. Options that are not its own go to
 the pipeline.
 
@@ -37,9 +38,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from apache_beam.runners.portability.fn_api_runner import execution
 
-from benchmarks.deaf import CALLED, DEAF
-from benchmarks.processes import peak_mb, run_measured
-from benchmarks.timing import markdown_head, markdown_row
+from benchmarks.support.null_model import CALLED, DEAF
+from benchmarks.support.processes import peak_mb, run_measured
+from benchmarks.support.timing import markdown_head, markdown_row
 from pipelines.command_line import parse
 from pipelines.graph import build
 from pipelines.options import TranscribeOptions

@@ -16,7 +16,7 @@ from pathlib import Path
 from time import perf_counter
 
 from benchmarks.accuracy import read_clips
-from benchmarks.systems import Row, run_ours
+from benchmarks.rivals.systems import Row, run_ours
 
 Part = Sequence[object]
 """What must be the same of a recording, item by item."""

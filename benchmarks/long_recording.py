@@ -19,11 +19,11 @@ from typing import BinaryIO, cast
 
 import numpy as np
 
-from benchmarks.processes import peak_mb
+from benchmarks.support.processes import peak_mb
 from model.interface import SAMPLE_RATE
-from transforms.listener import MakeDetector
-from transforms.types import AudioSource, AudioSpan
-from transforms.windows import Reading, WindowPlan
+from transforms.core.types import AudioSource, AudioSpan
+from transforms.windows.plan import Reading, WindowPlan
+from transforms.windows.speech_tracker import MakeDetector
 
 RATE = 44_100  # Hz
 HEADER = 44  # bytes

@@ -22,8 +22,8 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from benchmarks.cpu import describe_machine, n_cores
-from benchmarks.timing import markdown_head, markdown_row, time_jax
+from benchmarks.support.cpu import describe_machine, n_cores
+from benchmarks.support.timing import markdown_head, markdown_row, time_jax
 
 SHAPES = (
     (1500, 512, 2048),

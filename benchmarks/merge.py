@@ -24,9 +24,9 @@ import numpy as np
 from transformers.models.whisper.tokenization_whisper import _decode_asr
 from transformers.utils import logging
 
-from benchmarks.simulated_talks import HeardWord, Recogniser, Talk, hear, make_talk
-from transforms.merge import merge_windows
-from transforms.types import WindowTranscript
+from benchmarks.support.simulated_talks import HeardWord, Recogniser, Talk, hear, make_talk
+from transforms.core.types import WindowTranscript
+from transforms.merging.merge import merge_windows
 
 TIME_PRECISION_S = 0.02  # of Whisper's timestamp tokens
 
@@ -67,7 +67,7 @@ Merge = Callable[[Talk, Windows, Heard], str]
 
 
 def ours(talk: Talk, windows: Windows, heard: Heard) -> str:
-    """`transforms.merge.merge_windows`."""
+    """`transforms.merging.merge.merge_windows`."""
     del heard  # the true times are for `by_true_times`
     return merge_windows(windows, talk.duration_s).text
 

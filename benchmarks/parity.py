@@ -19,11 +19,11 @@ import numpy as np
 from numpy.typing import NDArray
 from transformers import WhisperFeatureExtractor
 
-from benchmarks.clips import read_clip
-from benchmarks.ctranslate2_folder import ctranslate2_folder
+from benchmarks.rivals.ctranslate2_folder import ctranslate2_folder
+from benchmarks.support.clips import read_clip
 from model.checkpoint import Checkpoint, find_checkpoint
-from model.features import log_mel
 from model.interface import WINDOW_SAMPLES, Request, TranscriberSettings, WindowResult
+from model.log_mel import log_mel
 from model.transcriber import WhisperTranscriber, load_transcriber
 
 _SUFFIXES = (".flac", ".wav", ".mp3")

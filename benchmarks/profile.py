@@ -13,8 +13,8 @@ to smaller batches, copies to and from the device, text from ids). It is less th
 loaded while the device computes; a long recording hides that. Seconds of several workers are added up; what
 they do at the same time makes the last part negative.
 
-The least seconds are what `benchmarks/costs.py` counts, at rates measured as in `benchmarks/machine.py`: of
-the arithmetic in use for the product of the encoder's MLP, and of reading memory.
+The least seconds are what `benchmarks/support/costs.py` counts, at rates measured as in
+`benchmarks/machine.py`: of the arithmetic in use for the product of the encoder's MLP, and of reading memory.
 """
 
 from __future__ import annotations
@@ -33,18 +33,19 @@ from typing import Any
 
 import jax
 
-from benchmarks import costs, machine
-from benchmarks.cpu import describe_machine
-from benchmarks.loop_steps import loop_steps
-from benchmarks.observed import BACKEND, OBSERVED
-from benchmarks.pieces import Pieces
-from benchmarks.speed_systems import GREEDY
-from benchmarks.timing import markdown_head, markdown_row
+from benchmarks import machine
+from benchmarks.support import costs
+from benchmarks.support.cpu import describe_machine
+from benchmarks.support.loop_steps import loop_steps
+from benchmarks.support.network_parts import Pieces
+from benchmarks.support.recording_backend import BACKEND, OBSERVED
+from benchmarks.support.speed_systems import GREEDY
+from benchmarks.support.timing import markdown_head, markdown_row
 from model.alignment_heads import heads_of
-from model.batches import LEAST_ROWS
+from model.batch_decoder import LEAST_ROWS
 from model.checkpoint import find_checkpoint
 from model.config import WhisperConfig
-from model.quantize import Arithmetic, Precision
+from model.precision import Arithmetic, Precision
 from model.rules import make_rules
 from model.tokens import WhisperTokenizer
 from model.transcriber import load_transcriber

@@ -21,7 +21,7 @@ from time import perf_counter
 import numpy as np
 import soundfile as sf
 
-from benchmarks.clips import SAMPLE_RATE, read_clip
+from benchmarks.support.clips import SAMPLE_RATE, read_clip
 
 
 def main() -> None:

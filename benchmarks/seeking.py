@@ -22,7 +22,7 @@ import av
 import numpy as np
 from av.audio.stream import AudioStream
 
-from transforms.audio import AudioReader
+from transforms.audio.decoder import AudioReader
 
 FRAME = 1024  # samples
 

@@ -2,9 +2,11 @@
 
     pip install -e '.[local,bench]'
     python -m benchmarks.silence
-    python -m benchmarks.silence --openai_python ../openai/bin/python    # see benchmarks/openai_whisper.py
+    python -m benchmarks.silence --openai_python ../openai/bin/python    # see
+    benchmarks/rivals/openai_whisper.py
 
-Silence, noise, hum, tones, telephones, sirens, clicks, applause and music (`benchmarks/wordless_audio.py`),
+Silence, noise, hum, tones, telephones, sirens, clicks, applause and music
+(`benchmarks/support/wordless_audio.py`),
 as a folder of WAV files. Each system runs in a process of its own, one after the other, on the same weights:
 ours is the whole pipeline with its defaults, and with safeguards taken out; faster-whisper and openai/whisper
 have their own defaults. Prints words written in all, words of each kind of sound, and each text, ours with
@@ -26,10 +28,10 @@ from time import perf_counter
 
 import soundfile as sf
 
-from benchmarks.openai_whisper import run_openai_whisper
-from benchmarks.systems import Row, Transcripts, run_faster_whisper, run_ours
-from benchmarks.wordless_audio import write_recordings
-from transforms.words import split_words
+from benchmarks.rivals.openai_whisper import run_openai_whisper
+from benchmarks.rivals.systems import Row, Transcripts, run_faster_whisper, run_ours
+from benchmarks.support.wordless_audio import write_recordings
+from transforms.merging.timed_words import split_words
 
 OURS: Mapping[str, list[str]] = {
     "whisper-beam": [],

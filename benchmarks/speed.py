@@ -38,12 +38,12 @@ from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 
-from benchmarks.cpu import describe_machine, n_cores
-from benchmarks.ctranslate2_folder import ctranslate2_folder
-from benchmarks.huggingface import missing_packages, save_huggingface
-from benchmarks.recordings import JOINED, LJ, RECORDINGS, TITLES, Recording, make_recording
-from benchmarks.speed_checks import accuracy, lengths
-from benchmarks.speed_systems import (
+from benchmarks.rivals.ctranslate2_folder import ctranslate2_folder
+from benchmarks.rivals.huggingface import missing_packages, save_huggingface
+from benchmarks.support.cpu import describe_machine, n_cores
+from benchmarks.support.recordings import JOINED, LJ, RECORDINGS, TITLES, Recording, make_recording
+from benchmarks.support.speed_checks import accuracy, lengths
+from benchmarks.support.speed_systems import (
     BATCHED,
     BATCHED_PROCESSES,
     HUGGINGFACE,
@@ -57,7 +57,7 @@ from benchmarks.speed_systems import (
     huggingface,
     ours,
 )
-from benchmarks.timing import Spread, in_turn, markdown_head, markdown_row
+from benchmarks.support.timing import Spread, in_turn, markdown_head, markdown_row
 from model.checkpoint import find_checkpoint
 
 RIVALS, ACCURACY, LENGTHS = PARTS = ("rivals", "accuracy", "lengths")

@@ -29,8 +29,8 @@ import numpy as np
 from faster_whisper import WhisperModel
 
 from benchmarks.accuracy import Clip, read_clips
-from benchmarks.clips import read_clip
-from benchmarks.ctranslate2_folder import ctranslate2_folder
+from benchmarks.rivals.ctranslate2_folder import ctranslate2_folder
+from benchmarks.support.clips import read_clip
 from model.checkpoint import Checkpoint, find_checkpoint
 from model.interface import (
     SAMPLE_RATE,

@@ -10,7 +10,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from model.quantize import Rows, in_two_digits, quantize, sum_digits
+from model.precision import Rows, in_two_digits, quantize, sum_digits
 
 _QUERY_BLOCK = 750  # of the encoder's 1,500: measured best of 250 to 1,500 on CPUs
 

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from model import ctranslate2, huggingface
 from model.config import DecodingConfig, WhisperConfig
-from model.packaged import PackagedFile, PackagedFileError
+from model.pypi_files import PackagedFile, PackagedFileError
 
 _HUB_FILES = (
     "config.json",

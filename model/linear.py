@@ -1,4 +1,4 @@
-"""Matrix products with weights, in each arithmetic of `model.quantize`.
+"""Matrix products with weights, in each arithmetic of `model.precision`.
 
 Weights are zeros until they are loaded: nobody trains here.
 """
@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from model.quantize import Arithmetic, Precision, quantize
+from model.precision import Arithmetic, Precision, quantize
 
 
 class Linear(nnx.Module):

@@ -18,7 +18,7 @@ from flax import nnx
 from model.attention import KeyValue, SmallKeyValue, attend, attend_long, scores_of, shrink
 from model.config import MAX_TEXT_POSITIONS, N_POSITIONS, WhisperConfig
 from model.linear import Embedding, Linear
-from model.quantize import Precision
+from model.precision import Precision
 
 Weights = nnx.State[Any, Any]
 

@@ -13,18 +13,18 @@ from flax import nnx
 from jax.sharding import Mesh
 from numpy.typing import NDArray
 
-from model import beam, generate
+from model import beam_search, sampling
 from model.align import Alignment, TokenBatch, align
 from model.alignment_heads import heads_of
-from model.batches import BatchDecoder, Generated
+from model.batch_decoder import BatchDecoder, Generated
 from model.checkpoint import Checkpoint, CheckpointError
 from model.compiled import Compiled
-from model.features import log_mel
-from model.generate import Asked
+from model.log_mel import log_mel
 from model.network import AudioMemory, Decoder, Weights, Whisper
+from model.precision import Precision, quantize_weight
 from model.program_store import ProgramStore
-from model.quantize import Precision, quantize_weight
 from model.rules import DecodingRules
+from model.sampling import Asked
 from model.sharding import DATA, batch_sharding, memory_sharding, split_by_windows, weight_sharding
 
 _MATRICES = {"kernel": 0, "embedding": 1}  # the axis that a product sums over, by the end of a weight's name
@@ -85,8 +85,8 @@ class Programs:
         self._join = Compiled(_join, "join", store, out_shardings=remembered)
         # On a CPU a program of fewer rows rounds in other ways: what is heard would depend on what ends when.
         shrinks = mesh.shape[DATA] == 1 and jax.default_backend() != "cpu"
-        self._generate = BatchDecoder(generate, decoder_of, rules, store, shrinks=shrinks)
-        self._search = BatchDecoder(beam, decoder_of, rules, store, shrinks=shrinks)
+        self._generate = BatchDecoder(sampling, decoder_of, rules, store, shrinks=shrinks)
+        self._search = BatchDecoder(beam_search, decoder_of, rules, store, shrinks=shrinks)
         self._align = Compiled(align_tokens, "align", store)
 
     def encode(self, samples: NDArray[np.float32]) -> jax.Array:
@@ -107,11 +107,11 @@ class Programs:
         return memory
 
     def generate(self, memory: AudioMemory, asked: Asked) -> Generated:
-        """Decodes greedily or by sampling; see `model.generate`."""
+        """Decodes greedily or by sampling; see `model.sampling`."""
         return self._generate(self._weights, memory, self._placed(asked))
 
     def search(self, memory: AudioMemory, asked: Asked) -> Generated:
-        """Decodes by beam search; see `model.beam`."""
+        """Decodes by beam search; see `model.beam_search`."""
         return self._search(self._weights, memory, self._placed(asked))
 
     def align(self, memory: AudioMemory, batch: TokenBatch) -> Alignment:

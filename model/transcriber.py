@@ -15,11 +15,10 @@ from jax.sharding import Mesh
 from numpy.typing import NDArray
 
 from model.align import pack
-from model.batches import LEAST_ROWS, Generated
+from model.batch_decoder import LEAST_ROWS, Generated
 from model.caches import cache_folder
 from model.checkpoint import Checkpoint, find_checkpoint
 from model.compiled import waited_s
-from model.generate import DETECT_LANGUAGE, Asked
 from model.interface import (
     WINDOW_SAMPLES,
     Request,
@@ -29,10 +28,11 @@ from model.interface import (
 )
 from model.mesh_shape import parse_mesh
 from model.network import AudioMemory
+from model.precision import Precision, choose_arithmetic, cpu_features
 from model.program_store import jax_keeps_programs
 from model.programs import Programs
-from model.quantize import Precision, choose_arithmetic, cpu_features
 from model.rules import DecodingRules, make_rules
+from model.sampling import DETECT_LANGUAGE, Asked
 from model.sharding import DATA, check_mesh, make_mesh
 from model.tokens import WhisperTokenizer, compression_ratio, segments_of
 from model.word_times import add_words

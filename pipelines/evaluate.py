@@ -19,8 +19,8 @@ import sys
 from collections.abc import Sequence
 from typing import Any, NoReturn
 
-from transforms.errors import redact
-from transforms.logs import hide_secrets
+from transforms.core.errors import redact
+from transforms.core.log_redaction import hide_secrets
 
 _LOGGER = logging.getLogger(__name__)
 
@@ -47,12 +47,12 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _evaluate(options: dict[str, Any]) -> None:
-    from pipelines.evaluation import (
+    from pipelines.evaluation.evaluation import (
         PAGE_FILE,
         RECORDINGS_FILE,
         evaluate,
     )  # Arrow, which --help need not wait for
-    from pipelines.evaluation_tally import notes, table, time_sentences
+    from pipelines.evaluation.tally import notes, table, time_sentences
 
     tally = evaluate(**options)
     print(table(tally))

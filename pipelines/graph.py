@@ -18,22 +18,22 @@ from apache_beam.utils.shared import Shared
 
 from model.interface import TranscriberSettings
 from pipelines.backend import Backend
-from pipelines.dataflow import is_dataflow
 from pipelines.options import AUTO_PER_WINDOW, SPEECH, TranscribeOptions
-from pipelines.run_folder import FAILURES as FAILURES_FOLDER
-from pipelines.run_folder import TRANSCRIPTS, RunFolder
-from transforms.assemble import SECOND_LOOK, Assemble, Assembly, by_file, open_again, second_looks
-from transforms.failures import FAILURES
-from transforms.fallback import Fallback
-from transforms.policy import FetchPolicy, Limits
-from transforms.read import ORIGINS, PARTS, SHARED, SPANS, WINDOWS, OpenWork
-from transforms.recording_files import WriteRecordingFiles
-from transforms.resume import Resuming
-from transforms.sharing import by_range
-from transforms.transcribe import TranscribeSpans
-from transforms.windows import WindowPlan
-from transforms.work import Work, pack, unpack
-from transforms.write import WriteRows, failure_row, transcript_row
+from pipelines.output.run_folder import FAILURES as FAILURES_FOLDER
+from pipelines.output.run_folder import TRANSCRIPTS, RunFolder
+from pipelines.runners.dataflow import is_dataflow
+from transforms.checkpoint.resume import Resuming
+from transforms.core.failures import FAILURES
+from transforms.dofns.read_windows import ORIGINS, PARTS, SHARED, SPANS, WINDOWS, OpenWork
+from transforms.dofns.transcribe import TranscribeSpans
+from transforms.fetch.policy import FetchPolicy, Limits
+from transforms.merging.assemble import SECOND_LOOK, Assemble, Assembly, by_file, open_again, second_looks
+from transforms.reading.range_split import by_range
+from transforms.recognition.fallback import Fallback
+from transforms.sources.work_items import Work, pack, unpack
+from transforms.windows.plan import WindowPlan
+from transforms.writing.recording_files import WriteRecordingFiles
+from transforms.writing.sharded_files import WriteRows, failure_row, transcript_row
 
 ROWS = "rows"
 

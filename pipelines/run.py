@@ -15,28 +15,28 @@ from apache_beam.runners.runner import PipelineState
 
 from pipelines.backend import WHISPER, Backend
 from pipelines.command_line import check_beam_flags
-from pipelines.dataflow import HANDED_OVER, check_dataflow, check_installed, makes_template
-from pipelines.dry_run import GraphSize, told_plan
-from pipelines.finished_run import FinishedRun
 from pipelines.graph import build, policy_of
-from pipelines.heartbeat import heartbeat
-from pipelines.interrupts import stopping_cleanly
-from pipelines.local_workers import watched_workers
 from pipelines.options import OptionsError, TranscribeOptions, check_model_fits
-from pipelines.report import Report, make_report, summary
-from pipelines.report_page import report_page
-from pipelines.run_folder import RunFolder, identity_of
-from pipelines.run_lock import only_run
-from pipelines.run_tally import tally_run
-from pipelines.runners import find_runner, following, in_this_process, name_job
-from pipelines.watch import Watch, shown_progress
-from transforms.commit_log import leave_all
-from transforms.dataset_files import dataset_work
-from transforms.errors import redact
-from transforms.logs import hide_secrets
-from transforms.progress import NAMESPACE, PROGRESS
-from transforms.sources import expand_all
-from transforms.work import Work, fingerprint, n_recordings
+from pipelines.output.finished_run import FinishedRun
+from pipelines.output.run_folder import RunFolder, identity_of
+from pipelines.output.run_lock import only_run
+from pipelines.process.signals import stopping_cleanly
+from pipelines.progress.progress_bar import Watch, shown_progress
+from pipelines.progress.progress_file import heartbeat
+from pipelines.report.report_page import report_page
+from pipelines.report.run_json import Report, make_report, summary
+from pipelines.report.run_tally import tally_run
+from pipelines.runners.dataflow import HANDED_OVER, check_dataflow, check_installed, makes_template
+from pipelines.runners.dry_run import GraphSize, told_plan
+from pipelines.runners.find_runner import find_runner, following, in_this_process, name_job
+from pipelines.runners.local_workers import watched_workers
+from transforms.checkpoint.commit_log import leave_all
+from transforms.core.errors import redact
+from transforms.core.log_redaction import hide_secrets
+from transforms.core.metrics import NAMESPACE, PROGRESS
+from transforms.sources.hf_datasets import dataset_work
+from transforms.sources.listing import expand_all
+from transforms.sources.work_items import Work, fingerprint, n_recordings
 
 LIFTS = {"allow_private_hosts": "forbidden_host", "trust_manifests": "forbidden_uri"}
 """Options, and the kind of failure that there is without each."""
@@ -76,7 +76,7 @@ def transcribe(options: TranscribeOptions, beam_args: Sequence[str] = (), backen
     languages = backend.languages(options.model)
     check_model_fits(options, languages)
     if options.push_to_hub:
-        from pipelines.hub import check_token  # brings `datasets`, which other runs need not wait for
+        from pipelines.report.hub import check_token  # brings `datasets`, which other runs need not wait for
 
         check_token()
     work = list_work(options)
@@ -196,7 +196,7 @@ def _close(report: Report, folder: RunFolder, dataset: str | None) -> int:
     exit_code = _told_outcome(report, folder)
     if dataset is None:
         return exit_code
-    from pipelines.hub import HubError, push
+    from pipelines.report.hub import HubError, push
 
     try:
         print(f"Uploaded to {push(folder, report, dataset)}", file=sys.stderr)

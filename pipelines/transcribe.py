@@ -22,7 +22,7 @@ import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from pipelines.interrupts import leaving_at_once, told_interrupt
+from pipelines.process.signals import leaving_at_once, told_interrupt
 
 if TYPE_CHECKING:  # whatever takes time to import is imported where an interrupt is expected
     from pipelines.backend import Backend
@@ -50,10 +50,10 @@ def main(argv: Sequence[str] | None = None, backend: Backend | None = None) -> i
             stream.reconfigure(errors="backslashreplace")
     try:
         with leaving_at_once():
-            from pipelines.arenas import use_few_arenas
             from pipelines.backend import WHISPER
-            from pipelines.collector import uncollected
             from pipelines.command_line import parse
+            from pipelines.process.collector import uncollected
+            from pipelines.process.memory import use_few_arenas
 
             use_few_arenas()
             _quiet_logs()
@@ -65,7 +65,7 @@ def main(argv: Sequence[str] | None = None, backend: Backend | None = None) -> i
     except KeyboardInterrupt as error:
         return told_interrupt(error)
     except Exception as error:  # whatever ends a run ends it with a sentence; LOG_LEVEL=DEBUG has the rest
-        from transforms.errors import redact
+        from transforms.core.errors import redact
 
         _LOGGER.debug("the run failed", exc_info=True)
         print(f"The run failed: {redact(_sentence(error))}", file=sys.stderr)

@@ -20,8 +20,8 @@ from apache_beam.portability.api import beam_provision_api_pb2, beam_provision_a
 from apache_beam.runners.worker import sdk_worker_main
 from google.protobuf import json_format, text_format
 
-from pipelines.arenas import use_few_arenas
-from transforms.commit_log import leave_all
+from pipelines.process.memory import use_few_arenas
+from transforms.checkpoint.commit_log import leave_all
 
 _PROVISION_S = 60.0
 

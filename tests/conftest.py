@@ -4,7 +4,7 @@ import os
 
 import pytest
 
-from transforms.progress import PROGRESS
+from transforms.core.metrics import PROGRESS
 
 
 @pytest.fixture(autouse=True)

@@ -25,7 +25,7 @@ from packaging.utils import canonicalize_name
 from pipelines.backend import WHISPER
 from pipelines.graph import build
 from pipelines.options import TranscribeOptions
-from transforms.types import AudioSource
+from transforms.core.types import AudioSource
 
 ROOT = Path(__file__).parents[1]
 PACKAGES = ("model", "pipelines", "transforms")
@@ -127,7 +127,7 @@ def test_the_sdist_installs_the_packages_and_nothing_else(installed: Path) -> No
 
 def test_a_worker_imports_what_was_installed(installed: Path) -> None:
     code = (
-        f"import sys; sys.path.insert(0, {str(installed)!r}); import transforms.types as t; print(t.__file__)"
+        f"import sys; sys.path.insert(0, {str(installed)!r}); import transforms.core as t; print(t.__file__)"
     )
     done = subprocess.run([sys.executable, "-I", "-c", code], capture_output=True, text=True, check=True)
     assert Path(done.stdout.strip()) == installed / "transforms" / "types.py"
@@ -138,7 +138,7 @@ import pathlib, sys
 from apache_beam.internal import pickler
 from apache_beam.portability import python_urns
 from apache_beam.portability.api import beam_runner_api_pb2
-import model.transcriber, pipelines.transcribe, transforms.transcribe
+import model.transcriber, pipelines.transcribe, transforms.dofns.transcribe
 
 graph = beam_runner_api_pb2.Pipeline.FromString(pathlib.Path(sys.argv[1]).read_bytes())
 transcribers = []
@@ -148,7 +148,7 @@ for step in graph.components.transforms.values():
         if do_fn.urn == python_urns.PICKLED_DOFN_INFO:
             fn = pickler.loads(do_fn.payload)[0]
             print(type(fn).__name__, sys.modules[type(fn).__module__].__file__)
-            if isinstance(fn, transforms.transcribe.TranscribeWindows):
+            if isinstance(fn, transforms.dofns.transcribe.TranscribeWindows):
                 transcribers.append(fn)
 
 class Model:

@@ -5,9 +5,9 @@ from pathlib import Path
 import pytest
 
 from benchmarks.graph_cost import COLUMNS, CORPORA, row_of
-from transforms.dataset_files import dataset_work
-from transforms.sources import expand_all
-from transforms.work import n_recordings, open_work
+from transforms.sources.hf_datasets import dataset_work
+from transforms.sources.listing import expand_all
+from transforms.sources.work_items import n_recordings, open_work
 
 
 @pytest.mark.parametrize("source", CORPORA)

@@ -5,7 +5,7 @@ import sys
 from typing import Any
 
 from benchmarks.long_recording import EndlessWav, read_all
-from benchmarks.processes import run_measured
+from benchmarks.support.processes import run_measured
 
 
 def taken(minutes: int) -> dict[str, Any]:

@@ -4,10 +4,10 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.processes import Measured
-from benchmarks.recordings import Recording
 from benchmarks.speed import ratios, table
-from benchmarks.speed_systems import BATCHED, OURS, SEQUENTIAL, Run, System, n_decoded, parse_run
+from benchmarks.support.processes import Measured
+from benchmarks.support.recordings import Recording
+from benchmarks.support.speed_systems import BATCHED, OURS, SEQUENTIAL, Run, System, n_decoded, parse_run
 
 
 def run_of(wall_s: float, transcribe_s: float, tree_mb: float = 100.0, outside_s: float | None = None) -> Run:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from model.checkpoint import PACKAGED_MODELS, Checkpoint, find_checkpoint
-from tests.model.tiny import save_huggingface, tiny_weights
+from tests.support.tiny_model import save_huggingface, tiny_weights
 
 
 @pytest.fixture(scope="session")

@@ -10,20 +10,20 @@ import pytest
 from flax import nnx
 from numpy.typing import NDArray
 
-from benchmarks.clips import read_clip
-from benchmarks.ctranslate2_folder import ctranslate2_folder
+from benchmarks.rivals.ctranslate2_folder import ctranslate2_folder
+from benchmarks.support.clips import read_clip
 from model.align import Alignment, TokenBatch, align, pack
 from model.checkpoint import Checkpoint
 from model.config import WhisperConfig
 from model.dtw import first_columns
 from model.interface import WINDOW_SAMPLES
 from model.network import Whisper
+from model.precision import Precision
 from model.programs import Programs
-from model.quantize import Precision
 from model.rules import make_rules
 from model.sharding import make_mesh
 from model.tokens import WhisperTokenizer
-from tests.model.decoding import FLOAT32, random_whisper
+from tests.support.decode_helpers import FLOAT32, random_whisper
 
 N_PROMPT, END = 3, 280  # ids from 280 on are special
 CONFIG = WhisperConfig(80, 32, 64, 1, 2, 3, 4, 300)

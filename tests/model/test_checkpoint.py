@@ -9,7 +9,7 @@ from model import checkpoint
 from model.checkpoint import CheckpointError, PackagedFile, PackagedModel, find_checkpoint
 from model.tokens import TokenizerError, WhisperTokenizer
 from pipelines.transcribe import main
-from tests.model.tiny import save_ctranslate2, tiny_weights
+from tests.support.tiny_model import save_ctranslate2, tiny_weights
 
 
 def test_a_hugging_face_folder(tiny_folder: Path) -> None:

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from model.ctranslate2 import CTranslate2File, FormatError, read_config, read_weights
 from model.huggingface import read_weights as read_safetensors
-from tests.model.tiny import ctranslate2_bytes, ctranslate2_variables, tiny_weights
+from tests.support.tiny_model import ctranslate2_bytes, ctranslate2_variables, tiny_weights
 
 
 @pytest.fixture(scope="module")

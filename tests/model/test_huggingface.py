@@ -7,7 +7,7 @@ import pytest
 from safetensors.numpy import save_file
 
 from model.huggingface import network_name, read_config, read_decoding, read_weights, weight_files
-from tests.model.tiny import TINY_CONFIG, tiny_weights
+from tests.support.tiny_model import TINY_CONFIG, tiny_weights
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 
 from model.linear import Embedding, Linear
-from model.quantize import Arithmetic, Precision, quantize_weight
+from model.precision import Arithmetic, Precision, quantize_weight
 
 RANDOM = np.random.default_rng(0)
 ERRORS = {Arithmetic.NONE: 1e-5, Arithmetic.BF16: 0.01, Arithmetic.A8: 0.02, Arithmetic.W8: 0.01}

@@ -5,8 +5,8 @@ import pytest
 
 from model.config import WhisperConfig
 from model.network import Whisper
-from model.quantize import Precision
-from tests.model.decoding import random_whisper
+from model.precision import Precision
+from tests.support.decode_helpers import random_whisper
 
 CONFIG = WhisperConfig(80, 32, 64, 2, 2, 2, 2, 300)
 

@@ -8,12 +8,12 @@ from numpy.typing import NDArray
 from safetensors.numpy import save_file
 
 from model.checkpoint import Checkpoint, CheckpointError, find_checkpoint
+from model.precision import Precision
 from model.programs import Programs
-from model.quantize import Precision
 from model.rules import DecodingRules, make_rules
 from model.sharding import make_mesh
 from model.tokens import WhisperTokenizer
-from tests.model.tiny import save_huggingface, tiny_weights
+from tests.support.tiny_model import save_huggingface, tiny_weights
 
 
 def rules_of(checkpoint: Checkpoint) -> DecodingRules:

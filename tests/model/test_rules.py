@@ -7,7 +7,7 @@ import pytest
 
 from model.config import DecodingConfig
 from model.rules import History, allowed_logits, best_token, make_rules, no_history, remember
-from tests.model.test_generate import BEGIN, END, N_VOCAB, RULES, SPECIAL
+from tests.model.test_sampling import BEGIN, END, N_VOCAB, RULES, SPECIAL
 
 
 @pytest.mark.parametrize("timestamps", [True, False])

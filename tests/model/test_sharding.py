@@ -113,7 +113,7 @@ Found = dict[str, dict[str, Any]]
 
 @pytest.fixture(scope="module")
 def on_meshes(packaged: Callable[[str], Checkpoint], tmp_path_factory: pytest.TempPathFactory) -> Found:
-    """What a real model does on one virtual device and on each mesh; see `tests.model.on_meshes`."""
+    """What a real model does on one virtual device and on each mesh; see `tests.support.on_meshes`."""
     packaged(REAL_MODEL)
     if not AUDIO.exists():
         pytest.skip(f"{AUDIO} is not here; scripts/setup.sh fetches the samples")
@@ -125,7 +125,7 @@ def on_meshes(packaged: Callable[[str], Checkpoint], tmp_path_factory: pytest.Te
         "XLA_FLAGS": " ".join(flags),
     }
     arguments = [REAL_MODEL, "8", str(AUDIO), str(folder), "", *MESHES]
-    command = [sys.executable, "-m", "tests.model.on_meshes", *arguments]
+    command = [sys.executable, "-m", "tests.support.on_meshes", *arguments]
     done = subprocess.run(command, env=environment, cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     found: Found = json.loads(done.stdout)

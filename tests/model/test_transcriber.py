@@ -14,11 +14,10 @@ import soundfile as sf
 import soxr
 from numpy.typing import NDArray
 
-from benchmarks.ctranslate2_folder import ctranslate2_folder
 from benchmarks.parity import Reference, text_ids
-from model.batches import Generated
+from benchmarks.rivals.ctranslate2_folder import ctranslate2_folder
+from model.batch_decoder import Generated
 from model.checkpoint import Checkpoint
-from model.generate import Asked
 from model.interface import (
     SAMPLE_RATE,
     WINDOW_SAMPLES,
@@ -28,8 +27,9 @@ from model.interface import (
     WindowResult,
 )
 from model.network import AudioMemory
+from model.sampling import Asked
 from model.transcriber import WhisperTranscriber, load_transcriber
-from tests.model.tiny import save_huggingface, tiny_weights
+from tests.support.tiny_model import save_huggingface, tiny_weights
 
 DATA = Path("../shared/data")
 

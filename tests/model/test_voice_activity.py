@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from model import voice_activity
 from model.interface import SPEECH_CHUNK, Samples
-from model.packaged import PackagedFile
+from model.pypi_files import PackagedFile
 from model.voice_activity import VoiceActivityError, make_detector
 
 ROOT = Path(__file__).parents[2]

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.pipelines.tones import ASKED, HEARD, LOADED
+from tests.support.tone_backend import ASKED, HEARD, LOADED
 
 
 @pytest.fixture(autouse=True)

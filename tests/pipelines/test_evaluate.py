@@ -13,12 +13,12 @@ from pathlib import Path
 import fsspec
 import pytest
 
-from pipelines import evaluation as module
 from pipelines.evaluate import main
-from pipelines.run_folder import RunFolder
-from tests.pipelines.runs import evaluation, failure, row, scored, write_run
-from tests.pipelines.tones import run as transcribe
-from tests.pipelines.tones import snapshot, write_talk
+from pipelines.evaluation import evaluation as module
+from pipelines.output.run_folder import RunFolder
+from tests.support.finished_runs import evaluation, failure, row, scored, write_run
+from tests.support.tone_backend import run as transcribe
+from tests.support.tone_backend import snapshot, write_talk
 
 
 def evaluate(out: Path | str, *flags: str) -> int:

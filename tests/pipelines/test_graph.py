@@ -17,13 +17,13 @@ from pipelines import graph
 from pipelines.backend import Backend, silero_detector
 from pipelines.graph import build, fallback_of, settings_of
 from pipelines.options import TranscribeOptions
-from transforms.assemble import Assembly
-from transforms.fallback import Fallback
-from transforms.hallucinations import FILTERS
-from transforms.transcribe import TranscribeSpans
-from transforms.types import AudioSource, AudioSpan
-from transforms.windows import WindowPlan
-from transforms.work import Work, pack
+from transforms.core.types import AudioSource, AudioSpan
+from transforms.dofns.transcribe import TranscribeSpans
+from transforms.merging.assemble import Assembly
+from transforms.recognition.fallback import Fallback
+from transforms.recognition.hallucinations import FILTERS
+from transforms.sources.work_items import Work, pack
+from transforms.windows.plan import WindowPlan
 
 ACCELERATOR, MIN_RAM_BYTES = resource_hints.ACCELERATOR, resource_hints.MIN_RAM_BYTES
 OPTIONS = TranscribeOptions(

@@ -7,7 +7,7 @@ import pytest
 from apache_beam.transforms.resources import parse_resource_hints
 
 from pipelines.options import OptionsError, TranscribeOptions, check_model_fits, language_code
-from transforms.hallucinations import FILTERS
+from transforms.recognition.hallucinations import FILTERS
 
 
 def options(**changed: Any) -> TranscribeOptions:  # noqa: ANN401  # of whatever type the option is

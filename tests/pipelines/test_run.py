@@ -11,7 +11,7 @@ import pytest
 
 from model.interface import SAMPLE_RATE
 from pipelines.transcribe import main
-from tests.pipelines.tones import (
+from tests.support.tone_backend import (
     LOADED,
     TONES,
     failures,

@@ -18,13 +18,13 @@ import pytest
 
 from model.interface import Request, TranscriberSettings, WindowResult
 from pipelines.backend import Backend
-from pipelines.interrupts import INTERRUPTED
 from pipelines.options import TranscribeOptions
-from pipelines.run_folder import public_options
+from pipelines.output.run_folder import public_options
+from pipelines.process.signals import INTERRUPTED
 from pipelines.transcribe import main
-from tests.pipelines.tones import TONES, ToneDetector, ToneTranscriber, languages_of, run, write_talk
-from transforms.publish import PARTIAL_SUFFIX
-from transforms.stopping import STOP
+from tests.support.tone_backend import TONES, ToneDetector, ToneTranscriber, languages_of, run, write_talk
+from transforms.core.cancellation import STOP
+from transforms.writing.atomic_files import PARTIAL_SUFFIX
 
 
 @pytest.mark.parametrize(

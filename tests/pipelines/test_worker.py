@@ -24,7 +24,7 @@ from apache_beam.runners.worker import sdk_worker_main
 from google.protobuf import struct_pb2
 
 from pipelines.worker import environment
-from transforms.commit_log import read_index
+from transforms.checkpoint.commit_log import read_index
 
 ROOT = Path(__file__).parents[2]
 LIMIT_S = 60.0
@@ -86,7 +86,7 @@ def test_it_says_who_it_is_and_ends_with_its_runner(runner: Runner) -> None:
 AT_WORK = """
 import sys
 from pipelines.worker import main
-from transforms.commit_log import LogWriter
+from transforms.checkpoint.commit_log import LogWriter
 
 log, address = sys.argv[1:]
 writer = LogWriter(log)

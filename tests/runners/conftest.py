@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from pipelines.runners import RunnerError, build_prism, check_java
-from tests.runners.machinery import SCRIPTS, Bench, Cluster
+from pipelines.runners.find_runner import RunnerError, build_prism, check_java
+from tests.support.runner_fixtures import SCRIPTS, Bench, Cluster
 
 KEPT = Path.home() / ".cache/whisper-beam"  # from one time to the next: to build Prism takes minutes
 

@@ -7,9 +7,9 @@ import signal
 
 import pytest
 
-from tests.pipelines.tones import write_talk
-from tests.runners.machinery import Bench, Cluster, children, wait_until
-from tests.runners.program import ASKED, LOADED
+from tests.support.runner_fixtures import Bench, Cluster, children, wait_until
+from tests.support.runner_program import ASKED, LOADED
+from tests.support.tone_backend import write_talk
 
 
 @pytest.fixture(params=["1", "2"])

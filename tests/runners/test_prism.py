@@ -7,8 +7,8 @@ import signal
 
 import pytest
 
-from tests.runners.machinery import Bench, children, free_port, wait_for_port, wait_until
-from tests.runners.program import ASKED, LOADED
+from tests.support.runner_fixtures import Bench, children, free_port, wait_for_port, wait_until
+from tests.support.runner_program import ASKED, LOADED
 
 
 @pytest.fixture(params=["loopback", "external", "job server"])

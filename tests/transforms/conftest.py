@@ -6,13 +6,13 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.transforms.downloads import BODY
-from tests.transforms.servers import (
+from tests.support.downloads import BODY
+from tests.support.servers import (
     Server,
     send,
     serving,
 )
-from transforms.hosts import HOSTS
+from transforms.fetch.public_addresses import HOSTS
 
 
 @pytest.fixture

@@ -1,0 +1,56 @@
+"""What a machine is: its processor, cores, instructions of interest, and what runs beside us."""
+
+from __future__ import annotations
+
+import os
+import platform
+import re
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+from model.precision import cpu_features
+
+FLAGS = ("avx2", "avx512f", "avx_vnni", "avx512_vnni", "avx512_bf16", "amx_bf16", "amx_int8")
+PACKAGES = ("jax", "jaxlib", "apache-beam", "faster-whisper", "ctranslate2")
+
+
+def describe_machine() -> str:
+    """A paragraph in Markdown; the load tells whether the figures below it are worth something."""
+    load = ", ".join(f"{one:.1f}" for one in os.getloadavg())
+    versions = ", ".join(f"{name} {known}" for name in PACKAGES if (known := _version(name)))
+    return (
+        f"{cpu_name()}, {n_cores()} cores, {', '.join(cpu_flags()) or 'no instructions of interest'}; "
+        f"{_memory_gb():.0f} GB; Python {platform.python_version()}, {versions}; load {load} at the start."
+    )
+
+
+def n_cores() -> int:
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0))
+
+
+def cpu_name() -> str:
+    """The processor, as it calls itself."""
+    try:
+        text = Path("/proc/cpuinfo").read_text()
+    except OSError:  # not on Linux
+        text = ""
+    found = re.search(r"^model name\s*: (.*)$", text, re.MULTILINE)
+    return found.group(1) if found else platform.processor() or platform.machine()
+
+
+def cpu_flags() -> list[str]:
+    """Those of `FLAGS` that the processor has."""
+    known = cpu_features()
+    return [flag for flag in FLAGS if flag in known]
+
+
+def _memory_gb() -> float:
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 1e9
+
+
+def _version(package: str) -> str | None:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None

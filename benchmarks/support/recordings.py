@@ -1,0 +1,61 @@
+"""Recordings that speed is measured on, mono at 16 kHz in FLAC, made of `../shared/data`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import soundfile as sf
+
+from benchmarks.support.clips import SAMPLE_RATE, read_clip
+
+LJ, JOINED = "lj", "joined"
+RECORDINGS = (LJ, JOINED)
+TITLES = {
+    LJ: "a chapter of LJ Speech as it was read, all of it speech",
+    JOINED: "the chapter and 200 clips of a crowd joined, half of it silent",
+}
+
+
+@dataclass(frozen=True)
+class Recording:
+    """A file, and how long it lasts."""
+
+    path: Path
+    duration_s: float
+
+    def cut(self, n_pieces: int, folder: Path) -> list[Path]:
+        """Writes pieces of equal lengths to a folder."""
+        samples, rate = sf.read(self.path, dtype="int16")
+        paths = []
+        for index, piece in enumerate(np.array_split(samples, n_pieces)):
+            paths.append(folder / f"{index}.flac")
+            sf.write(paths[-1], piece, rate)
+        return paths
+
+
+def make_recording(name: str, data: Path, folder: Path) -> Recording:
+    """Writes one of `RECORDINGS` to a folder.
+
+    Args:
+        name: of the recording.
+        data: with `long/lj001.flac` and `crowd/`.
+        folder: to write to.
+    """
+    clips = [data / "long" / "lj001.flac"]
+    if name == JOINED:
+        clips += sorted(path for path in (data / "crowd").iterdir() if path.is_file())
+    return join(clips, folder / f"{name}.flac")
+
+
+def join(clips: Iterable[Path], path: Path) -> Recording:
+    """Writes clips one after the other, with nothing between them."""
+    n_samples = 0
+    with sf.SoundFile(path, "w", SAMPLE_RATE, 1, "PCM_16") as file:
+        for clip in clips:
+            samples = read_clip(clip)
+            file.write(samples)
+            n_samples += len(samples)
+    return Recording(path, n_samples / SAMPLE_RATE)

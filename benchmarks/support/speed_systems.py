@@ -1,0 +1,152 @@
+"""The systems of `benchmarks.speed`, each over one recording in fresh processes, greedily, in English."""
+
+from __future__ import annotations
+
+import json
+import sys
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from benchmarks.support.processes import Measured, companion, run_measured
+from benchmarks.support.recordings import Recording
+
+OURS, BATCHED, SEQUENTIAL, HUGGINGFACE = "ours", "batched", "sequential", "huggingface"
+BATCHED_PROCESSES = "batched_processes"
+SYSTEMS = (OURS, BATCHED, SEQUENTIAL, HUGGINGFACE, BATCHED_PROCESSES)
+GREEDY = ("--beam_size", "1", "--temperature", "0", "--language", "en")
+
+
+@dataclass(frozen=True)
+class Run:
+    """A system over a recording, once.
+
+    Attributes:
+        measured: of its processes.
+        transcribe_s: from the moment its model was there to the last row.
+        n_windows: stretches of at most 30 s that its model wrote of.
+        n_words: of what it wrote.
+        outside_s: of ours, seconds in which the model had nothing to do, before and after it was there;
+            None for others.
+    """
+
+    measured: Measured
+    transcribe_s: float
+    n_windows: int
+    n_words: int
+    outside_s: float | None = None
+
+
+@dataclass(frozen=True)
+class System:
+    """Something to be compared.
+
+    Attributes:
+        kind: one of `SYSTEMS`.
+        name: with its options, for people.
+        run: transcribes a recording.
+    """
+
+    kind: str
+    name: str
+    run: Callable[[Recording], Run]
+
+
+def ours(model: str, options: Sequence[str]) -> System:
+    """The whole pipeline; `options` are passed on to it."""
+
+    def run(recording: Recording) -> Run:
+        with tempfile.TemporaryDirectory() as folder:
+            output = Path(folder, "out")
+            command = [sys.executable, "-m", "pipelines.transcribe", "--input", str(recording.path)]
+            command += ["--output", str(output), "--model", model, *GREEDY, *options]
+            measured = run_measured(command)
+            rows = [
+                json.loads(line)
+                for part in sorted((output / "transcripts").glob("*.jsonl"))
+                for line in part.read_text().splitlines()
+            ]
+            report = json.loads((output / "run.json").read_text())
+        return Run(
+            measured,
+            report["wall_s"] - ready_s(report),
+            n_decoded(report),
+            count_words(rows),
+            report["wall_s"] - ready_s(report) - report["stage_s"]["model"],
+        )
+
+    return System(OURS, " ".join(["whisper-beam", *options]), run)
+
+
+def ready_s(report: Mapping[str, Any]) -> float:
+    """Seconds of a run's `wall_s` until its model was there, to be left out as start-up."""
+    return float(report["stage_s"]["load"] + report["stage_s"]["compile"])
+
+
+def n_decoded(report: Mapping[str, Any]) -> int:
+    """Windows of a `run.json` that the model wrote of, remainders of windows among them."""
+    counts = report["counts"]
+    return int(counts["windows"] + counts["remainders"])
+
+
+def count_words(rows: Sequence[Mapping[str, Any]]) -> int:
+    """Words of rows with a `text`."""
+    return sum(len(row["text"].split()) for row in rows)
+
+
+def faster_whisper(folder: Path, batch_size: int) -> System:
+    """faster-whisper in int8; sequential for a batch size of 0.
+
+    Args:
+        folder: of the model, as CTranslate2 has it.
+        batch_size: windows at a time.
+    """
+    kind = BATCHED if batch_size else SEQUENTIAL
+    command = [sys.executable, "-m", "benchmarks.rivals.faster_whisper_program", "--folder", str(folder)]
+    command += ["--batch_size", str(batch_size)]
+    batches = f", batches of {batch_size}" if batch_size else ""
+    return System(
+        kind,
+        f"faster-whisper {kind} int8{batches}",
+        lambda recording: parse_run(run_measured([*command, str(recording.path)])),
+    )
+
+
+def faster_whisper_processes(folder: Path, batch_size: int, processes: int) -> System:
+    """The batched faster-whisper in several processes that share the cores, each with a piece of it."""
+    command = [sys.executable, "-m", "benchmarks.rivals.faster_whisper_program", "--folder", str(folder)]
+    command += ["--batch_size", str(batch_size), "--processes", str(processes)]
+
+    def run(recording: Recording) -> Run:
+        with tempfile.TemporaryDirectory() as pieces:
+            paths = recording.cut(processes, Path(pieces))
+            return parse_run(run_measured([*command, *map(str, paths)]))
+
+    name = f"faster-whisper batched int8, batches of {batch_size}, {processes} processes"
+    return System(BATCHED_PROCESSES, name, run)
+
+
+def huggingface(python: Path, folder: Path, dtype: str, batch_size: int) -> System:
+    """Hugging Face's chunked pipeline on torch.
+
+    Args:
+        python: of an environment that has them.
+        folder: of the model, as transformers has it.
+        dtype: of torch.
+        batch_size: chunks at a time.
+    """
+    program = Path(__file__).parents[1] / "rivals" / "huggingface_program.py"
+    command = [*companion(python, program), str(folder), "--dtype", dtype, "--batch_size", str(batch_size)]
+    return System(
+        HUGGINGFACE,
+        f"Hugging Face chunked {dtype}, batches of {batch_size}",
+        lambda recording: parse_run(run_measured([*command, str(recording.path)])),
+    )
+
+
+def parse_run(measured: Measured) -> Run:
+    """What the program of a rival printed: `rows`, `n_windows`, `transcribe_s`."""
+    printed = json.loads(measured.stdout.splitlines()[-1])
+    return Run(measured, printed["transcribe_s"], printed["n_windows"], count_words(printed["rows"]))

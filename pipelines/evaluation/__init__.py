@@ -1,0 +1,1 @@
+"""Error rates of a finished run against references."""

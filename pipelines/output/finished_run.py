@@ -1,0 +1,113 @@
+"""What a finished run left in its output folder, read a few rows at a time."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import pyarrow.parquet as pq
+
+from pipelines.output.run_folder import FAILURES, REPORT_FILE, SUCCESS_FILE, TRANSCRIPTS, RunFolder
+from transforms.core.errors import redact
+from transforms.writing.atomic_files import published
+
+BATCH_ROWS = 256  # that are in memory at a time; the row of a long recording has megabytes
+
+Row = Mapping[str, Any]
+
+
+class NoRunError(ValueError):
+    """There is no finished run: what was found instead, and what to give."""
+
+
+@dataclass(frozen=True)
+class FinishedRun:
+    """A run that is over; see `open_run`.
+
+    Attributes:
+        url: its folder.
+        report: the content of `run.json`.
+    """
+
+    url: str
+    report: Mapping[str, Any]
+
+    def file_url(self, name: str) -> str:
+        """URL of a file in the run's folder."""
+        return f"{self.url.rstrip('/')}/{name}"
+
+    def transcript_files(self) -> list[str]:
+        """The files of transcripts, of one format: Parquet where there is some, for it is read by column."""
+        names = self._files(TRANSCRIPTS)
+        return [name for name in names if name.endswith(".parquet")] or names
+
+    def transcripts(self, name: str, columns: Sequence[str]) -> Iterator[Row]:
+        """The rows of one of `transcript_files`, sorted by `uri`, with at least these columns."""
+        if not name.endswith(".parquet"):
+            yield from self._lines(name)
+            return
+        with RunFolder(self.url).open(name) as file:
+            # In this thread alone: an Arrow thread that lets go of a Python file while Python ends aborts it.
+            table = pq.ParquetFile(file, pre_buffer=False)
+            for batch in table.iter_batches(BATCH_ROWS, columns=list(columns), use_threads=False):
+                yield from batch.to_pylist()
+
+    def failures(self) -> Iterator[Row]:
+        """The rows of `failures`."""
+        for name in self._files(FAILURES):
+            yield from self._lines(name)
+
+    def recordings(self) -> Iterator[tuple[str, str]]:
+        """`audio_id` and `uri` of every recording, of some more than once."""
+        for name in self.transcript_files():
+            yield from map(_named, self.transcripts(name, ("audio_id", "uri")))
+        yield from map(_named, self.failures())
+
+    def write_report(self, report: Mapping[str, Any]) -> None:
+        """Replaces `run.json`, in the form that `RunFolder` gave it."""
+        with published(self.file_url(REPORT_FILE)) as file:
+            text = json.dumps(report, indent=2, ensure_ascii=False, allow_nan=False)
+            file.write(text.encode("utf-8", "backslashreplace") + b"\n")
+
+    def _files(self, folder: str) -> list[str]:
+        return [name for name in self.report["files"] if name.startswith(f"{folder}/")]
+
+    def _lines(self, name: str) -> Iterator[Row]:
+        with RunFolder(self.url).open(name) as file:
+            yield from map(json.loads, file)
+
+
+def open_run(url: str) -> FinishedRun:
+    """Finds the run in a folder.
+
+    Raises:
+        NoRunError: there is none, or it is not finished.
+        OSError: the folder cannot be read.
+    """
+    shown = redact(url)
+    folder = RunFolder(url)
+    try:
+        with folder.open(SUCCESS_FILE):
+            pass
+        with folder.open(REPORT_FILE) as file:
+            content = file.read()
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise NoRunError(
+            f"--run {shown}: no finished run is there; give the --output of pipelines.transcribe, which has "
+            f"{SUCCESS_FILE} and {REPORT_FILE} in it once the run is over"
+        ) from error
+    except (ImportError, ValueError) as error:  # a scheme without its package, or that nobody knows
+        raise NoRunError(f"--run {shown} cannot be opened: {error}") from error
+    try:
+        report = json.loads(content)
+    except ValueError as error:
+        raise NoRunError(f"--run {shown}: its {REPORT_FILE} is not JSON ({error})") from error
+    if not isinstance(report, dict) or not {"options", "files"} <= report.keys():
+        raise NoRunError(f"--run {shown}: its {REPORT_FILE} was not written by whisper-beam")
+    return FinishedRun(url, report)
+
+
+def _named(row: Row) -> tuple[str, str]:
+    return row["audio_id"], row["uri"]

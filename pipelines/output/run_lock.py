@@ -1,0 +1,69 @@
+"""One run at a time writes to a folder of this machine; the system lets go of the lock of a run that dies."""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+
+import fsspec
+
+from pipelines.output.run_folder import LOCK_FILE, RunFolder, RunFolderError
+from transforms.core.errors import redact
+
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None  # type: ignore[assignment]
+
+_NO_LOCKS = {errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL}
+"""What network file systems without locks say."""
+
+
+@contextmanager
+def only_run(folder: RunFolder) -> Iterator[None]:
+    """Keeps other runs out of a folder, where its file system knows locks: object stores do not.
+
+    The workers of a run need none; that which started them has it.
+
+    Raises:
+        RunFolderError: another run is writing to it, or nobody may.
+    """
+    if fcntl is None or not folder.is_local:
+        yield
+        return
+    try:
+        file = _opened(folder)
+    except OSError as error:
+        raise RunFolderError(folder.unwritable(error)) from error
+    try:
+        _lock(file, folder)
+        yield
+        with suppress(OSError):
+            os.ftruncate(file, 0)  # nobody holds it any more
+    finally:
+        os.close(file)
+
+
+def _opened(folder: RunFolder) -> int:
+    path = f"{fsspec.core.url_to_fs(folder.url)[1]}/{LOCK_FILE}"
+    os.makedirs(os.path.dirname(path), exist_ok=True)
+    return os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+
+
+def _lock(file: int, folder: RunFolder) -> None:
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        if error.errno in _NO_LOCKS:
+            return
+        holder = os.pread(file, 32, 0).decode("ascii", "replace").strip()
+        who = f"process {holder}" if holder.isdecimal() else "another process"
+        raise RunFolderError(
+            f"--output {redact(folder.url)} is being written by {who}; wait for its end, or give another "
+            "--output"
+        ) from error
+    with suppress(OSError):  # a full disk can be locked, too
+        os.ftruncate(file, 0)
+        os.pwrite(file, b"%d\n" % os.getpid(), 0)

@@ -1,0 +1,1 @@
+"""How far a run is: the progress bar and `progress.json`."""

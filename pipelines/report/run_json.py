@@ -1,0 +1,145 @@
+"""What a run came to: `run.json`, and the summary that closes it on the screen."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+import textwrap
+from collections.abc import Iterator, Mapping, Sequence
+from importlib.metadata import PackageNotFoundError, version
+from itertools import chain
+from typing import Any
+
+from pipelines.options import TranscribeOptions
+from pipelines.output.finished_run import FinishedRun
+from pipelines.output.run_folder import (
+    FAILURES,
+    PAGE_FILE,
+    TRANSCRIPTS,
+    RunFolder,
+    RunIdentity,
+    public_options,
+)
+from pipelines.progress.progress_bar import clock
+from pipelines.report.run_tally import RunTally
+from transforms.core.errors import redact
+from transforms.core.metrics import STAGES
+
+PACKAGES = ("whisper-beam", "apache-beam", "jax", "jaxlib", "flax", "pyarrow", "soundfile", "av", "soxr")
+MAX_SHOWN = 40  # recordings of a small run, whose text is shown
+_SHOWN = ("uri", "language", "text")  # of such a recording
+MAX_LABEL = 48  # characters of a recording's name on the screen
+
+Report = dict[str, Any]
+
+
+def make_report(
+    options: TranscribeOptions,
+    identity: RunIdentity,
+    counters: Mapping[str, int],
+    files: Sequence[str],
+    tally: RunTally,
+    wall_s: float,
+) -> Report:
+    """The content of `run.json`.
+
+    Args:
+        options: of the run.
+        identity: of the run.
+        counters: Beam's, by name (`transforms.core.metrics`).
+        files: of rows, relative to the run's folder.
+        tally: of the rows in them.
+        wall_s: seconds from the first step of the run to its last.
+    """
+    duplicates = counters.get("duplicates", 0)  # rows of a dataset that name one file
+    listed, transcribed = counters.get("listed", 0) - duplicates, counters.get("transcribed", 0)
+    audio_s = counters.get("audio_ms", 0) / 1000
+    new_s = min(
+        counters.get("new_ms", 0) / 1000, audio_s
+    )  # what was listed twice was done twice, for one row
+    return {
+        "identity": identity.digest,
+        "options": public_options(options),
+        "versions": {"python": sys.version.split()[0], **dict(_versions())},
+        "counts": {
+            "recordings": listed,
+            "transcribed": transcribed,
+            "not_transcribed": listed - transcribed,
+            "duplicates": duplicates,
+            "done_before": min(counters.get("resumed", 0), listed),
+            "failures": tally.failures.total(),
+            "failures_by_kind": dict(sorted(tally.failures.items())),
+            "windows": counters.get("windows", 0),
+            "windows_skipped": counters.get("windows_skipped", 0),
+            "windows_redone": counters.get("windows_redone", 0),
+            "boundaries_redone": counters.get("boundaries_redone", 0),
+            "remainders": counters.get("remainders", 0),
+            "remainders_dropped": counters.get("remainders_dropped", 0),
+            "windows_without_text": counters.get("windows_without_text", 0),
+            "windows_fallback": counters.get("windows_fallback", 0),
+            "fallback_by_reason": _by_name(counters, "failed_"),
+            "segments_filtered": _by_name(counters, "filtered_"),
+        },
+        "audio_hours": round(audio_s / 3600, 6),
+        "speech_hours": round(counters.get("speech_ms", 0) / 3_600_000, 6),
+        "skipped_hours": round(counters.get("skipped_ms", 0) / 3_600_000, 6),
+        "wall_s": round(wall_s, 3),
+        "times_real_time": round(new_s / wall_s, 3),
+        "stage_s": {stage: round(counters.get(f"{stage}_us", 0) / 1e6, 3) for stage in STAGES},
+        "hours_by_language": tally.hours_by_language(),
+        "files": list(files),
+        "recording_files": dict.fromkeys(options.recording_formats(), tally.rows),
+    }
+
+
+def _by_name(counters: Mapping[str, int], prefix: str) -> dict[str, int]:
+    """The counters above zero whose names begin so, by the rest of their names."""
+    return {
+        name.removeprefix(prefix): counters[name]
+        for name in sorted(counters)
+        if name.startswith(prefix) and counters[name]
+    }
+
+
+def summary(report: Report, folder: RunFolder) -> str:
+    """What to show on the screen when a run is over; of a small run, its text too."""
+    counts = report["counts"]
+    lines = list(_texts(FinishedRun(folder.url, report))) if counts["transcribed"] <= MAX_SHOWN else []
+    seconds = ", ".join(f"{stage} {spent:.1f}" for stage, spent in report["stage_s"].items())
+    lines += [
+        f"{counts['transcribed']} of {counts['recordings']} recordings transcribed, "
+        f"{report['audio_hours']:.2f} hours of audio in {clock(report['wall_s'])}: "
+        f"{report['times_real_time']:.1f} times real time",
+        f"seconds spent: {seconds}",
+    ]
+    if counts["done_before"]:
+        lines.append(f"of these, done before: {counts['done_before']}; the speed is that of the others")
+    if report["skipped_hours"]:
+        lines.append(f"skipped, as nobody speaks there: {report['skipped_hours']:.2f} hours")
+    if counts["failures"]:
+        kinds = ", ".join(f"{n} {kind}" for kind, n in report["counts"]["failures_by_kind"].items())
+        lines.append(f"failures: {kinds}; see {redact(folder.part_folder(FAILURES))}")
+    lines.append(f"transcripts: {redact(folder.part_folder(TRANSCRIPTS))}")
+    for name, n_files in report.get("recording_files", {}).items():
+        lines.append(f"{n_files} {name} files: {redact(folder.part_folder(name))}")
+    lines.append(f"report: {redact(folder.part_folder(PAGE_FILE))}")
+    return "\n".join(lines)
+
+
+def _texts(run: FinishedRun) -> Iterator[str]:
+    width = min(shutil.get_terminal_size().columns, 120)
+    for row in chain.from_iterable(run.transcripts(name, _SHOWN) for name in run.transcript_files()):
+        label = row["uri"].rsplit("/", 1)[-1][-MAX_LABEL:]
+        yield f"{label} [{row['language']}]"
+        yield textwrap.fill(
+            row["text"].strip() or "(no words)", width, initial_indent="  ", subsequent_indent="  "
+        )
+    yield ""
+
+
+def _versions() -> Iterator[tuple[str, str]]:
+    for package in PACKAGES:
+        try:
+            yield package, version(package)
+        except PackageNotFoundError:  # run from a checkout that was not installed
+            continue

@@ -1,0 +1,124 @@
+"""The rows of a run folded into sums: one pass, and memory that does not grow with their number."""
+
+from __future__ import annotations
+
+import heapq
+import math
+from collections import Counter
+from dataclasses import dataclass, field
+
+from pipelines.output.finished_run import FinishedRun, Row
+from transforms.core.types import CutKind
+
+N_BINS = 20
+MAX_LONGEST = 20
+MAX_EXAMPLES = 3  # of a kind of failure
+NO_LANGUAGE = ""  # of recordings in which nobody speaks
+
+_COLUMNS = (
+    "uri",
+    "duration_s",
+    "speech_s",
+    "language",
+    "segments.list.element.avg_logprob",
+    "segments.list.element.fallback",
+    "boundaries.list.element.kind",
+    "boundaries.list.element.agreement",
+)
+
+
+@dataclass
+class Histogram:
+    """Counts of values between 0 and 1, in bins of the same width."""
+
+    counts: list[int] = field(default_factory=lambda: [0] * N_BINS)
+
+    def add(self, value: float) -> None:
+        """Counts a value; what is beyond an end goes to the bin there."""
+        self.counts[min(max(int(value * N_BINS), 0), N_BINS - 1)] += 1
+
+
+@dataclass(frozen=True, order=True)
+class LongRecording:
+    """One of the recordings that took most work.
+
+    Attributes:
+        heard_s: seconds that the model was given: those of speech, or all where nobody listened for that.
+        again: share of its segments that come from a window that was decoded again, hotter.
+        confidence: mean probability of a token, over its segments; None without segments.
+    """
+
+    heard_s: float
+    uri: str
+    duration_s: float
+    again: float
+    confidence: float | None = field(compare=False)
+
+
+@dataclass
+class RunTally:
+    """Sums of a run's rows.
+
+    Attributes:
+        rows: transcripts.
+        seconds_by_language: of audio.
+        confidence: of segments; the mean probability of a token, `exp(avg_logprob)`.
+        agreement: of boundaries of windows that share seconds.
+        cuts: boundaries by their kind.
+        longest: a heap of the recordings of which the model heard most.
+        failures: their number by kind.
+        examples: the first few failures of each kind, (uri, message).
+    """
+
+    rows: int = 0
+    seconds_by_language: Counter[str] = field(default_factory=Counter)
+    confidence: Histogram = field(default_factory=Histogram)
+    agreement: Histogram = field(default_factory=Histogram)
+    cuts: Counter[str] = field(default_factory=Counter)
+    longest: list[LongRecording] = field(default_factory=list)
+    failures: Counter[str] = field(default_factory=Counter)
+    examples: dict[str, list[tuple[str, str]]] = field(default_factory=dict)
+
+    def hours_by_language(self) -> dict[str, float]:
+        """The most first."""
+        ordered = sorted(self.seconds_by_language.items(), key=lambda item: (-item[1], item[0]))
+        return {language: round(seconds / 3600, 6) for language, seconds in ordered}
+
+    def add(self, row: Row) -> None:
+        """Counts a transcript."""
+        self.rows += 1
+        self.seconds_by_language[row["language"] or NO_LANGUAGE] += row["duration_s"]
+        scores = [math.exp(one["avg_logprob"]) for one in row["segments"] if one["avg_logprob"] is not None]
+        for score in scores:
+            self.confidence.add(score)
+        for boundary in row["boundaries"]:
+            self.cuts[boundary["kind"]] += 1
+            if boundary["kind"] != CutKind.DISJOINT:
+                self.agreement.add(boundary["agreement"])
+        self._keep(row, sum(scores) / len(scores) if scores else None)
+
+    def add_failure(self, row: Row) -> None:
+        """Counts a failure."""
+        self.failures[row["kind"]] += 1
+        examples = self.examples.setdefault(row["kind"], [])
+        if len(examples) < MAX_EXAMPLES:
+            examples.append((row["uri"], row["message"]))
+
+    def _keep(self, row: Row, confidence: float | None) -> None:
+        segments, duration_s = row["segments"], row["duration_s"]
+        again = sum(one["fallback"] is not None for one in segments) / max(len(segments), 1)
+        heard_s = duration_s if row["speech_s"] is None else row["speech_s"]
+        recording = LongRecording(heard_s, row["uri"], duration_s, again, confidence)
+        keep = heapq.heappush if len(self.longest) < MAX_LONGEST else heapq.heappushpop
+        keep(self.longest, recording)
+
+
+def tally_run(run: FinishedRun) -> RunTally:
+    """Reads all rows of a run whose files are there, a few at a time."""
+    tally = RunTally()
+    for name in run.transcript_files():
+        for row in run.transcripts(name, _COLUMNS):
+            tally.add(row)
+    for row in run.failures():
+        tally.add_failure(row)
+    return tally

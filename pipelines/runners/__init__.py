@@ -1,0 +1,1 @@
+"""Beam's runners: which there are, and what each needs."""

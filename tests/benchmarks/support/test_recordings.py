@@ -1,0 +1,28 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile as sf
+
+from benchmarks.support.recordings import JOINED, LJ, make_recording
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    for name, rate, level in (("long/lj001", 16_000, 0.1), ("crowd/b", 8_000, 0.3), ("crowd/a", 16_000, 0.2)):
+        path = tmp_path / f"{name}.flac"
+        path.parent.mkdir(exist_ok=True)
+        sf.write(path, np.full(rate, level), rate)
+    return tmp_path
+
+
+def test_clips_are_joined_in_the_order_of_their_names(data: Path, tmp_path: Path) -> None:
+    joined = make_recording(JOINED, data, tmp_path)
+    samples, rate = sf.read(joined.path)
+    assert (joined.duration_s, rate, len(samples)) == (3.0, 16_000, 48_000)
+    np.testing.assert_allclose(samples[8_000::16_000], [0.1, 0.2, 0.3], atol=1e-3)
+
+
+def test_a_recording_is_cut_into_equal_pieces(data: Path, tmp_path: Path) -> None:
+    pieces = make_recording(LJ, data, tmp_path).cut(3, tmp_path)
+    assert [sf.info(piece).frames for piece in pieces] == [5334, 5333, 5333]

@@ -1,0 +1,120 @@
+from __future__ import annotations
+
+import io
+import re
+import sys
+import time
+
+import pytest
+
+from pipelines.progress import progress_bar
+from pipelines.progress.progress_bar import Watch, clock, shown_progress, time_left_s, told
+from transforms.core.metrics import PROGRESS, Tally
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+@pytest.fixture(autouse=True)
+def _fresh() -> None:
+    PROGRESS.reset()
+
+
+@pytest.mark.parametrize(
+    ("done", "total", "elapsed_s", "left_s"),
+    [
+        (3, 12, 60.0, 180.0),
+        (12, 12, 60.0, 0.0),
+        (13, 12, 60.0, 0.0),  # a recording that was opened twice
+        (2, 12, 60.0, None),  # too few
+        (3, 12, 5.0, None),  # too early: the model was loaded and compiled
+        (40, 10_000, 60.0, None),  # too few of so many
+        (50, 10_000, 60.0, 11_940.0),
+        (50, None, 60.0, None),
+    ],
+)
+def test_time_left(done: int, total: int | None, elapsed_s: float, left_s: float | None) -> None:
+    assert time_left_s(Tally(recordings=done), total, elapsed_s) == left_s
+
+
+def test_what_is_told() -> None:
+    tally = Tally(recordings=3, failures=1, audio_s=7200.0)
+    said = "2.00 hours of audio, 12.0 times real time, 1 failures"
+    assert told(tally, 4, 600.0) == f"{said}, 3 min 20 s left"
+    assert told(tally, None, 600.0) == f"{said}, time left unknown"
+
+
+@pytest.mark.parametrize(
+    ("seconds", "said"), [(0.4, "0 s"), (59.7, "1 min 00 s"), (320, "5 min 20 s"), (7_500, "2 h 05 min")]
+)
+def test_durations_as_people_say_them(seconds: float, said: str) -> None:
+    assert clock(seconds) == said
+
+
+def test_what_is_settled_goes_before_what_is_seen() -> None:
+    watch = Watch(4, seen=False)
+    assert watch.tally() is None
+    watch.settle({"listed": 5, "duplicates": 1, "failures": 2, "audio_ms": 1500})
+    assert watch.tally() == Tally(recordings=4, failures=2, audio_s=1.5)
+
+
+def test_a_terminal_gets_a_bar_that_ends_at_the_truth(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "stderr", Terminal())
+    with shown_progress(Watch(4)):
+        PROGRESS.add(recordings=3, failures=1)
+    shown = sys.stderr.getvalue()  # type: ignore[attr-defined]  # it is a Terminal
+    assert re.search(r"75%.*3/4 recordings .*1 failures, time left unknown", shown.split("\r")[-1])
+
+
+@pytest.mark.parametrize("total", [4, None])
+def test_a_terminal_is_told_where_nothing_can_be_seen(
+    total: int | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "stderr", Terminal())
+    with shown_progress(Watch(total, seen=False)):
+        PROGRESS.add(recordings=3)
+    shown = sys.stderr.getvalue()  # type: ignore[attr-defined]  # it is a Terminal
+    assert "whose progress is not seen here" in shown
+    assert "0/4" not in shown
+
+
+def test_a_terminal_shows_counts_where_the_total_is_unknown(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "stderr", Terminal())
+    with shown_progress(Watch(None)):
+        PROGRESS.add(recordings=3)
+    assert "3 recordings [" in sys.stderr.getvalue().split("\r")[-1]  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize(("total", "line"), [(4, "2 of 4 recordings, "), (None, "2 recordings, ")])
+def test_a_log_gets_a_line_now_and_then(
+    total: int | None, line: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(progress_bar, "LINE_EVERY_S", 0.02)
+    with shown_progress(Watch(total)):
+        PROGRESS.add(recordings=2)
+        time.sleep(0.2)
+    lines = capsys.readouterr().err.splitlines()
+    assert lines
+    assert all(said.startswith(line) for said in lines)
+
+
+def test_a_log_hears_nothing_of_workers_that_are_not_seen(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(progress_bar, "LINE_EVERY_S", 0.02)
+    with shown_progress(Watch(4, seen=False)):
+        time.sleep(0.1)
+    assert capsys.readouterr().err == ""
+
+
+def test_a_short_run_leaves_the_log_alone(capsys: pytest.CaptureFixture[str]) -> None:
+    with shown_progress(Watch(4)):
+        PROGRESS.add(recordings=4)
+    assert capsys.readouterr().err == ""
+
+
+def test_an_error_in_the_run_comes_through(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(RuntimeError, match="broken"), shown_progress(Watch(1)):
+        raise RuntimeError("broken")

@@ -1,0 +1,141 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pipelines.options import TranscribeOptions
+from pipelines.output.finished_run import FinishedRun
+from pipelines.output.run_folder import RunFolder, identity_of
+from pipelines.report.run_json import make_report, summary
+from pipelines.report.run_tally import tally_run
+from transforms.core.types import Failure, Segment, Transcript
+from transforms.writing.atomic_files import published
+from transforms.writing.sharded_files import failure_row, line_of, transcript_row, write_jsonl, write_parquet
+
+OPTIONS = TranscribeOptions(
+    input=("https://me:pw@host/a.wav",), output="out", format=("parquet", "srt", "txt")
+)
+COUNTERS = {
+    "listed": 4,
+    "transcribed": 2,
+    "duplicates": 1,
+    "resumed": 1,
+    "new_ms": 6_480_000,
+    "windows": 5,
+    "windows_skipped": 3,
+    "skipped_ms": 75_000,
+    "speech_ms": 3_600_000,
+    "windows_without_text": 1,
+    "remainders_dropped": 6,
+    "windows_fallback": 2,
+    "failed_loop": 1,
+    "failed_avg_logprob": 4,
+    "filtered_rate": 0,
+    "filtered_no_speech": 7,
+    "audio_ms": 7_200_000,
+    "read_us": 1_500_000,
+    "model_us": 60_000_000,
+}
+
+
+def transcript(name: str, text: str) -> Transcript:
+    segments = (Segment(0, 1, text, 0.0, 0.0, 1.0, 0.0),)
+    return Transcript(name, f"/talks/{name}", 1.0, False, "en", "transcribe", text, segments, "m")
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> RunFolder:
+    rows = [transcript_row(transcript("a.wav", "good " * 40)), transcript_row(transcript("b.wav", ""))]
+    failed = [failure_row(Failure("c", "/talks/c.wav", "fetch", "not_found", "gone"))]
+    with published(f"{tmp_path}/transcripts/part-00000-of-00001.parquet") as file:
+        write_parquet(map(line_of, rows), file)
+    with published(f"{tmp_path}/failures/part-00000-of-00001.jsonl") as file:
+        write_jsonl(map(line_of, failed), file)
+    return RunFolder(str(tmp_path))
+
+
+def report(folder: RunFolder) -> dict[str, Any]:
+    files = folder.parts()
+    tally = tally_run(FinishedRun(folder.url, {"files": files}))
+    return make_report(OPTIONS, identity_of(OPTIONS, []), COUNTERS, files, tally, wall_s=720.0)
+
+
+def test_counts_times_and_files_are_in_the_report(folder: RunFolder) -> None:
+    told = report(folder)
+    assert told["counts"] == {
+        "recordings": 3,
+        "transcribed": 2,
+        "not_transcribed": 1,
+        "duplicates": 1,
+        "done_before": 1,
+        "failures": 1,
+        "failures_by_kind": {"not_found": 1},
+        "windows": 5,
+        "windows_skipped": 3,
+        "windows_redone": 0,
+        "boundaries_redone": 0,
+        "remainders": 0,
+        "remainders_dropped": 6,
+        "windows_without_text": 1,
+        "windows_fallback": 2,
+        "fallback_by_reason": {"avg_logprob": 4, "loop": 1},
+        "segments_filtered": {"no_speech": 7},
+    }
+    assert (told["speech_hours"], told["skipped_hours"]) == (1.0, 0.020833)
+    assert (told["audio_hours"], told["wall_s"], told["times_real_time"]) == (2.0, 720.0, 9.0)
+    assert told["stage_s"] == {
+        "read": 1.5,
+        "load": 0.0,
+        "compile": 0.0,
+        "model": 60.0,
+        "merge": 0.0,
+        "write": 0.0,
+    }
+    assert told["files"] == ["failures/part-00000-of-00001.jsonl", "transcripts/part-00000-of-00001.parquet"]
+    assert told["recording_files"] == {"srt": 2, "txt": 2}
+    assert told["hours_by_language"] == {"en": 0.000556}
+    assert {"python", "apache-beam", "pyarrow"} <= told["versions"].keys()
+
+
+def test_what_was_listed_twice_is_told_once(folder: RunFolder, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, n in {"resumed": 4, "new_ms": 9_000_000}.items():
+        monkeypatch.setitem(COUNTERS, name, n)
+    told = report(folder)
+    assert (told["counts"]["done_before"], told["counts"]["recordings"]) == (3, 3)
+    assert told["times_real_time"] == 10.0
+
+
+def test_the_report_is_json_without_credentials(folder: RunFolder) -> None:
+    assert "pw" not in json.dumps(report(folder), allow_nan=False)
+
+
+def test_the_summary_of_a_small_run_shows_the_text(
+    folder: RunFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "60")
+    lines = summary(report(folder), folder).splitlines()
+    assert lines[0] == "a.wav [en]"
+    assert max(len(line) for line in lines[1:5]) <= 60
+    assert lines[lines.index("b.wav [en]") + 1] == "  (no words)"
+    said = "\n".join(lines)
+    assert "of these, done before: 1;" in said
+    assert "2 of 3 recordings transcribed, 2.00 hours of audio in 12 min 00 s: 9.0 times real time" in said
+    assert "failures: 1 not_found; see" in said
+    assert f"2 srt files: {folder.url}/srt" in said
+    assert f"report: {folder.url}/report.html" in said
+
+
+def test_the_summary_of_a_large_run_shows_no_text(folder: RunFolder) -> None:
+    told = report(folder)
+    told["counts"]["transcribed"] = 41
+    assert "a.wav" not in summary(told, folder)
+
+
+def test_texts_come_from_json_lines_where_there_is_no_parquet(folder: RunFolder) -> None:
+    Path(folder.url, "transcripts/part-00000-of-00001.parquet").unlink()
+    with published(f"{folder.url}/transcripts/part-00000-of-00001.jsonl") as file:
+        write_jsonl([line_of(transcript_row(transcript("c.wav", "other words")))], file)
+    assert summary(report(folder), folder).startswith("c.wav [en]\n  other words")

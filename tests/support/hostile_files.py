@@ -1,0 +1,62 @@
+"""Files that want to hurt who opens them, each read in this process, which prints what that took.
+
+    python -m tests.support.hostile_files
+
+A line of JSON each: its name, what became of it, seconds of computing, and by how many MB it raised the
+peak of memory.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator
+from time import process_time
+
+import numpy as np
+
+from benchmarks.support.processes import peak_mb
+from tests.support.encoding import encoded, ffmpeg_encoded, patched, siren
+from tests.support.fuzzing import outcome
+
+
+def hostile_files() -> Iterator[tuple[str, bytes]]:
+    """By what is wrong with them."""
+    wav, flac = encoded(siren(1)), encoded(siren(1), fmt="FLAC")
+    yield "0 bytes", b""
+    yield "WAV, header only", wav[:44]
+    yield "FLAC, header only", flac[:42]
+    yield "MP4, header only", ffmpeg_encoded(siren(1, 44_100), "ipod", "aac", 44_100)[:40]
+    yield "Ogg, header only", encoded(siren(1), fmt="OGG", subtype="OPUS")[:50]
+    yield "1 sample", encoded(siren(1)[:1])
+    for name, value in {"NaN": np.nan, "infinite": np.inf, "absurd": 1e38}.items():
+        sound = siren(1)
+        yield f"all {name}", encoded(np.full_like(sound, value), subtype="FLOAT")
+        sound[5_000] = value
+        yield f"one {name}", encoded(sound, subtype="FLOAT")
+    yield "HTML", b"<!DOCTYPE html><html><body>404</body></html>" * 1000
+    yield "2^36 samples", flac[:21] + bytes([flac[21] | 0x0F]) + b"\xff" * 4 + flac[26:]
+    yield "2^31 samples", patched(patched(wav, 4, "<I", 0x7FFE_FFFF), 40, "<I", 0x7FFE_FFF0)
+    yield "1 Hz", patched(wav, 24, "<I", 1)
+    yield "2^32 Hz", patched(wav, 24, "<I", 0xFFFF_FFFF)
+    yield "1,024 channels", patched(patched(wav, 22, "<H", 1024), 32, "<H", 2048)
+    yield "0 channels", patched(wav, 22, "<H", 0)
+    yield "chunk of 2^32 bytes", wav[:12] + b"LIST\xff\xff\xff\xff" + wav[12:]
+    yield "CAF of a million chunks", b"caff\0\1\0\0" + (b"free" + bytes(8)) * 1_000_000
+    yield "MP4 of 100,000 boxes", b"\0\0\0\x10ftypM4A \0\0\0\0" + b"\0\0\0\x08free" * 100_000
+    yield "ID3 tag of 256 MB", b"ID3\x04\0\0\x7f\x7f\x7f\x7f" + bytes(1000)
+    yield "zeros", bytes(10_000_000)
+
+
+def main() -> None:
+    """Reads one after the other, a good one first, so that libraries are loaded."""
+    outcome(encoded(siren(1)))
+    for name, data in hostile_files():
+        before_mb, started = peak_mb(), process_time()
+        became = outcome(data)
+        taken = {"seconds": process_time() - started, "mb": peak_mb() - before_mb}
+        sys.stdout.write(json.dumps({"name": name, "became": became, **taken}) + "\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,216 @@
+"""Small inputs of all that is parsed beside sound, and what must hold of each however it is damaged."""
+
+from __future__ import annotations
+
+import io
+import json
+import tempfile
+from collections.abc import Callable, Iterable, Mapping
+from functools import cache
+from pathlib import Path
+
+import msgspec
+import pyarrow as pa
+import pyarrow.parquet as pq
+from safetensors.numpy import save
+
+from model.checkpoint import CheckpointError, find_checkpoint
+from model.tokens import TokenizerError, WhisperTokenizer
+from tests.support.archive_builders import PACKERS
+from tests.support.fuzzing import small_files
+from tests.support.tiny_model import (
+    CTRANSLATE2_CONFIG,
+    GENERATION_CONFIG,
+    TINY_CONFIG,
+    ctranslate2_bytes,
+    ctranslate2_variables,
+    tiny_tokenizer,
+    tiny_weights,
+)
+from transforms.audio.container_lengths import (
+    looks_like_audio,
+    mp3_counts_its_frames,
+    mpeg_frame_bytes,
+    promised_bytes,
+)
+from transforms.audio.ogg import ogg_end
+from transforms.checkpoint.commit_log import LogWriter, read_index
+from transforms.checkpoint.spans import SpanResult, from_record, to_record, unit_key
+from transforms.core.errors import AudioError, DatasetError, ManifestError, to_failure
+from transforms.core.types import AudioSource, AudioSpan, Failure
+from transforms.sources.archives import ArchiveShard, read_archive
+from transforms.sources.columns import metadata_text
+from transforms.sources.manifests import manifest_shards, read_manifest_shard
+from transforms.sources.parquet import parquet_shards, read_shard
+
+MANIFESTS = {
+    ".csv": b'path,text,start,end,language\na.wav,"said, ""so""\nand so",0.5,2,en\nb.wav,,,,fr\n',
+    ".tsv": 'path\tsentence\toffset\nclips/a.mp3\t"er sagte\t1.5\nb.mp3\tgr\u00fc\u00df\t\n'.encode(),
+    ".jsonl": b'{"audio": "a.wav", "duration": 1.5, "offset": 0, "n": [1, {"m": NaN}]}\n{"audio": "b.wav"}\n',
+    ".txt": b"a.wav\nhttps://example.org/b.wav?token=1\n\ntalks/c.mp3\n",
+}
+SOURCE = AudioSource("0" * 16, "a.wav")
+
+
+@cache
+def small_inputs() -> dict[str, bytes]:
+    """Inputs of every kind, by name: the kind, a slash, and what it is."""
+    talk = {"a.wav": b"RIFF" * 50, "a.txt": b"said", "b/c.flac": b"fLaC" * 20, "b/c.json": b'{"text": "s"}'}
+    return {
+        **{f"manifest/{suffix}": data for suffix, data in MANIFESTS.items()},
+        **{f"archive/{name}": pack(talk) for name, pack in PACKERS.items()},
+        "log/segment": _log(),
+        **{f"checkpoint/{folder}/{name}": data for folder, name, data in _checkpoint_files()},
+        **{f"headers/{name}": data for name, data in small_files().items()},
+        "parquet/rows": _parquet(),
+    }
+
+
+def outcome(name: str, data: bytes) -> str:
+    """What became of an input: `read`, or a word for the error that its reader documents.
+
+    Raises:
+        Exception: any other; and `AssertionError` where what was read is not what its reader promises.
+    """
+    kind, _, what = name.partition("/")
+    return _READERS[kind](what, data)
+
+
+def _read_manifest(suffix: str, data: bytes) -> str:
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / f"manifest{suffix}"
+        path.write_bytes(data)
+        try:
+            for shard in manifest_shards(str(path)):
+                _check_listed(read_manifest_shard(shard))
+        except (ManifestError, AudioError) as error:
+            return _refused(error)
+    return "read"
+
+
+def _read_archive(name: str, data: bytes) -> str:
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "archive"
+        path.write_bytes(data)
+        try:
+            _check_listed(read_archive(ArchiveShard(str(path))))
+        except AudioError as error:
+            return _refused(error)
+    return "read"
+
+
+def _read_parquet(name: str, data: bytes) -> str:
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "shard.parquet"
+        path.write_bytes(data)
+        try:
+            for shard in parquet_shards(str(path), "train", [str(path)], None, None):
+                _check_listed(read_shard(shard))
+        except (DatasetError, AudioError) as error:
+            return _refused(error)
+    return "read"
+
+
+def _check_listed(found: Iterable[AudioSource | Failure]) -> None:
+    """Sources must be fit for what comes behind: a key, a row, a failure."""
+    for one in found:
+        if isinstance(one, Failure):
+            one.message.encode()
+            continue
+        assert isinstance(one, AudioSource)
+        assert len(unit_key(AudioSpan(one))) == 32
+        to_failure(one, AudioError("fetch", "not_found", one.name)).uri.encode()
+        json.loads(metadata_text(one.metadata) or "{}")
+
+
+def _read_log(name: str, data: bytes) -> str:
+    with tempfile.TemporaryDirectory() as folder:
+        (Path(folder) / "segment.log").write_bytes(data)
+        index = read_index(folder)
+        for key in ("one", "two"):
+            try:
+                if key in index:
+                    assert isinstance(from_record(index.read(key), SOURCE), SpanResult)
+            except msgspec.ValidationError as error:
+                return _refused(error)
+    return "read"
+
+
+def _read_headers(name: str, data: bytes) -> str:
+    file = io.BytesIO(data)
+    for found in (promised_bytes(file), mpeg_frame_bytes(data[:4])):
+        assert found is None or found >= 0
+    ogg_end(file)
+    mp3_counts_its_frames(file)
+    looks_like_audio(data[:16])
+    return "read"
+
+
+def _read_checkpoint(what: str, data: bytes) -> str:
+    kept, damaged = what.split("/")
+    with tempfile.TemporaryDirectory() as folder:
+        for of, name, content in _checkpoint_files():
+            if of == kept:
+                (Path(folder) / name).write_bytes(data if name == damaged else content)
+        try:
+            checkpoint = find_checkpoint(folder)
+            for _, weight in checkpoint.weights():
+                assert weight.nbytes >= 0
+            tokenizer = WhisperTokenizer(checkpoint.tokenizer)
+            tokenizer.decode(tokenizer.encode_text("heard"))
+        except (CheckpointError, TokenizerError) as error:
+            return _refused(error)
+    return "read"
+
+
+def _refused(error: Exception) -> str:
+    """An error must be fit for a terminal."""
+    assert str(error)
+    str(error).encode()
+    return type(error).__name__
+
+
+_READERS: Mapping[str, Callable[[str, bytes], str]] = {
+    "manifest": _read_manifest, "archive": _read_archive, "parquet": _read_parquet, "log": _read_log,
+    "headers": _read_headers, "checkpoint": _read_checkpoint,
+}  # fmt: skip
+
+
+def _log() -> bytes:
+    with tempfile.TemporaryDirectory() as folder:
+        writer = LogWriter(folder)
+        writer.begin(["one", "two", "three"])
+        failed = to_failure(SOURCE, AudioError("fetch", "not_found", "gone"))
+        results = (SpanResult("one", failures=(failed,)), SpanResult("two", counts={"windows": 2}))
+        writer.commit((result.key, to_record(result)) for result in results)
+        writer.leave(["three"])
+        writer.close()
+        (segment,) = Path(folder).iterdir()
+        return segment.read_bytes()
+
+
+def _parquet() -> bytes:
+    file = io.BytesIO()
+    rows = [{"audio": {"bytes": b"RIFF" * 9, "path": f"{n}.wav"}, "text": "said", "n": n} for n in range(9)]
+    pq.write_table(pa.Table.from_pylist(rows), file, row_group_size=4)
+    return file.getvalue()
+
+
+@cache
+def _checkpoint_files() -> tuple[tuple[str, str, bytes], ...]:
+    """Of a small checkpoint in each format: its folder, the name of a file in it, and that file."""
+    weights = tiny_weights()
+    for name in ("encoder.embed_positions", "decoder.embed_positions", "decoder.embed_tokens"):
+        weights[f"model.{name}.weight"] = weights[f"model.{name}.weight"][:8]
+    tokenizer = tiny_tokenizer(n_text=300).to_str().encode()
+    index = {"weight_map": dict.fromkeys(weights, "model.safetensors")}
+    return (
+        ("huggingface", "model.safetensors", save(weights)),
+        ("huggingface", "model.safetensors.index.json", json.dumps(index).encode()),
+        ("huggingface", "config.json", json.dumps(TINY_CONFIG).encode()),
+        ("huggingface", "generation_config.json", json.dumps(GENERATION_CONFIG).encode()),
+        ("huggingface", "tokenizer.json", tokenizer),
+        ("ctranslate2", "model.bin", ctranslate2_bytes(ctranslate2_variables(weights))),
+        ("ctranslate2", "config.json", json.dumps(CTRANSLATE2_CONFIG).encode()),
+        ("ctranslate2", "tokenizer.json", tokenizer),
+    )

@@ -1,0 +1,61 @@
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+MOST_S = 1.0
+MOST_MB = 100.0
+BECOMES = {
+    "0 bytes": "not_audio",  # `fetch` says `empty` before
+    "WAV, header only": "empty",
+    "FLAC, header only": "corrupt",
+    "MP4, header only": "corrupt",
+    "Ogg, header only": "corrupt",
+    "1 sample": "decoded",
+    "all NaN": "not_finite",
+    "one NaN": "decoded",
+    "all infinite": "not_finite",
+    "one infinite": "decoded",
+    "all absurd": "not_finite",
+    "one absurd": "decoded",
+    "HTML": "not_audio",
+    "2^36 samples": "truncated",
+    "2^31 samples": "truncated",
+    "1 Hz": "unsupported",
+    "2^32 Hz": "corrupt",
+    "1,024 channels": "unsupported",
+    "0 channels": "unsupported",
+    "chunk of 2^32 bytes": "corrupt",
+    "CAF of a million chunks": "corrupt",
+    "MP4 of 100,000 boxes": "corrupt",
+    "ID3 tag of 256 MB": "corrupt",
+    "zeros": "not_audio",
+}
+
+
+@cache
+def taken() -> dict[str, dict[str, Any]]:
+    """What each file took, all in one process of their own: a peak of memory cannot be undone."""
+    root = Path(__file__).parents[3]
+    command = [sys.executable, "-m", "tests.support.hostile_files"]
+    done = subprocess.run(command, cwd=root, capture_output=True, text=True, timeout=120, check=True)
+    lines = (json.loads(line) for line in done.stdout.splitlines())
+    return {line["name"]: line for line in lines}
+
+
+def test_each_of_them_is_here() -> None:
+    assert taken().keys() == BECOMES.keys()
+
+
+@pytest.mark.parametrize(("name", "became"), BECOMES.items())
+def test_what_wants_to_hurt_costs_little(name: str, became: str) -> None:
+    found = taken()[name]
+    assert found["became"] == became
+    assert found["seconds"] < MOST_S
+    assert found["mb"] < MOST_MB

@@ -1,0 +1,33 @@
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from transforms.core.errors import AudioError
+from transforms.core.failures import caught
+from transforms.core.types import AudioSource, Failure
+
+
+def broken(error: Exception) -> Iterator[int]:
+    yield 1
+    raise error
+
+
+def test_known_and_unknown_exceptions_become_failures_without_credentials() -> None:
+    source = AudioSource("id", "https://me:pw@host/a.mp3")
+    known = list(caught(broken(AudioError("fetch", "timeout", "60 s", retryable=True)), source, "decode"))
+    assert known == [1, Failure("id", "https://host/a.mp3", "fetch", "timeout", "60 s", retryable=True)]
+    _, unknown = caught(broken(ZeroDivisionError("by zero")), source, "decode")
+    assert isinstance(unknown, Failure)
+    assert (unknown.stage, unknown.kind, unknown.uri) == ("decode", "unexpected", "https://host/a.mp3")
+    assert "ZeroDivisionError: by zero" in unknown.message
+
+
+def test_an_interrupt_is_no_failure() -> None:
+    def interrupted() -> Iterator[int]:
+        raise KeyboardInterrupt
+        yield 1
+
+    with pytest.raises(KeyboardInterrupt):
+        list(caught(interrupted(), AudioSource("id", "u"), "decode"))

@@ -1,0 +1,96 @@
+from __future__ import annotations
+
+import itertools
+from dataclasses import replace
+
+import pytest
+
+from model.interface import SAMPLE_RATE
+from transforms.audio.damage_log import Damage
+from transforms.core.recording_parts import Coverage, Range, chosen, missing, whole
+from transforms.core.types import AudioSource, RecordingPart
+
+SOURCE = AudioSource("id", "u")
+
+
+@pytest.mark.parametrize(
+    ("stop_s", "done", "expected"),
+    [
+        (None, [], [(0, 60), (60, 120), (120, 180)]),
+        (150, [], [(0, 60), (60, 120), (120, 150)]),
+        (150, [(0, None)], []),
+        (None, [(60, 120)], [(0, 60), (120, 180), (180, 240)]),
+        (None, [(90, None), (0, 30)], [(30, 60), (60, 90)]),
+        (None, [(0, 90), (60, 120)], [(120, 180), (180, 240), (240, 300)]),
+        (90, [(90, None)], [(0, 60), (60, 90)]),
+        (90, [(30, 600)], [(0, 30)]),
+    ],
+)
+def test_what_is_missing(stop_s: int | None, done: list[Range], expected: list[Range]) -> None:
+    assert list(itertools.islice(missing(0, stop_s, done, 60), 3)) == expected
+
+
+def test_what_is_missing_of_a_part() -> None:
+    assert list(missing(90, 210, [(0, 100)], 60)) == [(100, 120), (120, 180), (180, 210)]
+
+
+def part(start_s: int, stop_s: int | None, **more: object) -> RecordingPart:
+    return replace(RecordingPart(SOURCE, start_s, stop_s), **more)  # type: ignore[arg-type]
+
+
+def test_parts_are_the_recording_each_once_whatever_their_order() -> None:
+    parts = [part(0, 60), part(60, 90), part(90, None)]
+    for order in itertools.permutations([*parts, parts[1]]):
+        assert chosen(order) == parts
+    for n in range(3):
+        assert chosen(parts[:n] + parts[n + 1 :]) is None
+    assert chosen([]) is None
+
+
+def test_of_a_recording_that_was_named_twice_the_same_parts_are_chosen() -> None:
+    other = replace(SOURCE, prompt="So,")
+    twice = [part(0, 60), part(0, 60, source=other), part(60, None), part(60, None, source=other)]
+    assert chosen(twice) == chosen(twice[::-1])
+
+
+def test_a_recording_is_the_sum_of_its_parts() -> None:
+    last_source = replace(SOURCE, uri="v")
+    parts = [
+        part(0, 60, n_windows=2, n_skipped=1, n_spoken=16_000, covered=(20_000, 40_000), gaps=((5, 30_005),)),
+        part(60, 120, n_windows=1, n_skipped=1, n_spoken=0, damage=Damage(n_bad=3)),
+        part(
+            120, None, source=last_source, n_spoken=8_000, covered=(2_000_000, 2_100_000),
+            n_samples=140 * SAMPLE_RATE, declared_s=150.0,
+        ),
+    ]  # fmt: skip
+    recording = whole(parts)
+    assert recording.source == last_source
+    assert (recording.duration_s, recording.n_windows, recording.n_skipped) == (140.0, 3, 2)
+    assert recording.speech_s == 1.5
+    assert recording.skipped == (
+        (0.0, 1.25), (5 / 16_000, 30_005 / 16_000), (2.5, 125.0), (131.25, 140.0),
+    )  # fmt: skip
+    assert (recording.truncated, recording.declared_s) == (True, 150.0)
+    assert recording.problem is not None
+    assert "140.00 s of 150.00 s declared" in recording.problem
+    assert "3 samples" in recording.problem
+    assert whole([part(0, None, n_samples=1)]).speech_s is None
+
+
+def test_a_pause_shorter_than_a_second_is_no_gap_wherever_a_span_ends() -> None:
+    at = 60 * SAMPLE_RATE
+    parts = [part(0, 60, covered=(0, at - 9_000)), part(60, None, covered=(at + 6_999, at + 9_000))]
+    last = replace(parts[1], n_samples=at + 9_000)
+    assert whole([parts[0], last]).skipped == ()
+    assert whole([parts[0], replace(last, covered=(at + 7_000, at + 9_000))]).skipped == (
+        ((at - 9_000) / SAMPLE_RATE, (at + 7_000) / SAMPLE_RATE),
+    )
+
+
+def test_coverage_of_windows_that_overlap() -> None:
+    coverage = Coverage()
+    assert coverage.covered is None
+    for pieces in (((5, 20_000),), ((10_000, 15_000), (40_000, 50_000)), ((66_000, 70_000),)):
+        coverage.add(pieces)
+    assert coverage.covered == (5, 70_000)
+    assert coverage.gaps == [(20_000, 40_000), (50_000, 66_000)]

@@ -1,0 +1,53 @@
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import fsspec
+import numpy as np
+import pytest
+import soundfile
+
+from transforms.core.types import AudioSource
+from transforms.core.uris import audio_source
+from transforms.fetch.policy import FetchPolicy
+from transforms.reading.range_split import WHOLE, shares
+
+POLICY = FetchPolicy()
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> AudioSource:
+    """150 seconds."""
+    soundfile.write(tmp_path / "a.flac", np.zeros(150 * 8_000, np.int16), 8_000)
+    return audio_source(str(tmp_path / "a.flac"))
+
+
+def test_a_long_recording_is_shared_and_the_last_has_all_that_is_left(source: AudioSource) -> None:
+    assert shares(source, 60, POLICY) == ((0, 60), (60, 120), (120, None))
+    assert shares(source, 150, POLICY) == shares(source, 1800, POLICY) == WHOLE
+
+
+def test_what_one_worker_should_read_is_not_shared(source: AudioSource) -> None:
+    content = Path(source.uri).read_bytes()
+    for one in (
+        replace(source, payload=content),
+        replace(source, start_s=3.0),
+        replace(source, end_s=140.0),
+        replace(source, uri="https://example.org/a.flac"),
+    ):
+        assert shares(one, 60, POLICY) == WHOLE
+
+
+def test_of_what_cannot_be_read_there_is_one_share(tmp_path: Path) -> None:
+    (tmp_path / "a.wav").write_bytes(b"<html>")
+    for name in ("a.wav", "missing.wav", ""):
+        assert shares(audio_source(str(tmp_path / name)), 60, POLICY) == WHOLE
+    assert shares(audio_source("nonsense://a/b.wav"), 60, POLICY) == WHOLE
+
+
+def test_an_object_is_opened_in_place_unless_its_host_is_private(source: AudioSource) -> None:
+    memory = fsspec.filesystem("memory")
+    memory.pipe_file("/a.flac", Path(source.uri).read_bytes())
+    assert shares(audio_source("memory://a.flac"), 60, POLICY) == ((0, 60), (60, 120), (120, None))
+    assert shares(audio_source("sftp://127.0.0.1/a.flac"), 60, POLICY) == WHOLE

@@ -1,0 +1,87 @@
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from model.interface import Segment, WindowResult
+from transforms.core.types import Window
+from transforms.recognition.fallback import Fallback
+
+FALLBACK = Fallback()
+
+
+def result(**scores: float) -> WindowResult:
+    good = WindowResult((Segment(0, 100, " said"),), "en", avg_logprob=-0.3, compression_ratio=1.4)
+    return replace(good, **scores)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("scores", "reason"),
+    [
+        ({}, None),
+        ({"looped": True, "compression_ratio": 5.0}, "loop"),
+        ({"compression_ratio": 2.41}, "compression_ratio"),
+        ({"compression_ratio": 2.4}, None),
+        ({"avg_logprob": -1.01}, "avg_logprob"),
+        ({"avg_logprob": -1.0}, None),
+        ({"avg_logprob": -1.5, "no_speech_prob": 0.61}, None),  # silence is not decoded again
+        ({"avg_logprob": -1.5, "no_speech_prob": 0.6}, "avg_logprob"),
+        ({"compression_ratio": 2.5, "avg_logprob": -1.5, "no_speech_prob": 0.9}, None),
+    ],
+)
+def test_why_a_window_fails(scores: dict[str, float], reason: str | None) -> None:
+    assert FALLBACK.reason(result(**scores)) == reason
+
+
+def test_silence_is_no_speech_and_doubt_together() -> None:
+    assert FALLBACK.is_silent(result(no_speech_prob=0.7, avg_logprob=-1.1))
+    assert not FALLBACK.is_silent(result(no_speech_prob=0.7, avg_logprob=-0.9))
+    assert not FALLBACK.is_silent(result(no_speech_prob=0.5, avg_logprob=-1.1))
+
+
+@pytest.mark.parametrize(
+    ("scores", "sure"),
+    [
+        ({}, True),
+        ({"avg_logprob": -1.1}, False),
+        ({"no_speech_prob": 0.7}, False),
+        ({"compression_ratio": 2.5}, False),
+        ({"looped": True}, False),
+    ],
+)
+def test_a_sure_text_passes_every_threshold(scores: dict[str, float], sure: bool) -> None:
+    assert FALLBACK.is_sure(result(**scores)) is sure
+
+
+def test_thresholds_are_the_users() -> None:
+    strict = Fallback(max_compression_ratio=1.2, min_avg_logprob=-0.2, max_no_speech_prob=0.1)
+    assert strict.reason(result()) == "compression_ratio"
+    assert strict.reason(result(compression_ratio=1.0)) == "avg_logprob"
+    assert strict.is_silent(result(no_speech_prob=0.2))
+
+
+def test_the_best_of_failures_does_not_repeat() -> None:
+    repeats = result(avg_logprob=-0.1, compression_ratio=3.0)
+    loops = result(avg_logprob=-0.1, looped=True)
+    unsure, wild = result(avg_logprob=-1.2), result(avg_logprob=-3.0)
+    assert FALLBACK.best([repeats, loops, unsure, wild]) is unsure
+    assert FALLBACK.best([wild, repeats]) is wild
+    assert FALLBACK.best([repeats, replace(repeats, avg_logprob=-0.05)]).avg_logprob == -0.05
+
+
+def test_every_window_and_temperature_has_a_seed_of_its_own_and_always_the_same() -> None:
+    window = Window("id", 3, ((400_000, 401_000),), np.zeros(1000, np.float32), 1000)
+    others = [
+        replace(window, audio_id="other"),
+        replace(window, pieces=((400_001, 401_001),)),
+        replace(window, pieces=((400_000, 400_999),), samples=np.zeros(999, np.float32)),
+    ]
+    seeds = {FALLBACK.seed_of(one, 0.2) for one in [window, *others]}
+    seeds |= {FALLBACK.seed_of(window, 0.4), Fallback(seed=1).seed_of(window, 0.2)}
+    assert len(seeds) == 6
+    assert all(0 <= seed < 2**64 for seed in seeds)
+    assert (
+        FALLBACK.seed_of(window, 0.2) == 1_857_730_633_402_625_835
+    )  # the same bytes on any machine, in any year

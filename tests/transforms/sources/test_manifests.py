@@ -1,0 +1,365 @@
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+import fsspec
+import pytest
+from fsspec.implementations.memory import MemoryFileSystem
+
+from tests.support.servers import LOCAL, QUICK, send, serving
+from transforms.core.errors import AudioError, ManifestError
+from transforms.core.types import AudioSource, Failure
+from transforms.core.uris import audio_id_of
+from transforms.fetch.policy import FetchPolicy
+from transforms.sources.manifests import ManifestShard, manifest_shards, read_manifest, read_manifest_shard
+
+Listed = list[tuple[str, str | None]]
+
+
+def listed(uri: str | Path, audio_column: str | None = None, text_column: str | None = None) -> Listed:
+    sources = read_manifest(str(uri), audio_column, text_column)
+    return [(source.uri, source.reference) for source in sources]
+
+
+def written(folder: Path, name: str, text: str | bytes) -> Path:
+    path = folder / name
+    path.write_bytes(text if isinstance(text, bytes) else text.encode())
+    return path
+
+
+def test_jsonl(tmp_path: Path) -> None:
+    path = written(
+        tmp_path,
+        "m.jsonl",
+        '{"audio_filepath": "a b.wav", "text": "eins, \\"zwei\\"", "duration": 3}\n\n'
+        '{"path": "/data/new\\nline.wav", "sentence": null}\r\n'
+        '{"url": "https://h/ü.mp3?x=1", "reference": 7}',
+    )
+    assert listed(path) == [
+        (f"{tmp_path}/a b.wav", 'eins, "zwei"'),
+        ("/data/new\nline.wav", None),
+        ("https://h/ü.mp3?x=1", "7"),
+    ]
+
+
+def test_csv_with_a_byte_order_mark_quotes_and_newlines(tmp_path: Path) -> None:
+    text = '\ufefffile,transcript,more\n"a,b.wav","eins\nzwei",x\n\n../c.wav,,y\n'
+    assert listed(written(tmp_path, "m.CSV", text)) == [
+        (f"{tmp_path}/a,b.wav", "eins\nzwei"),
+        (f"{tmp_path.parent}/c.wav", ""),
+    ]
+
+
+def test_tsv_with_lone_quotes_loses_no_line(tmp_path: Path) -> None:
+    text = 'client_id\tpath\tsentence\n1\ta.mp3\t"Hello, he said\n2\tb.mp3\t"She said ""no"""\n3\tc.mp3\tx"\n'
+    assert listed(written(tmp_path, "m.tsv", text)) == [
+        (f"{tmp_path}/a.mp3", '"Hello, he said'),
+        (f"{tmp_path}/b.mp3", 'She said "no"'),
+        (f"{tmp_path}/c.mp3", 'x"'),
+    ]
+
+
+def test_txt_has_a_name_a_line(tmp_path: Path) -> None:
+    path = written(tmp_path, "m.txt", "a b.wav\r\n\n#1 [x].wav\ngs://b/c.wav")
+    expected = [(f"{tmp_path}/a b.wav", None), (f"{tmp_path}/#1 [x].wav", None), ("gs://b/c.wav", None)]
+    assert listed(path) == expected
+    assert listed(path, audio_column="file", text_column="said") == expected  # for other manifests
+
+
+def test_a_name_that_is_no_unicode_still_names_its_file(tmp_path: Path) -> None:
+    (uri, _), *_ = listed(written(tmp_path, "m.txt", b"caf\xe9.wav\n"))
+    assert os.fsencode(uri) == os.fsencode(tmp_path) + b"/caf\xe9.wav"
+
+
+def test_columns_are_those_asked_for(tmp_path: Path) -> None:
+    path = written(tmp_path, "m.csv", "audio,clip,text,said\na.wav,b.wav,eins,zwei\n")
+    assert listed(path) == [(f"{tmp_path}/a.wav", "eins")]
+    assert listed(path, "clip", "said") == [(f"{tmp_path}/b.wav", "zwei")]
+
+
+def test_a_remote_manifest() -> None:
+    fsspec.filesystem("memory").pipe("/lists/m.txt", b"a.wav\n../b.wav\n")
+    assert listed("memory://lists/m.txt") == [("memory://lists/a.wav", None), ("memory://b.wav", None)]
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "error"),
+    [
+        ("m.jsonl", '{"path": "a.wav"}\n{"path": \n', "m.jsonl:2: no JSON"),
+        ("m.jsonl", '{"path": "a.wav"}\n\n["a.wav"]\n', "m.jsonl:3: a JSON object was expected"),
+        ("m.jsonl", '{"name": "a.wav"}', ":1: no column for the audio among name; name one with --audio"),
+        ("m.jsonl", '{"path": 5}', ":1: path is 5, where"),
+        ("m.jsonl", '{"path": {"bytes": "x"}}', ":1: path is {'bytes': 'x'}, where"),
+        ("m.jsonl", '{"path": " "}', ":1: path is ' ', where"),
+        ("m.csv", "path,text\na.wav,x\nb.wav\n", "m.csv:3: 1 fields, where the header has 2"),
+        ("m.csv", "path,text\na.wav,eins, zwei\n", "m.csv:2: 3 fields, where the header has 2"),
+        ("m.csv", 'path,text\na.wav,"x\n', "m.csv:2: no CSV: unexpected end of data; check its quotes"),
+        ("m.csv", "name,text\na.wav,x\n", "m.csv:1: no column for the audio among name, text"),
+        ("m.csv", "path,text\n,x\n", "m.csv:2: path is '', where"),
+        ("m.tsv", "path\ttext\na.wav\tx\ty\n", "m.tsv:2: 3 fields"),
+        ("m.txt", b"RIFF\0\0\0\0WAVE", "m.txt:1: uri is .*, where"),
+        ("m.txt", "", "cannot read the manifest .*m.txt: 0 bytes"),
+    ],
+)  # fmt: skip
+def test_a_bad_line_is_an_error_that_names_it(
+    tmp_path: Path, name: str, text: str | bytes, error: str
+) -> None:
+    with pytest.raises(ManifestError, match=error):
+        listed(written(tmp_path, name, text))
+
+
+def test_a_column_asked_for_must_be_there(tmp_path: Path) -> None:
+    path = written(tmp_path, "m.csv", "path,text\na.wav,x\n")
+    with pytest.raises(ManifestError, match=r":1: no column clip among path, text; .* --audio_column"):
+        listed(path, audio_column="clip")
+    with pytest.raises(ManifestError, match=r":1: no column said among path, text; .* --text_column"):
+        listed(path, text_column="said")
+
+
+def test_a_missing_manifest_is_an_error() -> None:
+    with pytest.raises(ManifestError, match=r"cannot read the manifest memory://lists/none.csv"):
+        listed("memory://lists/none.csv")
+
+
+def test_lines_are_read_as_they_are_asked_for(tmp_path: Path) -> None:
+    sources = read_manifest(str(written(tmp_path, "m.jsonl", '{"path": "a.wav"}\nbroken')))
+    assert next(sources).uri == f"{tmp_path}/a.wav"
+    sources.close()  # type: ignore[attr-defined]
+
+
+def test_prompts_and_hot_words_are_columns(tmp_path: Path) -> None:
+    manifest = tmp_path / "talks.jsonl"
+    lines = [
+        {"path": "a.wav", "initial_prompt": "Dear sir,", "prompt": "no", "hotwords": "Caxton, Mainz"},
+        {"path": "b.wav", "initial_prompt": "So", "hotwords": ""},
+        {"path": "c.wav", "prompt": "what was to be read"},
+    ]
+    manifest.write_text("\n".join(json.dumps(line) for line in lines))
+    sources = list(read_manifest(str(manifest)))
+    assert [(source.prompt, source.hotwords) for source in sources] == [
+        ("Dear sir,", "Caxton, Mainz"),
+        ("So", None),
+        (None, None),
+    ]
+
+
+def found(path: Path | str) -> list[AudioSource | Failure]:
+    return [one for shard in manifest_shards(str(path)) for one in read_manifest_shard(shard)]
+
+
+@pytest.mark.parametrize(
+    ("name", "lines", "numbers"),
+    [
+        ("m.jsonl", ['{"path": "a.wav"}', "broken", "", '{"path": 1}', "[]", '{"path": "z.wav"}'], [2, 4, 5]),
+        ("m.csv", ["path,text", "a.wav,x", "b.wav", "", "c.wav,y,z", ",x", "z.wav,x"], [3, 5, 6]),
+        ("m.csv", ["path,text", "a.wav,x", 'b.wav,"lone', 'c.wav,"two', 'lines"', "z.wav,x"], [3]),
+        ("m.csv", ["path,text", "a.wav,x", 'b.wav,"x"y', "z.wav,x"], [3]),
+        ("m.tsv", ["path\ttext", "a.wav\tx", "b.wav", "z.wav\tx"], [3]),
+        ("m.txt", ["a.wav", "b\0.wav", "z.wav"], [2]),
+        ("m.jsonl", ['{"url": "a.wav"}', "[" * 9_999, '{"n": ' + "9" * 5000, '{"url": "z.wav"}'], [2, 3]),
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("end", ["\n", "\r\n"])
+def test_a_bad_line_is_a_failure_and_the_others_go_on(
+    tmp_path: Path, name: str, lines: list[str], numbers: list[int], end: str
+) -> None:
+    path = written(tmp_path, name, end.join(lines))
+    sources = found(path)
+    failures = [one for one in sources if isinstance(one, Failure)]
+    assert [(one.uri, one.stage, one.kind) for one in failures] == [(str(path), "list", "bad_line")] * len(
+        numbers
+    )
+    assert [one.message.split(": ")[0] for one in failures] == [f"{path}:{number}" for number in numbers]
+    assert len({one.audio_id for one in failures}) == len(numbers)
+    good = [Path(one.uri).name for one in sources if isinstance(one, AudioSource)]
+    assert (good[0], good[-1]) == ("a.wav", "z.wav")
+
+
+def test_a_million_lines_are_few_shards_and_short_manifests_are_spread(tmp_path: Path) -> None:
+    shards = list(
+        manifest_shards(str(written(tmp_path, "m.txt", "".join(f"{n}.wav\n" for n in range(50_000)))))
+    )
+    assert len(shards) < 6_000
+    assert shards[0].n_records == 1
+    assert sum(shard.n_records for shard in shards) == 50_000
+    names = [one.uri for shard in shards for one in read_manifest_shard(shard)]
+    assert names == [f"{tmp_path}/{n}.wav" for n in range(50_000)]
+
+
+CSV = b"\xef\xbb\xbfpath,text\na.wav,x\n\nb.wav\n"
+
+
+def test_a_shard_is_its_own_lines_of_a_local_file(tmp_path: Path) -> None:
+    (shard,) = manifest_shards(str(written(tmp_path, "m.csv", "path\n\na.wav\n")))
+    assert (shard.number, shard.start, shard.stop, shard.packed) == (3, 6, 12, None)
+
+
+def test_of_a_web_server_a_shard_brings_its_lines() -> None:
+    with serving(lambda handler: send(handler, 200, CSV)) as server:
+        shards = list(manifest_shards(f"{server.url}/n.csv", policy=LOCAL))
+    good, bad = [one for shard in shards for one in read_manifest_shard(shard)]
+    assert good.uri == f"{server.url}/a.wav"
+    assert isinstance(bad, Failure)
+    assert bad.message.startswith(f"{server.url}/n.csv:4: 1 fields")
+
+
+def test_of_a_bucket_workers_read_their_lines_and_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The graph would not hold the lines of a million recordings."""
+    memory = fsspec.filesystem("memory")
+    lines = [f'clip-{n}.wav,"one\ntwo {n}"\n'.encode() for n in range(2_100)]
+    memory.pipe("/lists/n.csv", b"\xef\xbb\xbfpath,text\n" + b"".join(lines))
+    shards = list(manifest_shards("memory://lists/n.csv"))
+    assert {shard.packed for shard in shards} == {None}
+    asked, cat_file = [], MemoryFileSystem.cat_file
+
+    def counted(self: MemoryFileSystem, path: str, start: int, end: int) -> bytes:
+        asked.append(end - start)
+        return cat_file(self, path, start, end)
+
+    monkeypatch.setattr(MemoryFileSystem, "cat_file", counted)
+    monkeypatch.setattr(MemoryFileSystem, "open", None)
+    sources = [one for shard in shards for one in read_manifest_shard(shard)]
+    assert [source.uri for source in sources] == [f"memory://lists/clip-{n}.wav" for n in range(2_100)]
+    assert {source.reference for source in sources[:2]} == {"one\ntwo 0", "one\ntwo 1"}
+    assert sum(asked) == sum(map(len, lines))
+
+
+def test_a_manifest_in_a_bucket_that_changes_is_seen() -> None:
+    memory = fsspec.filesystem("memory")
+    memory.pipe("/lists/m.txt", b"a.wav\nb.wav\n")
+    first, second = manifest_shards("memory://lists/m.txt")
+    memory.pipe("/lists/m.txt", b"a.wav\nc")
+    assert len(list(read_manifest_shard(first))) == 1
+    with pytest.raises(AudioError, match="short_body: 1 of 6 bytes came"):
+        list(read_manifest_shard(second, FetchPolicy(limits=QUICK)))
+    memory.pipe("/lists/m.txt", b"a.wav\nc.wav\n")
+    with pytest.raises(AudioError, match=r"list: changed: .*m.txt was changed while the run read it"):
+        list(read_manifest_shard(second))
+    memory.rm("/lists/m.txt")
+    with pytest.raises(AudioError, match="fetch: not_found"):
+        list(read_manifest_shard(first))
+
+
+def test_a_manifest_that_changes_is_not_read_for_another(tmp_path: Path) -> None:
+    path = written(tmp_path, "m.txt", "a.wav\nb.wav\n")
+    first, second = manifest_shards(str(path))
+    path.write_text("a.wav\nc.wav\n")
+    assert len(list(read_manifest_shard(first))) == 1
+    with pytest.raises(AudioError, match=r"list: changed: .*m.txt was changed while the run read it"):
+        list(read_manifest_shard(second))
+
+
+def test_fields_with_newlines_are_in_one_shard(tmp_path: Path) -> None:
+    rows = "".join(f'{n}.wav,"one\ntwo, ""three"""\n' for n in range(3_000))
+    sources = found(written(tmp_path, "m.csv", f"path,text\n{rows}"))
+    assert len(sources) == 3_000
+    assert {one.reference for one in sources if isinstance(one, AudioSource)} == {'one\ntwo, "three"'}
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "error"),
+    [
+        ("m.txt", "a.wav\n".encode("utf-16"), "UTF-16"),
+        ("m.jsonl", b"\x1f\x8b\x08\0\0", "m.jsonl:1: no JSON"),
+        ("m.csv", b"\n\nwords\n", "m.csv:3: no column for the audio among words"),
+    ],
+)
+def test_what_is_no_manifest_at_its_first_line_stops_the_run(
+    tmp_path: Path, name: str, content: bytes, error: str
+) -> None:
+    with pytest.raises(ManifestError, match=error):
+        list(manifest_shards(str(written(tmp_path, name, content))))
+
+
+def test_a_line_without_an_end_is_one_bad_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("transforms.sources.manifest_records.MAX_LINE_BYTES", 20)
+    path = written(tmp_path, "m.txt", "a.wav\n" + "x" * 5_000_000 + "\nb.wav\n")
+    good, bad, last = found(path)
+    assert isinstance(bad, Failure)
+    assert "5000001 bytes; a line has 20 at most" in bad.message
+    assert [Path(one.uri).name for one in (good, last)] == ["a.wav", "b.wav"]
+
+
+def test_bytes_that_are_no_unicode_are_kept(tmp_path: Path) -> None:
+    (source,) = found(written(tmp_path, "m.csv", b"path,text,who\na.wav,caf\xe9,\xe9\n"))
+    assert isinstance(source, AudioSource)
+    assert source.reference == "caf\udce9"
+    assert [json.loads(value) for _, value in source.metadata] == ["\udce9"]
+
+
+def test_a_row_says_which_part_in_what_language_and_more(tmp_path: Path) -> None:
+    lines = [
+        {
+            "path": "a.wav",
+            "start": 1.5,
+            "end": 3,
+            "language": "German",
+            "speaker": "x",
+            "n": [1, {"y": None}],
+        },
+        {"audio_filepath": "a.wav", "offset": 4.0, "duration": 2.5},
+        {"path": "a.wav", "start": 0, "end": ""},
+        {"path": "a.wav", "duration": 7.5, "snr": float("nan")},
+        {"path": "a.wav", "language": "en-US"},
+    ]
+    path = written(tmp_path, "m.jsonl", "\n".join(json.dumps(line) for line in lines))
+    sources = [one for one in found(path) if isinstance(one, AudioSource)]
+    assert [(one.start_s, one.end_s, one.language) for one in sources] == [
+        (1.5, 3.0, "de"), (4.0, 6.5, None), (None, None, None), (None, None, None), (None, None, "en"),
+    ]  # fmt: skip
+    assert {name: json.loads(value) for name, value in sources[0].metadata} == {
+        "speaker": "x", "n": [1, {"y": None}],
+    }  # fmt: skip
+    assert sources[3].metadata == (("duration", "7.5"), ("snr", "null"))
+    audio = f"{tmp_path}/a.wav"
+    assert [one.audio_id for one in sources] == [
+        audio_id_of(audio, "#t=1.5,3"), audio_id_of(audio, "#t=4,6.5"), *[audio_id_of(audio)] * 3,
+    ]  # fmt: skip
+    assert sources[0].name == f"{audio}#t=1.5,3"
+
+
+@pytest.mark.parametrize(
+    ("row", "error"),
+    [
+        ({"start": "x"}, "start is 'x', where seconds, 0 or more, were expected"),
+        ({"start": -1}, "start is -1, where"),
+        ({"end": True}, "end is True, where"),
+        ({"start": "inf"}, "start is 'inf', where"),
+        ({"start": 3, "end": 3}, "ends at 3 s, which is not after its start at 3 s"),
+        ({"offset": 3, "duration": 0}, "ends at 3 s"),
+        ({"language": "Klingon"}, "language is 'Klingon', where a code or English name"),
+    ],
+)
+def test_a_part_or_language_that_is_none_is_a_bad_line(
+    tmp_path: Path, row: dict[str, object], error: str
+) -> None:
+    path = written(tmp_path, "m.jsonl", json.dumps({"path": "a.wav", **row}))
+    (failure,) = found(path)
+    assert isinstance(failure, Failure)
+    assert error in failure.message
+
+
+def test_shards_are_small(tmp_path: Path) -> None:
+    (shard,) = manifest_shards(str(written(tmp_path, "m.txt", "a.wav")))
+    assert shard == ManifestShard(f"{tmp_path}/m.txt", 1, 0, 5, 1, shard.digest)
+    assert str(shard) == f"{tmp_path}/m.txt"
+
+
+def test_what_it_may_not_name_is_a_failure_unless_it_is_trusted(tmp_path: Path) -> None:
+    path = written(tmp_path, "m.txt", "file:///data/a.wav\nb.wav\nfile:///data/c.wav\nd.wav\n")
+    *_, failure, last = sources = found(path)
+    assert [Path(one.uri).name for one in sources] == ["m.txt", "b.wav", "m.txt", "d.wav"]
+    assert isinstance(failure, Failure)
+    assert isinstance(last, AudioSource)
+    assert (failure.stage, failure.kind, failure.retryable) == ("list", "forbidden_uri", False)
+    assert failure.audio_id == audio_id_of(str(path), "#line=3")
+    assert failure.message.startswith(f"{path}:3: file:///data/c.wav is a file:// URL; ")
+    assert "--trust_manifests" in failure.message
+    with pytest.raises(ManifestError, match=r"m\.txt:1: file:///data/a\.wav is a file:// URL; "):
+        listed(path)
+    trusted = read_manifest(str(path), policy=FetchPolicy(trust_manifests=True))
+    assert [source.uri for source in trusted] == [
+        "/data/a.wav", f"{tmp_path}/b.wav", "/data/c.wav", f"{tmp_path}/d.wav",
+    ]  # fmt: skip

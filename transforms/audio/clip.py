@@ -1,0 +1,61 @@
+"""A part of a recording, cut out of its samples as they are decoded."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+from model.interface import SAMPLE_RATE, Samples
+from transforms.core.errors import AudioError
+from transforms.core.types import AudioSource
+
+TOLERANCE_S = 0.2
+"""An end may be said to be later than the file's by so much."""
+
+
+class Clip:
+    """The samples of a source that names a part of its file; all of them of one that does not.
+
+    Args:
+        source: of the file.
+        first: the sample of the file that its blocks begin with, when they do not from its start.
+
+    Attributes:
+        n_samples: from its start to where it was read.
+        problem: that the file ended before it did, in words; None when it did not.
+    """
+
+    def __init__(self, source: AudioSource, first: int = 0) -> None:
+        self._start = round((source.start_s or 0.0) * SAMPLE_RATE)
+        self._stop = None if source.end_s is None else max(round(source.end_s * SAMPLE_RATE), self._start + 1)
+        self._first = first
+        self.n_samples = max(first - self._start, 0)
+        self.problem: str | None = None
+
+    def blocks(self, blocks: Iterable[Samples]) -> Iterator[Samples]:
+        """Passes on what is in it of consecutive blocks of the file, and reads no further than to its end.
+
+        Raises:
+            AudioError: the file ends before it begins.
+        """
+        n_read = self._first
+        for block in blocks:
+            first, n_read = n_read, n_read + len(block)
+            part = block[max(self._start - first, 0) : None if self._stop is None else self._stop - first]
+            self.n_samples += len(part)
+            if len(part):
+                yield part
+            if self._stop is not None and n_read >= self._stop:
+                return
+        self._conclude(n_read)
+
+    def _conclude(self, n_read: int) -> None:
+        file_s = n_read / SAMPLE_RATE
+        if not self.n_samples:
+            message = (
+                f"the part asked for begins at {self._start / SAMPLE_RATE:g} s, the file ends at {file_s:g} s"
+            )
+            raise AudioError("decode", "empty", message)
+        if self._stop is not None and self._stop - n_read > TOLERANCE_S * SAMPLE_RATE:
+            self.problem = (
+                f"the part asked for ends at {self._stop / SAMPLE_RATE:g} s, the file at {file_s:g} s"
+            )

@@ -1,0 +1,1 @@
+"""Spans, their commit log, and what was committed before."""

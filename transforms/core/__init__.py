@@ -1,0 +1,1 @@
+"""Records, errors, metrics, ids: what every other room may use."""

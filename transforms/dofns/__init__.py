@@ -1,0 +1,1 @@
+"""Beam's side of the transforms: every PTransform and DoFn, and nothing else of weight."""

@@ -1,0 +1,1 @@
+"""The bytes of a URI as a seekable local file: limits, retries, guarded addresses, spooling."""

@@ -1,0 +1,80 @@
+"""Downloads from whatever file system fsspec knows: object stores and the like."""
+
+from __future__ import annotations
+
+from time import monotonic
+
+import fsspec
+
+from transforms.core.cancellation import StopRequestedError, check_stop
+from transforms.core.errors import AudioError
+from transforms.fetch.policy import FetchPolicy
+from transforms.fetch.public_addresses import check_hosts_named
+from transforms.fetch.spool import Spool
+
+READ_BYTES = 1 << 20
+
+
+Part = tuple[int, int]
+"""Of an object: its first byte, and the one behind its last."""
+
+
+def copy_object(
+    url: str, spool: Spool, policy: FetchPolicy, deadline: float, part: Part | None = None
+) -> None:
+    """One attempt, from the start: what is known of time is checked between two blocks.
+
+    Within a block, and for its redirects, a file system keeps to limits of its own.
+
+    Args:
+        url: of the object.
+        spool: to copy it to.
+        policy: what may be fetched.
+        deadline: when it must be there, as `time.monotonic` has it.
+        part: what of it is wanted, a few megabytes at most; None for all.
+
+    Raises:
+        AudioError: with stage `fetch`.
+    """
+    if not policy.allow_private_hosts:
+        check_hosts_named(url)
+    spool.restart()
+    try:
+        expected = _copy(url, spool, policy, deadline) if part is None else _copy_part(url, spool, *part)
+    except (AudioError, StopRequestedError):
+        raise
+    except FileNotFoundError as error:
+        raise AudioError("fetch", "not_found", f"no such object: {error}") from None
+    except PermissionError as error:
+        raise AudioError("fetch", "forbidden", f"not allowed to read: {error}") from None
+    except IsADirectoryError as error:
+        raise AudioError("fetch", "not_a_file", f"a folder, where a file was expected: {error}") from None
+    except (ImportError, ValueError) as error:  # no such scheme, or its package is missing
+        raise AudioError("fetch", "unsupported", f"{error}") from None
+    except Exception as error:  # each file system raises errors of its own for a broken connection
+        message = f"{type(error).__name__}: {error}"
+        raise AudioError("fetch", "io", message, retryable=True) from None
+    if expected is not None and spool.n_bytes != expected:
+        message = f"{spool.n_bytes} of {expected} bytes came"
+        raise AudioError("fetch", "short_body", message, retryable=True)
+
+
+def _copy_part(url: str, spool: Spool, start: int, stop: int) -> int:
+    fs, path = fsspec.core.url_to_fs(url)
+    spool.write(fs.cat_file(path, start=start, end=stop))  # an open file would read megabytes ahead
+    return stop - start
+
+
+def _copy(url: str, spool: Spool, policy: FetchPolicy, deadline: float) -> int | None:
+    """Copies an object; gives the length it should have, None where its file system does not say."""
+    with fsspec.open(url, "rb") as file:
+        size = getattr(file, "size", None)
+        if size is not None:
+            spool.expect(size)
+        while block := file.read(READ_BYTES):
+            spool.write(block)
+            check_stop()
+            if monotonic() > deadline:
+                message = f"not done in {policy.limits.total_s:g} s (--fetch_timeout_s)"
+                raise AudioError("fetch", "timeout", message, retryable=True)
+    return None if size is None else int(size)

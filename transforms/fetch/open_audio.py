@@ -1,0 +1,101 @@
+"""The bytes of a recording, wherever it is, as a seekable file on this machine."""
+
+from __future__ import annotations
+
+import io
+import os
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
+from time import monotonic
+from typing import BinaryIO
+
+from transforms.core.errors import AudioError
+from transforms.core.types import AudioSource
+from transforms.core.uris import is_http, is_url
+from transforms.fetch.fsspec_download import Part, copy_object
+from transforms.fetch.http import NO_ANSWER, HttpDownload, host_of
+from transforms.fetch.policy import FetchPolicy
+from transforms.fetch.public_addresses import HOSTS
+from transforms.fetch.retries import with_retries
+from transforms.fetch.spool import Spool
+
+CAREFUL = FetchPolicy()
+"""What is fetched where nobody says otherwise."""
+
+
+@contextmanager
+def open_audio(source: AudioSource, policy: FetchPolicy = CAREFUL) -> Iterator[BinaryIO]:
+    """Opens a recording: its payload, a local file in place, or a copy of what a URL gives.
+
+    Yields:
+        A seekable binary file, at its start and not empty; it is closed, and a copy deleted, at the end.
+
+    Raises:
+        AudioError: with stage `fetch`, after a few attempts where another might have succeeded.
+    """
+    with _open(source, policy) as file:
+        if not file.seek(0, os.SEEK_END):
+            raise AudioError("fetch", "empty", "0 bytes")
+        file.seek(0)
+        yield file
+
+
+@contextmanager
+def open_part(url: str, part: Part, policy: FetchPolicy = CAREFUL) -> Iterator[BinaryIO]:
+    """Opens a copy of a few of the bytes of a large file, of any file system but `http(s)`.
+
+    Raises:
+        AudioError: with stage `fetch`, after a few attempts where another might have succeeded.
+    """
+    with Spool(policy.limits) as spool:
+        deadline = monotonic() + policy.limits.total_s
+        attempt = partial(copy_object, url, spool, policy, deadline, part)
+        with_retries(attempt, spool, policy.limits, deadline)
+        spool.file.seek(0)
+        yield spool.file
+
+
+@contextmanager
+def _open(source: AudioSource, policy: FetchPolicy) -> Iterator[BinaryIO]:
+    if source.payload is not None:
+        yield io.BytesIO(source.payload)
+    elif not is_url(source.uri):
+        with _open_local(source.uri) as file:
+            yield file
+    else:
+        with Spool(policy.limits) as spool:
+            _download(source.uri, spool, policy)
+            yield spool.file
+
+
+def _open_local(path: str) -> BinaryIO:
+    try:
+        if not stat.S_ISREG(os.stat(path).st_mode):  # to open a named pipe would wait for ever
+            raise AudioError("fetch", "not_a_file", "a folder or a device, where a file was expected")
+        return open(path, "rb")
+    except (FileNotFoundError, NotADirectoryError, ValueError) as error:  # ValueError: a NUL in the name
+        raise AudioError("fetch", "not_found", f"no such file: {path}") from error
+    except PermissionError as error:
+        raise AudioError("fetch", "forbidden", f"not allowed to read {path}") from error
+    except OSError as error:
+        raise AudioError("fetch", "io", f"cannot open {path}: {error}", retryable=True) from error
+
+
+def _download(url: str, spool: Spool, policy: FetchPolicy) -> None:
+    limits = policy.limits
+    deadline = monotonic() + limits.total_s
+    if not is_http(url):
+        with_retries(partial(copy_object, url, spool, policy, deadline), spool, limits, deadline)
+        return
+    host = host_of(url)
+    # Ten thousand recordings of a host that is gone must not take a week.
+    given_up_on = NO_ANSWER if HOSTS.is_silent(host) else frozenset()
+    try:
+        attempt = HttpDownload(url, spool, policy, deadline).attempt
+        with_retries(attempt, spool, limits, deadline, given_up_on)
+    except AudioError as error:
+        if error.kind in NO_ANSWER:
+            HOSTS.given_up(host)
+        raise

@@ -1,0 +1,162 @@
+"""Copies of what was downloaded: small ones in memory, large ones on a disk that they never fill."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+import threading
+from time import monotonic
+from types import TracebackType
+from typing import BinaryIO, Self, cast
+
+from transforms.core.errors import AudioError
+from transforms.fetch.policy import Limits
+
+STEP_BYTES = 64 << 20
+"""How much is reserved at a time where a length is not known beforehand."""
+
+
+class NoRoomError(AudioError):
+    """There is no room on the disk for a copy, at the moment.
+
+    Attributes:
+        n_bytes: what room was wanted for.
+    """
+
+    def __init__(self, message: str, n_bytes: int) -> None:
+        super().__init__("fetch", "no_room", message, retryable=True)
+        self.n_bytes = n_bytes
+
+
+class Disk:
+    """Bytes that the copies of a process have reserved, with those to come."""
+
+    def __init__(self) -> None:
+        self._reserved = 0
+        self._unwritten = 0  # of those reserved: what the disk does not yet know of
+        self._changed = threading.Condition()
+
+    def reserve(self, n_bytes: int, limits: Limits) -> None:
+        """Sets bytes aside.
+
+        Raises:
+            NoRoomError: the process would hold too much, or the disk be too full.
+        """
+        with self._changed:
+            if not self._fits(n_bytes, limits):
+                free = shutil.disk_usage(tempfile.gettempdir()).free
+                message = (
+                    f"no room for a copy of {n_bytes} bytes in {tempfile.gettempdir()}: {free} are free, of "
+                    f"which {limits.bytes_left_free} stay so, and {self._reserved} of {limits.bytes_held} "
+                    "are taken; point TMPDIR to a larger disk"
+                )
+                raise NoRoomError(message, n_bytes)
+            self._reserved += n_bytes
+            self._unwritten += n_bytes
+
+    def written(self, n_bytes: int) -> None:
+        """Says that bytes that were reserved are on the disk, and show in what is free of it."""
+        with self._changed:
+            self._unwritten -= n_bytes
+
+    def release(self, n_bytes: int, n_unwritten: int) -> None:
+        """Gives back what was reserved; `n_unwritten` of it were never written."""
+        with self._changed:
+            self._reserved -= n_bytes
+            self._unwritten -= n_unwritten
+            self._changed.notify_all()
+
+    def wait(self, n_bytes: int, limits: Limits, until: float) -> bool:
+        """Waits for others to give bytes back: whether there is room now. Without others there is no wait."""
+        with self._changed:
+            while not self._fits(n_bytes, limits):
+                left_s = until - monotonic()
+                if not self._reserved or left_s <= 0:
+                    return False
+                self._changed.wait(min(left_s, 1.0))
+            return True
+
+    def _fits(self, n_bytes: int, limits: Limits) -> bool:
+        if self._reserved + n_bytes > limits.bytes_held:
+            return False
+        free = shutil.disk_usage(tempfile.gettempdir()).free - self._unwritten
+        return free - n_bytes >= limits.bytes_left_free
+
+
+DISK = Disk()
+"""Of this process."""
+
+
+class Spool:
+    """A copy that grows, may begin again, and is gone when it is closed.
+
+    Attributes:
+        file: seekable; its position is at its end while it grows.
+        n_bytes: its length.
+        most_bytes: the most it ever was.
+    """
+
+    def __init__(self, limits: Limits) -> None:
+        self._limits = limits
+        self._reserved = self._written = 0  # on the disk
+        self.n_bytes = self.most_bytes = 0
+        spooled = tempfile.SpooledTemporaryFile(max_size=limits.bytes_in_memory)  # noqa: SIM115  # see close
+        self.file = cast(BinaryIO, spooled)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def expect(self, n_bytes: int) -> None:
+        """Makes room for a copy of that length, before any of it is fetched.
+
+        Raises:
+            AudioError: `too_large`, or `no_room` (`NoRoomError`).
+        """
+        if n_bytes > self._limits.bytes_each:
+            message = f"{n_bytes} bytes; at most {self._limits.bytes_each} are fetched of a recording"
+            raise AudioError("fetch", "too_large", message)
+        if n_bytes > max(self._limits.bytes_in_memory, self._reserved):
+            DISK.reserve(n_bytes - self._reserved, self._limits)
+            self._reserved = n_bytes
+
+    def write(self, block: bytes) -> None:
+        """Appends.
+
+        Raises:
+            AudioError: `too_large`, or `no_room`.
+        """
+        n_bytes = self.n_bytes + len(block)
+        room = max(self._reserved, self._limits.bytes_in_memory)
+        if n_bytes > min(room, self._limits.bytes_each):
+            self.expect(max(n_bytes, min(n_bytes + STEP_BYTES, self._limits.bytes_each)))
+        try:
+            self.file.write(block)
+        except OSError as error:
+            message = f"no room for a copy in {tempfile.gettempdir()}: {error}; point TMPDIR elsewhere"
+            raise AudioError("fetch", "no_room", message, retryable=True) from error
+        self.n_bytes = n_bytes
+        self.most_bytes = max(self.most_bytes, n_bytes)
+        if self._reserved:
+            DISK.written(n_bytes - self._written)
+            self._written = n_bytes
+
+    def restart(self) -> None:
+        """Forgets what was copied."""
+        self.file.seek(0)
+        self.file.truncate()
+        self.n_bytes = 0
+        self._release()
+
+    def close(self) -> None:
+        """Deletes the copy."""
+        self.file.close()
+        self._release()
+
+    def _release(self) -> None:
+        DISK.release(self._reserved, self._reserved - self._written)
+        self._reserved = self._written = 0

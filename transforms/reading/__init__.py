@@ -1,0 +1,1 @@
+"""A work item to its windows, span by span."""

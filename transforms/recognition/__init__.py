@@ -1,0 +1,1 @@
+"""Batches of windows through the model: temperature fallback, further passes, filters."""

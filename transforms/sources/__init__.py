@@ -1,0 +1,1 @@
+"""What the user names to work items, and these to `AudioSource`s."""

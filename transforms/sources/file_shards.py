@@ -1,0 +1,88 @@
+"""Many recordings as few work items: how they are grouped, and groups of plain files."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import zlib
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import TypeVar
+
+from transforms.core.types import AudioSource
+from transforms.core.uris import audio_source
+
+T = TypeVar("T")
+
+GRANULARITY = 1024
+"""Groups are at most this part of what came before them: workers stay busy to the end of a run."""
+
+MAX_GROUP_BYTES = 8 << 20
+
+
+def grouped(items: Iterable[T], size_of: Callable[[T], int]) -> Iterator[list[T]]:
+    """Consecutive items in groups that grow: one item each at first, later a 1024th of all that came before.
+
+    So a few are spread over all workers, and a million make some 8,000 groups, however they come.
+
+    Args:
+        items: however many.
+        size_of: an item's bytes; a group ends with the one that makes it 8 MiB.
+    """
+    group: list[T] = []
+    n_before = n_bytes = 0
+    for item in items:
+        group.append(item)
+        n_bytes += size_of(item)
+        if len(group) >= max(1, n_before // GRANULARITY) or n_bytes >= MAX_GROUP_BYTES:
+            yield group
+            n_before += len(group)
+            group, n_bytes = [], 0
+    if group:
+        yield group
+
+
+@dataclass(frozen=True)
+class FileShard:
+    """Files that were listed, small enough to hold thousands of such in memory.
+
+    Attributes:
+        n_files: how many, at least two.
+        packed: their paths or URLs, with NUL between them, deflated.
+        digest: of their names, and of the sizes and times of local files.
+    """
+
+    n_files: int
+    packed: bytes = field(repr=False)
+    digest: str
+
+    def __str__(self) -> str:
+        return f"{self.n_files} files, {self.digest}"
+
+
+def file_work(uris: Sequence[str]) -> AudioSource | FileShard:
+    """A group of files as work: one alone is a recording."""
+    if len(uris) == 1:
+        return audio_source(uris[0])
+    told = "\0".join(f"{uri}\0{stamp_of_file(uri)}" for uri in uris)
+    digest = hashlib.sha256(_encoded(told)).hexdigest()[:16]
+    return FileShard(len(uris), zlib.compress(_encoded("\0".join(uris))), digest)
+
+
+def read_files(shard: FileShard) -> Iterator[AudioSource]:
+    """The recordings of a group of files."""
+    text = zlib.decompress(shard.packed).decode("utf-8", "surrogatepass")
+    return map(audio_source, text.split("\0"))
+
+
+def stamp_of_file(uri: str) -> str | None:
+    """Bytes and time of a local file, by which a change is seen; None elsewhere, or if it is not there."""
+    try:
+        status = os.stat(uri)
+    except (OSError, ValueError):
+        return None
+    return f"{status.st_size} {status.st_mtime_ns}"
+
+
+def _encoded(text: str) -> bytes:
+    return text.encode("utf-8", "surrogatepass")

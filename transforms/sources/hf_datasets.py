@@ -1,0 +1,121 @@
+"""The files of Hugging Face datasets, and how each is read without torch: Parquet, audio folders, WebDataset.
+
+The `datasets` library says which files make up a split (the Hub's pinned to a revision), once and in the
+launcher. Its own `Audio` feature wants torch as soon as the data is not Parquet, and its streams would ask
+the Hub again on each worker.
+"""
+
+from __future__ import annotations
+
+import os
+import posixpath
+from collections.abc import Iterator, Sequence
+
+from transforms.core.errors import AudioError, DatasetError
+from transforms.core.types import AudioSource, Failure
+from transforms.core.uris import audio_id_of
+from transforms.fetch.open_audio import CAREFUL
+from transforms.fetch.policy import FetchPolicy
+from transforms.sources.archives import ArchiveShard
+from transforms.sources.file_shards import FileShard, file_work, grouped
+from transforms.sources.file_types import is_archive
+from transforms.sources.manifests import ManifestShard, manifest_shards, read_manifest_shard
+from transforms.sources.parquet import DatasetShard, parquet_shards, read_shard
+
+METADATA_FILES = ("metadata.csv", "metadata.jsonl", "metadata.parquet")
+"""What an audio folder says of its files: a row each, with a path from there in `file_name`."""
+
+FILE_NAME_COLUMN = "file_name"
+
+Listed = AudioSource | FileShard | ManifestShard | ArchiveShard | DatasetShard
+
+
+def dataset_work(
+    name: str,
+    split: str,
+    audio_column: str | None = None,
+    text_column: str | None = None,
+    policy: FetchPolicy = CAREFUL,
+) -> Iterator[Listed]:
+    """Lists what a dataset's split is made of.
+
+    Args:
+        name: a local folder, Parquet file or archive, or a name on the Hub; `NAME:CONFIG` where that has
+            several.
+        split: a name, such as `train`; one file alone is whatever split is asked for.
+        audio_column: of Parquet, the column of encoded audio (bytes, or structs of `bytes` and `path`) or of
+            paths; None for the first that has a usual name.
+        text_column: the column with the reference; None for the first that has a usual name, if any.
+        policy: what may be fetched, and what the dataset may name.
+
+    Raises:
+        InputError: no such dataset, split or column, or one whose files hold no audio.
+    """
+    if os.path.exists(name):
+        name = os.path.abspath(name)
+    kind, paths = ("parquet", [name]) if os.path.isfile(name) else _files_of(name, split)
+    archives = [path for path in paths if is_archive(path)]
+    yield from (ArchiveShard(path, text_column) for path in archives)
+    rest = [path for path in paths if not is_archive(path)]
+    if rest and kind == "parquet":
+        yield from parquet_shards(name, split, rest, audio_column, text_column, policy)
+    elif rest:
+        yield from _audio_folder(name, split, rest, text_column, policy)
+
+
+def _audio_folder(
+    name: str, split: str, paths: Sequence[str], text_column: str | None, policy: FetchPolicy
+) -> Iterator[Listed]:
+    """Files by what `metadata` says of them, then those of which it says nothing."""
+    lists = [path for path in paths if posixpath.basename(path) in METADATA_FILES]
+    told: set[int] = set()  # 64 bits of each, for there may be millions
+    for path in lists:
+        for shard in _metadata(name, split, path, text_column, policy):
+            told.update(int(source.audio_id, 16) for source in _sources(shard, policy))
+            yield shard
+    left = (path for path in paths if path not in lists and int(audio_id_of(path), 16) not in told)
+    for group in grouped(left, len):
+        yield file_work(group)
+
+
+def _metadata(
+    name: str, split: str, path: str, text_column: str | None, policy: FetchPolicy
+) -> Iterator[ManifestShard | DatasetShard]:
+    if path.endswith(".parquet"):
+        yield from parquet_shards(name, split, [path], FILE_NAME_COLUMN, text_column, policy)
+    else:
+        yield from manifest_shards(path, FILE_NAME_COLUMN, text_column, policy, has_clips=False)
+
+
+def _sources(shard: ManifestShard | DatasetShard, policy: FetchPolicy) -> Iterator[AudioSource]:
+    try:
+        if isinstance(shard, ManifestShard):
+            found = read_manifest_shard(shard, policy)
+        else:
+            found = read_shard(shard, policy)
+        yield from (source for source in found if not isinstance(source, Failure))
+    except AudioError as error:
+        raise DatasetError(f"{shard} cannot be read: {error.message}") from error
+
+
+def _files_of(name: str, split: str) -> tuple[str, list[str]]:
+    """The kind of a dataset, and the files of a split."""
+    import datasets  # slow to import, and workers need it not
+
+    path, _, config = (name, "", "") if os.path.exists(name) else name.partition(":")
+    try:
+        builder = datasets.load_dataset_builder(path, config or None)
+    except (OSError, ValueError, datasets.exceptions.DatasetsError) as error:
+        raise DatasetError(
+            f"cannot open the dataset {name!r}: {error}; --dataset takes a local folder, Parquet file or "
+            "archive, or a name on the Hub (NAME:CONFIG where it has several)"
+        ) from error
+    files = {str(key): list(paths) for key, paths in (builder.config.data_files or {}).items()}
+    if builder.name not in ("parquet", "audiofolder", "webdataset"):
+        raise DatasetError(
+            f"the dataset {name!r} is made of {builder.name} files; Parquet, audio folders and WebDataset "
+            "are read; name its audio files with --input, or convert it"
+        )
+    if split not in files:
+        raise DatasetError(f"the dataset {name!r} has no split {split!r}; there are {', '.join(files)}")
+    return builder.name, files[split]

@@ -1,0 +1,60 @@
+"""What a manifest or a dataset may name: whoever wrote it need not be who runs it."""
+
+from __future__ import annotations
+
+from transforms.core.errors import AudioError
+from transforms.core.uris import is_http, is_url, join
+
+OBJECT_STORES = frozenset({"s3", "s3a", "gs", "gcs", "abfs", "abfss", "az", "adl", "oci", "oss", "hf"})
+"""Schemes of stores that hold what their names say and reach nothing else."""
+
+
+def check_listed(uri: str, base: str, allowed: bool) -> None:
+    """Refuses what would let a list reach into the machine or the network of the worker that reads it.
+
+    Anything may be listed that is http(s) or in an object store, and names relative to the list's own place.
+    A list that is a local file may name local files by their path. No list may name `file://` URLs, chained
+    ones (`zip://...::...`) or those of further file systems, but for what lies beside it.
+
+    Args:
+        uri: as it is listed, before it is joined with `base`.
+        base: the path or URL of the list.
+        allowed: whether the user trusts the list with anything (`--trust_manifests`).
+
+    Raises:
+        AudioError: with stage `list` and kind `forbidden_uri`.
+    """
+    if allowed:
+        return
+    found = join(base, uri)
+    if uri.lower().startswith("file://"):
+        refused = "a file:// URL"
+    elif not is_url(found):
+        if not is_url(base):
+            return
+        refused = "a file of the machine that reads it, in a list from elsewhere"
+    elif is_http(found):
+        return
+    elif "::" in uri:
+        refused = "a chained URL"
+    elif _scheme(found) in OBJECT_STORES or _is_beside(uri, found, base):
+        return
+    else:
+        refused = f"a {_scheme(found)}:// URL"
+    message = f"{uri} is {refused}; a list may name such with --trust_manifests alone"
+    raise AudioError("list", "forbidden_uri", message)
+
+
+def _scheme(url: str) -> str:
+    return url.partition("://")[0].lower()
+
+
+def _is_beside(uri: str, found: str, base: str) -> bool:
+    """Whether it is named relative to the list, or with the same file system, host or bucket."""
+    if not is_url(base) or _scheme(found) != _scheme(base):
+        return False
+    return not is_url(uri) or _host(found) == _host(base)
+
+
+def _host(url: str) -> str:
+    return url.partition("://")[2].partition("/")[0]

@@ -1,0 +1,1 @@
+"""Rows, shards and subtitles; files that appear as a whole or not at all."""
