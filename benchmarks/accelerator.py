@@ -46,8 +46,8 @@ from benchmarks.support.timing import Spread, markdown_head, markdown_row, time_
 from model.config import DecodingConfig, WhisperConfig
 from model.interface import SAMPLE_RATE, WINDOW_SAMPLES
 from model.precision import Arithmetic, Precision
+from model.prefill import Asked
 from model.programs import Programs
-from model.sampling import Asked
 from model.sharding import make_mesh
 
 WINDOW_S = WINDOW_SAMPLES / SAMPLE_RATE

@@ -31,7 +31,7 @@ import soundfile as sf
 from benchmarks.rivals.openai_whisper import run_openai_whisper
 from benchmarks.rivals.systems import Row, Transcripts, run_faster_whisper, run_ours
 from benchmarks.support.wordless_audio import write_recordings
-from transforms.merging.timed_words import split_words
+from transforms.core.text import split_words
 
 OURS: Mapping[str, list[str]] = {
     "whisper-beam": [],

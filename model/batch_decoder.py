@@ -17,9 +17,9 @@ from numpy.typing import NDArray
 
 from model.compiled import Compiled
 from model.network import AudioMemory, Decoder, Weights
+from model.prefill import Asked, Opening, Written
 from model.program_store import ProgramStore
 from model.rules import DecodingRules
-from model.sampling import Asked, Opening, Written
 
 LEAST_ROWS = 4
 """XLA has no fast products of a row or two."""

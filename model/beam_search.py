@@ -14,9 +14,9 @@ import jax
 import jax.numpy as jnp
 
 from model.network import AudioMemory, Decoder, TextCaches
+from model.prefill import Asked, Begun, Opening, Written, begin, first_step, padding_of
 from model.repetition import LoopState, follow, is_looping, no_loop
 from model.rules import DecodingRules, History, allowed_logits, no_history, remember
-from model.sampling import Asked, Begun, Opening, Written, begin, first_step, padding_of
 
 Parts = TypeVar("Parts", History, LoopState)
 
@@ -60,7 +60,7 @@ def start(
 ) -> tuple[Opening, Search]:
     """Reads the prompts and writes the first token of each sequence.
 
-    Args: see `model.sampling.begin`; the temperatures are not looked at.
+    Args: see `model.prefill.begin`; the temperatures are not looked at.
     """
     begun = begin(decoder, memory, asked, rules, n_sequences=rules.beam_size)
     first = jnp.repeat(begun.logits[:, None], rules.beam_size, axis=1)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from enum import StrEnum
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
@@ -111,15 +110,6 @@ def choose_arithmetic(quantization: str, dtype: str, *, backend: str, features: 
     if "avx512_bf16" in features:
         return Arithmetic.BF16_A8
     return Arithmetic.A8 if {"avx512_vnni", "avx_vnni"} & features else Arithmetic.NONE
-
-
-def cpu_features(listing: Path = Path("/proc/cpuinfo")) -> frozenset[str]:
-    """Instructions that the processor knows, as Linux names them; none where there is no such listing."""
-    try:
-        lines = listing.read_text().splitlines()
-    except OSError:
-        return frozenset()
-    return frozenset(next((line.partition(":")[2].split() for line in lines if line.startswith("flags")), ()))
 
 
 class Rows(NamedTuple):

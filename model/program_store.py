@@ -25,7 +25,7 @@ import jax
 from jax.experimental import serialize_executable
 from jax.stages import Compiled as Executable
 
-from model.precision import cpu_features
+from model.cpu_features import cpu_features
 
 logger = logging.getLogger(__name__)
 

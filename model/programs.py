@@ -22,9 +22,9 @@ from model.compiled import Compiled
 from model.log_mel import log_mel
 from model.network import AudioMemory, Decoder, Weights, Whisper
 from model.precision import Precision, quantize_weight
+from model.prefill import Asked
 from model.program_store import ProgramStore
 from model.rules import DecodingRules
-from model.sampling import Asked
 from model.sharding import DATA, batch_sharding, memory_sharding, split_by_windows, weight_sharding
 
 _MATRICES = {"kernel": 0, "embedding": 1}  # the axis that a product sums over, by the end of a weight's name

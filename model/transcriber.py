@@ -19,6 +19,7 @@ from model.batch_decoder import LEAST_ROWS, Generated
 from model.caches import cache_folder
 from model.checkpoint import Checkpoint, find_checkpoint
 from model.compiled import waited_s
+from model.cpu_features import cpu_features
 from model.interface import (
     WINDOW_SAMPLES,
     Request,
@@ -28,11 +29,11 @@ from model.interface import (
 )
 from model.mesh_shape import parse_mesh
 from model.network import AudioMemory
-from model.precision import Precision, choose_arithmetic, cpu_features
+from model.precision import Precision, choose_arithmetic
+from model.prefill import DETECT_LANGUAGE, Asked
 from model.program_store import jax_keeps_programs
 from model.programs import Programs
 from model.rules import DecodingRules, make_rules
-from model.sampling import DETECT_LANGUAGE, Asked
 from model.sharding import DATA, check_mesh, make_mesh
 from model.tokens import WhisperTokenizer, compression_ratio, segments_of
 from model.word_times import add_words

@@ -6,8 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from model.interface import SpeechDetector, Transcriber, TranscriberSettings
-from pipelines.process.collector import uncollected
-from pipelines.process.memory import use_few_arenas
+from pipelines.process.memory import uncollected, use_few_arenas
 
 
 @dataclass(frozen=True)

@@ -19,8 +19,8 @@ import sys
 from collections.abc import Sequence
 from typing import Any, NoReturn
 
-from transforms.core.errors import redact
 from transforms.core.log_redaction import hide_secrets
+from transforms.core.redaction import redact
 
 _LOGGER = logging.getLogger(__name__)
 

@@ -23,17 +23,19 @@ from pipelines.output.run_folder import FAILURES as FAILURES_FOLDER
 from pipelines.output.run_folder import TRANSCRIPTS, RunFolder
 from pipelines.runners.dataflow import is_dataflow
 from transforms.checkpoint.resume import Resuming
-from transforms.core.failures import FAILURES
-from transforms.dofns.read_windows import ORIGINS, PARTS, SHARED, SPANS, WINDOWS, OpenWork
+from transforms.dofns.assemble import Assemble
+from transforms.dofns.open_work import OpenWork
+from transforms.dofns.tags import FAILURES, ORIGINS, PARTS, SECOND_LOOK, SHARED, SPANS, WINDOWS
 from transforms.dofns.transcribe import TranscribeSpans
+from transforms.dofns.write import WriteRecordingFiles, WriteRows
 from transforms.fetch.policy import FetchPolicy, Limits
-from transforms.merging.assemble import SECOND_LOOK, Assemble, Assembly, by_file, open_again, second_looks
+from transforms.merging.second_pass import by_file, open_again, second_looks
+from transforms.merging.settings import Assembly
 from transforms.reading.range_split import by_range
 from transforms.recognition.fallback import Fallback
 from transforms.sources.work_items import Work, pack, unpack
 from transforms.windows.plan import WindowPlan
-from transforms.writing.recording_files import WriteRecordingFiles
-from transforms.writing.sharded_files import WriteRows, failure_row, transcript_row
+from transforms.writing.rows import failure_row, transcript_row
 
 ROWS = "rows"
 

@@ -31,9 +31,10 @@ from pipelines.runners.dry_run import GraphSize, told_plan
 from pipelines.runners.find_runner import find_runner, following, in_this_process, name_job
 from pipelines.runners.local_workers import watched_workers
 from transforms.checkpoint.commit_log import leave_all
-from transforms.core.errors import redact
 from transforms.core.log_redaction import hide_secrets
-from transforms.core.metrics import NAMESPACE, PROGRESS
+from transforms.core.metrics import NAMESPACE
+from transforms.core.progress import PROGRESS
+from transforms.core.redaction import redact
 from transforms.sources.hf_datasets import dataset_work
 from transforms.sources.listing import expand_all
 from transforms.sources.work_items import Work, fingerprint, n_recordings

@@ -52,8 +52,7 @@ def main(argv: Sequence[str] | None = None, backend: Backend | None = None) -> i
         with leaving_at_once():
             from pipelines.backend import WHISPER
             from pipelines.command_line import parse
-            from pipelines.process.collector import uncollected
-            from pipelines.process.memory import use_few_arenas
+            from pipelines.process.memory import uncollected, use_few_arenas
 
             use_few_arenas()
             _quiet_logs()
@@ -65,7 +64,7 @@ def main(argv: Sequence[str] | None = None, backend: Backend | None = None) -> i
     except KeyboardInterrupt as error:
         return told_interrupt(error)
     except Exception as error:  # whatever ends a run ends it with a sentence; LOG_LEVEL=DEBUG has the rest
-        from transforms.core.errors import redact
+        from transforms.core.redaction import redact
 
         _LOGGER.debug("the run failed", exc_info=True)
         print(f"The run failed: {redact(_sentence(error))}", file=sys.stderr)

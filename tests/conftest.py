@@ -4,7 +4,7 @@ import os
 
 import pytest
 
-from transforms.core.metrics import PROGRESS
+from transforms.core.progress import PROGRESS
 
 
 @pytest.fixture(autouse=True)

@@ -8,7 +8,7 @@ import re
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-from model.precision import cpu_features
+from model.cpu_features import cpu_features
 
 FLAGS = ("avx2", "avx512f", "avx_vnni", "avx512_vnni", "avx512_bf16", "amx_bf16", "amx_int8")
 PACKAGES = ("jax", "jaxlib", "apache-beam", "faster-whisper", "ctranslate2")

@@ -18,7 +18,7 @@ from rapidfuzz.distance import Levenshtein
 from whisper_normalizer.basic import BasicTextNormalizer
 from whisper_normalizer.english import EnglishTextNormalizer
 
-from transforms.merging.timed_words import UNSPACED_LANGUAGES
+from transforms.core.text import UNSPACED_LANGUAGES
 
 EditKind = Literal["equal", "substitution", "deletion", "insertion"]
 

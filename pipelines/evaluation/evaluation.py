@@ -21,7 +21,7 @@ from pipelines.evaluation.references import Matches, Reference, match, read_refe
 from pipelines.evaluation.tally import Scored, Tally
 from pipelines.evaluation.timestamp_errors import TimedText, compare_times
 from pipelines.output.finished_run import FinishedRun, Row, open_run
-from transforms.core.errors import redact
+from transforms.core.redaction import redact
 from transforms.writing.atomic_files import published
 
 RECORDINGS_FILE = "evaluation/recordings.jsonl"

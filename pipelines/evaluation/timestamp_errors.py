@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 
 from pipelines.evaluation.error_rates import align, normalised_words
-from transforms.merging.timed_words import split_words
+from transforms.core.text import split_words
 
 WITHIN_S = (0.1, 0.2, 0.5)
 

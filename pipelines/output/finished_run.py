@@ -10,7 +10,7 @@ from typing import Any
 import pyarrow.parquet as pq
 
 from pipelines.output.run_folder import FAILURES, REPORT_FILE, SUCCESS_FILE, TRANSCRIPTS, RunFolder
-from transforms.core.errors import redact
+from transforms.core.redaction import redact
 from transforms.writing.atomic_files import published
 
 BATCH_ROWS = 256  # that are in memory at a time; the row of a long recording has megabytes

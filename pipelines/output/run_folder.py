@@ -26,7 +26,7 @@ from fsspec.implementations.local import LocalFileSystem
 
 from pipelines.options import RECORDING_FORMATS, TranscribeOptions, shaping_options
 from transforms.checkpoint.commit_log import SUFFIX as LOG_SUFFIX
-from transforms.core.errors import redact
+from transforms.core.redaction import redact
 from transforms.writing.atomic_files import PARTIAL_SUFFIX, published
 from transforms.writing.filenames import recording_file_pattern
 

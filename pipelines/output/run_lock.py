@@ -10,7 +10,7 @@ from contextlib import contextmanager, suppress
 import fsspec
 
 from pipelines.output.run_folder import LOCK_FILE, RunFolder, RunFolderError
-from transforms.core.errors import redact
+from transforms.core.redaction import redact
 
 try:
     import fcntl

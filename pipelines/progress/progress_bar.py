@@ -11,7 +11,7 @@ from time import perf_counter
 
 from tqdm import tqdm
 
-from transforms.core.metrics import PROGRESS, Tally
+from transforms.core.progress import PROGRESS, Tally
 
 BAR_EVERY_S = 0.5
 LINE_EVERY_S = 30.0

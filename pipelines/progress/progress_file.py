@@ -12,7 +12,7 @@ from typing import Any
 
 from pipelines.output.run_folder import PROGRESS_FILE, RunFolder
 from pipelines.progress.progress_bar import Watch, time_left_s
-from transforms.core.errors import redact
+from transforms.core.redaction import redact
 
 LOCAL_EVERY_S = 10.0
 REMOTE_EVERY_S = 30.0  # a bucket is paid for by the request

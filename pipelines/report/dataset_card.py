@@ -11,7 +11,7 @@ from huggingface_hub import DatasetCardData
 
 from pipelines.options import shaping_options
 from pipelines.report.run_tally import NO_LANGUAGE
-from transforms.writing.sharded_files import SCHEMA
+from transforms.writing.rows import SCHEMA
 
 _SIZES = (
     *((1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (1_000_000, "100K<n<1M")),

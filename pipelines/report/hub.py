@@ -14,7 +14,7 @@ from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi, ge
 
 from pipelines.output.run_folder import PART, TRANSCRIPTS, RunFolder
 from pipelines.report.dataset_card import dataset_card
-from transforms.core.errors import redact
+from transforms.core.redaction import redact
 
 _OURS = re.compile(rf"{TRANSCRIPTS}/{PART.pattern}")
 _TOKEN = re.compile(r"hf_\w+")

@@ -22,8 +22,8 @@ from pipelines.output.run_folder import (
 )
 from pipelines.progress.progress_bar import clock
 from pipelines.report.run_tally import RunTally
-from transforms.core.errors import redact
 from transforms.core.metrics import STAGES
+from transforms.core.redaction import redact
 
 PACKAGES = ("whisper-beam", "apache-beam", "jax", "jaxlib", "flax", "pyarrow", "soundfile", "av", "soxr")
 MAX_SHOWN = 40  # recordings of a small run, whose text is shown

@@ -5,7 +5,7 @@ from __future__ import annotations
 from apache_beam.options.pipeline_options import GoogleCloudOptions, PipelineOptions
 
 from pipelines.options import OptionsError, TranscribeOptions
-from transforms.core.errors import redact
+from transforms.core.redaction import redact
 from transforms.core.uris import is_url
 
 RUNNER = "DataflowRunner"

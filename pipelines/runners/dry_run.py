@@ -10,7 +10,7 @@ from apache_beam.options.pipeline_options import PipelineOptions, SetupOptions, 
 
 from pipelines.options import OptionsError, TranscribeOptions
 from pipelines.runners.dataflow import GRAPH_BYTES, is_dataflow
-from transforms.core.errors import redact
+from transforms.core.redaction import redact
 from transforms.sources.work_items import Work, n_recordings
 
 

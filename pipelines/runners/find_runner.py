@@ -33,7 +33,7 @@ from apache_beam.runners.runner import PipelineResult, PipelineRunner
 from apache_beam.version import __version__ as beam_version
 
 from model.caches import cache_folder
-from transforms.core.errors import redact
+from transforms.core.redaction import redact
 
 DIRECT, FLINK, PRISM, SPARK = "DirectRunner", "FlinkRunner", "PrismRunner", "SparkRunner"
 MIN_JAVA = 11  # of Flink 2; 17 is what its own images have

@@ -14,8 +14,8 @@ from model.batch_decoder import Generated, Method
 from model.checkpoint import Checkpoint
 from model.compiled import waited_s
 from model.network import AudioMemory, Decoder, TextCaches
+from model.prefill import Asked
 from model.rules import DecodingRules, make_rules
-from model.sampling import Asked
 from model.tokens import WhisperTokenizer
 from tests.support.decode_helpers import compiled, random_whisper
 

@@ -13,8 +13,8 @@ from model import beam_search, sampling
 from model.batch_decoder import Method
 from model.checkpoint import Checkpoint
 from model.network import Decoder
+from model.prefill import Asked
 from model.rules import DecodingRules, History, allowed_logits, make_rules
-from model.sampling import Asked
 from model.tokens import WhisperTokenizer
 from tests.support.decode_helpers import compiled, random_whisper
 

@@ -4,11 +4,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from model.cpu_features import cpu_features
 from model.precision import (
     Arithmetic,
     Precision,
     choose_arithmetic,
-    cpu_features,
     in_two_digits,
     quantize,
     quantize_weight,

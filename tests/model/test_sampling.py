@@ -13,9 +13,9 @@ from model.attention import KeyValue
 from model.batch_decoder import Generated, Method
 from model.config import DecodingConfig
 from model.network import AudioMemory, TextCaches
+from model.prefill import DETECT_LANGUAGE, Asked
 from model.repetition import COPIES, LEAST_REPEATED
 from model.rules import MAX_NEW_TOKENS, DecodingRules, make_rules
-from model.sampling import DETECT_LANGUAGE, Asked
 from model.tokens import SpecialTokens
 
 # A small vocabulary in Whisper's order: text, end, start, languages, tasks, timestamps.

@@ -27,7 +27,7 @@ from model.interface import (
     WindowResult,
 )
 from model.network import AudioMemory
-from model.sampling import Asked
+from model.prefill import Asked
 from model.transcriber import WhisperTranscriber, load_transcriber
 from tests.support.tiny_model import save_huggingface, tiny_weights
 

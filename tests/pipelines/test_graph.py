@@ -19,7 +19,7 @@ from pipelines.graph import build, fallback_of, settings_of
 from pipelines.options import TranscribeOptions
 from transforms.core.types import AudioSource, AudioSpan
 from transforms.dofns.transcribe import TranscribeSpans
-from transforms.merging.assemble import Assembly
+from transforms.merging.settings import Assembly
 from transforms.recognition.fallback import Fallback
 from transforms.recognition.hallucinations import FILTERS
 from transforms.sources.work_items import Work, pack

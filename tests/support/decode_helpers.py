@@ -14,8 +14,8 @@ from model.batch_decoder import BatchDecoder, Generated, Method
 from model.config import WhisperConfig
 from model.network import Whisper
 from model.precision import Precision
+from model.prefill import Asked
 from model.rules import DecodingRules
-from model.sampling import Asked
 
 FLOAT32 = Precision(np.dtype(np.float32))
 

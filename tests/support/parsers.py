@@ -39,9 +39,9 @@ from transforms.checkpoint.spans import SpanResult, from_record, to_record, unit
 from transforms.core.errors import AudioError, DatasetError, ManifestError, to_failure
 from transforms.core.types import AudioSource, AudioSpan, Failure
 from transforms.sources.archives import ArchiveShard, read_archive
-from transforms.sources.columns import metadata_text
 from transforms.sources.manifests import manifest_shards, read_manifest_shard
 from transforms.sources.parquet import parquet_shards, read_shard
+from transforms.writing.rows import metadata_text
 
 MANIFESTS = {
     ".csv": b'path,text,start,end,language\na.wav,"said, ""so""\nand so",0.5,2,en\nb.wav,,,,fr\n',

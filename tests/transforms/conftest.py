@@ -12,7 +12,7 @@ from tests.support.servers import (
     send,
     serving,
 )
-from transforms.fetch.public_addresses import HOSTS
+from transforms.fetch.host_slots import HOSTS
 
 
 @pytest.fixture

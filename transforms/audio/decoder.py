@@ -16,13 +16,15 @@ import numpy as np
 
 from model.interface import SAMPLE_RATE, Samples
 from transforms.audio.blocks import Run, blocks_of
-from transforms.audio.damage_log import Damage, DamageLog, truncated_and_problem
+from transforms.audio.damage_log import DamageLog
 from transforms.audio.downmix import to_mono
 from transforms.audio.ffmpeg import Frames, audio_stream, declared_s, open_container, promise
 from transforms.audio.pcm_seek import exact_place
 from transforms.audio.resampling import resample
 from transforms.core.errors import AudioError
+from transforms.core.recording_parts import truncated_and_problem
 from transforms.core.sections import BLOCK_S, Chapters
+from transforms.core.types import Damage
 
 USUAL = Chapters()
 

@@ -20,9 +20,10 @@ from transforms.audio.container_lengths import (
     mpeg_frame_bytes,
     promised_bytes,
 )
-from transforms.audio.damage_log import Damage, DamageLog
+from transforms.audio.damage_log import DamageLog
 from transforms.audio.ogg import OggClock, ogg_end
 from transforms.core.errors import AudioError
+from transforms.core.types import Damage
 
 MIN_RATE, MAX_RATE = 4_000, 384_000  # Hz
 MAX_CHANNELS = 64

@@ -30,7 +30,7 @@ from typing import IO, Any, NamedTuple
 import fsspec
 from fsspec.implementations.local import LocalFileSystem
 
-from transforms.core.errors import redact
+from transforms.core.redaction import redact
 
 logger = logging.getLogger(__name__)
 

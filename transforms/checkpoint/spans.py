@@ -13,11 +13,11 @@ from typing import Any
 import msgspec
 
 from model.interface import SAMPLE_RATE
-from transforms.core.errors import AudioError, redact, to_failure
+from transforms.core.errors import AudioError, to_failure
 from transforms.core.recording_parts import Range, is_damaged, missing
+from transforms.core.redaction import redact
 from transforms.core.types import AudioSource, AudioSpan, Failure, RecordingPart, Window, WindowTranscript
-from transforms.core.uris import is_url
-from transforms.sources.file_shards import stamp_of_file
+from transforms.core.uris import is_url, stamp_of_file
 
 MAX_DEATHS = 3
 """How often a unit may have been begun and never ended, before it is held to kill its process."""

@@ -5,15 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TypeVar
 
-from apache_beam.pvalue import TaggedOutput
-
 from transforms.core.errors import AudioError, to_failure
-from transforms.core.metrics import PROGRESS, count
 from transforms.core.types import AudioSource, Failure
 
 T = TypeVar("T")
-
-FAILURES = "failures"
 
 
 def caught(items: Iterator[T], source: AudioSource, stage: str) -> Iterator[T | Failure]:
@@ -30,10 +25,3 @@ def unexpected(source: AudioSource, stage: str, error: Exception) -> Failure:
     """The failure for an exception that nobody foresaw, with its type, so that it can be reported."""
     reason = f"{type(error).__name__}: {error}; if the recording plays elsewhere, please report this"
     return to_failure(source, AudioError(stage, "unexpected", reason, retryable=False))
-
-
-def failed(failure: Failure) -> TaggedOutput[str, Failure]:
-    """Counts a failure and puts it on its output."""
-    count("failures")
-    PROGRESS.add(failures=1)
-    return TaggedOutput(FAILURES, failure)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from typing import Any
 
-from transforms.core.errors import redact
+from transforms.core.redaction import redact
 
 _FORMATTER = logging.Formatter()
 
@@ -35,7 +35,7 @@ class _RecordFactory:
 
 
 def hide_secrets() -> None:
-    """From now on, no record of this process's logs holds what `transforms.core.errors.redact` takes out.
+    """From now on, no record of this process's logs holds what `transforms.core.redaction.redact` takes out.
 
     urllib3 logs paths with their parameters, and tracebacks quote URLs. Calling it again changes nothing.
     """

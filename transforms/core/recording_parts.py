@@ -5,8 +5,46 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 
 from model.interface import SAMPLE_RATE
-from transforms.audio.damage_log import Damage, truncated_and_problem
-from transforms.core.types import Intervals, Recording, RecordingPart
+from transforms.core.types import Damage, Intervals, Recording, RecordingPart
+
+TOLERANCE_S, TOLERANCE = 0.1, 0.001  # a header may be wrong by this much, absolute or relative
+
+
+def truncated_and_problem(
+    damage: Damage, declared_s: float | None, decoded_s: float
+) -> tuple[bool, str | None]:
+    """Whether a recording counts as truncated, and what is wrong with it.
+
+    Args:
+        damage: all of the recording's.
+        declared_s: seconds that its header promises; None where it promises nothing.
+        decoded_s: seconds that could be decoded.
+
+    Returns:
+        True when more than 0.1 s, and more than a thousandth, is missing or was no sound, or reading broke
+        off; and what is missing or damaged, in words, or None when nothing is.
+    """
+    declared_s = declared_s or 0.0
+    is_short = declared_s - decoded_s > max(TOLERANCE_S, TOLERANCE * declared_s)
+    problems = [damage.broke_off] if damage.broke_off is not None else []
+    if damage.is_cut:
+        problems.append("the end of the file is not whole: it was cut short")
+    if damage.n_damaged:
+        problems.append(f"{damage.n_damaged} damaged packets were skipped")
+    if damage.lost_s > TOLERANCE_S:
+        problems.append(f"{damage.lost_s:.2f} s are missing in between")
+    if is_short:
+        problems.append(f"{decoded_s:.2f} s of {declared_s:.2f} s declared could be decoded")
+    if damage.n_bad:
+        problems.append(f"{damage.n_bad} samples that are not finite, or absurd, were taken for silence")
+    if damage.cancelled_s:
+        problems.append(
+            f"channels cancel each other for {damage.cancelled_s:.2f} s: the loudest was taken there"
+        )
+    missing_s = max(damage.damaged_s, damage.lost_s, damage.bad_s)
+    is_truncated = damage.broke_off is not None or damage.is_cut or is_short or missing_s > TOLERANCE_S
+    return is_truncated, "; ".join(problems) or None
+
 
 LEAST_GAP = SAMPLE_RATE
 """Samples, 1 s: what is cut out of a shorter pause is not worth telling."""

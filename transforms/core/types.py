@@ -10,10 +10,64 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
+from typing import Any
 
 from model.interface import Samples
-from transforms.audio.damage_log import Damage
-from transforms.core.records import Record
+
+Metadata = tuple[tuple[str, str], ...]
+"""Names of columns, each with its value as JSON."""
+
+
+class Record:
+    """A frozen dataclass that is shipped as the values of its fields, in their order.
+
+    Python would ship their names with them, in each: more than the values, of short recordings. Every byte
+    that crosses a grouping is paid for, and the local runner holds it in memory.
+    """
+
+    def __reduce__(self) -> tuple[type[Any], tuple[Any, ...]]:
+        return type(self), tuple(vars(self).values())
+
+
+@dataclass(frozen=True)
+class Damage(Record):
+    """What is wrong with a part of a recording; nothing is, by default.
+
+    Args:
+        n_damaged: packets that could not be decoded, and were skipped.
+        damaged_s: seconds in them, so far as they say.
+        lost_s: seconds that are missing between the pages of an Ogg file.
+        n_bad: samples that were no sound, and taken for silence.
+        bad_s: seconds of these.
+        cancelled_s: seconds for which the channels cancelled each other, and the loudest was taken.
+        is_cut: the end of the file is not whole.
+        broke_off: why reading ended before the file did; None where it did not.
+    """
+
+    n_damaged: int = 0
+    damaged_s: float = 0.0
+    lost_s: float = 0.0
+    n_bad: int = 0
+    bad_s: float = 0.0
+    cancelled_s: float = 0.0
+    is_cut: bool = False
+    broke_off: str | None = None
+
+    def __add__(self, other: Damage) -> Damage:
+        """That of two parts."""
+        return Damage(
+            self.n_damaged + other.n_damaged,
+            self.damaged_s + other.damaged_s,
+            self.lost_s + other.lost_s,
+            self.n_bad + other.n_bad,
+            self.bad_s + other.bad_s,
+            self.cancelled_s + other.cancelled_s,
+            self.is_cut or other.is_cut,
+            self.broke_off if self.broke_off is not None else other.broke_off,
+        )
+
+
+UNHARMED = Damage()
 
 
 @dataclass(frozen=True)

@@ -96,3 +96,12 @@ def _unsigned(query: str) -> str:
         for name, part in parameters
         if name not in signing and not name.startswith(("x-amz-", "x-goog-"))
     )
+
+
+def stamp_of_file(uri: str) -> str | None:
+    """Bytes and time of a local file, by which a change is seen; None elsewhere, or if it is not there."""
+    try:
+        status = os.stat(uri)
+    except (OSError, ValueError):
+        return None
+    return f"{status.st_size} {status.st_mtime_ns}"

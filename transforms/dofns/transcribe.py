@@ -2,60 +2,47 @@
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import partial
 from time import perf_counter
 from typing import Any
 
 import apache_beam as beam
-import numpy as np
 from apache_beam.pvalue import PCollection, TaggedOutput
 from apache_beam.transforms.window import GlobalWindows
 from apache_beam.utils.shared import Shared
 
-from model.interface import SAMPLE_RATE, Request, Transcriber, TranscriberSettings, WindowResult
-from model.interface import Segment as ModelSegment
+from model.interface import TranscriberSettings, WindowResult
 from transforms.checkpoint.commit_log import LogWriter
 from transforms.checkpoint.isolation import Room
 from transforms.checkpoint.pending_spans import OpenSpans
-from transforms.checkpoint.resume import Output, Resuming, SkipDone, outputs_of
+from transforms.checkpoint.resume import Resuming
 from transforms.checkpoint.spans import Begun, Ended, Step, seconds_of, to_record
-from transforms.core.errors import AudioError, to_failure
-from transforms.core.failures import FAILURES
-from transforms.core.metrics import PROGRESS, count, count_seconds, distribute
+from transforms.core.metrics import count, count_seconds, distribute
+from transforms.core.progress import PROGRESS
 from transforms.core.types import (
-    AudioSource,
     AudioSpan,
     Failure,
     RecordingPart,
-    Segment,
-    Window,
     WindowTranscript,
-    Word,
 )
-from transforms.dofns.read_windows import PARTS, UNITS, WINDOWS, ReadWindows
-from transforms.fetch.open_audio import CAREFUL
-from transforms.fetch.policy import FetchPolicy
+from transforms.dofns.read_windows import ReadWindows
+from transforms.dofns.skip_done import Output, SkipDone, outputs_of
+from transforms.dofns.tags import FAILURES, PARTS, UNITS, WINDOWS
+from transforms.fetch.policy import CAREFUL, FetchPolicy
 from transforms.recognition.batching import Lanes
 from transforms.recognition.fallback import NOT_SURE, Fallback
 from transforms.recognition.hallucinations import FILTERS, Heard, filtered
-from transforms.recognition.window_decode import Hearing, Look
+from transforms.recognition.loaded_model import LoadedModel, LoadTranscriber
+from transforms.recognition.model_calls import check_model, transcribe_each
+from transforms.recognition.window_decode import Hearing
+from transforms.recognition.window_transcript import to_window_transcript, window_failure, within_speech
 from transforms.windows.plan import WindowPlan
-from transforms.windows.splices import in_recording
-
-
-class ModelError(RuntimeError):
-    """The model does not work at all; the run ends."""
-
 
 ROOM = Room()
 """Of the bundles of this process that have begun something."""
-
-LoadTranscriber = Callable[[TranscriberSettings], Transcriber]
 
 
 @dataclass
@@ -103,23 +90,6 @@ class TranscribeSpans(beam.PTransform[PCollection[AudioSpan], dict[str, PCollect
             name: (before[name], said[name]) | f"All {name}" >> beam.Flatten()
             for name in (WINDOWS, PARTS, FAILURES)
         }
-
-
-class LoadedModel:
-    """A process's model, and the threads that work with it."""
-
-    def __init__(self, transcriber: Transcriber) -> None:
-        self.transcriber = transcriber
-        self.executor = ThreadPoolExecutor(transcriber.n_lanes, thread_name_prefix="lane")
-        self._lock, self._compile_s = threading.Lock(), 0.0
-
-    def count(self, seconds: float) -> None:
-        """Counts the time of a call, that of compiling apart."""
-        with self._lock:
-            before, self._compile_s = self._compile_s, self.transcriber.compile_s
-            compiling = self._compile_s - before
-        count_seconds("compile", compiling / self.transcriber.n_lanes)
-        count_seconds("model", (seconds - compiling) / self.transcriber.n_lanes)
 
 
 Answer = tuple[list[WindowResult | Exception], float]
@@ -303,118 +273,3 @@ class TranscribeWindows(beam.DoFn):
         model = LoadedModel(self._load(self._settings))
         count_seconds("load", perf_counter() - started)
         return model
-
-
-def transcribe_each(transcriber: Transcriber, requests: Sequence[Request]) -> list[WindowResult | Exception]:
-    """What the model said of each window, or the exception that this window alone raises.
-
-    A batch that fails is halved until what fails stands alone, so that the others are still transcribed.
-    """
-    try:
-        results = transcriber.transcribe(requests)
-        if len(results) != len(requests):
-            raise ValueError(f"the model gave {len(results)} results for {len(requests)} windows")
-    except Exception as error:  # whatever one window makes the model raise must not cost the other windows
-        if len(requests) == 1:
-            return [error]
-        half = len(requests) // 2
-        return transcribe_each(transcriber, requests[:half]) + transcribe_each(transcriber, requests[half:])
-    return list(results)
-
-
-def check_model(transcriber: Transcriber) -> None:
-    """Raises `ModelError` when not even silence can be transcribed: then it is not the windows' fault.
-
-    Out of memory, or with damaged weights, every recording would be listed as a failure of its own.
-    """
-    try:
-        transcriber.transcribe([Request(np.zeros(SAMPLE_RATE, np.float32))])
-    except Exception as error:  # whatever it is, it is the run that fails, and not a recording
-        raise ModelError(
-            f"the model cannot transcribe silence: {type(error).__name__}: {error}; if memory ran out, "
-            "try a smaller --batch_size"
-        ) from error
-
-
-def to_window_transcript(window: Window, looks: Sequence[Look]) -> WindowTranscript:
-    """Samples of the window into seconds of the recording; no segment ends after its window.
-
-    Args:
-        window: as it was read.
-        looks: at least one, in order.
-    """
-    result = looks[0].result
-    start_s, end_s = _seconds(window, 0, window.samples.size)
-    return WindowTranscript(
-        audio_id=window.audio_id,
-        index=window.index,
-        start_s=start_s,
-        end_s=end_s,
-        segments=tuple(_segment(window, look, said) for look in looks for said in look.result.segments),
-        language=result.language,
-        language_probs=result.language_probs,
-        no_speech_prob=result.no_speech_prob,
-        timestamped=result.timestamped,
-        speech=None if window.speech is None else tuple(_seconds(window, *part) for part in window.speech),
-    )
-
-
-def _segment(window: Window, look: Look, said: ModelSegment) -> Segment:
-    def seconds(start: int, stop: int) -> tuple[float, float]:
-        return _seconds(window, look.offset + start, look.offset + stop)
-
-    result = look.result
-    words = tuple(Word(*seconds(word.start, word.stop), word.text, word.probability) for word in said.words)
-    start_s, end_s = seconds(said.start, said.stop)
-    if words:  # about a splice, words and segment may be taken for being on another side each
-        start_s, end_s = min(start_s, words[0].start_s), max(end_s, words[-1].end_s)
-    return Segment(
-        start_s=start_s,
-        end_s=end_s,
-        text=said.text,
-        avg_logprob=result.avg_logprob,
-        no_speech_prob=result.no_speech_prob,
-        compression_ratio=result.compression_ratio,
-        temperature=result.temperature,
-        language=result.language,
-        fallback=look.fallback,
-        words=words,
-    )
-
-
-def within_speech(window: WindowTranscript) -> WindowTranscript:
-    """Takes the silence off the ends of segments: Whisper starts a window's first one with the window.
-
-    Segments with words are left alone: they last from the first to the last of these.
-    """
-    if window.speech is None or not window.timestamped:
-        return window
-    return replace(window, segments=tuple(_spoken(segment, window.speech) for segment in window.segments))
-
-
-def _spoken(segment: Segment, speech: Sequence[tuple[float, float]]) -> Segment:
-    inside = [
-        (start_s, end_s) for start_s, end_s in speech if start_s < segment.end_s and end_s > segment.start_s
-    ]
-    if segment.words or not inside:
-        return segment
-    return replace(
-        segment, start_s=max(segment.start_s, inside[0][0]), end_s=min(segment.end_s, inside[-1][1])
-    )
-
-
-def window_failure(source: AudioSource, window: Window, error: Exception) -> Failure:
-    """The failure of one window, which names its seconds, as the rest of the recording is transcribed."""
-    start_s, end_s = ((source.start_s or 0.0) + time_s for time_s in _seconds(window, 0, window.samples.size))
-    reason = (
-        f"seconds {start_s:.2f} to {end_s:.2f} are missing from the transcript: "
-        f"the model raised {type(error).__name__}: {error}"
-    )
-    return to_failure(source, AudioError("transcribe", "model_error", reason, retryable=False))
-
-
-def _seconds(window: Window, start: int, stop: int) -> tuple[float, float]:
-    """Samples of a window, those behind its end taken for the end, in seconds of the recording."""
-    n_samples = window.samples.size
-    first, last = in_recording(window.pieces, min(start, n_samples), min(stop, n_samples))
-    return first / SAMPLE_RATE, last / SAMPLE_RATE

@@ -18,8 +18,8 @@ from transforms.core.cancellation import check_stop
 from transforms.core.errors import AudioError
 from transforms.core.uris import is_http
 from transforms.fetch.guarded_connections import GuardedAdapter, Watchdog
+from transforms.fetch.host_slots import HOSTS
 from transforms.fetch.policy import FetchPolicy, Limits
-from transforms.fetch.public_addresses import HOSTS
 from transforms.fetch.spool import Spool
 
 READ_BYTES = 256 << 10

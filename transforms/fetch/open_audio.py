@@ -15,14 +15,11 @@ from transforms.core.errors import AudioError
 from transforms.core.types import AudioSource
 from transforms.core.uris import is_http, is_url
 from transforms.fetch.fsspec_download import Part, copy_object
+from transforms.fetch.host_slots import HOSTS
 from transforms.fetch.http import NO_ANSWER, HttpDownload, host_of
-from transforms.fetch.policy import FetchPolicy
-from transforms.fetch.public_addresses import HOSTS
+from transforms.fetch.policy import CAREFUL, FetchPolicy
 from transforms.fetch.retries import with_retries
 from transforms.fetch.spool import Spool
-
-CAREFUL = FetchPolicy()
-"""What is fetched where nobody says otherwise."""
 
 
 @contextmanager

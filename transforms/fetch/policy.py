@@ -61,3 +61,7 @@ class FetchPolicy:
     allow_private_hosts: bool = False
     trust_manifests: bool = False
     limits: Limits = field(default_factory=Limits)
+
+
+CAREFUL = FetchPolicy()
+"""What is fetched where nobody says otherwise."""

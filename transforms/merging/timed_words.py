@@ -7,26 +7,18 @@ of it in which somebody speaks.
 
 from __future__ import annotations
 
-import re
-import unicodedata
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from itertools import accumulate
 
+from transforms.core.text import split_words, word_key
 from transforms.core.types import Segment, WindowTranscript
-
-UNSPACED_LANGUAGES = frozenset({"zh", "yue", "ja", "th", "lo", "my", "km", "bo"})
-"""Codes of Whisper's languages that put no space between words: their "words" are characters here."""
 
 WORD_SLACK_S = 0.3  # word times from the cross-attention are rarely off by more
 SEGMENT_SLACK_S = 1.0  # Whisper rounds a segment's times, and interpolation assumes an even pace
 SPOKEN_SLACK_S = 5.0  # words spread over the seconds in which somebody speaks: the pace may still change
 WINDOW_SLACK_S = 10.0  # words spread evenly over a whole window: each long pause in it moves them by seconds
-
-_SPACED_PIECE = re.compile(r"\s*\S+|\s+")
-_OPENING = ("Ps", "Pi")  # Unicode categories of opening brackets and quotes: they belong to what follows
-_LETTER_CLASSES = ("L", "M", "N")
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,40 +78,6 @@ def _slack_s(window: WindowTranscript) -> float:
     return WINDOW_SLACK_S if window.speech is None else SPOKEN_SLACK_S
 
 
-def split_words(text: str, language: str) -> tuple[str, ...]:
-    """Splits a text so that the pieces, joined, give it back exactly.
-
-    Languages written without spaces are split at every character (a base with its combining marks), but a
-    run of ASCII letters and digits stays whole; all others at spaces. A piece has at least one letter or
-    digit: punctuation goes with the word before it, opening brackets and quotes with the word after. A
-    text without any letter or digit (`...`) is one piece; an empty or white one has none.
-
-    Args:
-        text: of a segment, its leading space included.
-        language: Whisper's code, such as `en`.
-    """
-    if not text.strip():
-        return ()
-    unspaced = language in UNSPACED_LANGUAGES
-    return tuple(_attach_punctuation(_characters(text) if unspaced else _SPACED_PIECE.findall(text)))
-
-
-def word_key(text: str) -> str:
-    """What is left of a word for comparing: NFKC, casefolded, of letters, marks and digits alone.
-
-    A text that has none of these is compared as it is, so that `...` equals `...`.
-    """
-    return _letters(text) or text.strip()
-
-
-def _letters(text: str) -> str:
-    stripped = text.strip()
-    if stripped.isascii() and stripped.isalnum():
-        return stripped.lower()
-    folded = unicodedata.normalize("NFKC", stripped).casefold()
-    return "".join(char for char in folded if unicodedata.category(char)[0] in _LETTER_CLASSES)
-
-
 TimedPiece = tuple[str, float, float]
 
 
@@ -171,38 +129,3 @@ def _from_words(segment: Segment, pieces: tuple[str, ...]) -> Iterable[TimedPiec
         start_s = time_of(offset + len(piece) - len(piece.lstrip()), begins=True)
         offset += len(piece)
         yield piece, start_s, max(start_s, time_of(offset, begins=False))
-
-
-def _characters(text: str) -> list[str]:
-    """Splits at every character but before combining marks and inside runs of ASCII letters and digits."""
-    pieces: list[str] = []
-    for char in text:
-        marks = unicodedata.category(char).startswith("M")
-        if pieces and (marks or (_is_ascii_word(pieces[-1][-1]) and _is_ascii_word(char))):
-            pieces[-1] += char
-        else:
-            pieces.append(char)
-    return pieces
-
-
-def _is_ascii_word(char: str) -> bool:
-    return char.isascii() and char.isalnum()
-
-
-def _attach_punctuation(pieces: Iterable[str]) -> list[str]:
-    """Joins pieces without letters to the one before; to the one after if they open, or come first."""
-    words: list[str] = []
-    opening = ""
-    for piece in pieces:
-        if _letters(piece):
-            words.append(opening + piece)
-            opening = ""
-        elif not words or opening or piece.isspace() or unicodedata.category(piece[-1]) in _OPENING:
-            opening += piece
-        else:
-            words[-1] += piece
-    if words:
-        words[-1] += opening
-    else:
-        words.append(opening)
-    return words

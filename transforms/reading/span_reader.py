@@ -11,10 +11,12 @@ from typing import BinaryIO
 
 from model.interface import SAMPLE_RATE
 from transforms.checkpoint.spans import Begun, Ended, Place, Step, Unit, span_key
-from transforms.core.errors import AudioError, redact, to_failure
+from transforms.core.errors import AudioError, to_failure
 from transforms.core.failures import caught
-from transforms.core.metrics import PROGRESS, timed
+from transforms.core.metrics import timed
+from transforms.core.progress import PROGRESS
 from transforms.core.recording_parts import Coverage, Range
+from transforms.core.redaction import redact
 from transforms.core.types import AudioSource, Failure, RecordingPart, of_channel
 from transforms.fetch.open_audio import open_audio
 from transforms.fetch.policy import FetchPolicy

@@ -10,8 +10,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from transforms.core.text import UNSPACED_LANGUAGES, split_words, word_key
 from transforms.core.types import Segment, WindowTranscript
-from transforms.merging.timed_words import UNSPACED_LANGUAGES, split_words, word_key
 
 LEAST_HEARD_S = 0.1  # of speech about a segment: less is a click at its edge
 MARGIN_S = 0.5  # by which Whisper's times are often off, after a pause most of all

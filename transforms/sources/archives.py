@@ -15,11 +15,12 @@ import posixpath
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
-from transforms.core.errors import AudioError, redact, to_failure
+from transforms.core.errors import AudioError, to_failure
+from transforms.core.redaction import redact
 from transforms.core.types import AudioSource, Failure
 from transforms.core.uris import audio_id_of, audio_source, suffix
-from transforms.fetch.open_audio import CAREFUL, open_audio
-from transforms.fetch.policy import FetchPolicy
+from transforms.fetch.open_audio import open_audio
+from transforms.fetch.policy import CAREFUL, FetchPolicy
 from transforms.sources.archive_members import Member, members_of, sample_of
 from transforms.sources.columns import TEXT_COLUMNS, ColumnError, Row, choose_column, described, text_of
 from transforms.sources.file_types import is_audio, is_hidden

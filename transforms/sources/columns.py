@@ -13,7 +13,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 
 from model.interface import code_of
-from transforms.core.types import AudioSource, media_fragment
+from transforms.core.types import AudioSource, Metadata, media_fragment
 from transforms.core.uris import audio_id_of
 
 AUDIO_COLUMNS = ("audio", "audio_filepath", "path", "uri", "url", "file", "wav")
@@ -26,9 +26,6 @@ OFFSET_DURATION = ("offset", "duration")  # NeMo's; a duration alone is that of 
 
 Row = Mapping[str, object]
 """What a line says, by column."""
-
-Metadata = tuple[tuple[str, str], ...]
-"""Names of columns, each with its value as JSON."""
 
 
 class ColumnError(ValueError):
@@ -121,14 +118,6 @@ def _seconds(row: Row, column: str) -> float | None:
 def metadata_of(row: Row) -> Metadata:
     """Each column's value as JSON; a number that is none (NaN, infinite) is null."""
     return tuple((name, json.dumps(_finite(value), ensure_ascii=False)) for name, value in row.items())
-
-
-def metadata_text(metadata: Metadata) -> str | None:
-    """All columns as the text of one JSON object; None when there are none."""
-    if not metadata:
-        return None
-    pairs = (f"{json.dumps(name, ensure_ascii=False)}: {value}" for name, value in metadata)
-    return "{" + ", ".join(pairs) + "}"
 
 
 def _finite(value: object) -> object:

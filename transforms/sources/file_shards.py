@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TypeVar
 
 from transforms.core.types import AudioSource
-from transforms.core.uris import audio_source
+from transforms.core.uris import audio_source, stamp_of_file
 
 T = TypeVar("T")
 
@@ -73,15 +72,6 @@ def read_files(shard: FileShard) -> Iterator[AudioSource]:
     """The recordings of a group of files."""
     text = zlib.decompress(shard.packed).decode("utf-8", "surrogatepass")
     return map(audio_source, text.split("\0"))
-
-
-def stamp_of_file(uri: str) -> str | None:
-    """Bytes and time of a local file, by which a change is seen; None elsewhere, or if it is not there."""
-    try:
-        status = os.stat(uri)
-    except (OSError, ValueError):
-        return None
-    return f"{status.st_size} {status.st_mtime_ns}"
 
 
 def _encoded(text: str) -> bytes:

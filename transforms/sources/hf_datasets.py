@@ -14,8 +14,7 @@ from collections.abc import Iterator, Sequence
 from transforms.core.errors import AudioError, DatasetError
 from transforms.core.types import AudioSource, Failure
 from transforms.core.uris import audio_id_of
-from transforms.fetch.open_audio import CAREFUL
-from transforms.fetch.policy import FetchPolicy
+from transforms.fetch.policy import CAREFUL, FetchPolicy
 from transforms.sources.archives import ArchiveShard
 from transforms.sources.file_shards import FileShard, file_work, grouped
 from transforms.sources.file_types import is_archive

@@ -12,8 +12,7 @@ from fsspec.spec import AbstractFileSystem
 from transforms.core.errors import InputError, NoInputError
 from transforms.core.types import AudioSource
 from transforms.core.uris import audio_id_of, is_http, is_url, plain
-from transforms.fetch.open_audio import CAREFUL
-from transforms.fetch.policy import FetchPolicy
+from transforms.fetch.policy import CAREFUL, FetchPolicy
 from transforms.sources.archives import ArchiveShard
 from transforms.sources.file_shards import FileShard, file_work, grouped
 from transforms.sources.file_types import is_archive, is_audio, is_hidden, is_manifest

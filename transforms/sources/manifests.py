@@ -22,8 +22,8 @@ from typing import BinaryIO
 from transforms.core.errors import AudioError, ManifestError, to_failure
 from transforms.core.types import AudioSource, Failure
 from transforms.core.uris import audio_id_of, audio_source, is_http, is_url, join, suffix
-from transforms.fetch.open_audio import CAREFUL, open_audio, open_part
-from transforms.fetch.policy import FetchPolicy
+from transforms.fetch.open_audio import open_audio, open_part
+from transforms.fetch.policy import CAREFUL, FetchPolicy
 from transforms.sources.columns import (
     AUDIO_COLUMNS,
     TEXT_COLUMNS,

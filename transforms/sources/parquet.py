@@ -19,8 +19,8 @@ import pyarrow.parquet as pq
 from transforms.core.errors import AudioError, DatasetError, to_failure
 from transforms.core.types import AudioSource, Failure
 from transforms.core.uris import audio_source, is_http, is_url, join
-from transforms.fetch.open_audio import CAREFUL, open_audio
-from transforms.fetch.policy import FetchPolicy
+from transforms.fetch.open_audio import open_audio
+from transforms.fetch.policy import CAREFUL, FetchPolicy
 from transforms.fetch.public_addresses import check_hosts_named
 from transforms.sources.columns import AUDIO_COLUMNS, TEXT_COLUMNS, choose_column, described, text_of
 from transforms.sources.trust import check_listed

@@ -11,11 +11,10 @@ from dataclasses import replace
 
 from transforms.core.metrics import timed
 from transforms.core.types import AudioSource, Failure
-from transforms.core.uris import audio_id_of
-from transforms.fetch.open_audio import CAREFUL
-from transforms.fetch.policy import FetchPolicy
+from transforms.core.uris import audio_id_of, stamp_of_file
+from transforms.fetch.policy import CAREFUL, FetchPolicy
 from transforms.sources.archives import ArchiveShard, read_archive
-from transforms.sources.file_shards import FileShard, read_files, stamp_of_file
+from transforms.sources.file_shards import FileShard, read_files
 from transforms.sources.manifests import ManifestShard, read_manifest_shard
 from transforms.sources.parquet import DatasetShard, read_shard
 

@@ -9,10 +9,9 @@ from typing import BinaryIO
 
 from model.interface import SAMPLE_RATE, Samples
 from transforms.audio.clip import Clip
-from transforms.audio.damage_log import Damage
 from transforms.audio.decoder import AudioReader
 from transforms.core.sections import BLOCK_S, WINDOWS, Chapters
-from transforms.core.types import AudioSpan, Intervals, Window
+from transforms.core.types import AudioSpan, Damage, Intervals, Window
 from transforms.windows.cutters import Cutter, FixedWindows, Heard, PlannedWindow, SpeechWindows
 from transforms.windows.packing import Packing
 from transforms.windows.sample_buffer import HeldSamples

@@ -15,7 +15,7 @@ import fsspec
 from fsspec import AbstractFileSystem
 from fsspec.implementations.local import LocalFileSystem
 
-from transforms.core.errors import redact
+from transforms.core.redaction import redact
 
 PARTIAL_SUFFIX = ".partial"  # of a local file that is still being written
 

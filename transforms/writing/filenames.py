@@ -13,7 +13,7 @@ import unicodedata
 from posixpath import splitext
 from urllib.parse import unquote
 
-from transforms.core.errors import redact
+from transforms.core.redaction import redact
 from transforms.core.uris import is_url, plain
 
 MAX_STEM_BYTES = 180

@@ -2,7 +2,7 @@ import gc
 
 import pytest
 
-from pipelines.process.collector import uncollected
+from pipelines.process.memory import uncollected
 
 
 def test_nothing_is_collected_meanwhile_and_what_was_made_stays_out_of_it() -> None:

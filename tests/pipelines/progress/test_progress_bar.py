@@ -9,7 +9,7 @@ import pytest
 
 from pipelines.progress import progress_bar
 from pipelines.progress.progress_bar import Watch, clock, shown_progress, time_left_s, told
-from transforms.core.metrics import PROGRESS, Tally
+from transforms.core.progress import PROGRESS, Tally
 
 
 class Terminal(io.StringIO):

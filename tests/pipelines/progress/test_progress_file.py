@@ -14,7 +14,7 @@ from pipelines.output.run_folder import RunFolder
 from pipelines.progress import progress_file as heartbeat_module
 from pipelines.progress.progress_bar import Watch
 from pipelines.progress.progress_file import heartbeat
-from transforms.core.metrics import PROGRESS
+from transforms.core.progress import PROGRESS
 
 
 @pytest.fixture(params=["local", "memory"])

@@ -13,7 +13,8 @@ from pipelines.report.run_json import make_report, summary
 from pipelines.report.run_tally import tally_run
 from transforms.core.types import Failure, Segment, Transcript
 from transforms.writing.atomic_files import published
-from transforms.writing.sharded_files import failure_row, line_of, transcript_row, write_jsonl, write_parquet
+from transforms.writing.rows import failure_row, transcript_row
+from transforms.writing.sharded_files import line_of, write_jsonl, write_parquet
 
 OPTIONS = TranscribeOptions(
     input=("https://me:pw@host/a.wav",), output="out", format=("parquet", "srt", "txt")

@@ -11,7 +11,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from transforms.audio.damage_log import UNHARMED, Damage, DamageLog, truncated_and_problem
+from transforms.audio.damage_log import DamageLog
+from transforms.core.recording_parts import truncated_and_problem
+from transforms.core.types import UNHARMED, Damage
 
 SECONDS = st.floats(0, 30)
 DAMAGES = st.builds(Damage, st.integers(0, 9), SECONDS, SECONDS, st.integers(0, 9), SECONDS, SECONDS)

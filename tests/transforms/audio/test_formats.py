@@ -14,9 +14,9 @@ from av.audio.stream import AudioStream
 
 from model.interface import SAMPLE_RATE, Samples
 from tests.support.encoding import decoded, encoded, ffmpeg_encoded, flipped, siren
-from transforms.audio.damage_log import TOLERANCE_S
 from transforms.audio.decoder import AudioReader
 from transforms.core.errors import AudioError
+from transforms.core.recording_parts import TOLERANCE_S
 
 SECONDS = 8.0
 WANTED = siren(SECONDS)

@@ -14,11 +14,11 @@ from hypothesis import strategies as st
 from benchmarks.long_recording import RATE, EndlessWav
 from model.interface import SAMPLE_RATE, Samples
 from tests.support.encoding import encoded, ffmpeg_encoded, flipped, patched, siren, speechlike
-from transforms.audio.damage_log import Damage
 from transforms.audio.decoder import AudioReader
 from transforms.audio.pcm_seek import exact_place
 from transforms.core.errors import AudioError
 from transforms.core.sections import Chapters
+from transforms.core.types import Damage
 
 
 class Short(Chapters):

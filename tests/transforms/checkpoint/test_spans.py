@@ -8,7 +8,6 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from transforms.audio.damage_log import Damage
 from transforms.checkpoint.spans import (
     SpanResult,
     Unit,
@@ -22,6 +21,7 @@ from transforms.checkpoint.spans import (
 from transforms.core.types import (
     AudioSource,
     AudioSpan,
+    Damage,
     Failure,
     RecordingPart,
     Segment,

@@ -4,7 +4,8 @@ import pickle
 
 import pytest
 
-from transforms.core.errors import AudioError, InputError, redact, to_failure
+from transforms.core.errors import AudioError, InputError, to_failure
+from transforms.core.redaction import redact
 from transforms.core.types import AudioSource, Failure
 
 SIGNED = (

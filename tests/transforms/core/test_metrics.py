@@ -10,7 +10,8 @@ from apache_beam.options.pipeline_options import PipelineOptions
 from apache_beam.runners.portability.fn_api_runner.fn_runner import FnApiRunner
 
 from transforms.core.cancellation import STOP, StopRequestedError
-from transforms.core.metrics import Progress, Tally, count, distribute, timed
+from transforms.core.metrics import count, distribute, timed
+from transforms.core.progress import Progress, Tally
 
 
 def test_threads_may_add_at_the_same_time() -> None:

@@ -6,9 +6,8 @@ from dataclasses import replace
 import pytest
 
 from model.interface import SAMPLE_RATE
-from transforms.audio.damage_log import Damage
 from transforms.core.recording_parts import Coverage, Range, chosen, missing, whole
-from transforms.core.types import AudioSource, RecordingPart
+from transforms.core.types import AudioSource, Damage, RecordingPart
 
 SOURCE = AudioSource("id", "u")
 

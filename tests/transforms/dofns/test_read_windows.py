@@ -15,13 +15,14 @@ import soundfile
 from apache_beam.pvalue import TaggedOutput
 
 from model.interface import SAMPLE_RATE
-from transforms.core.failures import FAILURES
 from transforms.core.log_redaction import _RecordFactory
-from transforms.core.metrics import PROGRESS
+from transforms.core.progress import PROGRESS
 from transforms.core.types import AudioSpan
 from transforms.core.uris import audio_source
 from transforms.dofns import read_windows
-from transforms.dofns.read_windows import OpenWork, ReadWindows
+from transforms.dofns.open_work import OpenWork
+from transforms.dofns.read_windows import ReadWindows
+from transforms.dofns.tags import FAILURES
 from transforms.fetch.policy import FetchPolicy
 from transforms.sources.hf_datasets import dataset_work
 from transforms.sources.manifests import manifest_shards

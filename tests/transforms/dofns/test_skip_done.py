@@ -12,12 +12,12 @@ from apache_beam.utils.shared import Shared
 from model.interface import SAMPLE_RATE
 from transforms.checkpoint import resume
 from transforms.checkpoint.commit_log import LogWriter
-from transforms.checkpoint.resume import Resuming, SkipDone, outputs_of
+from transforms.checkpoint.resume import Resuming
 from transforms.checkpoint.spans import SpanResult, Unit, span_key, to_record, unit_key
-from transforms.core.failures import FAILURES
-from transforms.core.metrics import PROGRESS
+from transforms.core.progress import PROGRESS
 from transforms.core.types import AudioSource, AudioSpan, Failure, RecordingPart, WindowTranscript
-from transforms.dofns.read_windows import PARTS, UNITS
+from transforms.dofns.skip_done import SkipDone, outputs_of
+from transforms.dofns.tags import FAILURES, PARTS, UNITS
 
 SPAN = AudioSpan(AudioSource("id", "/a.wav"))
 KEY = unit_key(SPAN)

@@ -21,20 +21,16 @@ from transforms.checkpoint.commit_log import leave_all, read_index
 from transforms.checkpoint.spans import Begun, Ended, Step
 from transforms.core import types
 from transforms.core.cancellation import StopRequestedError
-from transforms.core.metrics import PROGRESS
+from transforms.core.progress import PROGRESS
 from transforms.core.types import AudioSource, Window
 from transforms.dofns import transcribe
-from transforms.dofns.transcribe import (
-    LoadTranscriber,
-    ModelError,
-    TranscribeWindows,
-    to_window_transcript,
-    transcribe_each,
-    within_speech,
-)
+from transforms.dofns.transcribe import TranscribeWindows
 from transforms.recognition.fallback import Fallback
 from transforms.recognition.hallucinations import FILTERS
+from transforms.recognition.loaded_model import LoadTranscriber
+from transforms.recognition.model_calls import ModelError, transcribe_each
 from transforms.recognition.window_decode import Look
+from transforms.recognition.window_transcript import to_window_transcript, within_speech
 
 POISON = 0.5
 

@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 
 from transforms.core.errors import AudioError
-from transforms.fetch.public_addresses import HostSlots, check_hosts_named, is_public, public_addresses
+from transforms.fetch.host_slots import HostSlots
+from transforms.fetch.public_addresses import check_hosts_named, is_public, public_addresses
 
 
 @pytest.mark.parametrize(

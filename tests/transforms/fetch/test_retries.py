@@ -8,7 +8,7 @@ import pytest
 from tests.support.servers import QUICK
 from transforms.core.cancellation import StopRequestedError
 from transforms.core.errors import AudioError
-from transforms.core.metrics import PROGRESS
+from transforms.core.progress import PROGRESS
 from transforms.fetch import retries
 from transforms.fetch.policy import Limits
 from transforms.fetch.retries import back_off_s, with_retries

@@ -12,10 +12,10 @@ import pytest
 from apache_beam.pvalue import TaggedOutput
 
 from model.interface import SAMPLE_RATE
-from transforms.audio.damage_log import Damage
 from transforms.core.types import (
     AudioSource,
     AudioSpan,
+    Damage,
     RecordingPart,
     Segment,
     Transcript,
@@ -23,18 +23,12 @@ from transforms.core.types import (
     of_channel,
 )
 from transforms.core.uris import audio_id_of
-from transforms.dofns.read_windows import ORIGINS, PARTS, WINDOWS
+from transforms.dofns.assemble import Assemble
+from transforms.dofns.tags import ORIGINS, PARTS, SECOND_LOOK, WINDOWS
 from transforms.merging import assemble
-from transforms.merging.assemble import (
-    SECOND_LOOK,
-    Assemble,
-    Assembly,
-    SecondLook,
-    by_file,
-    choose_windows,
-    open_again,
-    second_looks,
-)
+from transforms.merging.assemble import choose_windows
+from transforms.merging.second_pass import SecondLook, by_file, open_again, second_looks
+from transforms.merging.settings import Assembly
 from transforms.sources.archives import ArchiveShard
 from transforms.sources.hf_datasets import dataset_work
 from transforms.sources.parquet import DatasetShard, read_shard

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from transforms.core.text import word_key
 from transforms.merging.boundary import Cut, CutKind, find_cut
-from transforms.merging.timed_words import TimedWord, word_key
+from transforms.merging.timed_words import TimedWord
 
 
 def said(start_s: float, text: str, every_s: float = 0.4, slack_s: float = 1.0) -> list[TimedWord]:

@@ -14,10 +14,10 @@ from benchmarks.support.simulated_talks import Recogniser, Talk, hear, make_talk
 from model.interface import SAMPLE_RATE, SPEECH_CHUNK, WindowResult
 from model.interface import Segment as ModelSegment
 from transforms.core.types import CutKind, Intervals, Segment, Window, WindowTranscript
-from transforms.dofns.transcribe import to_window_transcript
 from transforms.merging.merge import Merged, merge_windows
 from transforms.merging.timed_words import timed_words
 from transforms.recognition.window_decode import Look
+from transforms.recognition.window_transcript import to_window_transcript
 from transforms.windows.packing import Packing
 from transforms.windows.speech_intervals import SpeechFinder
 from transforms.windows.splices import end_to_end, length

@@ -6,15 +6,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from transforms.core.text import split_words, word_key
 from transforms.core.types import Segment, WindowTranscript, Word
 from transforms.merging.timed_words import (
     SEGMENT_SLACK_S,
     SPOKEN_SLACK_S,
     WINDOW_SLACK_S,
     WORD_SLACK_S,
-    split_words,
     timed_words,
-    word_key,
 )
 
 

@@ -10,16 +10,14 @@ import soundfile
 
 from model.interface import SAMPLE_RATE, SPEECH_CHUNK, Samples
 from tests.support.detectors import NowAndThen
-from transforms.audio.damage_log import Damage
 from transforms.checkpoint.spans import Begun, Ended, Step, Unit
-from transforms.core.failures import FAILURES
-from transforms.core.metrics import PROGRESS
+from transforms.core.progress import PROGRESS
 from transforms.core.recording_parts import chosen, whole
 from transforms.core.sections import Chapters
-from transforms.core.types import AudioSource, AudioSpan, Failure, RecordingPart
+from transforms.core.types import AudioSource, AudioSpan, Damage, Failure, RecordingPart
 from transforms.core.uris import audio_source
-from transforms.dofns.read_windows import PARTS
-from transforms.fetch.open_audio import CAREFUL
+from transforms.dofns.tags import FAILURES, PARTS
+from transforms.fetch.policy import CAREFUL
 from transforms.reading.span_reader import UnitReading
 from transforms.windows.plan import WindowPlan
 

@@ -3,7 +3,8 @@ from __future__ import annotations
 import json
 
 from transforms.core.types import AudioSource, media_fragment
-from transforms.sources.columns import described, metadata_of, metadata_text
+from transforms.sources.columns import described, metadata_of
+from transforms.writing.rows import metadata_text
 
 
 def test_further_columns_come_back_as_they_were() -> None:

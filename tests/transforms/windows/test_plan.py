@@ -19,7 +19,8 @@ from transforms.core.recording_parts import whole
 from transforms.core.sections import Chapters
 from transforms.core.types import AudioSpan, Intervals, Recording, RecordingPart, Window
 from transforms.core.uris import audio_source
-from transforms.fetch.open_audio import CAREFUL, open_audio
+from transforms.fetch.open_audio import open_audio
+from transforms.fetch.policy import CAREFUL
 from transforms.reading.span_reader import UnitReading
 from transforms.windows.cutters import PlannedWindow
 from transforms.windows.plan import Reading, WindowPlan, cut_windows

@@ -10,8 +10,9 @@ from apache_beam.options.pipeline_options import PipelineOptions
 from apache_beam.runners.portability.fn_api_runner.fn_runner import FnApiRunner
 
 from transforms.core.uris import audio_id_of
+from transforms.dofns.write import WriteRecordingFiles
 from transforms.writing.filenames import recording_file_pattern
-from transforms.writing.recording_files import WriteRecordingFiles, write_recording_files
+from transforms.writing.recording_files import write_recording_files
 from transforms.writing.subtitles import RENDERERS
 
 FORMATS = tuple(RENDERERS)

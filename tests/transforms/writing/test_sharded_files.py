@@ -19,15 +19,10 @@ from apache_beam.runners.portability.fn_api_runner.fn_runner import FnApiRunner
 
 from pipelines.options import RECORDING_FORMATS, ROW_FORMATS
 from transforms.core.types import Failure, Segment, Transcript
+from transforms.dofns.write import WriteRows
 from transforms.writing import sharded_files
-from transforms.writing.sharded_files import (
-    WriteRows,
-    failure_row,
-    line_of,
-    part_name,
-    shard_of,
-    transcript_row,
-)
+from transforms.writing.rows import failure_row, transcript_row
+from transforms.writing.sharded_files import line_of, part_name, shard_of
 from transforms.writing.subtitles import RENDERERS
 
 

@@ -1,0 +1,86 @@
+"""Opens work items: the spans of each recording, and where it was found."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator
+from dataclasses import replace
+from typing import Any
+
+import apache_beam as beam
+from apache_beam.pvalue import TaggedOutput
+
+from transforms.core.errors import AudioError, to_failure
+from transforms.core.failures import caught
+from transforms.core.log_redaction import hide_secrets
+from transforms.core.metrics import count
+from transforms.core.progress import PROGRESS
+from transforms.core.types import AudioSource, AudioSpan, Failure
+from transforms.dofns.tags import ORIGINS, SHARED, failed
+from transforms.fetch.policy import CAREFUL, FetchPolicy
+from transforms.reading.range_split import shares
+from transforms.sources.work_items import Work, name_of, open_work, origin_of
+
+
+class OpenWork(beam.DoFn):
+    """Gives the spans of each recording, and says on `ORIGINS` by its audio_id where it was found.
+
+    Args:
+        language: the code to decode in, or None to let each window detect it; a recording's own goes first.
+        known: the codes of the languages that the model knows.
+        channel: the one to be transcribed, from 0; None for the mean of all.
+        split: each channel is a recording of its own.
+        policy: what may be fetched, and what a list may name.
+        share_s: the most seconds of a recording that one worker takes; what is longer is given in ranges, on
+            `SHARED`. None for any length.
+    """
+
+    def __init__(
+        self,
+        language: str | None,
+        known: Collection[str],
+        channel: int | None = None,
+        *,
+        split: bool = False,
+        policy: FetchPolicy = CAREFUL,
+        share_s: int | None = None,
+    ) -> None:
+        self._language = language
+        self._known = frozenset(known)
+        self._channel = channel
+        self._split = split
+        self._policy = policy
+        self._share_s = share_s
+
+    def setup(self) -> None:
+        """Keeps the credentials of what is fetched out of the worker's log."""
+        hide_secrets()
+
+    def process(self, work: Work) -> Iterator[AudioSpan | TaggedOutput[str, Any]]:
+        """Opens a shard row by row, so that one row's audio is held at a time."""
+        for found in caught(open_work(work, self._policy), name_of(work), "list"):
+            source = found if isinstance(found, Failure) else self._checked(found)
+            if source.audio_id:  # it is a recording, and no shard as a whole
+                count("listed")
+            if isinstance(source, Failure):
+                PROGRESS.add(recordings=1 if source.audio_id else 0)
+                yield failed(source)
+                continue
+            yield TaggedOutput(ORIGINS, (source.audio_id, origin_of(source, work)))
+            one = replace(source, channel=self._channel)
+            yield from self._spans(AudioSpan(one, source.language or self._language, split=self._split))
+
+    def _spans(self, span: AudioSpan) -> Iterator[AudioSpan | TaggedOutput[str, AudioSpan]]:
+        if self._share_s is None or span.split:  # how many channels there are is known when all was read
+            yield span
+            return
+        ranges = shares(span.source, self._share_s, self._policy)
+        for start_s, stop_s in ranges:
+            part = replace(span, start_s=start_s, stop_s=stop_s)
+            yield part if len(ranges) == 1 else TaggedOutput(SHARED, part)
+
+    def _checked(self, source: AudioSource) -> AudioSource | Failure:
+        if source.language is None or source.language in self._known:
+            return source
+        known = ", ".join(sorted(self._known))
+        message = f"it is said to be in {source.language!r}, and the model knows {known} alone"
+        return to_failure(source, AudioError("list", "other_language", message))

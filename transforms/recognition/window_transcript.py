@@ -1,0 +1,104 @@
+"""The decoding of a window as a `WindowTranscript`, in seconds of the recording."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from model.interface import SAMPLE_RATE
+from model.interface import Segment as ModelSegment
+from transforms.core.errors import AudioError, to_failure
+from transforms.core.types import (
+    AudioSource,
+    Failure,
+    Segment,
+    Window,
+    WindowTranscript,
+    Word,
+)
+from transforms.recognition.window_decode import Look
+from transforms.windows.splices import in_recording
+
+
+def to_window_transcript(window: Window, looks: Sequence[Look]) -> WindowTranscript:
+    """Samples of the window into seconds of the recording; no segment ends after its window.
+
+    Args:
+        window: as it was read.
+        looks: at least one, in order.
+    """
+    result = looks[0].result
+    start_s, end_s = _seconds(window, 0, window.samples.size)
+    return WindowTranscript(
+        audio_id=window.audio_id,
+        index=window.index,
+        start_s=start_s,
+        end_s=end_s,
+        segments=tuple(_segment(window, look, said) for look in looks for said in look.result.segments),
+        language=result.language,
+        language_probs=result.language_probs,
+        no_speech_prob=result.no_speech_prob,
+        timestamped=result.timestamped,
+        speech=None if window.speech is None else tuple(_seconds(window, *part) for part in window.speech),
+    )
+
+
+def _segment(window: Window, look: Look, said: ModelSegment) -> Segment:
+    def seconds(start: int, stop: int) -> tuple[float, float]:
+        return _seconds(window, look.offset + start, look.offset + stop)
+
+    result = look.result
+    words = tuple(Word(*seconds(word.start, word.stop), word.text, word.probability) for word in said.words)
+    start_s, end_s = seconds(said.start, said.stop)
+    if words:  # about a splice, words and segment may be taken for being on another side each
+        start_s, end_s = min(start_s, words[0].start_s), max(end_s, words[-1].end_s)
+    return Segment(
+        start_s=start_s,
+        end_s=end_s,
+        text=said.text,
+        avg_logprob=result.avg_logprob,
+        no_speech_prob=result.no_speech_prob,
+        compression_ratio=result.compression_ratio,
+        temperature=result.temperature,
+        language=result.language,
+        fallback=look.fallback,
+        words=words,
+    )
+
+
+def within_speech(window: WindowTranscript) -> WindowTranscript:
+    """Takes the silence off the ends of segments: Whisper starts a window's first one with the window.
+
+    Segments with words are left alone: they last from the first to the last of these.
+    """
+    if window.speech is None or not window.timestamped:
+        return window
+    return replace(window, segments=tuple(_spoken(segment, window.speech) for segment in window.segments))
+
+
+def _spoken(segment: Segment, speech: Sequence[tuple[float, float]]) -> Segment:
+    inside = [
+        (start_s, end_s) for start_s, end_s in speech if start_s < segment.end_s and end_s > segment.start_s
+    ]
+    if segment.words or not inside:
+        return segment
+    return replace(
+        segment, start_s=max(segment.start_s, inside[0][0]), end_s=min(segment.end_s, inside[-1][1])
+    )
+
+
+def window_failure(source: AudioSource, window: Window, error: Exception) -> Failure:
+    """The failure of one window, which names its seconds, as the rest of the recording is transcribed."""
+    start_s, end_s = ((source.start_s or 0.0) + time_s for time_s in _seconds(window, 0, window.samples.size))
+    reason = (
+        f"seconds {start_s:.2f} to {end_s:.2f} are missing from the transcript: "
+        f"the model raised {type(error).__name__}: {error}"
+    )
+    return to_failure(source, AudioError("transcribe", "model_error", reason, retryable=False))
+
+
+def _seconds(window: Window, start: int, stop: int) -> tuple[float, float]:
+    """Samples of a window, those behind its end taken for the end, in seconds of the recording."""
+    n_samples = window.samples.size
+    first, last = in_recording(window.pieces, min(start, n_samples), min(stop, n_samples))
+    return first / SAMPLE_RATE, last / SAMPLE_RATE

@@ -1,0 +1,155 @@
+"""Rows of the output: the schema, and a `Transcript` or `Failure` as a row of it."""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import asdict
+from typing import Any
+
+import pyarrow as pa
+
+from transforms.core.redaction import redact
+from transforms.core.types import Failure, Metadata, Segment, Transcript, Word
+
+Row = dict[str, Any]
+"""A row with the types of JSON: text, numbers, None, lists and dicts."""
+
+
+WORD_TYPE = pa.struct(
+    [("start", pa.float64()), ("end", pa.float64()), ("word", pa.string()), ("probability", pa.float64())]
+)
+
+
+SEGMENT_TYPE = pa.struct(
+    [
+        ("id", pa.int32()),
+        ("start", pa.float64()),
+        ("end", pa.float64()),
+        ("text", pa.string()),
+        ("avg_logprob", pa.float64()),
+        ("no_speech_prob", pa.float64()),
+        ("compression_ratio", pa.float64()),
+        ("temperature", pa.float64()),
+        ("fallback", pa.string()),
+        ("language", pa.string()),
+        ("words", pa.list_(WORD_TYPE)),
+    ]
+)
+
+
+LANGUAGE_PROB_TYPE = pa.struct([("language", pa.string()), ("probability", pa.float64())])
+
+
+STRETCH_TYPE = pa.struct([("start", pa.float64()), ("end", pa.float64())])
+
+
+BOUNDARY_TYPE = pa.struct([("time", pa.float64()), ("kind", pa.string()), ("agreement", pa.float64())])
+
+
+SCHEMA = pa.schema(
+    [
+        ("audio_id", pa.string()),
+        ("uri", pa.string()),
+        ("channel", pa.int32()),
+        ("duration_s", pa.float64()),
+        ("declared_s", pa.float64()),
+        ("truncated", pa.bool_()),
+        ("problem", pa.string()),
+        ("speech_s", pa.float64()),
+        ("skipped", pa.list_(STRETCH_TYPE)),
+        ("language", pa.string()),
+        ("language_probs", pa.list_(LANGUAGE_PROB_TYPE)),
+        ("task", pa.string()),
+        ("text", pa.string()),
+        ("segments", pa.list_(SEGMENT_TYPE)),
+        ("boundaries", pa.list_(BOUNDARY_TYPE)),
+        ("model", pa.string()),
+        ("reference", pa.string()),
+        ("metadata", pa.string()),
+    ]
+)
+
+
+LEAST_LANGUAGE_PROB = 0.001  # languages below this are noise, and there are a hundred
+
+
+def transcript_row(transcript: Transcript) -> Row:
+    """The row of the dataset for one recording: the columns of `SCHEMA`, in their order."""
+    metadata = metadata_text(transcript.metadata)
+    return {
+        "audio_id": transcript.audio_id,
+        "uri": _storable(redact(transcript.uri)),
+        "channel": transcript.channel,
+        "duration_s": transcript.duration_s,
+        "declared_s": transcript.declared_s,
+        "truncated": transcript.truncated,
+        "problem": None if transcript.problem is None else _storable(transcript.problem),
+        "speech_s": transcript.speech_s,
+        "skipped": [{"start": start_s, "end": end_s} for start_s, end_s in transcript.skipped],
+        "language": transcript.language,
+        "language_probs": [
+            {"language": language, "probability": round(prob, 4)}
+            for language, prob in transcript.language_probs.items()
+            if prob >= LEAST_LANGUAGE_PROB
+        ],
+        "task": transcript.task,
+        "text": _storable(transcript.text),
+        "segments": [_segment_row(index, segment) for index, segment in enumerate(transcript.segments)],
+        "boundaries": [
+            {"time": boundary.time_s, "kind": boundary.kind.value, "agreement": boundary.agreement}
+            for boundary in transcript.boundaries
+        ],
+        "model": transcript.model,
+        "reference": None if transcript.reference is None else _storable(transcript.reference),
+        "metadata": None if metadata is None else _storable(metadata),
+    }
+
+
+def failure_row(failure: Failure) -> Row:
+    """The row of `failures/` for one failure."""
+    texts = {"uri": _storable(failure.uri), "message": _storable(failure.message)}
+    return {**asdict(failure), **texts}
+
+
+def _segment_row(index: int, segment: Segment) -> Row:
+    return {
+        "id": index,
+        "start": segment.start_s,
+        "end": segment.end_s,
+        "text": _storable(segment.text),
+        "avg_logprob": _finite(segment.avg_logprob),
+        "no_speech_prob": _finite(segment.no_speech_prob),
+        "compression_ratio": _finite(segment.compression_ratio),
+        "temperature": _finite(segment.temperature),
+        "fallback": segment.fallback,
+        "language": segment.language,
+        "words": [_word_row(word) for word in segment.words],
+    }
+
+
+def _word_row(word: Word) -> Row:
+    return {
+        "start": word.start_s,
+        "end": word.end_s,
+        "word": _storable(word.text),
+        "probability": _finite(word.probability),
+    }
+
+
+def _finite(score: float) -> float | None:
+    """JSON has no NaN; None says the same and every reader knows it."""
+    return float(score) if math.isfinite(score) else None
+
+
+def _storable(text: str) -> str:
+    r"""Text that UTF-8 can hold: bytes of a file name that are not become `\udc80`, spelt out."""
+    return text.encode("utf-8", "backslashreplace").decode()
+
+
+def metadata_text(metadata: Metadata) -> str | None:
+    """All columns as the text of one JSON object; None when there are none."""
+    if not metadata:
+        return None
+    pairs = (f"{json.dumps(name, ensure_ascii=False)}: {value}" for name, value in metadata)
+    return "{" + ", ".join(pairs) + "}"
