@@ -1,19 +1,19 @@
-"""How fast ours is on a GPU, beside Hugging Face's, and how far from what the card could do.
+"""Speed of whisper-beam on a GPU, compared with Hugging Face's and with the limits of the GPU.
 
     python -m benchmarks.accelerator
-    python -m benchmarks.accelerator --torch_python ../torch/bin/python    # a Python with torch for the card
-    python -m benchmarks.accelerator --shapes tiny --batch_sizes 2 4        # to try the program on a CPU
+    python -m benchmarks.accelerator --torch_python ../torch/bin/python    # a Python with torch for the GPU
+    python -m benchmarks.accelerator --shapes tiny --batch_sizes 2 4        # to test the program on a CPU
 
-Shapes of large-v3-turbo and large-v3 with seeded random weights, in bfloat16; every window is 30 s of noise
-and gets exactly `--n_tokens` tokens. Ours goes from samples on the host to ids on the host. Hugging Face's
-(`WhisperForConditionalGeneration`, scaled dot-product attention, bfloat16, batches of 24, a model of the same
-config, the same number of tokens) is timed from features on the card to ids, so without the log-mel, which is
-shown by itself. All are medians of `--repeat` calls, after one that is not counted.
+The models have the sizes of large-v3-turbo and large-v3, and seeded random weights in bfloat16; every window
+is 30 s of noise and gets exactly `--n_tokens` tokens. whisper-beam is timed from samples on the host to ids
+on the host. Hugging Face's (`WhisperForConditionalGeneration`, scaled dot-product attention, bfloat16,
+batches of 24, a model of the same config, the same number of tokens) is timed from features on the GPU to
+ids, without the log-mel, which is shown separately. All times are medians of `--repeat` calls, after one
+warm-up call.
 
-The limit is counted by hand (`benchmarks/support/costs.py`): for the encoder and each step of the decoder
-the longer
-of computing at the rate of a large product of bfloat16 matrices and of reading at that of a copy, which are
-measured here first. What stays in a cache (all of `tiny`) may go beyond it.
+The limit is computed in `benchmarks/support/costs.py`: for the encoder and each step of the decoder, the
+longer of computing at the rate of a large product of bfloat16 matrices and of reading memory at the rate of a
+copy. Both rates are measured first. Models that fit into a cache (`tiny`) may exceed the limit.
 """
 
 from __future__ import annotations
@@ -33,8 +33,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from benchmarks.rivals.huggingface import generation_config, missing_packages, transformers_config
-from benchmarks.support.costs import decode_costs, encode_cost, least_s
-from benchmarks.support.processes import companion
+from benchmarks.support.costs import decode_costs, encode_cost, min_s
+from benchmarks.support.processes import isolated_command
 from benchmarks.support.random_model import (
     SHAPES,
     expected_tokens,
@@ -46,7 +46,7 @@ from benchmarks.support.timing import Spread, markdown_head, markdown_row, time_
 from model.config import DecodingConfig, WhisperConfig
 from model.interface import SAMPLE_RATE, WINDOW_SAMPLES
 from model.precision import Arithmetic, Precision
-from model.prefill import Asked
+from model.prefill import DecodeInput
 from model.programs import Programs
 from model.sharding import make_mesh
 
@@ -58,21 +58,21 @@ COLUMNS = (
 
 
 class Limits(NamedTuple):
-    """What the card does at most: operations in bfloat16, and bytes of memory, a second."""
+    """Limits of the GPU: bfloat16 operations and bytes of memory per second."""
 
     flops: float
     n_bytes: float
 
 
 class Times(NamedTuple):
-    """Seconds that a batch took: samples to what the decoder remembers of them, and that to ids."""
+    """Seconds of a batch: from samples to the cross-attention K/V cache, and from there to ids."""
 
     encode: Spread
     decode: Spread
 
     @property
     def total_s(self) -> float:
-        """Of both, by their medians."""
+        """Sum of the medians of both."""
         return self.encode.median + self.decode.median
 
 
@@ -82,12 +82,12 @@ def main() -> None:
     parser.add_argument("--shapes", nargs="+", choices=SHAPES, default=["large-v3-turbo", "large-v3"])
     parser.add_argument("--batch_sizes", type=int, nargs="+", default=[16, 24, 32, 64, 96, 128])
     parser.add_argument("--n_tokens", type=int, default=100)
-    parser.add_argument("--quantization", choices=("none", "w8"), default="none", help="of ours")
+    parser.add_argument("--quantization", choices=("none", "w8"), default="none", help="of whisper-beam")
     parser.add_argument("--repeat", type=int, default=5)
     parser.add_argument("--torch_python", type=Path, help="a Python with torch and transformers")
     parser.add_argument("--torch_batch_size", type=int, default=24)
     args = parser.parse_args()
-    # Theirs first: JAX takes most of the memory of the card as soon as it is used.
+    # Hugging Face's first, as JAX allocates most of the GPU's memory on its first use.
     theirs = {shape: huggingface_times(args, shape) for shape in args.shapes}
     limits = measure_limits()
     device = jax.devices()[0]
@@ -103,7 +103,7 @@ def main() -> None:
 
 
 def measure_limits() -> Limits:
-    """The rates of a large product of matrices, and of a copy within the device's memory."""
+    """Measures the rates of a large matrix product, and of a copy within the device's memory."""
     on_cpu = jax.default_backend() == "cpu"
     side, length = (1024, 2**24) if on_cpu else (8192, 2**30)
     matrix = jnp.ones((side, side), jnp.bfloat16)
@@ -116,15 +116,15 @@ def measure_limits() -> Limits:
 
 
 def our_times(shape: str, args: argparse.Namespace) -> Iterator[tuple[int, Times]]:
-    """Ours, batch by batch, as long as the memory of the card lasts."""
+    """Yields the times of whisper-beam by batch size, up to the largest that fits into memory."""
     rules = fixed_length_rules(args.n_tokens)
     precision = Precision(np.dtype(jnp.bfloat16), Arithmetic(args.quantization))
     programs = Programs(random_checkpoint(shape), rules, precision, make_mesh())
     for batch in args.batch_sizes:
         samples = noise(batch)
-        asked = asked_of(batch, args.n_tokens)
+        decode_input = greedy_input(batch, args.n_tokens)
         try:
-            times = time_batch(programs, samples, asked, expected_tokens(rules), args.repeat)
+            times = time_batch(programs, samples, decode_input, expected_tokens(rules), args.repeat)
         except jax.errors.JaxRuntimeError as error:
             if "RESOURCE_EXHAUSTED" not in str(error):
                 raise
@@ -133,11 +133,12 @@ def our_times(shape: str, args: argparse.Namespace) -> Iterator[tuple[int, Times
         yield batch, times
 
 
-def asked_of(batch: int, n_tokens: int) -> Asked:
-    """Text without a prompt, greedily, for so many windows and tokens."""
-    return Asked(
+def greedy_input(batch: int, n_tokens: int) -> DecodeInput:
+    """Returns the input of greedy decoding without a prompt."""
+    return DecodeInput(
         wanted=jnp.ones(batch, bool),
         language=jnp.zeros(batch, jnp.int32),
+        task=jnp.full(batch, special_tokens().transcribe, jnp.int32),
         temperature=jnp.zeros(batch, jnp.float32),
         uniforms=jnp.zeros((batch, n_tokens), jnp.float32),
         prompt=jnp.zeros((batch, 0), jnp.int32),
@@ -146,40 +147,40 @@ def asked_of(batch: int, n_tokens: int) -> Asked:
 
 
 def noise(batch: int) -> np.ndarray[tuple[int, int], np.dtype[np.float32]]:
-    """Windows of seeded noise, float32[batch, 480000]."""
+    """Returns windows of seeded noise, float32[batch, 480000]."""
     return 0.1 * np.random.default_rng(0).standard_normal((batch, WINDOW_SAMPLES), np.float32)
 
 
 def time_batch(
     programs: Programs,
     samples: np.ndarray[tuple[int, int], np.dtype[np.float32]],
-    asked: Asked,
+    decode_input: DecodeInput,
     expected: np.ndarray[tuple[int], np.dtype[np.int32]],
     repeat: int,
 ) -> Times:
-    """Encodes and decodes one batch so many times, after once that is not counted.
+    """Encodes and decodes a batch `repeat` times, after one warm-up.
 
     Raises:
-        RuntimeError: what was written is not what was to be: the figures would be worth nothing.
+        RuntimeError: the tokens are not the expected ones, so that the times would be meaningless.
     """
     encode, decode = [], []
     for _ in range(repeat + 1):
         started = perf_counter()
-        memory = jax.block_until_ready(programs.remember(samples))
+        cross_kv = jax.block_until_ready(programs.cross_kv(samples))
         encoded = perf_counter()
-        tokens = programs.generate(memory, asked).tokens
+        tokens = programs.generate(cross_kv, decode_input, timestamps=False).tokens
         encode.append(encoded - started)
         decode.append(perf_counter() - encoded)
         if not (tokens == expected).all():
-            raise RuntimeError(f"{tokens[0][:8]}... was written, where {expected[:8]}... was to be")
+            raise RuntimeError(f"the tokens are {tokens[0][:8]}..., expected {expected[:8]}...")
     return Times(Spread.of(encode[1:]), Spread.of(decode[1:]))
 
 
 def own_row(config: WhisperConfig, batch: int, n_tokens: int, times: Times, limits: Limits) -> str:
-    """A row of the table."""
+    """Returns whisper-beam's row of the table."""
     encoding = [encode_cost(config, batch)]
     decoding = decode_costs(config, batch, fixed_length_rules(n_tokens).prompt_length, n_tokens)
-    least_encode_s, least_decode_s = least_s(encoding, *limits), least_s(decoding, *limits)
+    least_encode_s, least_decode_s = min_s(encoding, *limits), min_s(decoding, *limits)
     rate = batch / times.total_s
     return markdown_row(
         [
@@ -192,7 +193,7 @@ def own_row(config: WhisperConfig, batch: int, n_tokens: int, times: Times, limi
 
 
 def huggingface_times(args: argparse.Namespace, shape: str) -> Mapping[str, Sequence[float]] | str:
-    """Seconds of `features` and `generate` of a batch of Hugging Face's, or why there are none."""
+    """Returns seconds of `features` and `generate` of Hugging Face's for a batch, or why they are missing."""
     if args.torch_python is None:
         return "no --torch_python was given"
     missing = missing_packages(args.torch_python, ("torch", "transformers"))
@@ -207,7 +208,7 @@ def huggingface_times(args: argparse.Namespace, shape: str) -> Mapping[str, Sequ
         for name, values in files.items():
             Path(folder, name).write_text(json.dumps(values))
         program = Path(__file__).with_name("rivals") / "huggingface_accelerator_program.py"
-        command = [*companion(args.torch_python, program), folder]
+        command = [*isolated_command(args.torch_python, program), folder]
         command += ["--batch_size", str(args.torch_batch_size)]
         command += ["--n_tokens", str(args.n_tokens), "--repeat", str(args.repeat)]
         done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
@@ -216,7 +217,7 @@ def huggingface_times(args: argparse.Namespace, shape: str) -> Mapping[str, Sequ
 
 
 def their_lines(theirs: Mapping[str, Sequence[float]] | str, batch: int, own: Mapping[int, Times]) -> str:
-    """The row of Hugging Face's, and below the table how ours compares."""
+    """Returns the row of Hugging Face's, and the comparison with whisper-beam."""
     if isinstance(theirs, str):
         return f"\nHugging Face's was not measured: {theirs}."
     features, generate = Spread.of(theirs["features"]), Spread.of(theirs["generate"])
@@ -224,7 +225,7 @@ def their_lines(theirs: Mapping[str, Sequence[float]] | str, batch: int, own: Ma
     cells = ["Hugging Face, SDPA", batch, "", generate, f"{rate:.1f}", f"{rate * WINDOW_S:.0f}", "", "", ""]
     ratios = [f"{size / times.total_s / rate:.2f} with batches of {size}" for size, times in own.items()]
     return (
-        f"{markdown_row(cells)}\n\nOurs is so many times as fast: {', '.join(ratios)}. "
+        f"{markdown_row(cells)}\n\nwhisper-beam is faster by these factors: {', '.join(ratios)}. "
         f"Their log-mel took another {features} s for a batch."
     )
 

@@ -1,12 +1,12 @@
-"""Word error rates and speed beside faster-whisper, on the same weights and audio.
+"""Word error rates and speed compared with faster-whisper, on the same weights and audio.
 
     pip install -e '.[local,bench]'
     python -m benchmarks.accuracy --data ../shared/data --model openai/whisper-base
 
-`--data` is a folder with `manifest.jsonl` (path, language, text, duration_s), whose first path component
-names the evaluation set. Each system runs in a process of its own, one after the other: ours is the whole
-pipeline from files to rows. Text is normalised as in the Whisper paper (appendix C); where words have no
-spaces between them (Japanese), characters are counted.
+`--data` is a folder with `manifest.jsonl` (path, language, text, duration_s), where the first component of a
+path names the evaluation set. Each system runs in its own process, one after the other; whisper-beam runs its
+whole pipeline from files to rows. Text is normalised as in the Whisper paper (appendix C); languages without
+spaces between words (Japanese) are scored by character.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ SEQUENTIAL = "faster-whisper"
 
 @dataclass(frozen=True)
 class Clip:
-    """A recording and what is said in it."""
+    """A recording and its reference transcript."""
 
     path: Path
     group: str
@@ -79,7 +79,7 @@ def main() -> None:
 
 
 def read_clips(data: Path, groups: Iterable[str]) -> list[Clip]:
-    """The recordings of these sets that have a reference."""
+    """Returns the recordings of these sets that have a reference."""
     rows = map(json.loads, (data / "manifest.jsonl").read_text().splitlines())
     return [
         Clip(
@@ -95,7 +95,7 @@ def read_clips(data: Path, groups: Iterable[str]) -> list[Clip]:
 
 
 def call_rival(system: str) -> dict[str, str]:
-    """Texts by path, from faster-whisper in a process of its own."""
+    """Returns texts by path, from faster-whisper in its own process."""
     command = [sys.executable, "-m", "benchmarks.accuracy", *sys.argv[1:], "--rival", system]
     done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
     texts: dict[str, str] = json.loads(done.stdout)
@@ -103,7 +103,7 @@ def call_rival(system: str) -> dict[str, str]:
 
 
 def run_rival(args: argparse.Namespace, clips: Iterable[Clip]) -> dict[str, str]:
-    """Texts by path, from faster-whisper with its defaults but for the beam."""
+    """Returns texts by path, from faster-whisper with its defaults except for the beam size."""
     paths, batched = [clip.path for clip in clips], args.rival == BATCHED
     options: dict[str, Any] = {"beam_size": args.beam_size}
     if args.temperature_0:
@@ -112,17 +112,17 @@ def run_rival(args: argparse.Namespace, clips: Iterable[Clip]) -> dict[str, str]
 
 
 def score(clips: Iterable[Clip], texts: Mapping[str, str]) -> ErrorCounts:
-    """Errors over all words of these recordings; one without a text has all its words deleted."""
+    """Counts errors over all words of these recordings; without a text, all words count as deleted."""
     total = ErrorCounts()
     for clip in clips:
-        said = normalised_words(clip.text, clip.language)
-        written = normalised_words(texts.get(str(clip.path), ""), clip.language)
-        total += count_errors(align(said, written), counts_characters(clip.language))
+        reference = normalised_words(clip.text, clip.language)
+        hypothesis = normalised_words(texts.get(str(clip.path), ""), clip.language)
+        total += count_errors(align(reference, hypothesis), counts_characters(clip.language))
     return total
 
 
 def shown(counts: ErrorCounts) -> str:
-    """Word error rate in %, and substitutions, deletions, insertions."""
+    """Formats the word error rate in %, and substitutions, deletions and insertions."""
     errors = f"({counts.substitutions}, {counts.deletions}, {counts.insertions})"
     return f"{100 * counts.word_errors / counts.n_words:.2f} {errors}"
 

@@ -1,10 +1,10 @@
-"""Damages what this package parses itself, beside sound, at random, and reads it, for as long as it is told.
+"""Fuzz test of this package's own parsers: damages their inputs at random and parses them.
 
     python -m benchmarks.fuzz_parsers --minutes 10 --seed 0
 
-Manifests, archives, Parquet shards, logs of commits, headers of sound, checkpoints of both formats with their
-configs and tokenizers. Each must be read, or be refused with the error that its reader documents, within 5 s
-and 1 GB; how it is told is as in `benchmarks.fuzz_decoders`.
+The inputs are manifests, archives, Parquet shards, commit logs, headers of audio files, and checkpoints of
+both formats with their configs and tokenizers. Each must be read, or be refused with an error that its reader
+documents, within 5 s and 1 GB. Results are reported as in `benchmarks.fuzz_decoders`.
 """
 
 from __future__ import annotations

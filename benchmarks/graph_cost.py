@@ -1,18 +1,17 @@
-"""What the graph costs beside the model, by number of recordings of a quarter of a second.
+"""Cost of the pipeline without the model, by number of recordings of a quarter of a second.
 
     python -m benchmarks.graph_cost --recordings 1000 10000 100000
     python -m benchmarks.graph_cost --source parquet --recordings 10000
     python -m benchmarks.graph_cost --recordings 10000 --num_shards 8
 
-The real pipeline lists, reads, cuts windows, makes batches, commits, groups, merges, writes and reports; the
-model alone does nothing (`benchmarks.support.null_model`). Each run is a process of its own, whose peak of
-memory is told.
-"Before" is until the model is called first, "after" from its last call on. Options that are not its own go to
-the pipeline.
+The real pipeline lists, reads, cuts windows, makes batches, commits, groups, merges, writes and reports; only
+the model does no work (`benchmarks.support.null_model`). Each run is a separate process, whose peak memory is
+reported. "Before" is the time until the first call of the model, "after" the time from its last call. Unknown
+options are passed to the pipeline.
 
-The corpus is a folder of links to a few files (`files`), a manifest that names them (`manifest`), or Parquet
-files with their bytes (`parquet`). "Grouped" are the bytes that cross groupings, as Beam's in-process runner
-gets them: what other runners shuffle.
+The corpus is a folder of links to a few files (`files`), a manifest that lists them (`manifest`), or Parquet
+files with their bytes (`parquet`). "Grouped" are the bytes that pass through groupings in Beam's in-process
+runner, which other runners shuffle.
 """
 
 from __future__ import annotations
@@ -38,7 +37,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from apache_beam.runners.portability.fn_api_runner import execution
 
-from benchmarks.support.null_model import CALLED, DEAF
+from benchmarks.support.null_model import CALLED, NULL_BACKEND
 from benchmarks.support.processes import peak_mb, run_measured
 from benchmarks.support.timing import markdown_head, markdown_row
 from pipelines.command_line import parse
@@ -46,8 +45,8 @@ from pipelines.graph import build
 from pipelines.options import TranscribeOptions
 from pipelines.run import list_work, transcribe
 
-SECONDS, RATE = 0.25, 16_000  # Hz: nothing is resampled
-IN_FOLDER = 10_000  # files, well below the 65,000 names that a file may have on ext4
+SECONDS, RATE = 0.25, 16_000  # Hz, so that nothing is resampled
+IN_FOLDER = 10_000  # files, well below ext4's limit of 65,000 links to a file
 COLUMNS = (
     "recordings", "wall, s", "recordings a second", "before, s", "after, s", "CPU, s", "peak, MB",
     "graph, KB", "grouped, bytes a recording", "log, bytes a recording", "output, bytes a recording",
@@ -59,7 +58,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--source", choices=CORPORA, default="files")
     parser.add_argument("--recordings", type=int, nargs="+", default=[1000, 10_000])
-    parser.add_argument("--folder", type=Path, help="for corpus and output; else that for temporary files")
+    parser.add_argument(
+        "--folder", type=Path, help="folder of corpus and output; default: the temporary folder"
+    )
     parser.add_argument("--measure", action="store_true", help=argparse.SUPPRESS)  # a child of this one
     args, options = parser.parse_known_args()
     if args.measure:
@@ -73,32 +74,37 @@ def main() -> None:
 
 
 def row_of(n: int, options: list[str]) -> list[str]:
-    """Runs the pipeline with these options in a process of its own, and says what `COLUMNS` name.
+    """Runs the pipeline in a separate process; returns the cells of `COLUMNS`.
 
     Args:
-        n: recordings that there are.
-        options: of the pipeline.
+        n: number of recordings.
+        options: options of the pipeline.
     """
     done = run_measured([sys.executable, "-m", "benchmarks.graph_cost", "--measure", *options])
-    told = json.loads(done.stdout.splitlines()[-1])
-    assert told["transcribed"] == n, told
-    cells = [f"{n:,}", f"{told['wall_s']:.1f}", f"{n / told['wall_s']:.0f}", f"{told['before_s']:.1f}"]
-    cells += [
-        f"{told['after_s']:.1f}",
-        f"{done.cpu_s:.1f}",
-        f"{told['peak_mb']:.0f}",
-        f"{told['graph_kb']:.0f}",
+    figures = json.loads(done.stdout.splitlines()[-1])
+    assert figures["transcribed"] == n, figures
+    cells = [
+        f"{n:,}",
+        f"{figures['wall_s']:.1f}",
+        f"{n / figures['wall_s']:.0f}",
+        f"{figures['before_s']:.1f}",
     ]
-    return cells + [f"{told[kind] / n:.0f}" for kind in ("grouped", "log", "output")]
+    cells += [
+        f"{figures['after_s']:.1f}",
+        f"{done.cpu_s:.1f}",
+        f"{figures['peak_mb']:.0f}",
+        f"{figures['graph_kb']:.0f}",
+    ]
+    return cells + [f"{figures[kind] / n:.0f}" for kind in ("grouped", "log", "output")]
 
 
 def measure(flags: list[str]) -> dict[str, Any]:
-    """Runs the pipeline once in this process and says what it took; details go to the standard error."""
+    """Runs the pipeline once in this process and measures it; details go to the standard error."""
     options, beam_args = parse(flags)
     graph_kb = graph_bytes(options) / 1000
     with counted_groupings() as grouped:
         started = perf_counter()
-        transcribe(options, beam_args, DEAF)
+        transcribe(options, beam_args, NULL_BACKEND)
         ended = perf_counter()
     output = Path(options.output)
     report = json.loads((output / "run.json").read_text())
@@ -118,7 +124,7 @@ def measure(flags: list[str]) -> dict[str, Any]:
 
 
 def write_files(folder: Path, n: int) -> list[str]:
-    """Writes a folder of so many WAVs, of `IN_FOLDER` each the same bytes under other names."""
+    """Writes a folder of `n` WAV files; each `IN_FOLDER` of them are links to the same file."""
     corpus = folder / "corpus"
     for number in range(n):
         inside = corpus / f"{number // IN_FOLDER:04d}"
@@ -133,23 +139,23 @@ def write_files(folder: Path, n: int) -> list[str]:
 
 
 def write_manifest(folder: Path, n: int) -> list[str]:
-    """Writes the same folder, and a manifest of it with texts."""
+    """Writes the folder of `write_files`, and a manifest of it with texts."""
     write_files(folder, n)
     manifest = folder / "corpus.jsonl"
     with manifest.open("w") as file:
         for path in sorted((folder / "corpus").rglob("*.wav")):
-            file.write(json.dumps({"audio": str(path), "text": "what was really said"}) + "\n")
+            file.write(json.dumps({"audio": str(path), "text": "a reference transcript"}) + "\n")
     return ["--input", str(manifest)]
 
 
 def write_parquet(folder: Path, n: int) -> list[str]:
-    """Writes Parquet files of `IN_FOLDER` rows, whose audio is bytes."""
+    """Writes Parquet files of `IN_FOLDER` rows with embedded audio."""
     corpus = folder / "corpus"
     corpus.mkdir()
     for first in range(0, n, IN_FOLDER):
         numbers = range(first, min(first + IN_FOLDER, n))
         rows = [
-            {"audio": {"bytes": _wav(number), "path": f"{number:08d}.wav"}, "text": "what was really said"}
+            {"audio": {"bytes": _wav(number), "path": f"{number:08d}.wav"}, "text": "a reference transcript"}
             for number in numbers
         ]
         pq.write_table(pa.Table.from_pylist(rows), corpus / f"train-{first // IN_FOLDER:05d}.parquet")
@@ -161,19 +167,19 @@ CORPORA: dict[str, Callable[[Path, int], list[str]]] = {
     "manifest": write_manifest,
     "parquet": write_parquet,
 }
-"""Each writes a corpus of so many recordings to a folder, and gives the options that name it."""
+"""Functions that write a corpus of `n` recordings to a folder and return the options that name it."""
 
 
 def graph_bytes(options: TranscribeOptions) -> int:
-    """Of the job as a runner elsewhere would get it."""
+    """Returns the size of the job graph as submitted to a remote runner."""
     pipeline = beam.Pipeline(runner="DirectRunner")
-    build(pipeline, list_work(options), options, "en", ["en"], DEAF)
+    build(pipeline, list_work(options), options, "en", ["en"], NULL_BACKEND)
     return len(pipeline.to_runner_api().SerializeToString())
 
 
 @contextmanager
 def counted_groupings() -> Iterator[Counter[str]]:
-    """Counts the bytes that Beam's in-process runner takes in until the block ends, by the grouping."""
+    """Counts the bytes that pass through each grouping of Beam's in-process runner until the block ends."""
     total: Counter[str] = Counter()
     names: dict[int, str] = {}
     runner, grouping = execution.BundleContextManager, execution.GroupingBuffer

@@ -1,10 +1,10 @@
-"""Whether a transcript depends on what else was transcribed with it: batches of other sizes and orders.
+"""Invariance of transcripts under the size and the order of batches.
 
     pip install -e '.[local,bench]'
     python -m benchmarks.invariance --data ../shared/data
 
-Runs the whole pipeline over the recordings with word times, one window at a time, and then in other batches
-and in the reversed order. Prints in how many recordings the other runs differ from the first.
+Runs the whole pipeline with word timestamps, first with batches of one window, then with other batch sizes
+and in reversed order. Prints in how many recordings the other runs differ from the first.
 """
 
 from __future__ import annotations
@@ -19,29 +19,29 @@ from benchmarks.accuracy import read_clips
 from benchmarks.rivals.systems import Row, run_ours
 
 Part = Sequence[object]
-"""What must be the same of a recording, item by item."""
+"""Part of a row that must be the same in all runs, item by item."""
 RUNS: Mapping[str, tuple[int, bool]] = {
     "batches of 1": (1, False),
     "batches of 8": (8, False),
     "batches of 16": (16, False),
     "batches of 8, reversed order": (8, True),
 }
-"""Windows in a batch, and whether the recordings come in the reversed order."""
+"""Windows per batch, and whether the order of the recordings is reversed."""
 
 
 def text_of(row: Row) -> Part:
-    """What was said, and in which language."""
+    """Returns language and text of a row."""
     return [row["language"], *row["text"].split(" ")]
 
 
 def segments_of(row: Row) -> Part:
-    """Texts and times of segments, and what they were decoded with."""
+    """Returns texts and times of segments, and how they were decoded."""
     names = ("start", "end", "text", "language", "temperature", "fallback")
     return [[segment[name] for name in names] for segment in row["segments"]]
 
 
 def words_of(row: Row) -> Part:
-    """Texts and times of words."""
+    """Returns texts and times of words."""
     words = [word for segment in row["segments"] for word in segment["words"]]
     return [[word[name] for name in ("start", "end", "word")] for word in words]
 
@@ -50,7 +50,7 @@ PARTS: Mapping[str, Callable[[Row], Part]] = {"text": text_of, "segments": segme
 
 
 def same_scores(left: Row, right: Row) -> Iterator[tuple[float, float]]:
-    """Pairs of the same score of a segment, where both rows have the same segments."""
+    """Yields pairs of a segment's scores, if both rows have the same segments."""
     if segments_of(left) == segments_of(right):
         for pair in zip(left["segments"], right["segments"], strict=True):
             for name in ("avg_logprob", "no_speech_prob", "compression_ratio"):
@@ -58,7 +58,7 @@ def same_scores(left: Row, right: Row) -> Iterator[tuple[float, float]]:
 
 
 def main() -> None:
-    """Prints a table in Markdown, and what differs."""
+    """Prints a table in Markdown, and the differences."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--model", default="openai/whisper-base")
@@ -90,7 +90,7 @@ def main() -> None:
 
 
 def rows_of(model: str, paths: list[Path], options: list[str]) -> dict[str, Row]:
-    """Our rows by path."""
+    """Returns whisper-beam's rows by path."""
     return {row["uri"]: row for row in run_ours(model, paths, options).rows}
 
 

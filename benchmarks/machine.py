@@ -1,11 +1,12 @@
-"""The limits of this machine's processor, as XLA reaches them.
+"""Performance limits of this machine's processor, as reached by XLA.
 
     python -m benchmarks.machine
 
-Products of matrices `rows x depth x columns` in GFLOP/s or GOP/s (a multiplication and an addition are two),
-in shapes of whisper-base: the MLP of the encoder, one head of its attention, and the projection of 8 and 16
-tokens to the vocabulary. Memory bandwidth is that of a sum over 256 MB; the exponential is taken of numbers
-that stay in the cache. Each is the fastest of many calls, in a process with one core, and in one with all.
+Matrix products `rows x depth x columns` in GFLOP/s or GOP/s (a multiply-add counts as two operations), in
+shapes of whisper-base: the MLP of the encoder, one head of its attention, and the projection of 8 and 16
+tokens to the vocabulary. Memory bandwidth is that of a sum over 256 MB; the exponential is computed for
+numbers in the cache. Each value is the fastest of many calls, in a process with one core and in one with
+all.
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ SHAPES = (
 
 
 class Arithmetic(NamedTuple):
-    """What is multiplied, and what the products are summed in."""
+    """Types of the operands and of the sums."""
 
     operand: str
     sum: str
@@ -56,7 +57,7 @@ _EXP_SHAPE, _EXP_TIMES = (64, 1024), 200  # 256 KB
 def main() -> None:
     """Prints tables in Markdown."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("--measure", type=int, help=argparse.SUPPRESS)  # cores of a child of this one
+    parser.add_argument("--measure", type=int, help=argparse.SUPPRESS)  # number of cores of a child process
     cores = parser.parse_args().measure
     if cores:
         os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:cores])  # before JAX counts them
@@ -71,7 +72,7 @@ def main() -> None:
 
 
 def measure_with(n: int) -> Mapping[str, float]:
-    """`measure` in a process that may use so many cores."""
+    """Runs `measure` in a process limited to `n` cores."""
     command = [sys.executable, "-m", "benchmarks.machine", "--measure", str(n)]
     done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
     rates: dict[str, float] = json.loads(done.stdout)
@@ -79,7 +80,7 @@ def measure_with(n: int) -> Mapping[str, float]:
 
 
 def measure() -> Iterator[tuple[str, float]]:
-    """Rates of this process, with their units in the names."""
+    """Yields names with units, and rates of this process."""
     for shape in SHAPES:
         for arithmetic in ARITHMETIC:
             unit = "GOP/s" if arithmetic.sum == "int32" else "GFLOP/s"
@@ -89,11 +90,11 @@ def measure() -> Iterator[tuple[str, float]]:
 
 
 def dot_rate(shape: tuple[int, int, int], arithmetic: Arithmetic) -> float:
-    """Operations a second of one product of matrices.
+    """Measures the operations per second of a matrix product.
 
     Args:
         shape: rows, depth and columns.
-        arithmetic: of the product.
+        arithmetic: types of operands and sums.
     """
     rows, depth, columns = shape
     key = jax.random.key(0)
@@ -106,14 +107,14 @@ def dot_rate(shape: tuple[int, int, int], arithmetic: Arithmetic) -> float:
 
 
 def bandwidth() -> float:
-    """Bytes a second that are read from memory."""
+    """Measures the bytes per second read from memory."""
     array = jnp.ones((SUMMED_BYTES // 4 // 4096, 4096), jnp.float32)
-    total = jax.jit(lambda x: x.sum(axis=1))  # of each row: what XLA sums fastest
+    total = jax.jit(lambda x: x.sum(axis=1))  # XLA is fastest at summing rows
     return SUMMED_BYTES / time_jax(lambda: total(array)).fastest
 
 
 def exp_rate() -> float:
-    """Exponentials of float32 a second."""
+    """Measures the float32 exponentials per second."""
 
     @jax.jit
     def repeated(x: jax.Array) -> jax.Array:

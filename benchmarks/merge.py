@@ -1,15 +1,15 @@
-"""Compares the merge of windows with Hugging Face's, on simulated talks and a simulated recogniser.
+"""Comparison of the merge of windows with Hugging Face's, on simulated talks and a simulated recogniser.
 
     python -m benchmarks.merge
     python -m benchmarks.merge --talks 100 --minutes 10
 
-Prints a Markdown table: words lost / doubled / wrong a talk, against what was really said (deletions,
-insertions and substitutions of the Levenshtein alignment). "by true times" is what the recogniser's own
-mistakes leave: neighbours that have any text, cut in the middle of their shared seconds by the times at
-which words were really said, which no merge knows. Hugging Face's is `_decode_asr` of
-`transformers.models.whisper.tokenization_whisper`, the function that its speech recognition pipeline calls
-for Whisper, given the same windows as token ids (a word is a token) and strides of half the shared seconds
-a side; with `return_timestamps=True` and the segments' times as timestamp tokens, and without.
+Prints a Markdown table with the words lost / doubled / wrong per talk: deletions, insertions and
+substitutions of the Levenshtein alignment with the words of the talk. "by true times" shows the errors of
+the recogniser alone: neighbouring windows with text are cut in the middle of their overlap by the true times
+of words, which no merge knows. Hugging Face's merge is `_decode_asr` of
+`transformers.models.whisper.tokenization_whisper`, which its speech recognition pipeline calls for Whisper.
+It gets the same windows as token ids (one token per word) and strides of half the overlap per side; once
+with `return_timestamps=True` and the segments' times as timestamp tokens, and once without.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ import numpy as np
 from transformers.models.whisper.tokenization_whisper import _decode_asr
 from transformers.utils import logging
 
-from benchmarks.support.simulated_talks import HeardWord, Recogniser, Talk, hear, make_talk
+from benchmarks.support.simulated_talks import RecognisedWord, Recogniser, Talk, make_talk, recognise
 from transforms.core.types import WindowTranscript
 from transforms.merging.merge import merge_windows
 
@@ -49,7 +49,7 @@ CONDITIONS = (
     Condition("perfect, 10 s shared", Recogniser(), shared_s=10.0),
     Condition("perfect, 2 s shared", Recogniser(), shared_s=2.0),
     Condition("perfect, words timed to 0.1 s", Recogniser(word_jitter_s=0.1)),
-    Condition("perfect, no times, gated", Recogniser(timestamped=False, gated=True)),
+    Condition("perfect, no times, VAD", Recogniser(timestamped=False, uses_vad=True)),
     Condition("perfect, no times", Recogniser(timestamped=False)),
     Condition("one window in ten empty", Recogniser(p_empty=0.1)),
     Condition("one segment in twenty skipped", Recogniser(p_skipped=0.05)),
@@ -62,19 +62,19 @@ CONDITIONS = (
 )
 
 Windows = Sequence[WindowTranscript]
-Heard = Sequence[Sequence[HeardWord]]
-Merge = Callable[[Talk, Windows, Heard], str]
+RecognisedWords = Sequence[Sequence[RecognisedWord]]
+Merge = Callable[[Talk, Windows, RecognisedWords], str]
 
 
-def ours(talk: Talk, windows: Windows, heard: Heard) -> str:
+def ours(talk: Talk, windows: Windows, recognised: RecognisedWords) -> str:
     """`transforms.merging.merge.merge_windows`."""
-    del heard  # the true times are for `by_true_times`
+    del recognised  # only `by_true_times` uses the true times
     return merge_windows(windows, talk.duration_s).text
 
 
-def by_true_times(talk: Talk, windows: Windows, heard: Heard) -> str:
-    """What the recogniser wrote, each window taken between the middles of the seconds it shares."""
-    speaking = [(window, words) for window, words in zip(windows, heard, strict=True) if words]
+def by_true_times(talk: Talk, windows: Windows, recognised: RecognisedWords) -> str:
+    """Cuts each window in the middles of its overlaps by the true times of its words."""
+    speaking = [(window, words) for window, words in zip(windows, recognised, strict=True) if words]
     middles = [(left.end_s + right.start_s) / 2 for (left, _), (right, _) in pairwise(speaking)]
     bounds = pairwise([0.0, *middles, talk.duration_s])
     return " ".join(
@@ -86,7 +86,7 @@ def by_true_times(talk: Talk, windows: Windows, heard: Heard) -> str:
 
 
 class WordTokenizer:
-    """As much of Whisper's tokenizer as `_decode_asr` asks for, with a token a word."""
+    """The part of Whisper's tokenizer that `_decode_asr` uses, with one token per word."""
 
     all_special_ids = ()
     timestamp_begin = 1_000_000  # ids below are words, from here on times
@@ -99,19 +99,19 @@ class WordTokenizer:
         self.ids = {word: i for i, word in enumerate(words)}
 
     def convert_tokens_to_ids(self, token: str) -> int:
-        """Gives the id of a special token; all are next to the timestamps."""
+        """Returns the id of a special token, just below the timestamps."""
         return self.timestamp_begin - (1 if token == "<|notimestamps|>" else 2)
 
     def decode(self, ids: Sequence[int]) -> str:
-        """Gives the words of ids, each with a space before it."""
+        """Returns the words of the ids, each preceded by a space."""
         return "".join(f" {self.words[i]}" for i in ids)
 
     def _strip_prompt(self, ids: list[int], prompt_id: int, start_id: int) -> list[int]:
-        del prompt_id, start_id  # there is none
+        del prompt_id, start_id  # no prompt is used
         return ids
 
     def encode_window(self, window: WindowTranscript, timed: bool) -> list[int]:
-        """Writes a window as Whisper does: a time, the segment's words, a time."""
+        """Encodes a window as Whisper does: a timestamp, the segment's words, a timestamp."""
         ids: list[int] = []
         for segment in window.segments:
             words = [self.ids[word] for word in segment.text.split()]
@@ -138,15 +138,15 @@ def hugging_face(windows: Windows, timed: bool) -> str:
     return str(text).strip()
 
 
-def hugging_face_timed(talk: Talk, windows: Windows, heard: Heard) -> str:
-    """Hugging Face's with `return_timestamps=True`."""
-    del talk, heard
+def hugging_face_timed(talk: Talk, windows: Windows, recognised: RecognisedWords) -> str:
+    """Hugging Face's merge with `return_timestamps=True`."""
+    del talk, recognised
     return hugging_face(windows, timed=True)
 
 
-def hugging_face_plain(talk: Talk, windows: Windows, heard: Heard) -> str:
-    """Hugging Face's with `return_timestamps=False`, its pipeline's default."""
-    del talk, heard
+def hugging_face_plain(talk: Talk, windows: Windows, recognised: RecognisedWords) -> str:
+    """Hugging Face's merge with `return_timestamps=False`, the default of its pipeline."""
+    del talk, recognised
     return hugging_face(windows, timed=False)
 
 
@@ -159,13 +159,13 @@ MERGES: dict[str, Merge] = {
 
 
 def measure(condition: Condition, n_talks: int, duration_s: float) -> dict[str, list[float]]:
-    """Words lost, doubled and wrong a talk, for each of `MERGES`."""
+    """Returns the words lost, doubled and wrong per talk, for each of `MERGES`."""
     totals = {name: [0, 0, 0] for name in MERGES}
     for seed in range(n_talks):
         talk = make_talk(seed, duration_s)
-        windows, heard = hear(talk, condition.recogniser, seed, shared_s=condition.shared_s)
+        windows, recognised = recognise(talk, condition.recogniser, seed, shared_s=condition.shared_s)
         for name, merge in MERGES.items():
-            errors = jiwer.process_words(talk.text, merge(talk, windows, heard))
+            errors = jiwer.process_words(talk.text, merge(talk, windows, recognised))
             for n, count in enumerate((errors.deletions, errors.insertions, errors.substitutions)):
                 totals[name][n] += count
     return {name: [count / n_talks for count in counts] for name, counts in totals.items()}
@@ -175,11 +175,11 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Prints the table."""
     raw = argparse.RawDescriptionHelpFormatter
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=raw)
-    parser.add_argument("--talks", type=int, default=20, help="talks a row")
+    parser.add_argument("--talks", type=int, default=20, help="number of talks per row")
     parser.add_argument("--minutes", type=float, default=5.0, help="length of a talk")
     options = parser.parse_args(argv)
     logging.set_verbosity_error()  # _decode_asr warns wherever a window's text ends without a timestamp
-    print(f"Words lost / doubled / wrong a talk of {options.minutes:g} minutes, mean of {options.talks}.\n")
+    print(f"Words lost / doubled / wrong per talk of {options.minutes:g} minutes, mean of {options.talks}.\n")
     print("| recogniser |", " | ".join(MERGES), "|")
     print("|---" * (len(MERGES) + 1) + "|")
     for condition in CONDITIONS:

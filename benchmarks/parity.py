@@ -1,10 +1,10 @@
-"""Compares the model with independent implementations on the same weights: features, encoder, ids.
+"""Comparison of the model with independent implementations on the same weights: features, encoder, ids.
 
     python -m benchmarks.parity --audio ../shared/data samples
 
-The log-mel against transformers, the encoder's output and the greedy ids with the same prompt against
-CTranslate2 in float32. A clip whose ids differ is printed with the score of either text under either
-system: a difference is explained when the scores lie within 1e-3 a token.
+The log-mel is compared with transformers; the encoder's output and the greedy ids for the same prompt are
+compared with CTranslate2 in float32. Clips whose ids differ are printed with the score of each text in its
+system: scores within 1e-3 per token explain a difference.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from transformers import WhisperFeatureExtractor
 from benchmarks.rivals.ctranslate2_folder import ctranslate2_folder
 from benchmarks.support.clips import read_clip
 from model.checkpoint import Checkpoint, find_checkpoint
-from model.interface import WINDOW_SAMPLES, Request, TranscriberSettings, WindowResult
+from model.interface import WINDOW_SAMPLES, ModelOptions, Request, WindowResult
 from model.log_mel import log_mel
 from model.transcriber import WhisperTranscriber, load_transcriber
 
@@ -35,7 +35,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--audio", nargs="+", type=Path, required=True, help="folders of clips")
     parser.add_argument("--models", nargs="+", default=["openai/whisper-base", "openai/whisper-tiny.en"])
-    parser.add_argument("--limit", type=int, default=10_000, help="clips at most")
+    parser.add_argument("--limit", type=int, default=10_000, help="maximum number of clips")
     args = parser.parse_args()
     files = sorted(path for folder in args.audio for path in folder.rglob("*") if path.suffix in _SUFFIXES)
     clips = {str(path): read_clip(path)[:WINDOW_SAMPLES] for path in files[: args.limit]}
@@ -49,9 +49,9 @@ def main() -> None:
 
 
 def compare(model: str, clips: dict[str, NDArray[np.float32]]) -> None:
-    """Prints how far a model is from CTranslate2 on these clips."""
+    """Prints the differences between a model and CTranslate2 on these clips."""
     checkpoint = find_checkpoint(model)
-    ours = load_transcriber(TranscriberSettings(model, dtype="float32", batch_size=_BATCH_SIZE))
+    ours = load_transcriber(ModelOptions(model=model, dtype="float32", batch_size=_BATCH_SIZE, beam_size=1))
     language = None if checkpoint.config.is_multilingual else "en"
     worst, differing = 0.0, []
     with ctranslate2_folder(checkpoint) as folder:
@@ -74,7 +74,7 @@ def compare(model: str, clips: dict[str, NDArray[np.float32]]) -> None:
 
 
 class Reference:
-    """What CTranslate2 makes of one window."""
+    """CTranslate2's results for one window."""
 
     def __init__(
         self,
@@ -107,12 +107,12 @@ class Reference:
 
 
 def text_ids(result: WindowResult) -> list[int]:
-    """Ids of a window's text, without timestamps."""
+    """Returns the ids of a window's text, without timestamps."""
     return [token for segment in result.segments for token in segment.tokens]
 
 
 def mel_of(clip: NDArray[np.float32], n_mels: int) -> NDArray[np.float32]:
-    """Our features of one clip, float32[1, n_mels, 3000]."""
+    """Returns whisper-beam's features of one clip, float32[1, n_mels, 3000]."""
     padded = np.zeros((1, WINDOW_SAMPLES), np.float32)
     padded[0, : len(clip)] = clip
     return np.array(log_mel(jnp.asarray(padded), n_mels))

@@ -1,19 +1,18 @@
-"""Where the time of a run goes, and how far each part is from what the machine could do.
+"""Profile of a run: the time of each part, compared with the limits of the machine.
 
     python -m benchmarks.profile --recording ../shared/data/long/lj001.flac --model openai/whisper-base
     python -m benchmarks.profile --recording joined.flac --quantization none --batch_size 16
 
-What is unknown to it goes to the pipeline; greedy, in English, without fallback, unless that says otherwise.
+Unknown options are passed to the pipeline; by default it decodes greedily, in English, without fallback.
 
-The recording goes through the pipeline twice in this process, the second time for the figures. What is known
-from the "run" is measured in it: by `stage_s` of its run.json, and by the model and the detector observed.
-The pieces of the network are timed "alone", each compiled by itself, and multiplied with the windows and
-steps of the run; what they do not explain of the model's time is a line of its own (prompts, moving windows
-to smaller batches, copies to and from the device, text from ids). It is less than nothing where programs are
-loaded while the device computes; a long recording hides that. Seconds of several workers are added up; what
-they do at the same time makes the last part negative.
+The recording is transcribed twice in this process, and the second run is measured. Parts from the "run" come
+from `stage_s` of its run.json, and from the instrumented model and detector. Parts of the network are timed
+"separately", each compiled by itself, and multiplied by the windows and steps of the run. The remaining time
+of the model is a line of its own (prompts, moving windows to smaller batches, copies to and from the device,
+text from ids). It is negative where programs are loaded while the device computes, which a long recording
+hides. Seconds of several workers are added; where they overlap in time, the last part is negative.
 
-The least seconds are what `benchmarks/support/costs.py` counts, at rates measured as in
+The minimum seconds are the costs of `benchmarks/support/costs.py`, at rates measured as in
 `benchmarks/machine.py`: of the arithmetic in use for the product of the encoder's MLP, and of reading memory.
 """
 
@@ -37,20 +36,21 @@ from benchmarks import machine
 from benchmarks.support import costs
 from benchmarks.support.cpu import describe_machine
 from benchmarks.support.loop_steps import loop_steps
-from benchmarks.support.network_parts import Pieces
-from benchmarks.support.recording_backend import BACKEND, OBSERVED
+from benchmarks.support.network_parts import NetworkParts
+from benchmarks.support.recording_backend import BACKEND, LOG_VARIABLE
 from benchmarks.support.speed_systems import GREEDY
 from benchmarks.support.timing import markdown_head, markdown_row
 from model.alignment_heads import heads_of
-from model.batch_decoder import LEAST_ROWS
+from model.batch_decoder import MIN_ROWS
 from model.checkpoint import find_checkpoint
 from model.config import WhisperConfig
+from model.interface import ModelOptions
+from model.option_fields import part
 from model.precision import Arithmetic, Precision
 from model.rules import make_rules
 from model.tokens import WhisperTokenizer
 from model.transcriber import load_transcriber
 from pipelines.command_line import parse
-from pipelines.graph import settings_of
 from pipelines.options import TranscribeOptions
 from pipelines.transcribe import main as transcribe
 
@@ -60,28 +60,28 @@ class Part:
     """A line of the table.
 
     Attributes:
-        name: what it is.
-        seconds: it took.
-        source: how that is known.
-        least_s: what it could not be done below on this machine; None where nobody counted.
+        name: name of the part.
+        seconds: measured seconds.
+        source: how they were measured.
+        min_s: lower bound on this machine; None if it was not computed.
     """
 
     name: str
     seconds: float
     source: str
-    least_s: float | None = None
+    min_s: float | None = None
 
 
 @dataclass(frozen=True)
-class Observed:
-    """What a run did.
+class InstrumentedRun:
+    """Measurements of a run.
 
     Attributes:
-        report: its run.json.
-        model_s: of all batches.
-        compile_s: of these, tracing programs and compiling them, or loading what was compiled before.
-        detector_s: of listening for speech.
-        batches: tokens written of each window of each batch.
+        report: content of its run.json.
+        model_s: seconds of all batches.
+        compile_s: seconds of these spent on tracing and compiling programs, or on loading compiled ones.
+        detector_s: seconds of voice activity detection.
+        batches: generated tokens of each window of each batch.
     """
 
     report: Mapping[str, Any]
@@ -92,7 +92,7 @@ class Observed:
 
     @property
     def n_windows(self) -> int:
-        """That the model was given."""
+        """Number of windows passed to the model."""
         return sum(map(len, self.batches))
 
 
@@ -102,42 +102,47 @@ def main() -> None:
     parser.add_argument("--recording", type=Path, required=True)
     args, others = parser.parse_known_args()
     given = ["--input", str(args.recording), *GREEDY, *others]
-    observe(given)
-    observed = observe(given)
+    instrumented_run(given)
+    run = instrumented_run(given)
     options, _ = parse([*given, "--output", "unused"])
-    precision = load_transcriber(settings_of(options)).precision
-    parts = list(all_parts(observed, options, precision))
-    wall_s = observed.report["wall_s"]
+    precision = load_transcriber(part(options, ModelOptions)).precision
+    parts = list(all_parts(run, options, precision))
+    wall_s = run.report["wall_s"]
     print(f"{describe_machine()}\n")
     print(f"{options.model}, {precision.arithmetic}, activations {precision.dtype}; {args.recording.name}, ")
-    print(f"{3600 * observed.report['audio_hours']:.0f} s, {observed.n_windows} windows, ", end="")
-    print(f"{sum(map(sum, observed.batches))} tokens.\n")
-    print(markdown_head(["what", "seconds", "% of the run", "known from", "least, s", "of the least"]))
-    for part in [*parts, Part("the whole run", wall_s, "run")]:
-        cells = [part.name, f"{part.seconds:.3f}", f"{100 * part.seconds / wall_s:.1f}", part.source]
-        least = ["", ""]
-        if part.least_s is not None:
-            least = [f"{part.least_s:.3f}", f"{part.seconds / part.least_s:.1f} times"]
-        print(markdown_row([*cells, *least]))
+    print(f"{3600 * run.report['audio_hours']:.0f} s, {run.n_windows} windows, ", end="")
+    print(f"{sum(map(sum, run.batches))} tokens.\n")
+    print(markdown_head(["what", "seconds", "% of the run", "measured", "minimum, s", "of the minimum"]))
+    for measured in [*parts, Part("the whole run", wall_s, "run")]:
+        cells = [
+            measured.name,
+            f"{measured.seconds:.3f}",
+            f"{100 * measured.seconds / wall_s:.1f}",
+            measured.source,
+        ]
+        minimum = ["", ""]
+        if measured.min_s is not None:
+            minimum = [f"{measured.min_s:.3f}", f"{measured.seconds / measured.min_s:.1f} times"]
+        print(markdown_row([*cells, *minimum]))
 
 
-def observe(options: Sequence[str]) -> Observed:
-    """Runs the pipeline in this process.
+def instrumented_run(options: Sequence[str]) -> InstrumentedRun:
+    """Runs the pipeline in this process with the instrumented backend.
 
     Raises:
-        RuntimeError: it did not transcribe everything; it has said why.
+        RuntimeError: it did not transcribe everything; its messages say why.
     """
     with TemporaryDirectory() as folder:
-        notes, output = Path(folder, "notes.jsonl"), Path(folder, "out")
-        os.environ[OBSERVED] = str(notes)
-        with redirect_stdout(io.StringIO()):  # the transcript is not asked for
+        log, output = Path(folder, "notes.jsonl"), Path(folder, "out")
+        os.environ[LOG_VARIABLE] = str(log)
+        with redirect_stdout(io.StringIO()):  # hides the transcript
             code = transcribe([*options, "--output", str(output)], BACKEND)
         if code:
             raise RuntimeError(f"the run with {' '.join(options)} did not transcribe everything")
         report = json.loads((output / "run.json").read_text())
-        lines = [json.loads(line) for line in notes.read_text().splitlines()]
+        lines = [json.loads(line) for line in log.read_text().splitlines()]
     batches = [line for line in lines if "n_tokens" in line]
-    return Observed(
+    return InstrumentedRun(
         report,
         sum(line["model_s"] for line in batches),
         sum(line["compile_s"] for line in batches),
@@ -146,93 +151,90 @@ def observe(options: Sequence[str]) -> Observed:
     )
 
 
-def all_parts(observed: Observed, options: TranscribeOptions, precision: Precision) -> Iterator[Part]:
-    """All that a run is made of."""
-    stage_s = observed.report["stage_s"]
+def all_parts(run: InstrumentedRun, options: TranscribeOptions, precision: Precision) -> Iterator[Part]:
+    """Yields all parts of a run."""
+    stage_s = run.report["stage_s"]
     yield Part("load: weights to the device", stage_s["load"], "run")
-    yield Part("read: fetch, decode, resample, cut", stage_s["read"] - observed.detector_s, "run")
-    yield Part("voice activity", observed.detector_s, "run")
-    yield Part("compiled programs, loaded when they are first used", observed.compile_s, "run")
-    pieces = list(model_parts(observed, options, precision))
-    yield from pieces
-    explained_s = observed.compile_s + sum(part.seconds for part in pieces)
-    yield Part("the rest of the model", observed.model_s - explained_s, "run, less those alone")
-    yield Part("around the model: requests, filters", stage_s["model"] - observed.model_s, "run")
+    yield Part("read: fetch, decode, resample, cut", stage_s["read"] - run.detector_s, "run")
+    yield Part("voice activity", run.detector_s, "run")
+    yield Part("compiled programs, loaded on first use", run.compile_s, "run")
+    timed_parts = list(model_parts(run, options, precision))
+    yield from timed_parts
+    explained_s = run.compile_s + sum(one.seconds for one in timed_parts)
+    yield Part("the rest of the model", run.model_s - explained_s, "run, less the separate parts")
+    yield Part("around the model: requests, filters", stage_s["model"] - run.model_s, "run")
     yield Part("merge", stage_s["merge"], "run")
     yield Part("write", stage_s["write"], "run")
-    yield Part("Beam and all else", observed.report["wall_s"] - sum(stage_s.values()), "run")
+    yield Part("Beam and all else", run.report["wall_s"] - sum(stage_s.values()), "run")
 
 
-def model_parts(observed: Observed, options: TranscribeOptions, precision: Precision) -> Iterator[Part]:
-    """What the model's time is made of, each timed alone."""
+def model_parts(run: InstrumentedRun, options: TranscribeOptions, precision: Precision) -> Iterator[Part]:
+    """Yields the parts of the model, each timed separately."""
     checkpoint = find_checkpoint(options.model)
     config = checkpoint.config
     rules = make_rules(
         WhisperTokenizer(checkpoint.tokenizer).special,
         checkpoint.decoding,
+        part(options, ModelOptions),
         multilingual=config.is_multilingual,
-        task=options.task,
-        timestamps=options.return_timestamps,
-        suppress_tokens=options.suppress_tokens,
-        max_new_tokens=options.max_new_tokens,
-    )
-    pieces = Pieces(config, precision, rules)
+    ).with_timestamps(options.return_timestamps)
+    network_parts = NetworkParts(config, precision, rules)
     rates = machine_rates(precision)
     at_once = 1 if jax.default_backend() == "cpu" else options.batch_size
-    each = observed.n_windows / at_once
+    each = run.n_windows / at_once
     encoder = costs.Cost(at_once * costs.encoder_flops(config), 0)
-    memory = costs.Cost(at_once * costs.memory_flops(config), 0)
-    yield Part("log-mel", each * pieces.mel_s(at_once), "alone")
-    yield Part("encoder", each * pieces.encoder_s(at_once), "alone", each * encoder.least_s(*rates))
-    seconds = each * pieces.remember_s(at_once)
-    yield Part("cross-attention: keys and values", seconds, "alone", each * memory.least_s(*rates))
+    cross_kv = costs.Cost(at_once * costs.cross_kv_flops(config), 0)
+    yield Part("log-mel", each * network_parts.mel_s(at_once), "separately")
+    yield Part("encoder", each * network_parts.encoder_s(at_once), "separately", each * encoder.min_s(*rates))
+    seconds = each * network_parts.cross_kv_s(at_once)
+    yield Part("cross-attention: keys and values", seconds, "separately", each * cross_kv.min_s(*rates))
     shrinks = jax.default_backend() != "cpu"
-    by_batch = (loop_steps(batch, options.batch_size, shrinks=shrinks) for batch in observed.batches)
+    by_batch = (loop_steps(batch, options.batch_size, shrinks=shrinks) for batch in run.batches)
     steps = sum(by_batch, Counter[int]())
-    yield from step_parts(pieces, steps, config, precision, rates)
+    yield from step_parts(network_parts, steps, config, precision, rates)
     if options.word_timestamps:
         heads = heads_of(config, checkpoint.decoding)
-        aligned_s = pieces.align_s(max(options.batch_size, LEAST_ROWS), heads) * len(observed.batches)
-        yield Part("align", aligned_s, "alone")
+        align_total_s = network_parts.align_s(max(options.batch_size, MIN_ROWS), heads) * len(run.batches)
+        yield Part("align", align_total_s, "separately")
 
 
 def step_parts(
-    pieces: Pieces,
+    network_parts: NetworkParts,
     steps: Mapping[int, int],
     config: WhisperConfig,
     precision: Precision,
     rates: tuple[float, float],
 ) -> Iterator[Part]:
-    """What decoding is made of, for so many steps by rows."""
+    """Yields the parts of decoding, given the number of steps by rows of the batch."""
     sizes = sorted(steps, reverse=True)
-    step_s = {rows: pieces.step_s(rows) for rows in sizes}
-    head_s = {rows: pieces.logits_s(rows) for rows in sizes}
-    rules_s = {rows: pieces.rules_s(rows) for rows in sizes}
-    seen = 40  # tokens, about the middle of a window: few beside the 1,500 positions of the audio
+    step_s = {rows: network_parts.step_s(rows) for rows in sizes}
+    head_s = {rows: network_parts.logits_s(rows) for rows in sizes}
+    rules_s = {rows: network_parts.rules_s(rows) for rows in sizes}
+    n_attended = 40  # tokens, about half of a window's: few compared with the 1,500 positions of the audio
     width = precision.matrix_dtype.itemsize
-    memory_width = 1 if precision.small_memory else precision.dtype.itemsize
-    costs_of = {rows: costs.step_cost(config, rows, seen, width, memory_width) for rows in sizes}
+    kv_width = 1 if precision.has_quantized_kv else precision.dtype.itemsize
+    costs_of = {rows: costs.step_cost(config, rows, n_attended, width, kv_width) for rows in sizes}
     logits = {rows: costs.logits_cost(config, rows, width) for rows in sizes}
-    told = ", ".join(f"{steps[rows]} of {rows} rows at {1000 * step_s[rows]:.1f} ms" for rows in sizes)
+    by_rows = ", ".join(f"{steps[rows]} of {rows} rows at {1000 * step_s[rows]:.1f} ms" for rows in sizes)
 
     def total(seconds: Mapping[int, float]) -> float:
         return sum(n * seconds[rows] for rows, n in steps.items())
 
-    def least(of: Mapping[int, costs.Cost]) -> float:
-        return total({rows: cost.least_s(*rates) for rows, cost in of.items()})
+    def minimum(of: Mapping[int, costs.Cost]) -> float:
+        return total({rows: cost.min_s(*rates) for rows, cost in of.items()})
 
     yield Part(
-        f"decoder, without logits ({told})",
+        f"decoder, without logits ({by_rows})",
         total(step_s) - total(head_s),
-        "alone",
-        least(costs_of) - least(logits),
+        "separately",
+        minimum(costs_of) - minimum(logits),
     )
-    yield Part("logits", total(head_s) - total(rules_s), "alone", least(logits))
-    yield Part("rules and choice of tokens", total(rules_s), "alone")
+    yield Part("logits", total(head_s) - total(rules_s), "separately", minimum(logits))
+    yield Part("rules and choice of tokens", total(rules_s), "separately")
 
 
 def machine_rates(precision: Precision) -> tuple[float, float]:
-    """Operations and bytes a second, for the arithmetic of a network's matrix products."""
+    """Returns operations and bytes per second, for the arithmetic of the network's matrix products."""
     operand = {Arithmetic.A8: "int8", Arithmetic.BF16: "bfloat16"}.get(
         precision.arithmetic, precision.dtype.name
     )

@@ -2,9 +2,10 @@
 
     python -m benchmarks.scaling --speech samples/en/joined.flac --minutes 10 60 180
 
-The speech is repeated up to each length in a FLAC file, which one run each transcribes in a process of its
-own. Peak memory is the largest resident set of that process, as the operating system counts it; "outside the
-model" is the run without loading and calling it: imports, listing, decoding, Beam, merging and writing.
+The speech is repeated up to each length in a FLAC file, which is transcribed by one run in its own process.
+Peak memory is the largest resident set of that process as reported by the operating system. "Outside the
+model" is the run without loading and calling the model: imports, listing, decoding, Beam, merging and
+writing.
 """
 
 from __future__ import annotations
@@ -47,7 +48,7 @@ def main() -> None:
 
 
 def measure(speech: Path, minutes: float, options: list[str]) -> dict[str, float]:
-    """Runs the pipeline once in a child process and says what it took."""
+    """Runs the pipeline once in a child process and measures it."""
     with tempfile.TemporaryDirectory() as folder:
         recording, output = Path(folder, "long.flac"), Path(folder, "out")
         write_repeated(speech, recording, minutes)
@@ -65,14 +66,14 @@ def measure(speech: Path, minutes: float, options: list[str]) -> dict[str, float
 
 
 def write_repeated(speech: Path, target: Path, minutes: float) -> None:
-    """Writes a FLAC file of that length, block by block: it may be longer than memory."""
+    """Writes a FLAC file of that length block by block, as it may not fit into memory."""
     clip = read_clip(speech)
-    missing = round(minutes * 60 * SAMPLE_RATE)
+    n_missing = round(minutes * 60 * SAMPLE_RATE)
     with sf.SoundFile(target, "w", SAMPLE_RATE, 1, "PCM_16") as file:
-        while missing > 0:
-            piece = np.asarray(clip[:missing])
-            file.write(piece)
-            missing -= len(piece)
+        while n_missing > 0:
+            block = np.asarray(clip[:n_missing])
+            file.write(block)
+            n_missing -= len(block)
 
 
 if __name__ == "__main__":

@@ -1,10 +1,10 @@
-"""How fast a late place of a recording is reached, by format.
+"""Speed of seeking to a late position of a recording, by format.
 
     python -m benchmarks.seeking
     python -m benchmarks.seeking --minutes 10
 
-Makes a recording in each format, in a temporary folder, and prints a table: how many times real time all of
-it is read, and how many the way to its last minute takes, up to the first samples from there.
+Writes a recording in each format to a temporary folder, and prints a table: the speed of reading all of it,
+as times real time, and the time to seek to its last minute and read the first samples there.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ import av
 import numpy as np
 from av.audio.stream import AudioStream
 
-from transforms.audio.decoder import AudioReader
+from transforms.audio.decoder import AudioDecoder
 
 FRAME = 1024  # samples
 
 
 class Format(NamedTuple):
-    """A format by its name here and FFmpeg's, its codec, its rate in Hz, and a bit rate where it has one."""
+    """A format: its name, FFmpeg's names of container and codec, sample rate in Hz, and bit rate if any."""
 
     name: str
     container: str
@@ -47,7 +47,7 @@ FORMATS = (
 
 
 def write(path: Path, form: Format, minutes: int) -> None:
-    """Writes a minute of noise in bursts, over and over, in one channel."""
+    """Writes one minute of bursts of noise, repeated, in one channel."""
     noise = np.random.default_rng(0).standard_normal(60 * form.rate // FRAME * FRAME).astype(np.float32)
     minute = (0.1 * noise * (np.arange(len(noise)) // form.rate % 3 > 0)).reshape(-1, 1, FRAME)
     with av.open(path, "w", format=form.container) as container:
@@ -63,20 +63,20 @@ def write(path: Path, form: Format, minutes: int) -> None:
 
 
 def read_all(path: Path) -> None:
-    """Reads all of a file."""
+    """Reads a whole file."""
     with path.open("rb") as file:
-        for _ in AudioReader(file).blocks():
+        for _ in AudioDecoder(file).blocks():
             pass
 
 
 def reach(path: Path, time_s: int) -> None:
-    """Reads the first samples from a time on."""
+    """Seeks to a time and reads the first samples there."""
     with path.open("rb") as file:
-        next(AudioReader(file, start_s=time_s).blocks())
+        next(AudioDecoder(file, start_s=time_s).blocks())
 
 
 def seconds(action: Callable[[], None], repeats: int = 3) -> float:
-    """The least that it took."""
+    """Returns the minimum duration of several calls, in seconds."""
     times = []
     for _ in range(repeats):
         started = perf_counter()
@@ -86,7 +86,7 @@ def seconds(action: Callable[[], None], repeats: int = 3) -> float:
 
 
 def main() -> None:
-    """Makes the files, and says how fast they are."""
+    """Writes the files and prints their speeds."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )

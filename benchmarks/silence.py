@@ -1,16 +1,16 @@
-"""What the systems write of half an hour in which nobody speaks: everything is made up.
+"""Hallucinated text of several systems on half an hour of audio without speech.
 
     pip install -e '.[local,bench]'
     python -m benchmarks.silence
-    python -m benchmarks.silence --openai_python ../openai/bin/python    # see
-    benchmarks/rivals/openai_whisper.py
+    python -m benchmarks.silence --openai_python ../openai/bin/python
 
-Silence, noise, hum, tones, telephones, sirens, clicks, applause and music
-(`benchmarks/support/wordless_audio.py`),
-as a folder of WAV files. Each system runs in a process of its own, one after the other, on the same weights:
-ours is the whole pipeline with its defaults, and with safeguards taken out; faster-whisper and openai/whisper
-have their own defaults. Prints words written in all, words of each kind of sound, and each text, ours with
-its scores. Windows are what is decoded at a time, at most 30 s.
+`benchmarks/rivals/openai_whisper.py` says how to make the Python of `--openai_python`.
+
+The audio is a folder of WAV files with silence, noise, hum, tones, telephones, sirens, clicks, applause and
+music (`benchmarks/support/wordless_audio.py`). Each system runs in its own process, one after the other, on
+the same weights: whisper-beam's whole pipeline with its defaults and with safeguards disabled, and
+faster-whisper and openai/whisper with their defaults. Prints the number of words in total and by kind of
+sound, and each text, those of whisper-beam with scores. A window is decoded at a time and has at most 30 s.
 """
 
 from __future__ import annotations
@@ -55,10 +55,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--model", default="openai/whisper-base")
     parser.add_argument("--minutes", type=float, default=30.0)
-    parser.add_argument("--seed", type=int, default=0, help="of the audio")
-    parser.add_argument("--compute_type", default="int8", help="of faster-whisper: int8, float32")
+    parser.add_argument("--seed", type=int, default=0, help="seed of the audio")
+    parser.add_argument(
+        "--compute_type", default="int8", help="compute type of faster-whisper: int8, float32"
+    )
     parser.add_argument("--systems", nargs="+", default=[*OURS, *FASTER], metavar="SYSTEM")
-    parser.add_argument("--openai_python", type=Path, help=f"runs {OPENAI} too")
+    parser.add_argument(
+        "--openai_python", type=Path, help=f"a Python with {OPENAI}, which is then compared too"
+    )
     parser.add_argument("--rival", nargs=2, help=argparse.SUPPRESS)  # a child process of this one
     args = parser.parse_args()
     if args.rival:
@@ -79,7 +83,7 @@ def main() -> None:
 
 
 def run(system: str, args: argparse.Namespace, paths: list[Path]) -> Transcripts:
-    """What a system writes of these files."""
+    """Transcribes the files with a system."""
     if system == OPENAI:
         return run_openai_whisper(args.openai_python, args.model, paths)
     if system in OURS:
@@ -91,19 +95,19 @@ def run(system: str, args: argparse.Namespace, paths: list[Path]) -> Transcripts
 
 
 def totals(transcripts: Transcripts) -> str:
-    """Words, recordings with text, windows: the cells of a row."""
+    """Returns the cells of a row: words, recordings with text, windows."""
     n_with_text = sum(bool(row["text"]) for row in transcripts.rows)
     of_all = f"{n_with_text} of {len(transcripts.rows)}"
     return f"{sum(map(n_words, transcripts.rows))} | {of_all} | {transcripts.n_windows}"
 
 
 def n_words(row: Row) -> int:
-    """Words of a recording; characters in languages that put no spaces between words."""
+    """Returns the number of words of a recording; of characters for languages without spaces."""
     return len(split_words(row["text"], row["language"] or ""))
 
 
 def print_kinds(kinds: Mapping[Path, str], written: Mapping[str, Transcripts]) -> None:
-    """A table of the words that each system wrote of each kind of sound."""
+    """Prints a table of the words of each system by kind of sound."""
     print(f"\n| sound | minutes | {' | '.join(written)} |\n{'|---' * (len(written) + 2)}|")
     for kind in dict.fromkeys(kinds.values()):
         paths = {str(path) for path in kinds if kinds[path] == kind}
@@ -113,7 +117,7 @@ def print_kinds(kinds: Mapping[Path, str], written: Mapping[str, Transcripts]) -
 
 
 def print_texts(written: Mapping[str, Transcripts]) -> None:
-    """Each text, and of ours the scores of its segments."""
+    """Prints each text, and the scores of whisper-beam's segments."""
     print()
     for system, transcripts in written.items():
         for row in sorted(transcripts.rows, key=lambda row: str(row["uri"])):
@@ -125,7 +129,7 @@ def print_texts(written: Mapping[str, Transcripts]) -> None:
 
 
 def scores_of(segment: Row) -> str:
-    """What our safeguards went by; the same for all segments of a window."""
+    """Formats the scores that the safeguards use; they are the same for all segments of a window."""
     shown = (f"{name} {segment[name]:.2f}" for name in SCORES)
     return f"{', '.join(shown)}, fallback {segment['fallback']}"
 

@@ -1,29 +1,30 @@
-"""How fast ours is beside faster-whisper and Hugging Face, on this machine: the table of docs/performance.md.
+"""Speed of whisper-beam, faster-whisper and Hugging Face on this machine: the table of docs/performance.md.
 
     pip install -e '.[local,bench]'
     python -m benchmarks.speed
     python -m benchmarks.speed --torch_python ../torch/bin/python          # with Hugging Face's pipeline
     python -m benchmarks.speed --ours '' --ours '--dtype float32' --systems ours --models openai/whisper-base
 
-All decode greedily, in English, at temperature 0 alone, with their own defaults otherwise: ours gates speech
-and writes timestamps, the batched faster-whisper gates speech and writes none, the sequential one does not
-gate and writes them (and does not condition on earlier text, which is faster), Hugging Face's chunked
-pipeline neither gates nor writes them. faster-whisper is int8; of its batch sizes, and of Hugging Face's
-dtypes and batch sizes (two trials each on the short recording), the fastest is the one to beat.
+All systems decode greedily, in English, at temperature 0 only, and otherwise with their defaults:
+whisper-beam uses VAD and writes timestamps; batched faster-whisper uses VAD and writes none; sequential
+faster-whisper uses no VAD and writes timestamps (it does not condition on earlier text, which is faster);
+Hugging Face's chunked pipeline has neither. faster-whisper is int8. whisper-beam is compared with the
+fastest of faster-whisper's batch sizes, and of Hugging Face's dtypes and batch sizes (two trials each on the
+short recording).
 
-Each run is a fresh process, and the systems take turns, so that a machine that slows down slows them all;
-ours runs once before, so that what it keeps on disk is there. Two times are taken of every run:
+Each run is a new process, and the systems alternate, so that a slower machine affects all of them.
+whisper-beam runs once before, to fill its caches on disk. Two times are measured for every run:
 
 - whole: from the start of the process to its end, imports and loading included;
-- running: from the moment the model is there to the last row. A rival's program takes that time itself, audio
-  read from disk and gate included; ours is `wall_s` of run.json less the seconds that loading took, so that
-  Beam's own start counts as running.
+- running: from the end of loading the model to the last row. A rival's program measures this time itself,
+  including reading audio from disk and VAD; for whisper-beam it is `wall_s` of run.json without the seconds
+  of loading, so that it includes the start of Beam.
 
-Shown are medians, and in parentheses the fastest and the slowest. Memory is the largest sum of resident sets
-over all processes of a run; CPU seconds are those of all cores. Windows are what the model wrote of.
+The tables show medians, with the fastest and the slowest run in parentheses. Memory is the largest sum of
+resident sets over all processes of a run; CPU seconds are those of all cores. Windows are those decoded.
 
-Two more tables tell what speed must not cost: word error rates of ours beside those with the options of
-`--exact`, and time and memory for the joined recording repeated to each of `--hours`.
+Two more tables check accuracy and scaling: word error rates of whisper-beam compared with those of the
+options in `--exact`, and time and memory for the joined recording repeated to each of `--hours`.
 """
 
 from __future__ import annotations
@@ -64,12 +65,12 @@ RIVALS, ACCURACY, LENGTHS = PARTS = ("rivals", "accuracy", "lengths")
 MODELS = ("openai/whisper-base", "openai/whisper-tiny.en")
 EXACT = "--quantization none --dtype float32"
 BARS: Mapping[str, tuple[float, float]] = {BATCHED: (2, 3), SEQUENTIAL: (3, 5), HUGGINGFACE: (8, 15)}
-"""How many times as fast as each rival ours has to be, and aims to be."""
+"""Required and desired speed of whisper-beam relative to each rival."""
 TRIALS = [(dtype, size) for dtype in ("float32", "bfloat16") for size in (1, 8)]
-"""Of Hugging Face's pipeline: dtypes and batch sizes."""
+"""Dtypes and batch sizes to try for Hugging Face's pipeline."""
 
 Runs = Mapping[str, Sequence[Run]]
-"""By name of the system."""
+"""Runs by name of the system."""
 
 
 def main() -> None:
@@ -91,7 +92,7 @@ def main() -> None:
 
 
 def print_rivals(args: argparse.Namespace, model: str, recordings: Mapping[str, Recording]) -> None:
-    """Prints how fast a model is in each system, for each of the recordings asked for."""
+    """Prints the speed of a model in each system, for each of the requested recordings."""
     with ExitStack() as stack:
         systems, absent = find_systems(args, model, recordings[LJ], stack)
         for name in args.recordings:
@@ -108,7 +109,7 @@ def print_lines(lines: Iterable[str]) -> None:
 
 
 def parse() -> argparse.Namespace:
-    """The command line."""
+    """Parses the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--data", type=Path, default=Path("../shared/data"))
     parser.add_argument("--models", nargs="+", default=list(MODELS))
@@ -116,10 +117,14 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--systems", nargs="+", choices=SYSTEMS, default=list(SYSTEMS))
     parser.add_argument("--parts", nargs="+", choices=PARTS, default=list(PARTS))
     parser.add_argument("--repeat", type=int, default=5)
-    parser.add_argument("--ours", action="append", help="options of ours; repeat it to compare several")
-    parser.add_argument("--batch_sizes", type=int, nargs="+", default=[8, 16, 24], help="of faster-whisper")
+    parser.add_argument("--ours", action="append", help="options of whisper-beam; repeat to compare several")
+    parser.add_argument(
+        "--batch_sizes", type=int, nargs="+", default=[8, 16, 24], help="batch sizes of faster-whisper"
+    )
     parser.add_argument("--torch_python", type=Path, help="a Python with torch and transformers")
-    parser.add_argument("--exact", type=shlex.split, default=EXACT, help="what accuracy is compared with")
+    parser.add_argument(
+        "--exact", type=shlex.split, default=EXACT, help="options that accuracy is compared with"
+    )
     parser.add_argument("--hours", type=float, nargs="+", default=[1, 2, 4, 8])
     args = parser.parse_args()
     args.ours = [shlex.split(options) for options in args.ours or [""]]
@@ -129,12 +134,12 @@ def parse() -> argparse.Namespace:
 def find_systems(
     args: argparse.Namespace, model: str, short: Recording, stack: ExitStack
 ) -> tuple[list[System], list[str]]:
-    """The systems that were asked for and can be run, ready to be, and a line for each that cannot.
+    """Returns the requested systems that can be run, and a message for each that cannot.
 
     Args:
-        args: the command line.
+        args: the parsed command line.
         model: name of a checkpoint.
-        short: a recording to try rivals' settings on.
+        short: a recording for trials of rivals' settings.
         stack: keeps the rivals' models on disk.
     """
     checkpoint = find_checkpoint(model)
@@ -160,7 +165,7 @@ def find_systems(
 
 
 def why_no_huggingface(python: Path | None) -> str:
-    """Why a Python cannot run Hugging Face's pipeline; nothing if it can."""
+    """Returns why a Python cannot run Hugging Face's pipeline; empty if it can."""
     if python is None:
         return "no --torch_python was given"
     missing = missing_packages(python)
@@ -168,7 +173,7 @@ def why_no_huggingface(python: Path | None) -> str:
 
 
 def best_huggingface(python: Path, folder: Path, short: Recording) -> System:
-    """The one of `TRIALS` that is the fastest over a short recording, in the better of two runs."""
+    """Returns the fastest of `TRIALS` over a short recording, by the better of two runs."""
     tried = [huggingface(python, folder, dtype, size) for dtype, size in TRIALS]
     runs = in_turn([partial(system.run, short) for system in tried], 2)
     seconds = {system.name: running_s(own).fastest for system, own in zip(tried, runs, strict=True)}
@@ -178,15 +183,15 @@ def best_huggingface(python: Path, folder: Path, short: Recording) -> System:
 
 
 def compare(systems: Sequence[System], recording: Recording, repeat: int) -> Runs:
-    """Runs all systems in turn, so many times."""
+    """Runs all systems alternately, `repeat` times each."""
     for system in systems:
         if system.kind == OURS:
             system.run(recording)
-    runs = [partial(_told, system, recording) for system in systems]
+    runs = [partial(_run_and_report, system, recording) for system in systems]
     return dict(zip([system.name for system in systems], in_turn(runs, repeat), strict=True))
 
 
-def _told(system: System, recording: Recording) -> Run:
+def _run_and_report(system: System, recording: Recording) -> Run:
     run = system.run(recording)
     wall_s = run.measured.wall_s
     print(f"{system.name}: {wall_s:.1f} s, running {run.transcribe_s:.1f} s", file=sys.stderr, flush=True)
@@ -194,7 +199,7 @@ def _told(system: System, recording: Recording) -> Run:
 
 
 def table(systems: Sequence[System], runs: Runs, recording: Recording) -> Iterator[str]:
-    """What each system took, in Markdown."""
+    """Yields a table of the measurements of each system, in Markdown."""
     columns = ["system", "whole, s", "running, s", "times real time, whole", "running"]
     columns += ["CPU, s", "memory, MB", "processes", "windows", "words", "outside the model, s"]
     yield markdown_head(columns)
@@ -219,7 +224,7 @@ def table(systems: Sequence[System], runs: Runs, recording: Recording) -> Iterat
 
 
 def ratios(systems: Sequence[System], runs: Runs) -> Iterator[str]:
-    """How many times as fast ours is as each rival at its best, and how much of its memory it takes."""
+    """Yields a table of whisper-beam's speed and memory relative to each rival at its best."""
     mine = [system for system in systems if system.kind == OURS]
     kinds = dict.fromkeys(system.kind for system in systems if system.kind != OURS)
     yield markdown_head(["ours", "against", "whole", "running", "bar", "aim", "memory"])
@@ -236,27 +241,27 @@ def ratios(systems: Sequence[System], runs: Runs) -> Iterator[str]:
 
 
 def fastest(systems: Sequence[System], runs: Runs) -> System:
-    """The one that runs in the least time, by its median."""
+    """Returns the system with the lowest median running time."""
     return min(systems, key=lambda system: running_s(runs[system.name]).median)
 
 
 def whole_s(runs: Sequence[Run]) -> Spread:
-    """Seconds from a process' start to its end."""
+    """Returns the spread of seconds from the start of the process to its end."""
     return Spread.of(run.measured.wall_s for run in runs)
 
 
 def running_s(runs: Sequence[Run]) -> Spread:
-    """Seconds from the moment the model is there to the last row."""
+    """Returns the spread of seconds from the end of loading the model to the last row."""
     return Spread.of(run.transcribe_s for run in runs)
 
 
 def memory_mb(runs: Sequence[Run]) -> float:
-    """The most that any of the runs held."""
+    """Returns the largest peak memory of the runs."""
     return max(run.measured.tree_mb for run in runs)
 
 
 def outside(runs: Sequence[Run]) -> str:
-    """Median seconds that ours ran outside the model, and their share of what the model took."""
+    """Formats the median seconds of whisper-beam outside the model, and their ratio to the model's time."""
     spent = [(run.outside_s, run.transcribe_s) for run in runs if run.outside_s is not None]
     if not spent:
         return ""

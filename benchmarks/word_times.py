@@ -1,17 +1,17 @@
-"""Word times beside those of CTranslate2, faster-whisper and openai/whisper, on the same weights and audio.
+"""Word timestamps compared with CTranslate2, faster-whisper and openai/whisper, with the same weights.
 
     pip install -e '.[local,bench]'
     python -m benchmarks.word_times --data ../shared/data --model openai/whisper-base
 
-The first 30 s of each clip, in one window, greedily and in float32. Words are compared that both systems
-wrote, in order. The rows say what differs besides the aligner:
+The first 30 s of each clip are decoded in one window, greedily and in float32. Words that both systems wrote
+are compared in order. Besides the aligner, the systems differ as follows:
 
-- CTranslate2's `align`: nothing, it gets our encoder's output and our text;
-- faster-whisper's `word_timestamps=True`: it writes its own text, and fills a window up with zeros after the
-  log-mel, where we (and transformers) do so with silence before it;
-- `--reference`, a file of openai/whisper's words: the same. Where its weights were loaded from a file, as for
-  `../shared/data/reference`, it knows no alignment heads and takes every head of the decoder's upper half; in
-  this row so do we.
+- CTranslate2's `align`: no difference, it gets whisper-beam's encoder output and text;
+- faster-whisper's `word_timestamps=True`: it generates its own text, and pads a window with zeros after the
+  log-mel, where whisper-beam (and transformers) pad with silence before it;
+- `--reference`, a file of openai/whisper's words: the same. Where its weights were loaded from a file, as
+  for `../shared/data/reference`, it has no alignment heads and uses every head of the upper half of the
+  decoder; so does whisper-beam in this row.
 """
 
 from __future__ import annotations
@@ -35,10 +35,10 @@ from model.checkpoint import Checkpoint, find_checkpoint
 from model.interface import (
     SAMPLE_RATE,
     WINDOW_SAMPLES,
+    ModelOptions,
     Request,
     Samples,
     Segment,
-    TranscriberSettings,
 )
 from model.sharding import make_mesh
 from model.transcriber import WhisperTranscriber
@@ -54,7 +54,7 @@ class TimedWord(NamedTuple):
 
 
 Pairs = list[tuple[TimedWord, TimedWord]]
-"""The same words as two systems timed them."""
+"""Pairs of the same word with the times of two systems."""
 
 
 def main() -> None:
@@ -63,8 +63,8 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--model", default="openai/whisper-base")
     parser.add_argument("--sets", nargs="+", default=["english", "languages"])
-    parser.add_argument("--reference", type=Path, help="words of openai/whisper, by the clips' paths")
-    parser.add_argument("--limit", type=int, default=1000, help="clips at most of each set")
+    parser.add_argument("--reference", type=Path, help="words of openai/whisper, by path of the clip")
+    parser.add_argument("--limit", type=int, default=1000, help="maximum number of clips of each set")
     args = parser.parse_args()
     systems = Systems(find_checkpoint(args.model), args.reference)
     columns = ("words", "median of starts", "of ends", "starts within 20, 50, 100 ms", "ends within")
@@ -81,14 +81,12 @@ def main() -> None:
 
 
 class Systems:
-    """All that time words, each loaded once."""
+    """All systems with word timestamps, each loaded once."""
 
     def __init__(self, checkpoint: Checkpoint, reference: Path | None) -> None:
-        settings = TranscriberSettings(checkpoint.name, dtype="float32", batch_size=1)
-        timed = replace(settings, word_timestamps=True)
-        self._plain = WhisperTranscriber(checkpoint, settings, make_mesh())
-        self._ours = WhisperTranscriber(checkpoint, timed, make_mesh())
-        self._upper_half = WhisperTranscriber(_with_upper_half(checkpoint), timed, make_mesh())
+        options = ModelOptions(model=checkpoint.name, dtype="float32", batch_size=1, beam_size=1)
+        self._ours = WhisperTranscriber(checkpoint, options, make_mesh())
+        self._upper_half = WhisperTranscriber(_with_upper_half(checkpoint), options, make_mesh())
         self._multilingual = checkpoint.config.is_multilingual
         with ctranslate2_folder(checkpoint) as folder:
             self._aligner = ctranslate2.models.Whisper(str(folder), device="cpu", compute_type="float32")
@@ -96,9 +94,9 @@ class Systems:
         self._reference = _read_reference(reference) if reference else {}
 
     def compare(self, clip: Clip, data: Path) -> dict[str, Pairs]:
-        """Our words of a clip's first 30 s beside those of each other system."""
+        """Pairs whisper-beam's words of a clip's first 30 s with those of each other system."""
         samples = read_clip(clip.path)[:WINDOW_SAMPLES]
-        (result,) = self._ours.transcribe([Request(samples, clip.language)])
+        (result,) = self._ours.transcribe([Request(samples, clip.language, word_timestamps=True)])
         words = _words_of(result.segments)
         pairs = {
             "CTranslate2": matched(words, self._aligned_by_ctranslate2(samples, clip.language)),
@@ -106,30 +104,30 @@ class Systems:
         }
         known = self._reference.get(str(clip.path.relative_to(data.absolute())))
         if known:
-            (result,) = self._upper_half.transcribe([Request(samples, clip.language)])
+            (result,) = self._upper_half.transcribe([Request(samples, clip.language, word_timestamps=True)])
             end_s = len(samples) / SAMPLE_RATE
             in_window = [word for word in known if word.stop_s <= end_s]
             pairs["openai/whisper"] = matched(_words_of(result.segments), in_window)
         return pairs
 
     def _aligned_by_ctranslate2(self, samples: Samples, language: str) -> list[TimedWord]:
-        """Our text, on our encoder's output."""
-        (result,) = self._plain.transcribe([Request(samples, language)])
+        """Returns words timed by CTranslate2, for whisper-beam's text and encoder output."""
+        (result,) = self._ours.transcribe([Request(samples, language)])
         text = [token for segment in result.segments for token in segment.tokens]
-        special = self._plain.tokenizer.special
+        special = self._ours.tokenizer.special
         task = [special.languages[language], special.transcribe] if self._multilingual else []
-        features = ctranslate2.StorageView.from_array(self._plain.encode([samples]).copy())
+        features = ctranslate2.StorageView.from_array(self._ours.encode([samples]).copy())
         prompt = [special.start_of_transcript, *task]
         (alignment,) = self._aligner.align(features, prompt, [text], len(samples) // 160)
         path = np.array(alignment.alignments)
         starts = path[np.unique(path[:, 0], return_index=True)[1], 1]
         probs = np.array(alignment.text_token_probs, np.float32)
         return _words_of(
-            with_words(result.segments, starts, probs, self._plain.tokenizer, len(samples), language)
+            with_words(result.segments, starts, probs, self._ours.tokenizer, len(samples), language)
         )
 
     def _faster_words(self, samples: Samples, language: str) -> list[TimedWord]:
-        """faster-whisper's words, of its own text."""
+        """Returns faster-whisper's words, of its own text."""
         segments, _ = self._faster.transcribe(
             samples,
             language=language,
@@ -142,19 +140,19 @@ class Systems:
 
 
 def matched(ours: Sequence[TimedWord], theirs: Sequence[TimedWord]) -> Pairs:
-    """The longest runs of equal words, case and punctuation apart."""
+    """Returns the pairs in the longest sequences of equal words, ignoring case and punctuation."""
     keys = [[_normalised(word.text) for word in words] for words in (ours, theirs)]
     blocks = SequenceMatcher(a=keys[0], b=keys[1], autojunk=False).get_matching_blocks()
     return [(ours[a + i], theirs[b + i]) for a, b, n in blocks for i in range(n) if keys[0][a + i]]
 
 
 def describe(pairs: Pairs) -> str:
-    """The cells of a row of the table."""
+    """Formats the cells of a row of the table."""
     starts = np.array([abs(a.start_s - b.start_s) for a, b in pairs]) * 1000
     ends = np.array([abs(a.stop_s - b.stop_s) for a, b in pairs]) * 1000
     cells = [str(len(pairs)), f"{np.median(starts):.0f} ms", f"{np.median(ends):.0f} ms"]
     for differences in (starts, ends):
-        # Half a millisecond more, since theirs are rounded.
+        # Half a millisecond of tolerance, as the other systems round their times.
         shares = [100 * np.mean(differences <= limit + 0.5) for limit in (20, 50, 100)]
         cells.append(", ".join(f"{share:.1f} %" for share in shares))
     return " | ".join(cells)
@@ -169,7 +167,7 @@ def _words_of(segments: Iterable[Segment]) -> list[TimedWord]:
 
 
 def _read_reference(path: Path) -> dict[str, list[TimedWord]]:
-    """Words by the clips' paths."""
+    """Returns words by path of the clip."""
     clips = json.loads(path.read_text())
     return {
         name: [

@@ -1,4 +1,4 @@
-"""Which heads of the cross-attention follow the speech in time, and so tell when a word is said."""
+"""Alignment heads: cross-attention heads whose weights follow the speech in time."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from model.config import DecodingConfig, WhisperConfig
 Heads = tuple[tuple[int, int], ...]
 """Pairs of (layer, head), counted from 0."""
 
-# By (encoder layers, decoder layers, heads, vocabulary); measured by OpenAI (`whisper/__init__.py`).
-# large-v1 has the shape of large-v2 and then gets its heads: the checkpoints in use bring their own.
-_KNOWN: dict[tuple[int, int, int, int], Heads] = {
+# By (encoder layers, decoder layers, heads, vocabulary); from `_ALIGNMENT_HEADS` of `whisper/__init__.py`.
+# large-v1 has the shape of large-v2 and so gets its heads; the checkpoints in use name their own.
+_KNOWN_HEADS: dict[tuple[int, int, int, int], Heads] = {
     # tiny.en
     (4, 4, 6, 51_864): ((1, 0), (2, 0), (2, 5), (3, 0), (3, 1), (3, 2), (3, 3), (3, 4)),
     # tiny
@@ -50,11 +50,10 @@ _KNOWN: dict[tuple[int, int, int, int], Heads] = {
 
 
 def heads_of(config: WhisperConfig, decoding: DecodingConfig) -> Heads:
-    """The heads to align with: the checkpoint's own, or those known for its size.
+    """Returns the alignment heads: the checkpoint's own, or those known for its size.
 
-    A checkpoint may name heads that it does not have (distilled ones keep their teacher's list): they are
-    left out. Where nothing is known it is every head in the upper half of the decoder, as `whisper/model.py`
-    has it.
+    Heads that the decoder lacks are ignored: distilled checkpoints keep the list of their teacher. For
+    unknown sizes it is every head in the upper half of the decoder, as in `whisper/model.py`.
     """
     own = tuple(
         (layer, head)
@@ -66,4 +65,4 @@ def heads_of(config: WhisperConfig, decoding: DecodingConfig) -> Heads:
     size = (config.encoder_layers, config.decoder_layers, config.decoder_heads, config.n_vocab)
     upper_half = range(config.decoder_layers // 2, config.decoder_layers)
     every = tuple((layer, head) for layer in upper_half for head in range(config.decoder_heads))
-    return _KNOWN.get(size, every)
+    return _KNOWN_HEADS.get(size, every)

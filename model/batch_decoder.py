@@ -1,7 +1,7 @@
-"""Decodes a batch to its end, and lets windows go that have finished: none waits for the longest.
+"""Decodes a batch to its end, and removes windows that have finished, so that none waits for the longest.
 
-The loop of a compiled program has as many rows as it was compiled for. So when half of them have finished it
-is left, the others move to a batch of half the size, and go on there. B is windows.
+A compiled loop has a fixed number of rows. So when half of them have finished, the loop stops, and the other
+rows continue in a batch of half the size. B is windows.
 """
 
 from __future__ import annotations
@@ -16,66 +16,66 @@ import numpy as np
 from numpy.typing import NDArray
 
 from model.compiled import Compiled
-from model.network import AudioMemory, Decoder, Weights
-from model.prefill import Asked, Opening, Written
+from model.network import CrossKV, Decoder, Weights
+from model.prefill import Decoded, DecodeInput, PrefillResult
 from model.program_store import ProgramStore
 from model.rules import DecodingRules
 
-LEAST_ROWS = 4
-"""XLA has no fast products of a row or two."""
+MIN_ROWS = 4
+"""XLA has no fast matrix products for one or two rows."""
 
 
 class Generated(NamedTuple):
-    """What was written for each window of a batch; see `Written` and `Opening`, here of numpy."""
+    """The decoding of a batch, in numpy; see `Decoded` and `PrefillResult`."""
 
     tokens: NDArray[np.int32]
     n_tokens: NDArray[np.int32]
     sum_logprob: NDArray[np.float32]
-    looped: NDArray[np.bool_]
+    repeated: NDArray[np.bool_]
     no_speech_prob: NDArray[np.float32]
     language: NDArray[np.int32]
     language_logprobs: NDArray[np.float32]
 
 
 class Method(Protocol):
-    """A decoding method: `model.sampling` or `model.beam_search`. A state's arrays begin with windows."""
+    """A decoding method: `model.sampling` or `model.beam_search`. Axis 0 of a state's arrays is windows."""
 
     __name__: str
 
     def start(
-        self, decoder: Decoder, memory: AudioMemory, asked: Asked, rules: DecodingRules
-    ) -> tuple[Opening, Any]:
-        """Reads the prompts and writes the first token."""
+        self, decoder: Decoder, cross_kv: CrossKV, decode_input: DecodeInput, rules: DecodingRules
+    ) -> tuple[PrefillResult, Any]:
+        """Runs the prefill and writes the first token."""
 
     def advance(
         self,
         decoder: Decoder,
-        memory: AudioMemory,
+        cross_kv: CrossKV,
         state: Any,  # noqa: ANN401
         rules: DecodingRules,
         *,
-        n_left: int,
+        max_unfinished: int,
     ) -> Any:  # noqa: ANN401
-        """Writes on, until no more than `n_left` windows are unfinished."""
+        """Writes one token after the other, until at most `max_unfinished` windows are unfinished."""
 
     def is_finished(self, state: Any, rules: DecodingRules) -> jax.Array:  # noqa: ANN401
-        """Which windows nothing more is written for, bool[B]."""
+        """Returns a mask of the windows for which no more is written, bool[B]."""
 
-    def written(self, state: Any, rules: DecodingRules) -> Written:  # noqa: ANN401
-        """What there is of each window."""
+    def finalize(self, state: Any, rules: DecodingRules) -> Decoded:  # noqa: ANN401
+        """Returns the tokens written so far."""
 
 
 class BatchDecoder:
-    """A method of decoding, compiled for each size of batch when that is first met.
+    """A decoding method, compiled for each batch size when it first occurs.
 
     Args:
-        method: how to write.
+        method: of decoding.
         decoder_of: makes the decoder of its weights.
-        rules: what may be written.
-        store: where compiled programs are kept.
-        shrinks: whether windows that have finished are let go. Over several devices they are not: the
-            others would have to move between these. Nor on a CPU: XLA rounds in a program of 4 rows in other
-            ways than in one of 8, so what is heard of a window would depend on when its neighbours finished.
+        rules: of decoding.
+        store: of compiled programs.
+        shrinks: whether windows that have finished are removed. Over several devices they are not: the others
+            would have to move between these. Nor on a CPU: XLA rounds in a program of 4 rows in other ways
+            than in one of 8, so the text of a window would depend on when its neighbours finish.
     """
 
     def __init__(
@@ -89,50 +89,54 @@ class BatchDecoder:
     ) -> None:
         self._shrinks = shrinks
 
-        def start(weights: Weights, memory: AudioMemory, asked: Asked) -> tuple[Opening, Any]:
-            return method.start(decoder_of(weights), memory, asked, rules)
+        def start(
+            weights: Weights, cross_kv: CrossKV, decode_input: DecodeInput
+        ) -> tuple[PrefillResult, Any]:
+            return method.start(decoder_of(weights), cross_kv, decode_input, rules)
 
         def advance(
             weights: Weights,
-            memory: AudioMemory,
+            cross_kv: CrossKV,
             state: Any,  # noqa: ANN401
-            n_left: int,
-        ) -> tuple[Any, jax.Array, Written]:
-            state = method.advance(decoder_of(weights), memory, state, rules, n_left=n_left)
-            return state, method.is_finished(state, rules), method.written(state, rules)
+            max_unfinished: int,
+        ) -> tuple[Any, jax.Array, Decoded]:
+            decoder = decoder_of(weights)
+            state = method.advance(decoder, cross_kv, state, rules, max_unfinished=max_unfinished)
+            return state, method.is_finished(state, rules), method.finalize(state, rules)
 
-        self._start = Compiled(start, f"{method.__name__}.start", store)
-        # The caches belong to the state and are written in place, instead of to a copy.
-        self._advance = Compiled(advance, f"{method.__name__}.advance", store, static=3, donate_argnums=2)
-        self._take = Compiled(_take, "take", store)
+        name = method.__name__ if rules.timestamps else f"{method.__name__}.without_timestamps"
+        self._start = Compiled(start, f"{name}.start", store)
+        # The caches are part of the state; they are updated in place instead of in a copy.
+        self._advance = Compiled(advance, f"{name}.advance", store, static=3, donate_argnums=2)
+        self._select = Compiled(_select_rows, "select_rows", store)
 
-    def __call__(self, weights: Weights, memory: AudioMemory, asked: Asked) -> Generated:
-        """Decodes a batch over what is remembered of its audio."""
-        opening, state = self._start(weights, memory, asked)
-        rows = np.arange(asked.wanted.shape[0])
+    def __call__(self, weights: Weights, cross_kv: CrossKV, decode_input: DecodeInput) -> Generated:
+        """Decodes a batch, given the cross-attention K/V cache of its audio."""
+        prefill_result, state = self._start(weights, cross_kv, decode_input)
+        rows = np.arange(decode_input.wanted.shape[0])
         result: list[NDArray[Any]] = []
         while True:
-            n_left = self._n_left(len(rows))
-            state, finished, written = self._advance(weights, memory, state, n_left)
-            finished, part = jax.device_get((finished, written))
-            result = result or [np.empty_like(array) for array in part]
-            for whole, now in zip(result, part, strict=True):
-                whole[rows] = now
+            max_unfinished = self._max_unfinished(len(rows))
+            state, finished, decoded = self._advance(weights, cross_kv, state, max_unfinished)
+            finished, decoded = jax.device_get((finished, decoded))
+            result = result or [np.empty_like(array) for array in decoded]
+            for whole, part in zip(result, decoded, strict=True):
+                whole[rows] = part
             if finished.all():
-                return Generated(*result, *jax.device_get(opening))
+                return Generated(*result, *jax.device_get(prefill_result))
             kept = np.flatnonzero(~finished)
-            # One that has finished fills a row that nobody needs: it stays as it is.
-            filled = np.concatenate([kept, np.flatnonzero(finished)[: n_left - len(kept)]])
-            state, memory = self._take((state, memory), jnp.asarray(filled, jnp.int32))
+            # Rows left over are filled with windows that have finished, which do not change any more.
+            filled = np.concatenate([kept, np.flatnonzero(finished)[: max_unfinished - len(kept)]])
+            state, cross_kv = self._select((state, cross_kv), jnp.asarray(filled, jnp.int32))
             rows = rows[filled]
 
-    def _n_left(self, size: int) -> int:
-        """The size that a batch is to be halved to, once no more are unfinished; 0 if it is to stay."""
-        return size // 2 if self._shrinks and size // 2 >= LEAST_ROWS else 0
+    def _max_unfinished(self, size: int) -> int:
+        """Returns half the batch size, to which a batch is to shrink; 0 if it keeps its size."""
+        return size // 2 if self._shrinks and size // 2 >= MIN_ROWS else 0
 
 
-def _take(state: Any, rows: jax.Array) -> Any:  # noqa: ANN401
-    """Some windows of a state. In slices: XLA's gather on a CPU is many times slower."""
+def _select_rows(state: Any, rows: jax.Array) -> Any:  # noqa: ANN401
+    """Returns the state of some windows. In slices: XLA's gather on a CPU is many times slower."""
 
     def of_array(x: jax.Array) -> jax.Array:
         if x.ndim == 0:

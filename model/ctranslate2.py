@@ -1,8 +1,8 @@
-"""Reads CTranslate2's `model.bin`, in place, in one file or in parts.
+"""Reader of CTranslate2's `model.bin`, memory-mapped, in one file or in parts.
 
 The format (little endian): u32 version (6); string spec; u32 revision; u32 count; then per variable
 string name, u8 rank, u32 dims[rank], u8 dtype, u32 byte count, data; then u32 alias count, and pairs of
-strings (alias, name). A string is a u16 length that counts its closing NUL, then the bytes. Source:
+strings (alias, name). A string is a u16 length that includes its final NUL, then the bytes. Source:
 `python/ctranslate2/specs/model_spec.py` (`_serialize`) of OpenNMT/CTranslate2.
 """
 
@@ -35,7 +35,7 @@ _ATTENTIONS = {
 
 
 class FormatError(ValueError):
-    """The bytes are no Whisper in CTranslate2's format."""
+    """The bytes are not a Whisper model in CTranslate2's format."""
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ class _Entry:
 
 
 class _Parts(io.RawIOBase):
-    """Files one after the other, as one to be read and sought in, with nothing copied to disk."""
+    """Several files read as one, concatenated; nothing is copied to disk."""
 
     def __init__(self, paths: Sequence[Path]) -> None:
         if empty := [path.name for path in paths if not path.stat().st_size]:
@@ -71,31 +71,33 @@ class _Parts(io.RawIOBase):
                 f"the file ends at byte {self.size}, in the middle of {n_bytes} bytes "
                 f"that start at {self._position}: it is cut short or damaged"
             )
-        pieces, start = [], 0
+        chunks, start = [], 0
         for part, end in zip(self._maps, self._ends, strict=True):
             low, high = max(self._position, start), min(stop, end)
             if low < high:
-                pieces.append(part[low - start : high - start].tobytes())
+                chunks.append(part[low - start : high - start].tobytes())
             start = end
         self._position = stop
-        return b"".join(pieces)
+        return b"".join(chunks)
 
 
 class CTranslate2File:
-    """The variables of a `model.bin`, each read when it is asked for.
+    """The variables of a `model.bin`, read lazily.
 
     Raises:
-        FormatError: not this format, another version of it, another spec, or sizes that do not fit.
+        FormatError: another format, version or spec, or sizes that do not match the file.
     """
 
     def __init__(self, parts: Sequence[Path]) -> None:
         self._file = _Parts(parts)
         version = self._u32()
         if version != _VERSION:
-            raise FormatError(f"version {version} of CTranslate2's format, where {_VERSION} is known")
+            raise FormatError(
+                f"version {version} of CTranslate2's format is not supported, only version {_VERSION}"
+            )
         spec = self._string()
         if spec != "WhisperSpec":
-            raise FormatError(f"a model of kind {spec!r}, where 'WhisperSpec' is needed")
+            raise FormatError(f"the model has spec {spec!r}, expected 'WhisperSpec'")
         self._u32()  # revision of the spec: it changes defaults, not names
         self._entries = dict(self._read_entry() for _ in range(self._count("variables")))
         for _ in range(self._count("aliases")):
@@ -109,10 +111,10 @@ class CTranslate2File:
         return iter(self._entries)
 
     def shape(self, name: str, rank: int | None = None) -> tuple[int, ...]:
-        """Shape of a variable.
+        """Returns the shape of a variable.
 
         Raises:
-            FormatError: there is none of that name, or it has other than `rank` dimensions, or is empty.
+            FormatError: no variable of that name, or not `rank` dimensions, or empty.
         """
         shape = self._entry(name).shape
         if rank is not None and (len(shape) != rank or 0 in shape):
@@ -122,25 +124,25 @@ class CTranslate2File:
         return shape
 
     def read(self, name: str) -> NDArray[np.generic]:
-        """A variable; weights stored as integers come back as the float32 they stand for.
+        """Returns a variable; quantised weights are dequantised to float32.
 
         Raises:
-            FormatError: there is none of that name, or its scale fits it not.
+            FormatError: no variable of that name, or its scale does not match its shape.
         """
         values, scale_name = self._stored(name), f"{name}_scale"
         if scale_name not in self._entries:
             return values
         scale = self._stored(scale_name).astype(np.float32)
         if scale.shape not in ((), (1,), values.shape[:1]) or not (scale > 0).all():
-            raise FormatError(f"variable {scale_name!r} of shape {scale.shape} is no scale of {values.shape}")
-        scale = scale.reshape(scale.shape + (1,) * (values.ndim - scale.ndim))  # one a row, or one for all
+            raise FormatError(f"variable {scale_name!r} of shape {scale.shape} does not match {values.shape}")
+        scale = scale.reshape(scale.shape + (1,) * (values.ndim - scale.ndim))  # one per row, or one for all
         return values.astype(np.float32) / scale
 
     def matrix(self, name: str) -> NDArray[np.generic]:
-        """A variable of two dimensions, as `read` gives it.
+        """Returns a variable of two dimensions, like `read`.
 
         Raises:
-            FormatError: it has more, or fewer, or is empty.
+            FormatError: it has another number of dimensions, or is empty.
         """
         self.shape(name, 2)
         return self.read(name)
@@ -159,10 +161,10 @@ class CTranslate2File:
     def _u32(self) -> int:
         return int(struct.unpack("<I", self._file.read(4))[0])
 
-    def _count(self, what: str) -> int:
+    def _count(self, kind: str) -> int:
         count = self._u32()
         if count > _MAX_VARIABLES:
-            raise FormatError(f"it claims {count} {what}")
+            raise FormatError(f"it claims {count} {kind}")
         return count
 
     def _string(self) -> str:
@@ -170,7 +172,7 @@ class CTranslate2File:
         try:
             return self._file.read(length)[:-1].decode()
         except UnicodeDecodeError as error:
-            raise FormatError(f"a name in it is no UTF-8: {error}") from None
+            raise FormatError(f"a name in it is not UTF-8: {error}") from None
 
     def _read_entry(self) -> tuple[str, _Entry]:
         name = self._string()
@@ -193,11 +195,11 @@ class CTranslate2File:
 
 
 def read_config(file: CTranslate2File) -> WhisperConfig:
-    """The sizes of the network, from the shapes of its variables.
+    """Returns the sizes of the network, from the shapes of its variables.
 
     Raises:
         FormatError: a variable is missing, or has other dimensions.
-        ValueError: sizes that no Whisper has.
+        ValueError: sizes that are not valid for Whisper.
     """
     d_model, n_mels, _ = file.shape("encoder/conv1/weight", 3)
     n_vocab, _ = file.shape("decoder/embeddings/weight", 2)
@@ -214,10 +216,10 @@ def read_config(file: CTranslate2File) -> WhisperConfig:
 
 
 def read_decoding(values: Mapping[str, Any]) -> DecodingConfig:
-    """What to leave out of transcripts, from the content of `config.json`.
+    """Returns suppressed tokens and alignment heads, from the content of `config.json`.
 
     Raises:
-        ValueError, TypeError: lists that are none, or hold no whole numbers.
+        ValueError, TypeError: values that are not lists of whole numbers.
     """
     return DecodingConfig(
         suppress_ids=tuple(values.get("suppress_ids", ())),
@@ -236,7 +238,7 @@ def _number(file: CTranslate2File, name: str) -> int:
 
 
 def read_weights(file: CTranslate2File, config: WhisperConfig) -> Iterator[tuple[str, NDArray[np.generic]]]:
-    """Each weight under its name in `model.network`, kernels as (inputs, outputs).
+    """Yields each weight under its name in `model.network`, kernels as (inputs, outputs).
 
     Raises:
         FormatError: a variable is missing, or has other dimensions.
@@ -286,14 +288,14 @@ def _attention(file: CTranslate2File, source: str, target: str) -> Iterator[tupl
     for name in ("query", "key", "value", "out"):
         kernel, bias = weights[name]
         yield f"{target}.{name}.kernel", kernel.T
-        if name != "key":  # Whisper's keys have none: the fused projection stores zeros
+        if name != "key":  # Whisper's keys have no bias: the fused projection stores zeros
             yield f"{target}.{name}.bias", bias
 
 
 def _projections(
     file: CTranslate2File, source: str
 ) -> Mapping[str, tuple[NDArray[np.generic], NDArray[np.generic]]]:
-    """Kernels (outputs, inputs) and biases; q, k and v are stacked where they share an input."""
+    """Returns kernels (outputs, inputs) and biases by name; q, k and v are stacked if they share an input."""
     linears = [
         (file.matrix(f"{source}/linear_{i}/weight"), file.read(f"{source}/linear_{i}/bias"))
         for i in range(3)
@@ -306,7 +308,7 @@ def _projections(
         for kernel, bias, n in stacked
     )
     if not fits or sum(n for *_, n in stacked) != 3:
-        raise FormatError(f"{source} has projections of shapes {shapes}, which are no query, key and value")
+        raise FormatError(f"{source} has projections of shapes {shapes}, expected query, key and value")
     fused = [
         part
         for kernel, bias, n in stacked

@@ -1,7 +1,7 @@
-"""Dynamic time warping: which stretch of columns belongs to each row, at the least total cost.
+"""Dynamic time warping: assigns a range of columns to each row, at the minimal total cost.
 
-H. Sakoe, S. Chiba, "Dynamic programming algorithm optimization for spoken word recognition", 1978. Steps,
-and which of equal ones is taken, are those of `dtw_cpu` in `whisper/timing.py` of openai/whisper.
+H. Sakoe, S. Chiba, "Dynamic programming algorithm optimization for spoken word recognition", 1978. Steps
+and tie-breaking are those of `dtw_cpu` in `whisper/timing.py` of openai/whisper.
 """
 
 from __future__ import annotations
@@ -11,23 +11,23 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-_DIAGONAL, _DOWN, _RIGHT = 0, 1, 2  # where the path goes on: next row and column, next row, next column
+_DIAGONAL, _DOWN, _RIGHT = 0, 1, 2  # step of the path: next row and column, next row, next column
 
 
 def first_columns(
     costs: NDArray[np.float32], n_rows: Sequence[int], n_columns: Sequence[int]
 ) -> list[NDArray[np.int64]]:
-    """The column at which the best path through each matrix enters each row.
+    """Returns the column at which the cheapest path through each matrix enters each row.
 
-    A path leads from the first row and column to the last, over every row, and never back.
+    A path leads from the first row and column to the last; it visits every row and never goes back.
 
     Args:
-        costs: float32[B, N, M], finite where it is a matrix's own.
-        n_rows: rows of each matrix, 1 to N; what is beyond does not matter.
-        n_columns: columns of each, 1 to M.
+        costs: float32[B, N, M], finite inside each matrix.
+        n_rows: rows of each matrix, 1 to N; the rest is padding and ignored.
+        n_columns: columns of each matrix, 1 to M.
 
     Returns:
-        A matrix each, int64[n_rows], never decreasing.
+        For each matrix the first column of each row, int64[n_rows], non-decreasing.
     """
     steps = _best_steps(costs[:, : max(n_rows), : max(n_columns)])
     return [
@@ -37,15 +37,15 @@ def first_columns(
 
 
 def _best_steps(costs: NDArray[np.float32]) -> NDArray[np.int8]:
-    """The step that leads to each cell, int8[N + M - 1, B, N]: by diagonal, then by row.
+    """Returns the step that leads to each cell, int8[N + M - 1, B, N]: by diagonal, then by row.
 
-    The cells of a diagonal (row + column constant) depend on the two before it alone, so that each is one
-    vector operation over all matrices.
+    The cells of a diagonal (row + column constant) depend only on the two diagonals before it, so each
+    diagonal is one vector operation over all matrices.
     """
     batch, n_rows, _ = costs.shape
     diagonals = _by_diagonal(costs)
     steps = np.empty(diagonals.shape, np.int8)
-    # Least costs on the last diagonal and the one before, with a row above the first.
+    # Minimal costs on the last diagonal and the one before it, with an extra row above the first.
     last = np.full((batch, n_rows + 1), np.inf, np.float32)
     before = last.copy()
     before[:, 0] = 0
@@ -61,7 +61,7 @@ def _best_steps(costs: NDArray[np.float32]) -> NDArray[np.int8]:
 
 
 def _by_diagonal(costs: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Matrices [B, N, M] as [N + M - 1, B, N]; what is no cell costs infinitely much."""
+    """Matrices [B, N, M] as diagonals [N + M - 1, B, N]; entries outside a matrix have infinite cost."""
     batch, n_rows, n_columns = costs.shape
     diagonals = np.full((n_rows + n_columns - 1, batch, n_rows), np.inf, np.float32)
     for row in range(n_rows):

@@ -1,4 +1,4 @@
-"""Reads Hugging Face checkpoints: `config.json` beside safetensors, single or sharded. No pickles."""
+"""Reader of Hugging Face checkpoints: `config.json` and safetensors, single or sharded. No pickles."""
 
 from __future__ import annotations
 
@@ -44,17 +44,17 @@ _RENAMED = (
 
 
 def network_name(name: str) -> str:
-    """The name in `model.network` of a weight that transformers calls `name`."""
+    """Returns the name in `model.network` of a weight, by its name in transformers."""
     for pattern, replacement in _RENAMED:
         name = re.sub(pattern, replacement, name)
     return name
 
 
 def weight_files(folder: Path) -> list[Path]:
-    """The safetensors files of a checkpoint, in order; empty when it has none.
+    """Returns the safetensors files of a checkpoint, in order; empty if it has none.
 
     Raises:
-        ValueError: its index is none, or names what is not in the folder itself.
+        ValueError: its index is invalid, or names a path outside the folder.
     """
     if (folder / INDEX_FILE).is_file():
         return [folder / name for name in _shards(folder / INDEX_FILE)]
@@ -69,18 +69,18 @@ def _shards(index_file: Path) -> list[str]:
         raise ValueError(f"{error!r:.200}") from error
     for name in names:
         if not isinstance(name, str) or not _SHARD.fullmatch(name):
-            raise ValueError(f"{name!r:.100} is no name of a safetensors file beside it")
+            raise ValueError(f"{name!r:.100} is not the name of a safetensors file in the same folder")
     return names
 
 
 def read_config(values: Mapping[str, Any]) -> WhisperConfig:
-    """Sizes from the content of a Whisper's `config.json`.
+    """Returns the sizes from the content of a Whisper `config.json`.
 
     Raises:
-        ValueError: it is of another kind of model, or lacks a size.
+        ValueError: another type of model, or a missing size.
     """
     if values.get("model_type") != "whisper":
-        raise ValueError(f"its config.json is of model_type {values.get('model_type')!r}, not 'whisper'")
+        raise ValueError(f"its config.json has model_type {values.get('model_type')!r}, not 'whisper'")
     try:
         return WhisperConfig(
             n_mels=values["num_mel_bins"],
@@ -93,14 +93,14 @@ def read_config(values: Mapping[str, Any]) -> WhisperConfig:
             n_vocab=values["vocab_size"],
         )
     except KeyError as error:
-        raise ValueError(f"its config.json does not give {error.args[0]!r}") from None
+        raise ValueError(f"its config.json lacks {error.args[0]!r}") from None
 
 
 def read_decoding(values: Mapping[str, Any], generation: Mapping[str, Any]) -> DecodingConfig:
-    """What to leave out of transcripts: `generation_config.json` where it says, else `config.json`.
+    """Returns suppressed tokens and alignment heads; `generation_config.json` overrides `config.json`.
 
     Raises:
-        ValueError, TypeError: lists that are none, or hold no whole numbers.
+        ValueError, TypeError: values that are not lists of whole numbers.
     """
 
     def ids(key: str) -> Sequence[int]:
@@ -115,19 +115,19 @@ def read_decoding(values: Mapping[str, Any], generation: Mapping[str, Any]) -> D
 
 
 def read_weights(files: Sequence[Path]) -> Iterator[tuple[str, NDArray[np.generic]]]:
-    """Each weight under its name in `model.network`, kernels as (inputs, outputs).
+    """Yields each weight under its name in `model.network`, kernels as (inputs, outputs).
 
-    The projection to the vocabulary is the embedding itself in every Whisper, so its copy is left out.
+    Every Whisper ties the projection to the vocabulary to the embedding, so the copy of it is skipped.
     """
     for file in files:
         with safe_open(file, framework="numpy") as tensors:
-            for name in tensors.keys():  # noqa: SIM118  the reader is no mapping
+            for name in tensors.keys():  # noqa: SIM118  the reader is not a mapping
                 if name != "proj_out.weight":
                     ours = network_name(name)
-                    yield ours, _oriented(ours, tensors.get_tensor(name))
+                    yield ours, _transposed(ours, tensors.get_tensor(name))
 
 
-def _oriented(name: str, weight: NDArray[np.generic]) -> NDArray[np.generic]:
+def _transposed(name: str, weight: NDArray[np.generic]) -> NDArray[np.generic]:
     if not name.endswith(".kernel") or not weight.size:
         return weight
     return weight.transpose(2, 1, 0).reshape(-1, weight.shape[0]) if weight.ndim == 3 else weight.T

@@ -1,7 +1,7 @@
-"""What the outside needs of the model: plain records of numpy and text, and no JAX.
+"""The public interface of the model: options, requests, results and protocols, without JAX.
 
-The transforms import this module of `model` and nothing else, so that a pipeline can be built, pickled
-and tested where JAX is not even installed.
+The transforms import this module of `model` and no other, so that a pipeline can be built, pickled and tested
+where JAX is not installed.
 """
 
 from __future__ import annotations
@@ -14,10 +14,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from model.languages import code_of as code_of
+from model.option_fields import option as option
+from model.option_fields import parse_floats as parse_floats
+from model.option_fields import parse_integers
 
-SAMPLE_RATE = 16_000  # Hz, what every Whisper was trained on
-WINDOW_SAMPLES = 30 * SAMPLE_RATE  # 480,000 samples: the encoder sees 30 s, never more or less
-SPEECH_CHUNK = 512  # samples: a `SpeechDetector` has an opinion of each 32 ms
+SAMPLE_RATE = 16_000  # Hz, of the audio that every Whisper was trained on
+WINDOW_SAMPLES = 30 * SAMPLE_RATE  # 480,000 samples: the encoder's input is always 30 s
+SPEECH_CHUNK = 512  # samples, 32 ms: a `SpeechDetector` yields one probability for each chunk
+
+AUTO = "auto"
+AUTO_PER_WINDOW = "auto-per-window"
+DTYPES = (AUTO, "float32", "bfloat16", "float16")
+QUANTIZATIONS = (AUTO, "none", "a8", "bf16", "bf16-a8", "w8")
+TASKS = TRANSCRIBE, TRANSLATE = "transcribe", "translate"
 
 Samples = NDArray[np.float32]
 """Mono audio at `SAMPLE_RATE`, float32[n] in [-1, 1]."""
@@ -41,9 +50,9 @@ class Word:
 class Segment:
     """A stretch of a window with its text.
 
-    `start` and `stop` are samples of the window, `0 <= start <= stop <= n_samples`. `text` is as the model
-    wrote it, its leading space included, so that texts concatenate. `words` are there when word times were
-    asked for; their texts joined are the segment's.
+    `start` and `stop` are samples of the window, `0 <= start <= stop <= n_samples`. `text` has the
+    leading space that the model wrote, so that texts concatenate. `words` are present when word timestamps
+    were requested; their texts joined are the segment's.
     """
 
     start: int
@@ -61,32 +70,38 @@ class Request:
         samples: 1 to `WINDOW_SAMPLES` samples.
         language: the code to decode in, or None to detect it.
         temperature: 0 takes the most probable text; above it is sampled.
-        seed: of the sampling, 0 <= seed < 2**64. The same request has the same result wherever it is made.
-        prompt: text that may have come before, as a hint of style and spelling; None for the settings'.
-        hotwords: names and terms to be expected, put before the prompt; None for the settings'.
+        seed: of the sampling, 0 <= seed < 2**64. The same request has the same result in every batch.
+        prompt: text that may have come before, as a hint of style and spelling.
+        hotwords: names and terms to be expected, put before the prompt.
+        task: `transcribe` in the language spoken, or `translate` to English.
+        timestamps: whether the model writes times; without, a window is one segment.
+        word_timestamps: whether segments have their words, each with its time.
     """
 
     samples: Samples = field(repr=False)
     language: str | None = None
     temperature: float = 0.0
     seed: int = 0
-    prompt: str | None = None
-    hotwords: str | None = None
+    prompt: str = ""
+    hotwords: str = ""
+    task: str = TRANSCRIBE
+    timestamps: bool = True
+    word_timestamps: bool = False
 
 
 @dataclass(frozen=True)
 class WindowResult:
-    """What the model said of one window, and how sure it was.
+    """The decoding of one window, and its confidence.
 
     Attributes:
-        segments: in order of time; empty when the model wrote nothing.
+        segments: in order of time; empty when the model wrote no text.
         language: code of the language decoded in (`en`).
-        language_probs: posterior of each language the model weighed; empty when the language was given.
+        language_probs: posterior of each language considered; empty when the request named a language.
         avg_logprob: mean natural-log probability of the tokens written, the end included.
         no_speech_prob: probability of `<|nospeech|>` at the start of the transcript.
         compression_ratio: bytes of the text over its bytes deflated; above 2.4 it repeats itself.
-        temperature: what it was sampled at; 0 is greedy.
-        looped: whether it was stopped because it wrote the same over and over.
+        temperature: of the sampling; 0 is greedy, or a beam search.
+        repeated: whether decoding was stopped because the text repeated itself.
         timestamped: whether the segments' times are the model's own. When False there is one segment a
             window, with the window's bounds.
     """
@@ -98,52 +113,108 @@ class WindowResult:
     no_speech_prob: float = 0.0
     compression_ratio: float = 0.0
     temperature: float = 0.0
-    looped: bool = False
+    repeated: bool = False
     timestamped: bool = True
 
 
-@dataclass(frozen=True)
-class TranscriberSettings:
-    """What a worker must know to load its own `Transcriber`: small and picklable.
+@dataclass(frozen=True, kw_only=True)
+class ModelOptions:
+    """The options of the model that a worker loads and compiles, to make its own `Transcriber`."""
 
-    Attributes:
-        model: a local folder, or a name such as `openai/whisper-base`.
-        dtype: `auto` (float32 on a CPU, bfloat16 elsewhere), `float32`, `bfloat16` or `float16`.
-        task: `transcribe` in the language spoken, or `translate` to English.
-        timestamps: let the model write times; without, a window is one segment.
-        batch_size: the most windows of a call.
-        parallel_batches: calls to make at the same time; 0 leaves it to the machine.
-        word_timestamps: give segments their words, each with its time.
-        beam_size: sequences that are followed at temperature 0; 1 is greedy.
-        patience: times `beam_size` sequences must have ended before a search ends.
-        length_penalty: exponent of the penalty that a sequence's log probability is divided by; None
-            divides by its length.
-        suppress_tokens: ids never written; -1 stands for those that the checkpoint names.
-        max_new_tokens: the most that is written of a window.
-        prompt: of requests that have none of their own.
-        hotwords: of requests that have none of their own.
-        quantization: arithmetic of the matrix products on a CPU: `a8` (8-bit integer weights and
-            activations), `bf16` (bfloat16 operands, float32 sums), `none` (that of `dtype`), or `auto`, what
-            the machine has instructions for. On accelerators `auto` is `none`.
-        mesh: devices of this process to spread over, as `data=4,model=2`; see `model.mesh_shape.parse_mesh`.
-    """
+    model: str = option(
+        "openai/whisper-base",
+        "name or folder of a Whisper model (safetensors or CTranslate2)",
+        metavar="NAME",
+    )
+    dtype: str = option(AUTO, "precision; auto is float32 on a CPU and bfloat16 elsewhere", choices=DTYPES)
+    quantization: str = option(
+        AUTO,
+        "arithmetic of matrix products: a8 is 8-bit weights and activations; bf16 is bfloat16 with float32 "
+        "sums; bf16-a8 is bf16 in the encoder and a8 in the decoder; w8 is 8-bit weights alone, which saves "
+        "memory; none is --dtype's own; auto is, with --dtype auto and on a CPU, what that is fast at (AMX: "
+        "a8, else AVX512-BF16: bf16-a8, else VNNI: a8), and otherwise none",
+        choices=QUANTIZATIONS,
+    )
+    mesh: str = option(
+        "",
+        "devices that a worker spreads the model over: data divides the windows of a batch, model each "
+        "layer; one device without",
+        metavar="data=N,model=N",
+    )
+    batch_size: int = option(
+        8, "windows that the model takes at a time", metavar="N", minimum=1, shapes_output=False
+    )
+    parallel_batches: int = option(
+        0,
+        "batches that a worker's model takes at the same time; 0 for one on each core of a CPU, and two on "
+        "an accelerator",
+        metavar="N",
+        minimum=0,
+        shapes_output=False,
+    )
+    beam_size: int = option(
+        5,
+        "sequences followed at temperature 0; 1 is greedy, which is faster and a little less accurate",
+        metavar="N",
+        minimum=1,
+        maximum=100,
+    )
+    patience: float = option(
+        1.0,  # of Kasai et al. (2022)
+        "times beam_size sequences must have ended before a search ends",
+        metavar="X",
+        minimum=0.01,
+        maximum=100,
+    )
+    length_penalty: float | None = option(
+        None,  # alpha of Wu et al. (2016), equation 14
+        "exponent of the penalty on length in a search; without, log probabilities are divided by length",
+        metavar="X",
+        parse=float,
+        minimum=0,
+        maximum=10,
+    )
+    suppress_tokens: tuple[int, ...] = option(
+        (-1,),
+        "ids never written, separated by commas (--suppress_tokens=-1,50); -1 stands for those that the "
+        "model names",
+        metavar="ID,ID",
+        parse=parse_integers,
+        minimum=-1,
+    )
+    max_new_tokens: int = option(
+        224,  # `sample_len` of openai/whisper: half of the decoder's 448; the other half is for prompts
+        "the most tokens that are written of a window",
+        metavar="N",
+        minimum=1,
+        maximum=443,  # of the 448, four start the transcript and one ends it
+    )
 
-    model: str
-    dtype: str = "auto"
-    task: str = "transcribe"
-    timestamps: bool = True
-    batch_size: int = 8
-    parallel_batches: int = 0
-    word_timestamps: bool = False
-    beam_size: int = 1
-    patience: float = 1.0
-    length_penalty: float | None = None
-    suppress_tokens: tuple[int, ...] = (-1,)
-    max_new_tokens: int = 224
-    prompt: str = ""
-    hotwords: str = ""
-    quantization: str = "auto"
-    mesh: str = ""
+
+@dataclass(frozen=True, kw_only=True)
+class DecodingOptions:
+    """The options that each request may have its own of: one loaded model serves them all."""
+
+    language: str = option(
+        AUTO,
+        "code or English name of the language spoken; auto has the windows of a recording vote on it, "
+        "auto-per-window lets each have its own, where languages change",
+        metavar="LANGUAGE",
+    )
+    task: str = option(TRANSCRIBE, "in the language spoken, or translate to English", choices=TASKS)
+    return_timestamps: bool = option(True, "let the model write times; without, a window is one segment")
+    word_timestamps: bool = option(False, "give each segment its words, with start, end and probability")
+    initial_prompt: str | None = option(
+        None,
+        "text that might have come before, as a hint of style and spelling; a recording's own is in the "
+        "column initial_prompt of the manifest or dataset",
+        metavar="TEXT",
+    )
+    hotwords: str | None = option(
+        None,
+        "names and terms to be expected; a recording's own are in the column hotwords",
+        metavar="TEXT",
+    )
 
 
 class Transcriber(Protocol):
@@ -151,33 +222,33 @@ class Transcriber(Protocol):
 
     @property
     def batch_size(self) -> int:
-        """The most windows of a call; a longer batch is an error."""
+        """The maximum number of windows per call; a longer batch is an error."""
 
     @property
-    def n_lanes(self) -> int:
-        """Calls that are worth making at the same time."""
+    def max_concurrent_calls(self) -> int:
+        """The number of calls that are worth making at the same time."""
 
     @property
     def compile_s(self) -> float:
-        """Seconds that calls have waited so far for the model to be made ready; part of their time."""
+        """Seconds that calls have waited so far for programs to be compiled; part of their time."""
 
     def transcribe(self, requests: Sequence[Request]) -> list[WindowResult]:
-        """Transcribes each window on its own; the result does not depend on its neighbours in the batch.
+        """Transcribes each window by itself; the result does not depend on its neighbours in the batch.
 
         Args:
             requests: 1 to `batch_size`.
 
         Raises:
-            ValueError: an empty or too long batch or window, samples that are not finite, or a language
-                the model does not know.
+            ValueError: an empty or too long batch or window, samples that are not finite, or a language or
+                task that the model does not know.
         """
 
 
 class SpeechDetector(Protocol):
-    """Tells where somebody speaks, in the one recording that it is given block by block."""
+    """Voice activity detection in one recording, which it takes block by block."""
 
     def __call__(self, samples: Samples) -> NDArray[np.float32]:
-        """Probability of speech in each chunk of `SPEECH_CHUNK` samples that these complete, float32[k].
+        """Returns the probability of speech in each chunk of `SPEECH_CHUNK` samples now complete, float32[k].
 
         The samples of successive calls are one stream, cut anywhere: the probabilities do not depend on it.
 
@@ -186,4 +257,4 @@ class SpeechDetector(Protocol):
         """
 
     def finish(self) -> NDArray[np.float32]:
-        """Of the last, incomplete chunk, padded with silence: float32[1], or float32[0] if there is none."""
+        """Returns that of the last, incomplete chunk, padded with silence: float32[1], or [0] if none."""

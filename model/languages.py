@@ -1,4 +1,4 @@
-"""The languages that Whisper knows."""
+"""The languages of Whisper: codes and English names."""
 
 from __future__ import annotations
 
@@ -110,9 +110,9 @@ LANGUAGES: Mapping[str, str] = {
 
 
 def code_of(language: str) -> str | None:
-    """The code of a language by its code, its English name or a tag with a region; None for no such language.
+    """Returns the language code for a code, English name or BCP 47 tag; None for an unknown language.
 
-    `de` for `de`, `DE`, `German` and `de-AT` (BCP 47; an underscore will do).
+    `de`, `DE`, `German`, `de-AT` and `de_AT` all return `de`.
     """
     wanted = language.strip().lower()
     if wanted in LANGUAGES:

@@ -1,6 +1,6 @@
-"""Matrix products with weights, in each arithmetic of `model.precision`.
+"""Linear layers and embeddings, in each arithmetic of `model.precision`.
 
-Weights are zeros until they are loaded: nobody trains here.
+Weights are zeros until a checkpoint is loaded: the network is used for inference only.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ class Linear(nnx.Module):
         self.bias = nnx.Param(jnp.zeros(outputs, precision.dtype)) if use_bias else None
 
     def __call__(self, x: jax.Array) -> jax.Array:
-        """Maps [..., inputs] to [..., outputs] of the dtype of the activations."""
+        """Maps [..., inputs] to [..., outputs] in the dtype of the activations."""
         y = _product(x, self.kernel[...], self._precision, "...i,io->...o")
         if self._precision.has_scales:
             y = y * self.kernel_scale[...]
@@ -32,7 +32,7 @@ class Linear(nnx.Module):
 
 
 class Embedding(nnx.Module):
-    """A vector for each id, [n, width], and back: how much a state looks like each of them."""
+    """Embedding table [n, width], which is also the projection of states to logits."""
 
     def __init__(self, n: int, width: int, *, precision: Precision) -> None:
         self._precision = precision
@@ -41,7 +41,7 @@ class Embedding(nnx.Module):
             self.embedding_scale = nnx.Param(jnp.ones(n, jnp.float32))
 
     def __call__(self, ids: jax.Array) -> jax.Array:
-        """Maps ids int32[...] to [..., width] of the dtype of the activations."""
+        """Looks up ids int32[...], to [..., width] in the dtype of the activations."""
         # Without the barrier XLA converts the whole table first.
         dtype = self._precision.dtype
         vectors: jax.Array = jax.lax.optimization_barrier(self.embedding[...][ids]).astype(dtype)
@@ -50,18 +50,18 @@ class Embedding(nnx.Module):
         return vectors
 
     def logits(self, x: jax.Array) -> jax.Array:
-        """Maps [..., width] to float32[..., n]."""
+        """Projects states [..., width] to logits float32[..., n]."""
         scale = self.embedding_scale[...] if self._precision.has_scales else 1
         logits: jax.Array = _product(x, self.embedding[...], self._precision, "...i,oi->...o") * scale
         return logits
 
 
 def _product(x: jax.Array, weight: jax.Array, precision: Precision, subscripts: str) -> jax.Array:
-    """The product in float32, but for the scale of the weight."""
+    """Product of `x` and a weight in float32, without the scale of the weight."""
     if precision.arithmetic is Arithmetic.A8:
-        rows = quantize(x)
-        summed = jnp.einsum(subscripts, rows.values, weight, preferred_element_type=jnp.int32)
-        scaled: jax.Array = summed.astype(jnp.float32) * rows.scale
+        quantized = quantize(x)
+        summed = jnp.einsum(subscripts, quantized.values, weight, preferred_element_type=jnp.int32)
+        scaled: jax.Array = summed.astype(jnp.float32) * quantized.scale
         return scaled
     if precision.arithmetic is Arithmetic.W8:
         weight = weight.astype(precision.dtype)

@@ -1,8 +1,8 @@
-"""Log-mel spectrogram, as Whisper was trained on it, on the device.
+"""Log-mel spectrogram: the input features of Whisper, computed on the device.
 
 Follows `whisper/audio.py: log_mel_spectrogram` of openai/whisper: 400-sample periodic Hann frames every
-160 samples, reflected at both ends, power spectrum, Slaney mel filters, log10 with a floor of 1e-10, at
-most 8 below the window's loudest, scaled by (x + 4) / 4.
+160 samples, reflected at both ends, power spectrum, Slaney mel filters, log10 with a floor of 1e-10, clamped
+to at most 8 below the window's maximum, scaled by (x + 4) / 4.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _MELS_PER_LOG_HZ = 27 / np.log(6.4)
 
 @functools.cache
 def mel_filters(n_mels: int) -> NDArray[np.float32]:
-    """Slaney-style triangular filters of unit area, float32[201, n_mels] from FFT bins to mel bins.
+    """Returns Slaney-style triangular filters of unit area, float32[201, n_mels], from FFT bins to mel bins.
 
     Slaney, "Auditory Toolbox" (1998); the same as `librosa.filters.mel(sr=16000, n_fft=400)`.
     """
@@ -41,10 +41,10 @@ def mel_filters(n_mels: int) -> NDArray[np.float32]:
 
 
 def log_mel(samples: jax.Array, n_mels: int) -> jax.Array:
-    """Log-mel spectrogram float32[B, n_mels, 3000] of samples float32[B, 480000] at 16 kHz."""
+    """Returns the log-mel spectrogram float32[B, n_mels, 3000] of samples float32[B, 480000] at 16 kHz."""
     half = N_FFT // 2
     padded = jnp.pad(samples, ((0, 0), (half, half)), mode="reflect")
-    # 2.5 hops make a frame: a frame is put together of slices of 160 samples, which needs no gather.
+    # A frame is 2.5 hops: frames are concatenated from slices of 160 samples, which needs no gather.
     n_slices = N_FRAMES + 2
     slices = padded[:, : n_slices * HOP_LENGTH].reshape(samples.shape[0], n_slices, HOP_LENGTH)
     frames = jnp.concatenate([slices[:, :-2], slices[:, 1:-1], slices[:, 2:, : N_FFT % HOP_LENGTH]], axis=-1)

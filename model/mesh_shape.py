@@ -1,4 +1,4 @@
-"""The shape of a device mesh, from text; no JAX, so that a launcher can check it."""
+"""The shape of a device mesh, parsed from text. No JAX, so that a launcher can check it."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 
 class MeshError(ValueError):
-    """A mesh that cannot be made or used."""
+    """A mesh that cannot be parsed, made or used."""
 
 
 class MeshShape(NamedTuple):
@@ -16,7 +16,7 @@ class MeshShape(NamedTuple):
     model: int = 1
 
     def check_batch(self, batch_size: int) -> None:
-        """Raises `MeshError` where a batch cannot be divided over `data`."""
+        """Raises `MeshError` if a batch cannot be divided over `data`."""
         if batch_size % self.data:
             raise MeshError(
                 f"batch_size {batch_size} cannot be divided over the mesh axis data={self.data}; "
@@ -25,10 +25,10 @@ class MeshShape(NamedTuple):
 
 
 def parse_mesh(text: str) -> MeshShape:
-    """The shape that a text such as `data=4,model=2` says; an axis that is not named has one device.
+    """Parses a text such as `data=4,model=2`; an axis that is not named has one device.
 
     Raises:
-        MeshError: an axis nobody knows or that is named twice, or a size that is no whole number above 0.
+        MeshError: an unknown axis, an axis named twice, or a size that is not a positive whole number.
     """
     sizes: dict[str, int] = {}
     for part in text.split(",") if text.strip() else ():

@@ -15,18 +15,18 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from model.attention import KeyValue, SmallKeyValue, attend, attend_long, scores_of, shrink
+from model.attention import KeyValue, QuantizedKeyValue, attend, attend_long, attention_scores, quantize_kv
 from model.config import MAX_TEXT_POSITIONS, N_POSITIONS, WhisperConfig
 from model.linear import Embedding, Linear
 from model.precision import Precision
 
 Weights = nnx.State[Any, Any]
 
-AudioMemory = tuple[KeyValue | SmallKeyValue, ...]
-"""What each decoder layer attends to of the audio."""
+CrossKV = tuple[KeyValue | QuantizedKeyValue, ...]
+"""Cross-attention K/V cache: keys and values of the encoded audio, one entry per decoder layer."""
 
 TextCaches = tuple[KeyValue, ...]
-"""What each decoder layer remembers of the tokens so far."""
+"""Self-attention K/V cache: keys and values of the tokens so far, one entry per decoder layer."""
 
 
 class Attention(nnx.Module):
@@ -44,37 +44,37 @@ class Attention(nnx.Module):
         """Projects [B, T, D] to keys and values."""
         return KeyValue(self._split(self.key(x)), self._split(self.value(x)))
 
-    def remember(self, encoded: jax.Array) -> KeyValue | SmallKeyValue:
-        """Projects the encoded audio [B, 1500, D] to what is attended to at every token."""
-        memory = self.key_value(encoded)
-        return shrink(memory) if self._precision.small_memory else memory
+    def cross_kv(self, encoded: jax.Array) -> KeyValue | QuantizedKeyValue:
+        """Projects the encoded audio [B, 1500, D] to the keys and values that are read at every token."""
+        kv = self.key_value(encoded)
+        return quantize_kv(kv) if self._precision.has_quantized_kv else kv
 
-    def __call__(self, x: jax.Array, memory: KeyValue | SmallKeyValue, mask: jax.Array | None) -> jax.Array:
-        """Attends from [B, T, D] to `memory`; `mask`: see `attend`."""
-        return self._merge(attend(self._split(self.query(x)), memory, mask))
+    def __call__(self, x: jax.Array, kv: KeyValue | QuantizedKeyValue, mask: jax.Array | None) -> jax.Array:
+        """Attends from [B, T, D] to `kv`; `mask`: see `attend`."""
+        return self._merge(attend(self._split(self.query(x)), kv, mask))
 
     def attend_self(self, x: jax.Array) -> jax.Array:
         """Attends from each position of [B, T, D] to all of them; for long inputs."""
-        return self._attend_many(x, self.key_value(x))
+        return self._attend_long(x, self.key_value(x))
 
-    def read(
-        self, x: jax.Array, memory: KeyValue | SmallKeyValue, heads: Sequence[int]
+    def attend_with_scores(
+        self, x: jax.Array, kv: KeyValue | QuantizedKeyValue, heads: Sequence[int]
     ) -> tuple[jax.Array, jax.Array]:
-        """Attends from each of many positions [B, T, D] to all of `memory`, and tells how.
+        """Attends from many positions [B, T, D] to all of `kv`, and returns the attention scores too.
 
         Returns:
-            What was read, [B, T, D], and the scores of `heads` before the softmax,
+            The attention's output [B, T, D], and the scores of `heads` before the softmax,
             float32[B, len(heads), T, S].
         """
-        wide = memory.widened() if isinstance(memory, SmallKeyValue) else memory
+        wide = kv.widened() if isinstance(kv, QuantizedKeyValue) else kv
         chosen = np.asarray(heads, np.int32)
         query = self._split(self.query(x))[:, chosen]
-        scores = scores_of(query, KeyValue(*(part[:, chosen] for part in wide)))
-        return self._attend_many(x, wide), scores
+        scores = attention_scores(query, KeyValue(*(part[:, chosen] for part in wide)))
+        return self._attend_long(x, wide), scores
 
-    def _attend_many(self, x: jax.Array, memory: KeyValue) -> jax.Array:
+    def _attend_long(self, x: jax.Array, kv: KeyValue) -> jax.Array:
         dtype = self._precision.attention_dtype
-        return self._merge(attend_long(self._split(self.query(x)), memory, dtype))
+        return self._merge(attend_long(self._split(self.query(x)), kv, dtype))
 
     def _split(self, x: jax.Array) -> jax.Array:
         batch, length, _ = x.shape
@@ -99,7 +99,7 @@ class Mlp(nnx.Module):
 
 
 class Convolution(Linear):
-    """Three frames in a row to one, with a frame of zeros at both ends; the kernel is [3 inputs, outputs]."""
+    """Convolution of width 3, with a frame of zeros at both ends; the kernel is [3 inputs, outputs]."""
 
     def __init__(self, inputs: int, outputs: int, *, stride: int, precision: Precision) -> None:
         super().__init__(3 * inputs, outputs, precision=precision)
@@ -133,7 +133,7 @@ class EncoderLayer(nnx.Module):
 
 
 class Encoder(nnx.Module):
-    """Log-mel frames to one vector for each 20 ms."""
+    """Audio encoder: log-mel frames to one vector per 20 ms."""
 
     def __init__(self, config: WhisperConfig, *, precision: Precision) -> None:
         def conv(inputs: int, stride: int) -> Convolution:
@@ -172,42 +172,44 @@ class DecoderLayer(nnx.Module):
         self,
         x: jax.Array,
         cache: KeyValue,
-        memory: KeyValue | SmallKeyValue,
+        cross_kv: KeyValue | QuantizedKeyValue,
         slot: jax.Array,
         mask: jax.Array,
     ) -> tuple[jax.Array, KeyValue]:
-        """Runs tokens [B, T, D] that go to the slots from `slot` on, and see those of `mask`.
+        """Runs the layer on tokens [B, T, D], which fill the cache from `slot` on; `mask`: see `attend`.
 
         Returns:
-            Them, and the grown self-attention cache.
+            The tokens' states [B, T, D], and the updated self-attention cache.
         """
         y = self.self_attention_norm(x)
         new = self.self_attention.key_value(y)
-        grown = KeyValue(
+        updated = KeyValue(
             jax.lax.dynamic_update_slice_in_dim(cache.key, new.key, slot, axis=2),
             jax.lax.dynamic_update_slice_in_dim(cache.value, new.value, slot, axis=2),
         )
-        x = x + self.self_attention(y, grown, mask)
-        x = x + self.cross_attention(self.cross_attention_norm(x), memory, None)
-        return x + self.mlp(self.mlp_norm(x)), grown
+        x = x + self.self_attention(y, updated, mask)
+        x = x + self.cross_attention(self.cross_attention_norm(x), cross_kv, None)
+        return x + self.mlp(self.mlp_norm(x)), updated
 
-    def read(
-        self, x: jax.Array, memory: KeyValue | SmallKeyValue, heads: Sequence[int]
+    def forward_with_scores(
+        self, x: jax.Array, cross_kv: KeyValue | QuantizedKeyValue, heads: Sequence[int]
     ) -> tuple[jax.Array, jax.Array]:
-        """Runs whole texts [B, T, D] over what it remembers of the audio; a token sees those before it.
+        """Runs the layer on whole texts [B, T, D] with a causal mask, and returns cross-attention scores too.
 
         Returns:
-            Them, and the cross-attention's scores of `heads`, float32[B, len(heads), T, 1500].
+            The tokens' states [B, T, D], and the cross-attention scores of `heads` before the softmax,
+            float32[B, len(heads), T, 1500].
         """
         y = self.self_attention_norm(x)
         x = x + self.self_attention(y, self.self_attention.key_value(y), jnp.tri(x.shape[1], dtype=bool))
-        heard, scores = self.cross_attention.read(self.cross_attention_norm(x), memory, heads)
-        x = x + heard
+        y = self.cross_attention_norm(x)
+        attended, scores = self.cross_attention.attend_with_scores(y, cross_kv, heads)
+        x = x + attended
         return x + self.mlp(self.mlp_norm(x)), scores
 
 
 class Decoder(nnx.Module):
-    """Tokens so far and the encoded audio to the next token."""
+    """Text decoder: logits of the next token from the tokens so far and the encoded audio."""
 
     def __init__(self, config: WhisperConfig, *, precision: Precision) -> None:
         self._precision = precision
@@ -218,12 +220,12 @@ class Decoder(nnx.Module):
         )
         self.norm = _norm(config.d_model, precision)
 
-    def remember(self, encoded: jax.Array) -> AudioMemory:
-        """What the layers attend to of the encoded audio [B, 1500, D]."""
-        return tuple(layer.cross_attention.remember(encoded) for layer in self.layers)
+    def cross_kv(self, encoded: jax.Array) -> CrossKV:
+        """Returns the cross-attention K/V cache of the encoded audio [B, 1500, D]."""
+        return tuple(layer.cross_attention.cross_kv(encoded) for layer in self.layers)
 
     def init_caches(self, batch: int, length: int) -> TextCaches:
-        """Caches for `length` tokens of each window; nothing is written yet."""
+        """Returns empty self-attention caches with `length` slots (tokens) per window."""
         n_heads, d_model = self.layers[0].self_attention.n_heads, self.positions[...].shape[1]
         empty = jnp.zeros((batch, n_heads, length, d_model // n_heads), self._precision.dtype)
         return (KeyValue(empty, empty),) * len(self.layers)
@@ -233,62 +235,62 @@ class Decoder(nnx.Module):
         tokens: jax.Array,
         position: jax.Array | int,
         caches: TextCaches,
-        memory: AudioMemory,
+        cross_kv: CrossKV,
         n_padding: jax.Array | None = None,
     ) -> tuple[jax.Array, TextCaches]:
-        """Runs tokens int32[B, T] that go to the slots of the caches from `position` on.
+        """Runs the decoder on tokens int32[B, T], which fill the slots of the caches from `position` on.
 
-        `n_padding` int32[B] slots at the beginning hold nothing and are not seen; None for none of them.
+        The first `n_padding` int32[B] slots of each row are left padding and are masked; None: no padding.
 
         Returns:
-            Logits float32[B, V] of the token that follows the last one, and the caches that now hold these.
+            Logits float32[B, V] of the token after the last one, and the updated caches.
         """
         slots = jnp.asarray(position, jnp.int32) + jnp.arange(tokens.shape[1])
         all_slots = jnp.arange(caches[0].key.shape[2])
         mask = all_slots <= slots[:, None]
         if n_padding is None:
-            places = self.positions[...][slots]
+            positions = self.positions[...][slots]
         else:
-            places = self.positions[...][jnp.maximum(slots - n_padding[:, None], 0)]
-            # A slot of padding sees itself alone: with nothing to see, its softmax would be NaN.
-            seen = all_slots >= jnp.minimum(n_padding[:, None], slots)[:, :, None]
-            mask = (mask & seen)[:, None]
-        x, grown = self._run(self.embedding(tokens) + places, slots[0], mask, caches, memory)
-        return self.logits(self.norm(x[:, -1])), grown
+            positions = self.positions[...][jnp.maximum(slots - n_padding[:, None], 0)]
+            # A padding slot attends to itself: the softmax of a fully masked row would be NaN.
+            visible = all_slots >= jnp.minimum(n_padding[:, None], slots)[:, :, None]
+            mask = (mask & visible)[:, None]
+        x, updated = self._run(self.embedding(tokens) + positions, slots[0], mask, caches, cross_kv)
+        return self.logits(self.norm(x[:, -1])), updated
 
-    def branch(
+    def decode_beams(
         self,
         tokens: jax.Array,
         slot: jax.Array,
-        places: jax.Array,
+        positions: jax.Array,
         mask: jax.Array,
         caches: TextCaches,
-        memory: AudioMemory,
+        cross_kv: CrossKV,
     ) -> tuple[jax.Array, TextCaches]:
-        """Runs the last tokens int32[B, K] of K sequences of each window, as in a beam search.
+        """Runs the decoder on the last tokens int32[B, K] of the K hypotheses of each window (beam search).
 
-        They go to K slots of the caches from `slot` on, where all sequences of a window lie side by side:
-        what they have in common is there once. `places` int32[B, 1] is each window's place in the text, and
-        `mask` bool[B, K, S] tells which slots each sequence is made of, its last token included.
+        The tokens fill K slots of the caches from `slot` on. All hypotheses of a window share one cache, so
+        that a common prefix is stored once. `positions` int32[B, 1] is the text position of each window's
+        last tokens, and `mask` bool[B, K, S] marks the slots of each hypothesis, its last token included.
 
         Returns:
-            Logits float32[B, K, V] of what follows each, and the caches that now hold these.
+            Logits float32[B, K, V] of each hypothesis's next token, and the updated caches.
         """
-        x = self.embedding(tokens) + self.positions[...][places]
-        x, grown = self._run(x, slot, mask[:, None], caches, memory)
-        return self.logits(self.norm(x)), grown
+        x = self.embedding(tokens) + self.positions[...][positions]
+        x, updated = self._run(x, slot, mask[:, None], caches, cross_kv)
+        return self.logits(self.norm(x)), updated
 
     def _run(
-        self, x: jax.Array, slot: jax.Array, mask: jax.Array, caches: TextCaches, memory: AudioMemory
+        self, x: jax.Array, slot: jax.Array, mask: jax.Array, caches: TextCaches, cross_kv: CrossKV
     ) -> tuple[jax.Array, TextCaches]:
-        grown = []
-        for layer, cache, audio in zip(self.layers, caches, memory, strict=True):
-            x, longer = _decoder_layer(*nnx.split(layer), x, cache, audio, slot, mask)
-            grown.append(longer)
-        return x, tuple(grown)
+        updated = []
+        for layer, cache, layer_cross_kv in zip(self.layers, caches, cross_kv, strict=True):
+            x, cache = _decoder_layer(*nnx.split(layer), x, cache, layer_cross_kv, slot, mask)
+            updated.append(cache)
+        return x, tuple(updated)
 
     def logits(self, x: jax.Array) -> jax.Array:
-        """Normalised states [..., D] to float32[..., V]."""
+        """Projects normalised states [..., D] to the vocabulary, float32[..., V]."""
         return self.embedding.logits(x)
 
 
@@ -296,11 +298,11 @@ class Whisper(nnx.Module):
     """Encoder and decoder."""
 
     def __init__(self, config: WhisperConfig, *, precision: Precision) -> None:
-        self.encoder = Encoder(config, precision=precision.of_encoder)
-        self.decoder = Decoder(config, precision=precision.of_decoder)
+        self.encoder = Encoder(config, precision=precision.for_encoder)
+        self.decoder = Decoder(config, precision=precision.for_decoder)
 
 
-# Layers that are alike are traced and lowered once, and not each for itself: half of a program's start-up.
+# Under `jit`, layers of the same shape are traced and lowered once, not each: half of a program's start-up.
 @functools.partial(jax.jit, static_argnums=0)
 def _encoder_layer(graph: nnx.GraphDef[EncoderLayer], weights: Weights, x: jax.Array) -> jax.Array:
     return nnx.merge(graph, weights)(x)
@@ -312,8 +314,8 @@ def _decoder_layer(
     weights: Weights,
     x: jax.Array,
     cache: KeyValue,
-    memory: KeyValue | SmallKeyValue,
+    cross_kv: KeyValue | QuantizedKeyValue,
     slot: jax.Array,
     mask: jax.Array,
 ) -> tuple[jax.Array, KeyValue]:
-    return nnx.merge(graph, weights)(x, cache, memory, slot, mask)
+    return nnx.merge(graph, weights)(x, cache, cross_kv, slot, mask)

@@ -1,7 +1,7 @@
-"""What the matrix products are computed in, and how numbers get into 8 bits.
+"""Number formats of the matrix products, and quantisation to 8 bits.
 
-W8A8 as in Dettmers et al., "LLM.int8()" (2022), section 2.1, without its outliers: a weight has a scale for
-each output, an activation one for each token, and products are summed in 32 bits.
+W8A8 as in Dettmers et al., "LLM.int8()" (2022), section 2.1, without its outliers: a weight has one scale per
+output, an activation one per token, and products are summed in 32 bits.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ import jax.numpy as jnp
 import numpy as np
 from numpy.typing import NDArray
 
-_LARGEST = 127  # of the 256 values, -128 is left out: symmetric
-_TINY = 1e-12  # a row of zeros has a scale too
+_MAX_INT8 = 127  # -128 is not used: symmetric quantisation
+_MIN_ABS_MAX = 1e-12  # keeps the scale of a row of zeros above zero
 
 
 class Arithmetic(StrEnum):
-    """What the matrix products are computed in."""
+    """Arithmetic of the matrix products with weights."""
 
     NONE = "none"
     """The dtype of the activations."""
@@ -31,29 +31,29 @@ class Arithmetic(StrEnum):
     BF16_A8 = "bf16-a8"
     """bfloat16 in the encoder, 8 bits in the decoder."""
     W8 = "w8"
-    """8-bit weights, which are widened to the dtype of the activations: for memory alone."""
+    """8-bit weights, widened to the dtype of the activations: saves memory only."""
 
 
 @dataclass(frozen=True)
 class Precision:
-    """How a network computes.
+    """Numeric precision of a network.
 
     Attributes:
-        dtype: of the activations, and of weights that are no matrices.
-        arithmetic: of the matrix products.
+        dtype: dtype of the activations, and of weights that are not matrices.
+        arithmetic: arithmetic of the matrix products.
     """
 
     dtype: np.dtype[Any]
     arithmetic: Arithmetic = Arithmetic.NONE
 
     @property
-    def of_encoder(self) -> Precision:
-        """How the encoder computes."""
+    def for_encoder(self) -> Precision:
+        """Precision of the encoder."""
         return self._with(Arithmetic.BF16) if self.arithmetic is Arithmetic.BF16_A8 else self
 
     @property
-    def of_decoder(self) -> Precision:
-        """How the decoder computes."""
+    def for_decoder(self) -> Precision:
+        """Precision of the decoder."""
         return self._with(Arithmetic.A8) if self.arithmetic is Arithmetic.BF16_A8 else self
 
     def _with(self, arithmetic: Arithmetic) -> Precision:
@@ -61,7 +61,7 @@ class Precision:
 
     @property
     def matrix_dtype(self) -> np.dtype[Any]:
-        """What the weights of matrix products are stored in."""
+        """Dtype in which the weights of matrix products are stored."""
         if self.has_scales:
             return np.dtype(np.int8)
         return np.dtype(jnp.bfloat16) if self.arithmetic is Arithmetic.BF16 else self.dtype
@@ -73,28 +73,28 @@ class Precision:
 
     @property
     def attention_dtype(self) -> np.dtype[Any]:
-        """Of the products of the encoder's attention: 8 bits are not faster there."""
+        """Dtype of the products in the encoder's attention, where 8 bits are not faster."""
         return self.dtype if self.arithmetic in (Arithmetic.NONE, Arithmetic.W8) else np.dtype(jnp.bfloat16)
 
     @property
-    def small_memory(self) -> bool:
-        """Whether what the decoder remembers of the audio is held in 8 bits: it is read at every token."""
+    def has_quantized_kv(self) -> bool:
+        """Whether the cross-attention K/V cache is stored in 8 bits: it is read at every token."""
         return self.arithmetic in (Arithmetic.A8, Arithmetic.BF16)
 
 
 def choose_arithmetic(quantization: str, dtype: str, *, backend: str, features: frozenset[str]) -> Arithmetic:
-    """What `--quantization` means on this machine.
+    """Resolves `--quantization` for this machine.
 
-    `auto` is what was measured to be fastest where it costs no accuracy (docs/performance.md). XLA multiplies
-    8 bits ten times as fast as float32 on AMX, where it has no fast path for bfloat16. Without AMX the latter
-    is faster where the processor computes, in the encoder, and 8 bits where it waits for memory, in the
-    decoder. A dtype that somebody chose is not second-guessed.
+    `auto` is the arithmetic that was measured to be fastest without loss of accuracy (docs/performance.md).
+    XLA multiplies 8-bit numbers ten times as fast as float32 on AMX, where it has no fast path for bfloat16.
+    Without AMX, bfloat16 is faster in the encoder, which is bound by arithmetic, and 8 bits in the decoder,
+    which is bound by memory. A dtype that the user chose explicitly is kept.
 
     Args:
         quantization: `auto`, or a value of `Arithmetic`.
-        dtype: as in `TranscriberSettings`.
-        backend: JAX's name for it.
-        features: of the processor, as Linux names them.
+        dtype: as in `ModelOptions`.
+        backend: JAX's name of the backend.
+        features: instruction sets of the processor, as Linux names them.
 
     Raises:
         ValueError: the quantization is unknown.
@@ -112,8 +112,8 @@ def choose_arithmetic(quantization: str, dtype: str, *, backend: str, features: 
     return Arithmetic.A8 if {"avx512_vnni", "avx_vnni"} & features else Arithmetic.NONE
 
 
-class Rows(NamedTuple):
-    """A matrix in 8 bits: `values` int8, times `scale`, float32, which broadcasts against it."""
+class QuantizedArray(NamedTuple):
+    """An array in 8 bits: `values` int8 times `scale` float32, which broadcasts against them."""
 
     values: jax.Array
     scale: jax.Array
@@ -122,32 +122,32 @@ class Rows(NamedTuple):
 def quantize_weight(
     weight: NDArray[np.generic], *, axis: int
 ) -> tuple[NDArray[np.int8], NDArray[np.float32]]:
-    """A weight of rank 2 in 8 bits, with one scale for all values along `axis`, which is summed over."""
+    """Quantises a weight of rank 2 to 8 bits, with one scale along `axis`, which the product sums over."""
     wide = np.asarray(weight, np.float32)
-    scale = np.maximum(np.abs(wide).max(axis=axis, keepdims=True), _TINY) / _LARGEST
+    scale = np.maximum(np.abs(wide).max(axis=axis, keepdims=True), _MIN_ABS_MAX) / _MAX_INT8
     return np.rint(wide / scale).astype(np.int8), np.squeeze(scale, axis)
 
 
-def quantize(x: jax.Array, *, axis: int = -1) -> Rows:
-    """Values in 8 bits, with one scale for all along `axis`, which stays, of length 1."""
+def quantize(x: jax.Array, *, axis: int = -1) -> QuantizedArray:
+    """Quantises values to 8 bits, with one scale along `axis`, which is kept with length 1."""
     wide = x.astype(jnp.float32)
-    scale = jnp.maximum(jnp.abs(wide).max(axis=axis, keepdims=True), _TINY) / _LARGEST
-    return Rows(jnp.rint(wide / scale).astype(jnp.int8), scale)
+    scale = jnp.maximum(jnp.abs(wide).max(axis=axis, keepdims=True), _MIN_ABS_MAX) / _MAX_INT8
+    return QuantizedArray(jnp.rint(wide / scale).astype(jnp.int8), scale)
 
 
-def in_two_digits(x: jax.Array) -> Rows:
-    """Rows [..., T, K] as twice as many of 8 bits, [..., 2 T, K]: first the high digits, then the low ones.
+def split_digits(x: jax.Array) -> QuantizedArray:
+    """Splits rows [..., T, K] into two 8-bit digits, [..., 2 T, K]: all high digits, then all low ones.
 
-    Together they are worth 15 bits. Two digits of one row cost what one does, as XLA has no fast product of
-    a single row with an 8-bit matrix; see `sum_digits`.
+    Two digits have 15 bits of precision. They cost no more than one, because XLA has no fast product of a
+    single row with an 8-bit matrix. See `sum_digits`.
     """
     high = quantize(x)
-    low = jnp.rint((x / high.scale - high.values) * (2 * _LARGEST)).astype(jnp.int8)
-    return Rows(jnp.concatenate([high.values, low], axis=-2), high.scale)
+    low = jnp.rint((x / high.scale - high.values) * (2 * _MAX_INT8)).astype(jnp.int8)
+    return QuantizedArray(jnp.concatenate([high.values, low], axis=-2), high.scale)
 
 
 def sum_digits(products: jax.Array, scale: jax.Array) -> jax.Array:
-    """Products of rows in two digits, int32[..., 2 T, N], as those of the rows, float32[..., T, N]."""
+    """Joins products of digits, int32[..., 2 T, N], to the products of the rows, float32[..., T, N]."""
     high, low = jnp.split(products.astype(jnp.float32), 2, axis=-2)
-    summed: jax.Array = (high + low / (2 * _LARGEST)) * scale
+    summed: jax.Array = (high + low / (2 * _MAX_INT8)) * scale
     return summed

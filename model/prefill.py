@@ -1,4 +1,4 @@
-"""Prefill of the decoder: reads the prompts of windows, finds their languages and no-speech probabilities."""
+"""Prefill of the decoder: runs it on the prompts, which also yields languages and no-speech probabilities."""
 
 from __future__ import annotations
 
@@ -8,34 +8,36 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from model.network import AudioMemory, Decoder, TextCaches
+from model.network import CrossKV, Decoder, TextCaches
 from model.rules import DecodingRules
 
 DETECT_LANGUAGE = -1
 
 
-class Asked(NamedTuple):
-    """What is asked of each window of a batch.
+class DecodeInput(NamedTuple):
+    """Input of the decoder for a batch of windows, besides their audio.
 
     Attributes:
-        wanted: bool[B]; the others pad the batch, and nothing is written for them.
+        wanted: bool[B]; False for padding of the batch, for which nothing is written.
         language: int32[B], index into `DecodingRules.language_ids`, or `DETECT_LANGUAGE`.
+        task: int32[B], id of `<|transcribe|>` or `<|translate|>`; ignored by English-only models.
         temperature: float32[B]; 0 takes the most probable token, above it is sampled.
-        uniforms: float32[B, L] in [0, 1): what each token is sampled with.
-        prompt: int32[B, P], the text before, `<|startofprev|>` included; right-aligned, P may be 0.
+        uniforms: float32[B, L] in [0, 1), one for the sampling of each token.
+        prompt: int32[B, P], previous text, `<|startofprev|>` included; right-aligned, P may be 0.
         n_prompt: int32[B], tokens of it.
     """
 
     wanted: jax.Array
     language: jax.Array
+    task: jax.Array
     temperature: jax.Array
     uniforms: jax.Array
     prompt: jax.Array
     n_prompt: jax.Array
 
 
-class Opening(NamedTuple):
-    """What is known of each window of a batch before anything is written.
+class PrefillResult(NamedTuple):
+    """Languages and no-speech probabilities of a batch.
 
     Attributes:
         no_speech_prob: float32[B].
@@ -48,69 +50,75 @@ class Opening(NamedTuple):
     language_logprobs: jax.Array
 
 
-class Written(NamedTuple):
-    """What was written for each window of a batch.
+class Decoded(NamedTuple):
+    """The tokens written for a batch.
 
     Attributes:
-        tokens: int32[B, L], the end of text and all after it included.
+        tokens: int32[B, L], padded with the end of text.
         n_tokens: int32[B], tokens before the end of text.
         sum_logprob: float32[B], natural log, the end of text included.
-        looped: bool[B], stopped because it went round in circles.
+        repeated: bool[B], whether decoding was stopped because the text repeated itself.
     """
 
     tokens: jax.Array
     n_tokens: jax.Array
     sum_logprob: jax.Array
-    looped: jax.Array
+    repeated: jax.Array
 
 
-class Begun(NamedTuple):
-    """The decoder with its prompt read.
+class Prefill(NamedTuple):
+    """The state of the decoder after the prompt.
 
     Attributes:
-        opening: what came out of it.
+        result: languages and no-speech probabilities.
         logits: float32[B, V] of the first token to be written.
-        caches: of the prompt, with room for what is to be written.
+        caches: of the prompt, with free slots for the tokens to be written.
     """
 
-    opening: Opening
+    result: PrefillResult
     logits: jax.Array
     caches: TextCaches
 
 
-def begin(
-    decoder: Decoder, memory: AudioMemory, asked: Asked, rules: DecodingRules, n_sequences: int = 1
-) -> Begun:
-    """Reads the prompt of each window, and with it finds its language and whether anybody speaks.
+def prefill(
+    decoder: Decoder,
+    cross_kv: CrossKV,
+    decode_input: DecodeInput,
+    rules: DecodingRules,
+    n_hypotheses: int = 1,
+) -> Prefill:
+    """Runs the decoder on each window's prompt, and detects its language and speech on the way.
 
     Args:
         decoder: the network.
-        memory: what the decoder remembers of the audio.
-        asked: of each window.
-        rules: what may be written.
-        n_sequences: of each window, to have room for in the caches.
+        cross_kv: cross-attention K/V cache of the encoded audio.
+        decode_input: of each window.
+        rules: of decoding.
+        n_hypotheses: of each window, for which the caches have slots.
     """
-    batch, n_before = asked.prompt.shape
-    caches = decoder.init_caches(batch, n_before + rules.prompt_length + n_sequences * rules.max_new_tokens)
-    padding = padding_of(asked)
+    batch, n_before = decode_input.prompt.shape
+    caches = decoder.init_caches(batch, n_before + rules.prompt_length + n_hypotheses * rules.max_new_tokens)
+    padding = padding_of(decode_input)
     start = jnp.full((batch, 1), rules.special.start_of_transcript, jnp.int32)
-    logits, caches = decoder(jnp.concatenate([asked.prompt, start], axis=1), 0, caches, memory, padding)
+    logits, caches = decoder(
+        jnp.concatenate([decode_input.prompt, start], axis=1), 0, caches, cross_kv, padding
+    )
     no_speech_prob = jax.nn.softmax(logits, axis=-1)[:, rules.special.no_speech]
-    language, language_logprobs = _detect_language(logits, asked.language, rules)
-    rest = _rest_of_prompt(language, rules)
+    language, language_logprobs = _detect_language(logits, decode_input.language, rules)
+    rest = _rest_of_prompt(language, decode_input.task, rules)
     if rest.shape[1]:
-        logits, caches = decoder(rest, n_before + 1, caches, memory, padding)
-    return Begun(Opening(no_speech_prob, language, language_logprobs), logits, caches)
+        logits, caches = decoder(rest, n_before + 1, caches, cross_kv, padding)
+    return Prefill(PrefillResult(no_speech_prob, language, language_logprobs), logits, caches)
 
 
-def padding_of(asked: Asked) -> jax.Array | None:
-    """Slots before each window's prompt, int32[B]; None if nobody has a prompt."""
-    n_before = asked.prompt.shape[1]
-    return n_before - asked.n_prompt if n_before else None
+def padding_of(decode_input: DecodeInput) -> jax.Array | None:
+    """Returns the number of padding slots before each window's prompt, int32[B]; None without prompts."""
+    n_before = decode_input.prompt.shape[1]
+    return n_before - decode_input.n_prompt if n_before else None
 
 
 def first_step() -> jax.Array:
-    """Zero, of which the compiler knows nothing: else it spends seconds on the masks of the first token."""
+    """Returns zero, opaque to the compiler, which else spends seconds on the masks of the first token."""
     zero: jax.Array = jax.lax.optimization_barrier(jnp.int32(0))
     return zero
 
@@ -118,7 +126,10 @@ def first_step() -> jax.Array:
 def _detect_language(
     logits: jax.Array, language: jax.Array, rules: DecodingRules
 ) -> tuple[jax.Array, jax.Array]:
-    """The language given or else the likeliest, and all posteriors (`decoding.py: detect_language`)."""
+    """Returns the requested language or else the likeliest, and all log posteriors.
+
+    As `detect_language` of `whisper/decoding.py` of openai/whisper.
+    """
     if not rules.language_ids:
         return jnp.zeros_like(language), jnp.zeros((language.shape[0], 0), jnp.float32)
     logprobs = jax.nn.log_softmax(logits[:, np.asarray(rules.language_ids)], axis=-1)
@@ -126,12 +137,11 @@ def _detect_language(
     return jnp.where(language == DETECT_LANGUAGE, detected, language), logprobs
 
 
-def _rest_of_prompt(language: jax.Array, rules: DecodingRules) -> jax.Array:
-    """The prompt after the start of the transcript, int32[B, prompt_length - 1]."""
+def _rest_of_prompt(language: jax.Array, task: jax.Array, rules: DecodingRules) -> jax.Array:
+    """Returns the prompt after the start of the transcript, int32[B, prompt_length - 1]."""
     columns = []
-    if rules.task_id is not None:
-        columns.append(jnp.asarray(rules.language_ids, jnp.int32)[language])
-        columns.append(jnp.full_like(language, rules.task_id))
+    if rules.language_ids:
+        columns += [jnp.asarray(rules.language_ids, jnp.int32)[language], task.astype(jnp.int32)]
     if not rules.timestamps:
         columns.append(jnp.full_like(language, rules.special.no_timestamps))
     if not columns:

@@ -1,8 +1,8 @@
-"""Compiled programs on disk, so that the next run neither traces nor compiles them.
+"""Store of compiled programs on disk, so that the next run neither traces nor compiles them.
 
-JAX's own cache keeps what XLA makes, but finds it by the program that was traced, and to trace takes as long
-as to load. Here a program is found by what it is made of: this package, the network, the rules, the machine,
-and the shapes of its arguments. So it can be loaded before anybody asks for it, too.
+JAX's own cache also keeps compiled programs, but its key is the traced program, and tracing takes as long as
+loading. Here the key is a hash of the inputs of tracing: this package, the network, the decoding rules, the
+machine, and the shapes of the arguments. So programs can also be loaded ahead of their first call.
 """
 
 from __future__ import annotations
@@ -31,56 +31,56 @@ logger = logging.getLogger(__name__)
 
 Program = Callable[..., Any]
 
-_MAX_FOLDERS = 16  # of models, settings and versions; some 10 MB each
-_MAX_AHEAD = 32  # programs of a folder that are loaded before anybody asks for them
-_LOADERS = 2  # threads; loading leaves Python to the others
+_MAX_FOLDERS = 16  # one per model, settings and version; some 10 MB each
+_MAX_AHEAD = 32  # programs of a folder that are loaded ahead of their first call
+_N_LOADERS = 2  # threads; loading releases the GIL
 
 
 class ProgramStore:
-    """The programs of one network with one set of rules, on this machine.
+    """The compiled programs of one network with one set of decoding rules, on this machine.
 
-    A program is code: the folder must be the user's own, and nobody else may write there. What cannot be
-    read, or kept, is compiled, as if there were no store.
+    A program is code: the folder must belong to the user, and other users must not be able to write to it.
+    Programs that cannot be read or written are compiled as if there were no store.
 
     Args:
-        folder: where the programs of all networks are; made if there is none.
-        made_of: all that shapes the programs, besides the machine and the versions of the software.
+        folder: folder of the programs of all networks; created if it does not exist.
+        identity: text of everything that determines the programs, except machine and software versions.
     """
 
-    def __init__(self, folder: Path, made_of: str) -> None:
-        told = "\n".join([made_of, _software(), _machine()])
-        self._folder = folder / hashlib.sha256(told.encode()).hexdigest()[:32]
+    def __init__(self, folder: Path, identity: str) -> None:
+        key = "\n".join([identity, _software(), _machine()])
+        self._folder = folder / hashlib.sha256(key.encode()).hexdigest()[:32]
         self._ahead: dict[str, Future[Program | None]] = {}
         self._usable = _is_private(self._folder)
         if self._usable:
-            with suppress(OSError):  # a cache that may be read alone
+            with suppress(OSError):  # a read-only cache
                 os.utime(self._folder)
                 _remove_oldest(folder)
 
     def load_ahead(self) -> None:
-        """Begins to load what earlier runs needed, in the order in which they did, in other threads."""
+        """Starts to load the programs of earlier runs in background threads, in order of first use."""
         if not self._usable:
             return
-        # Each run adds what it is the first to need: the order of their times is that of the need.
+        # A program is written at its first use, so modification times are in that order.
         paths = sorted(self._folder.glob("*.program"), key=_used_at)
-        executor = ThreadPoolExecutor(_LOADERS, thread_name_prefix="programs")
+        executor = ThreadPoolExecutor(_N_LOADERS, thread_name_prefix="programs")
         self._ahead = {path.stem: executor.submit(_load, path) for path in paths[:_MAX_AHEAD]}
         executor.shutdown(wait=False)
 
     def load(self, name: str, args: tuple[Any, ...]) -> Program | None:
-        """The program of that name for arguments like these; None when there is none."""
+        """Returns the program of that name for arguments of these shapes; None if the store has none."""
         if not self._usable:
             return None
         key = _key(name, args)
         ahead = self._ahead.pop(key, None)
-        if ahead is None or ahead.cancel():  # not begun: it would wait behind what is needed later
+        if ahead is None or ahead.cancel():  # not started: programs needed later would come first
             return _load(self._path(key))
         return ahead.result()
 
-    def keep(self, name: str, args: tuple[Any, ...], executable: Executable) -> None:
-        """Writes a program that was compiled for arguments like these.
+    def save(self, name: str, args: tuple[Any, ...], executable: Executable) -> None:
+        """Writes a program that was compiled for arguments of these shapes.
 
-        What JAX's own cache gives is not kept: written again, it would load, and fail when it is run.
+        Programs from JAX's own cache are not written: they would load, and fail when they are run.
         """
         if not self._usable or jax_keeps_programs():
             return
@@ -89,17 +89,19 @@ class ProgramStore:
             with tempfile.NamedTemporaryFile(dir=self._folder, delete=False) as file:
                 pickle.dump(serialize_executable.serialize(executable), file)
             os.replace(file.name, path)
-        except Exception as error:  # whatever it is, the program itself works
-            logger.warning("a compiled program cannot be kept: %s: %s", type(error).__name__, error)
-            for left in self._folder.glob("tmp*"):
-                left.unlink(missing_ok=True)
+        except Exception as error:  # whatever went wrong, the program itself works
+            logger.warning(
+                "a compiled program cannot be written to the cache: %s: %s", type(error).__name__, error
+            )
+            for leftover in self._folder.glob("tmp*"):
+                leftover.unlink(missing_ok=True)
 
     def _path(self, key: str) -> Path:
         return self._folder / f"{key}.program"
 
 
 def jax_keeps_programs() -> bool:
-    """Whether JAX has a cache of its own on disk, as the user or a mesh asked for."""
+    """Whether JAX's own compilation cache on disk is enabled, by the user or for a mesh."""
     return getattr(jax.config, "jax_compilation_cache_dir", None) is not None
 
 
@@ -110,8 +112,8 @@ def _load(path: Path) -> Program | None:
         return None
     try:
         program: Program = serialize_executable.deserialize_and_load(*pickle.loads(content))
-    except Exception as error:  # whatever is wrong with the file, it can be compiled again
-        logger.warning("a program that was kept cannot be used: %s: %s", type(error).__name__, error)
+    except Exception as error:  # whatever is wrong with the file, the program can be compiled again
+        logger.warning("a compiled program in the cache cannot be used: %s: %s", type(error).__name__, error)
         with suppress(OSError):
             path.unlink()
         return None
@@ -142,23 +144,23 @@ def _n_usable_cpus() -> int:
 
 
 def _is_private(folder: Path) -> bool:
-    """Makes the folder; whether it and the one above are the user's own, and nobody else may write there."""
+    """Creates the folder; returns whether only the user may write to it and to its parent."""
     try:
-        for made in (folder.parent, folder):  # of parents `mkdir` makes itself, others may write to
-            made.mkdir(mode=0o700, parents=True, exist_ok=True)
-        told = [path.stat() for path in (folder, folder.parent)]
+        for path in (folder.parent, folder):  # `mkdir` would create missing parents without this mode
+            path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        stats = [path.stat() for path in (folder, folder.parent)]
     except OSError as error:
-        logger.warning("compiled programs cannot be kept: %s", error)
+        logger.warning("compiled programs cannot be cached: %s", error)
         return False
     shared = stat.S_IWGRP | stat.S_IWOTH
-    if any(one.st_mode & shared or (hasattr(os, "getuid") and one.st_uid != os.getuid()) for one in told):
-        logger.warning("compiled programs are not kept: others may write to %s", folder.parent)
+    if any(s.st_mode & shared or (hasattr(os, "getuid") and s.st_uid != os.getuid()) for s in stats):
+        logger.warning("compiled programs are not cached: other users may write to %s", folder.parent)
         return False
     return True
 
 
 def _used_at(path: Path) -> int:
-    """0 for what another process has just removed."""
+    """Modification time in ns; 0 if another process has just removed the file."""
     try:
         return path.stat().st_mtime_ns
     except OSError:
@@ -166,7 +168,7 @@ def _used_at(path: Path) -> int:
 
 
 def _remove_oldest(folder: Path) -> None:
-    """Removes the programs that were not used for longest, such as those of earlier versions."""
+    """Removes the least recently used folders, such as those of earlier versions."""
     folders = sorted(folder.iterdir(), key=_used_at, reverse=True)
     for path in folders[_MAX_FOLDERS:]:
         shutil.rmtree(path, ignore_errors=True)

@@ -1,4 +1,4 @@
-"""The network on a mesh: weights placed, and the programs that run on them compiled."""
+"""The network on a mesh: its weights, and the compiled programs that run on them."""
 
 from __future__ import annotations
 
@@ -16,29 +16,36 @@ from numpy.typing import NDArray
 from model import beam_search, sampling
 from model.align import Alignment, TokenBatch, align
 from model.alignment_heads import heads_of
-from model.batch_decoder import BatchDecoder, Generated
+from model.batch_decoder import BatchDecoder, Generated, Method
 from model.checkpoint import Checkpoint, CheckpointError
 from model.compiled import Compiled
 from model.log_mel import log_mel
-from model.network import AudioMemory, Decoder, Weights, Whisper
+from model.network import CrossKV, Decoder, Weights, Whisper
 from model.precision import Precision, quantize_weight
-from model.prefill import Asked
+from model.prefill import DecodeInput
 from model.program_store import ProgramStore
 from model.rules import DecodingRules
-from model.sharding import DATA, batch_sharding, memory_sharding, split_by_windows, weight_sharding
+from model.sharding import DATA, batch_sharding, cross_kv_sharding, split_by_windows, weight_sharding
 
-_MATRICES = {"kernel": 0, "embedding": 1}  # the axis that a product sums over, by the end of a weight's name
+_MATRICES = {
+    "kernel": 0,
+    "embedding": 1,
+}  # the axis that a product sums over, by the end of a weight's name
 
 
 class Programs:
-    """Samples to what the decoder remembers of them, and that to tokens, each compiled when it is first used.
+    """The programs from samples to the cross-attention K/V cache, and from that to tokens and their times.
 
-    They are programs of their own, and the memory stays on the devices between them: what one of them makes
-    of it does not ask for the audio to be encoded again.
+    Each is compiled when it is first used. The cache stays on the devices between them, so that the audio is
+    encoded once for all.
 
     Args:
-        kept: the folder where compiled programs are kept between runs (`model.program_store`); None where
-            JAX sees to that.
+        checkpoint: the network's config and weights.
+        rules: of decoding; those with and without timestamps are programs of their own, on the same weights.
+        precision: of the weights and products.
+        mesh: the devices.
+        folder: of compiled programs, which are kept between runs (`model.program_store`); None where JAX has
+            a cache of its own.
 
     Raises:
         CheckpointError: the weights cannot be read or do not fit the config.
@@ -50,12 +57,13 @@ class Programs:
         rules: DecodingRules,
         precision: Precision,
         mesh: Mesh,
-        kept: Path | None = None,
+        folder: Path | None = None,
     ) -> None:
         heads = heads_of(checkpoint.config, checkpoint.decoding)
+        rules = rules.with_timestamps(True)
         store = None
-        if kept is not None:
-            store = ProgramStore(kept, repr((checkpoint.config, heads, rules, precision)))
+        if folder is not None:
+            store = ProgramStore(folder, repr((checkpoint.config, heads, rules, precision)))
             store.load_ahead()  # while the weights are read
         graph, self._weights = _load_network(checkpoint, precision, mesh)
         self._mesh = mesh
@@ -66,64 +74,72 @@ class Programs:
             encoded: jax.Array = network.encoder(log_mel(samples, n_mels).astype(precision.dtype))
             return encoded
 
-        def remember_audio(weights: Weights, samples: jax.Array) -> AudioMemory:
-            return nnx.merge(graph, weights).decoder.remember(encode_audio(weights, samples))
+        def cross_kv_of(weights: Weights, samples: jax.Array) -> CrossKV:
+            return nnx.merge(graph, weights).decoder.cross_kv(encode_audio(weights, samples))
 
         def decoder_of(weights: Weights) -> Decoder:
             return nnx.merge(graph, weights).decoder
 
-        def align_tokens(weights: Weights, memory: AudioMemory, batch: TokenBatch) -> Alignment:
+        def align_tokens(weights: Weights, cross_kv: CrossKV, batch: TokenBatch) -> Alignment:
             n_prompt, end_of_text = rules.n_before_text, rules.special.end_of_text
             return align(
-                decoder_of(weights), memory, batch, heads=heads, n_prompt=n_prompt, end_of_text=end_of_text
+                decoder_of(weights), cross_kv, batch, heads=heads, n_prompt=n_prompt, end_of_text=end_of_text
             )
 
-        by_window, remembered = batch_sharding(mesh), memory_sharding(mesh)
-        encode, remember = split_by_windows(encode_audio, mesh), split_by_windows(remember_audio, mesh)
+        by_window, of_cross_kv = batch_sharding(mesh), cross_kv_sharding(mesh)
+        encode, encode_to_kv = split_by_windows(encode_audio, mesh), split_by_windows(cross_kv_of, mesh)
         self._encode = Compiled(encode, "encode", store, out_shardings=by_window)
-        self._remember = Compiled(remember, "remember", store, out_shardings=remembered)
-        self._join = Compiled(_join, "join", store, out_shardings=remembered)
-        # On a CPU a program of fewer rows rounds in other ways: what is heard would depend on what ends when.
-        shrinks = mesh.shape[DATA] == 1 and jax.default_backend() != "cpu"
-        self._generate = BatchDecoder(sampling, decoder_of, rules, store, shrinks=shrinks)
-        self._search = BatchDecoder(beam_search, decoder_of, rules, store, shrinks=shrinks)
+        self._cross_kv = Compiled(encode_to_kv, "cross_kv", store, out_shardings=of_cross_kv)
+        self._join = Compiled(_join, "join", store, out_shardings=of_cross_kv)
         self._align = Compiled(align_tokens, "align", store)
+        # On a CPU a program of fewer rows rounds in other ways: a text would depend on when others end.
+        shrinks = mesh.shape[DATA] == 1 and jax.default_backend() != "cpu"
+
+        def decoders(method: Method) -> dict[bool, BatchDecoder]:
+            return {
+                timestamps: BatchDecoder(
+                    method, decoder_of, rules.with_timestamps(timestamps), store, shrinks=shrinks
+                )
+                for timestamps in (True, False)
+            }
+
+        self._generate, self._search = decoders(sampling), decoders(beam_search)
 
     def encode(self, samples: NDArray[np.float32]) -> jax.Array:
-        """The encoder's output for float32[B, 480000] at 16 kHz, [B, 1500, d_model]."""
+        """Returns the encoder's output for float32[B, 480000] at 16 kHz, [B, 1500, d_model]."""
         encoded: jax.Array = self._encode(self._weights, self._put(samples))
         return encoded
 
-    def remember(self, samples: NDArray[np.float32], n_wanted: int | None = None) -> AudioMemory:
-        """Encodes float32[B, 480000] at 16 kHz to what the decoder remembers of each window.
+    def cross_kv(self, samples: NDArray[np.float32], n_wanted: int | None = None) -> CrossKV:
+        """Encodes float32[B, 480000] at 16 kHz to the cross-attention K/V cache of each window.
 
-        Of the windows after the first `n_wanted`, which pad the batch, there is anything that was at hand.
+        The entries of windows after the first `n_wanted`, which pad the batch, are arbitrary.
         """
-        parts: list[AudioMemory] = []
+        parts: list[CrossKV] = []
         for first, part in self._parts(samples):
-            idle = n_wanted is not None and first >= n_wanted
-            parts.append(parts[-1] if idle else self._remember(self._weights, self._put(part)))
-        memory: AudioMemory = parts[0] if len(parts) == 1 else self._join(parts)
-        return memory
+            is_padding = n_wanted is not None and first >= n_wanted
+            parts.append(parts[-1] if is_padding else self._cross_kv(self._weights, self._put(part)))
+        cross_kv: CrossKV = parts[0] if len(parts) == 1 else self._join(parts)
+        return cross_kv
 
-    def generate(self, memory: AudioMemory, asked: Asked) -> Generated:
+    def generate(self, cross_kv: CrossKV, decode_input: DecodeInput, *, timestamps: bool = True) -> Generated:
         """Decodes greedily or by sampling; see `model.sampling`."""
-        return self._generate(self._weights, memory, self._placed(asked))
+        return self._generate[timestamps](self._weights, cross_kv, self._placed(decode_input))
 
-    def search(self, memory: AudioMemory, asked: Asked) -> Generated:
+    def search(self, cross_kv: CrossKV, decode_input: DecodeInput, *, timestamps: bool = True) -> Generated:
         """Decodes by beam search; see `model.beam_search`."""
-        return self._search(self._weights, memory, self._placed(asked))
+        return self._search[timestamps](self._weights, cross_kv, self._placed(decode_input))
 
-    def align(self, memory: AudioMemory, batch: TokenBatch) -> Alignment:
-        """Says when each token was written of; see `model.align.align`."""
-        alignment: Alignment = self._align(self._weights, memory, jax.tree.map(self._put, batch))
+    def align(self, cross_kv: CrossKV, batch: TokenBatch) -> Alignment:
+        """Aligns tokens with the audio; see `model.align.align`."""
+        alignment: Alignment = self._align(self._weights, cross_kv, jax.tree.map(self._put, batch))
         return alignment
 
     def _parts(self, samples: NDArray[np.float32]) -> Iterator[tuple[int, NDArray[np.float32]]]:
-        """What to encode at once, and the first window of it.
+        """Yields the windows to encode at once, each time with the index of the first one.
 
-        On a CPU one window for each device: its activations stay in the cache, which made the encoder half
-        as fast again. An accelerator is better filled with the whole batch.
+        On a CPU one window for each device: its activations stay in the processor's cache, which made the
+        encoder 1.5 times as fast. On an accelerator the whole batch, which uses it best.
         """
         n_data = self._mesh.shape[DATA]
         if jax.default_backend() != "cpu":
@@ -136,28 +152,28 @@ class Programs:
         placed: jax.Array = jax.device_put(array, batch_sharding(self._mesh))
         return placed
 
-    def _placed(self, asked: Asked) -> Asked:
-        placed: Asked = jax.tree.map(self._put, asked)
+    def _placed(self, decode_input: DecodeInput) -> DecodeInput:
+        placed: DecodeInput = jax.tree.map(self._put, decode_input)
         return placed
 
 
-def _join(parts: list[AudioMemory]) -> AudioMemory:
-    """Memories of n windows each, one a device, as the memory of all: a window stays on its device."""
+def _join(parts: list[CrossKV]) -> CrossKV:
+    """Joins caches of n windows each, one per device, to that of all: a window stays on its device."""
 
     def joined(*arrays: jax.Array) -> jax.Array:
         return jnp.stack(arrays, axis=1).reshape(-1, *arrays[0].shape[1:])
 
-    memory: AudioMemory = jax.tree.map(joined, *parts)
-    return memory
+    cross_kv: CrossKV = jax.tree.map(joined, *parts)
+    return cross_kv
 
 
 def _load_network(
     checkpoint: Checkpoint, precision: Precision, mesh: Mesh
 ) -> tuple[nnx.GraphDef[Whisper], Weights]:
-    """The network's structure, and its weights placed on the mesh.
+    """Returns the network's structure, and its weights placed on the mesh.
 
-    The network is built without memory, and each weight goes from the file to its place on the mesh before
-    the next is read.
+    The network is built without arrays, and each weight is moved from the file to the mesh before the next
+    one is read.
     """
     shapes = nnx.eval_shape(lambda: Whisper(checkpoint.config, precision=precision))
     graph, state = nnx.split(shapes)
@@ -185,9 +201,9 @@ def _load_network(
 def _stored(
     name: str, weight: NDArray[np.generic], precision: Precision
 ) -> Iterator[tuple[str, NDArray[np.generic]]]:
-    """A weight of the checkpoint as the network has it: matrices perhaps in 8 bits and with a scale."""
+    """Yields a weight of the checkpoint as the network stores it: matrices perhaps in 8 bits with a scale."""
     axis = _MATRICES.get(name.rpartition(".")[2])
-    side = precision.of_encoder if name.startswith("encoder.") else precision.of_decoder
+    side = precision.for_encoder if name.startswith("encoder.") else precision.for_decoder
     if axis is None or not side.has_scales or weight.ndim != 2:
         yield name, weight
         return

@@ -1,4 +1,4 @@
-"""Files that packages on PyPI carry: found without importing the package, checked before they are read."""
+"""Data files in installed PyPI packages: located without an import, verified by SHA-256."""
 
 from __future__ import annotations
 
@@ -9,29 +9,29 @@ from pathlib import Path
 
 
 class PackagedFileError(ValueError):
-    """A file that a package should carry is missing or damaged: which one, and what to install."""
+    """A file of a package is missing or damaged; the message names it and the package to install."""
 
 
 @dataclass(frozen=True)
 class PackagedFile:
-    """A file that an installed package carries, with the SHA-256 it must have."""
+    """A file in an installed package, with its expected SHA-256."""
 
     package: str
     path: str
     sha256: str
 
     def locate(self) -> Path | None:
-        """Where it is; None when the package is not installed."""
+        """Returns the path of the file; None if the package is not installed."""
         spec = importlib.util.find_spec(self.package)
         if spec is None or not spec.submodule_search_locations:
             return None
         return Path(spec.submodule_search_locations[0]) / self.path
 
     def verified(self) -> Path:
-        """Where it is, once its bytes were checked.
+        """Returns the path of the file after verifying its SHA-256.
 
         Raises:
-            PackagedFileError: it is not there, or it has other bytes.
+            PackagedFileError: the file is missing, or has another SHA-256.
         """
         path = self.locate()
         if path is None or not path.is_file():
@@ -40,7 +40,7 @@ class PackagedFile:
             found = hashlib.file_digest(stream, "sha256").hexdigest()
         if found != self.sha256:
             raise PackagedFileError(
-                f"{path} has SHA-256 {found}, where {self.sha256} is known to be good: "
+                f"{path} has SHA-256 {found}, expected {self.sha256}: "
                 f"install the package {self.package} again"
             )
         return path

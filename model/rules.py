@@ -1,4 +1,4 @@
-"""What a Whisper may write next: OpenAI's rules for timestamps, blanks and ids that are never written.
+"""OpenAI's rules for the next token: timestamps, blanks and suppressed ids.
 
 The same as the logit filters of `whisper/decoding.py` of openai/whisper (`ApplyTimestampRules`,
 `SuppressBlank`, `SuppressTokens`), the one that times never decrease included. N is sequences, V the size of
@@ -7,7 +7,7 @@ the vocabulary.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import jax
@@ -15,27 +15,27 @@ import jax.numpy as jnp
 import numpy as np
 
 from model.config import MAX_TEXT_POSITIONS, DecodingConfig
+from model.interface import ModelOptions
 from model.tokens import SpecialTokens
 
-MAX_NEW_TOKENS = MAX_TEXT_POSITIONS // 2  # 224, `sample_len`: the other half is for prompts
 SUGGESTED = -1  # among `suppress_tokens`: the ids that the checkpoint names
 MAX_INITIAL_TIMESTAMP = 50  # steps of 20 ms: the first segment starts in the first second
 
 
 @dataclass(frozen=True)
 class DecodingRules:
-    """What shapes the program: everything here is compiled in.
+    """The parameters of decoding that are compiled into the programs.
 
     Attributes:
         special: the tokenizer's special ids.
         suppress_ids: never written.
         begin_suppress_ids: not written as the first token.
-        language_ids: what may follow the start of the transcript; empty for English-only models.
-        task_id: `<|transcribe|>` or `<|translate|>`; None for English-only models.
+        language_ids: one of these and the task follow the start of the transcript; empty for English-only
+            models, which have neither.
         timestamps: whether the model writes times.
-        max_new_tokens: the most that is written of a window.
-        beam_size: sequences that are followed at temperature 0; 1 is greedy.
-        patience: times `beam_size` sequences must have ended before a search ends (Kasai et al., 2022).
+        max_new_tokens: the maximum number of tokens written per window.
+        beam_size: hypotheses at temperature 0; 1 is greedy.
+        patience: times `beam_size` hypotheses must have ended before a search ends (Kasai et al., 2022).
         length_penalty: alpha of Wu et al. (2016), equation 14; None divides by the length.
     """
 
@@ -43,34 +43,37 @@ class DecodingRules:
     suppress_ids: tuple[int, ...]
     begin_suppress_ids: tuple[int, ...]
     language_ids: tuple[int, ...]
-    task_id: int | None
     timestamps: bool
-    max_new_tokens: int = MAX_NEW_TOKENS
-    beam_size: int = 1
-    patience: float = 1.0
-    length_penalty: float | None = None
+    max_new_tokens: int
+    beam_size: int
+    patience: float
+    length_penalty: float | None
 
     @property
     def prompt_length(self) -> int:
         """Tokens from the start of the transcript to the first that the model writes."""
-        return 1 + 2 * (self.task_id is not None) + (not self.timestamps)
+        return 1 + 2 * bool(self.language_ids) + (not self.timestamps)
 
     @property
     def n_before_text(self) -> int:
-        """Tokens before the text when it is read without timestamps, as when it is aligned."""
+        """Tokens before a text without timestamps, as when it is aligned."""
         return self.prompt_length + self.timestamps
 
     @property
     def max_prompt(self) -> int:
-        """The most tokens of text before: what the prompt and the text to be written leave of 448.
+        """The maximum number of tokens of previous text: the prompt and the new text leave these of 448.
 
-        With the defaults 220, where openai/whisper takes 224 and then writes up to four tokens less.
+        With the default options 220, where openai/whisper takes 224 and then writes up to four tokens less.
         """
         return MAX_TEXT_POSITIONS - self.prompt_length - self.max_new_tokens
 
+    def with_timestamps(self, timestamps: bool) -> DecodingRules:
+        """Returns the same rules with or without timestamps."""
+        return replace(self, timestamps=timestamps)
+
 
 class History(NamedTuple):
-    """What the rules must know of the tokens written so far.
+    """The part of the tokens written so far that the rules depend on.
 
     Attributes:
         last_is_timestamp: bool[N].
@@ -84,26 +87,14 @@ class History(NamedTuple):
 
 
 def make_rules(
-    special: SpecialTokens,
-    decoding: DecodingConfig,
-    *,
-    multilingual: bool,
-    task: str,
-    timestamps: bool,
-    suppress_tokens: tuple[int, ...] = (SUGGESTED,),
-    max_new_tokens: int = MAX_NEW_TOKENS,
-    beam_size: int = 1,
-    patience: float = 1.0,
-    length_penalty: float | None = None,
+    special: SpecialTokens, decoding: DecodingConfig, options: ModelOptions, *, multilingual: bool
 ) -> DecodingRules:
-    """The rules for a checkpoint and a task (`transcribe` or `translate`); the others as in `DecodingRules`.
-
-    Of `suppress_tokens`, ids not to be written beside special ones, -1 stands for those that the checkpoint
-    names.
+    """Returns the rules of a checkpoint, with timestamps.
 
     Raises:
-        ValueError: an id that is none of the vocabulary's below the timestamps.
+        ValueError: one of `suppress_tokens` is not an id of the vocabulary below the timestamps.
     """
+    suppress_tokens = options.suppress_tokens
     never = {
         special.transcribe,
         special.translate,
@@ -119,28 +110,29 @@ def make_rules(
     n_ids = special.timestamp_begin
     if wrong := [i for i in suppress_tokens if not SUGGESTED <= i < n_ids]:
         raise ValueError(f"suppress_tokens: no token has the id {wrong[0]}; ids are 0 to {n_ids - 1}, or -1")
-    task_id = special.translate if task == "translate" else special.transcribe
     return DecodingRules(
         special=special,
         suppress_ids=tuple(sorted(suppressed)),
         begin_suppress_ids=decoding.begin_suppress_ids,
         language_ids=tuple(special.languages.values()) if multilingual else (),
-        task_id=task_id if multilingual else None,
-        timestamps=timestamps,
-        max_new_tokens=max_new_tokens,
-        beam_size=beam_size,
-        patience=patience,
-        length_penalty=length_penalty,
+        timestamps=True,
+        max_new_tokens=options.max_new_tokens,
+        beam_size=options.beam_size,
+        patience=options.patience,
+        length_penalty=options.length_penalty,
     )
 
 
-def no_history(n: int) -> History:
-    """Before the first token. One token counts as a pair, so that the first timestamp may precede text."""
+def initial_history(n: int) -> History:
+    """Returns the history of `n` sequences before their first token.
+
+    The missing token counts as a timestamp, so that the first one written may precede text.
+    """
     return History(jnp.zeros(n, bool), jnp.ones(n, bool), jnp.zeros(n, jnp.int32))
 
 
-def remember(history: History, token: jax.Array, step: jax.Array, rules: DecodingRules) -> History:
-    """The history once `token` int32[N], the `step`-th, was written."""
+def update_history(history: History, token: jax.Array, step: jax.Array, rules: DecodingRules) -> History:
+    """Returns the history after `token` int32[N], the `step`-th."""
     is_timestamp = token >= rules.special.timestamp_begin
     return History(
         last_is_timestamp=is_timestamp,
@@ -152,13 +144,20 @@ def remember(history: History, token: jax.Array, step: jax.Array, rules: Decodin
 def best_token(
     logits: jax.Array, history: History, step: jax.Array, rules: DecodingRules
 ) -> tuple[jax.Array, jax.Array]:
-    """The most probable token that the rules allow, and its log probability among those they allow.
+    """Returns the most probable allowed token, and its log probability among the allowed ones.
 
-    The same as the argmax of `allowed_logits` without making them. The ids fall in two ranges, below and
-    from `timestamp_begin` on, which are weighed against each other: where the timestamps together are
-    likelier than any one other token, only they stay.
+    The same as the argmax of `allowed_logits`, without computing these. The ids form two ranges, below and
+    from `timestamp_begin` on, which are compared: where the timestamps together are likelier than any other
+    single token, only timestamps are allowed.
 
-    From logits float32[N, V] of the token to come, the `step`-th, to int32[N] and float32[N].
+    Args:
+        logits: float32[N, V] of the next token.
+        history: of the tokens before it.
+        step: its index among the tokens written.
+        rules: of decoding.
+
+    Returns:
+        Ids int32[N] and natural-log probabilities float32[N].
     """
     begin = rules.special.timestamp_begin
     text = jnp.where(_allowed_text(history, step, rules), logits[:, :begin], -jnp.inf)
@@ -170,21 +169,21 @@ def best_token(
     times_sum = jax.nn.logsumexp(times, axis=-1)
     time_best, time_logit = _best(times)
     only_times = times_sum > text_logit
-    takes_time = only_times | (time_logit > text_logit)
+    is_time = only_times | (time_logit > text_logit)
     total = jnp.where(only_times, times_sum, jnp.logaddexp(text_sum, times_sum))
-    best = jnp.where(takes_time, time_best + begin, text_best)
-    return best, jnp.where(takes_time, time_logit, text_logit) - total
+    best = jnp.where(is_time, time_best + begin, text_best)
+    return best, jnp.where(is_time, time_logit, text_logit) - total
 
 
 def _best(logits: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """The first largest of each row, int32[N], and how large it is: XLA's argmax takes ten times as long."""
+    """Returns the first largest of each row, int32[N], and its value: XLA's argmax is ten times slower."""
     largest = logits.max(axis=-1)
     ids = jnp.arange(logits.shape[-1], dtype=jnp.int32)
     return jnp.where(logits == largest[:, None], ids, logits.shape[-1]).min(axis=-1), largest
 
 
 def allowed_logits(logits: jax.Array, history: History, step: jax.Array, rules: DecodingRules) -> jax.Array:
-    """Logits float32[N, V] with minus infinity for what the rules forbid."""
+    """Returns logits float32[N, V] with minus infinity for forbidden tokens; arguments as of `best_token`."""
     begin = rules.special.timestamp_begin
     text = jnp.where(_allowed_text(history, step, rules), logits[:, :begin], -jnp.inf)
     if not rules.timestamps:
@@ -196,7 +195,7 @@ def allowed_logits(logits: jax.Array, history: History, step: jax.Array, rules: 
 
 
 def _allowed_text(history: History, step: jax.Array, rules: DecodingRules) -> jax.Array:
-    """Which ids below `timestamp_begin` may come next, bool[N, timestamp_begin]."""
+    """Returns a mask of the allowed ids below `timestamp_begin`, bool[N, timestamp_begin]."""
     allowed = np.ones(rules.special.timestamp_begin, bool)
     allowed[[i for i in rules.suppress_ids if 0 <= i < len(allowed)]] = False
     first = allowed.copy()
@@ -213,13 +212,13 @@ def _allowed_text(history: History, step: jax.Array, rules: DecodingRules) -> ja
 
 
 def _allowed_times(history: History, step: jax.Array, rules: DecodingRules, n_vocab: int) -> jax.Array:
-    """Which timestamps may come next, bool[N, n_vocab - timestamp_begin]."""
+    """Returns a mask of the allowed timestamps, bool[N, n_vocab - timestamp_begin]."""
     begin = rules.special.timestamp_begin
     ids = jnp.arange(begin, n_vocab)
     paired = history.last_is_timestamp & history.before_is_timestamp
-    # Times never decrease, and a segment has some length: only the start that follows an end may equal it.
-    opens = history.last_is_timestamp & ~history.before_is_timestamp
-    floor = jnp.where(history.last_timestamp == 0, begin, history.last_timestamp + ~opens)
+    # Times never decrease, and no segment is empty: only a start may equal the timestamp before it, an end.
+    is_start = history.last_is_timestamp & ~history.before_is_timestamp
+    floor = jnp.where(history.last_timestamp == 0, begin, history.last_timestamp + ~is_start)
     ceiling = jnp.where(step == 0, begin + MAX_INITIAL_TIMESTAMP, n_vocab)
     in_range = (ids >= floor[:, None]) & (ids <= ceiling)
     return in_range & ~paired[:, None]

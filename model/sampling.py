@@ -1,9 +1,9 @@
-"""From what is remembered of the audio to ids: prompt, KV caches, and OpenAI's rules.
+"""Greedy decoding and sampling: the cross-attention cache of the audio to token ids, by OpenAI's rules.
 
-Each window of a batch is decoded on its own. The loop can be left and entered again, so that windows that
-have finished may go (`model.batch_decoder`). Ids and probabilities are those of `whisper/decoding.py` of
-openai/whisper (`DecodingTask`, `GreedyDecoder`). B is windows, P the length of the longest prompt in the
-batch, L the most tokens that may be written (`max_new_tokens`).
+Each window of a batch is decoded by itself. The loop can be stopped and resumed, so that windows that have
+finished can be removed from the batch (`model.batch_decoder`). Ids and probabilities are those of
+`whisper/decoding.py` of openai/whisper (`DecodingTask`, `GreedyDecoder`). B is windows, P the length of the
+longest prompt in the batch, L the maximum number of tokens written (`max_new_tokens`).
 """
 
 from __future__ import annotations
@@ -13,25 +13,25 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from model.network import AudioMemory, Decoder, TextCaches
-from model.prefill import Asked, Opening, Written, begin, first_step, padding_of
-from model.repetition import LoopState, follow, is_looping, no_loop
-from model.rules import DecodingRules, History, allowed_logits, best_token, no_history, remember
+from model.network import CrossKV, Decoder, TextCaches
+from model.prefill import Decoded, DecodeInput, PrefillResult, first_step, padding_of, prefill
+from model.repetition import RepetitionState, initial_repetition, is_repeating, update_repetition
+from model.rules import DecodingRules, History, allowed_logits, best_token, initial_history, update_history
 
 
-class Loop(NamedTuple):
-    """State of the decoding loop; `step` tokens have been written.
+class SamplingState(NamedTuple):
+    """State of the decoding loop after `step` tokens.
 
-    `temperature`, `uniforms` and `n_padding`, slots at the beginning of the caches that hold nothing, are
-    what was asked for; `n_padding` is None where nobody has a prompt.
+    `temperature`, `uniforms` and `n_padding`, the number of padding slots at the start of the caches, are
+    those of the input; `n_padding` is None for a batch without prompts.
     """
 
     step: jax.Array
     tokens: jax.Array
     last: jax.Array
     history: History
-    loops: LoopState
-    looped: jax.Array
+    repetition: RepetitionState
+    repeated: jax.Array
     finished: jax.Array
     n_tokens: jax.Array
     sum_logprob: jax.Array
@@ -41,108 +41,119 @@ class Loop(NamedTuple):
     caches: TextCaches
 
 
-def start(decoder: Decoder, memory: AudioMemory, asked: Asked, rules: DecodingRules) -> tuple[Opening, Loop]:
-    """Reads the prompts and writes the first token. Args: see `begin`."""
-    begun = begin(decoder, memory, asked, rules)
-    return begun.opening, _write(begun.logits, _start_loop(begun.caches, asked, rules), rules)
+def start(
+    decoder: Decoder, cross_kv: CrossKV, decode_input: DecodeInput, rules: DecodingRules
+) -> tuple[PrefillResult, SamplingState]:
+    """Runs the prefill and writes the first token. Args: see `prefill`."""
+    filled = prefill(decoder, cross_kv, decode_input, rules)
+    state = _initial_state(filled.caches, decode_input, rules)
+    return filled.result, _write_token(filled.logits, state, rules)
 
 
 def advance(
-    decoder: Decoder, memory: AudioMemory, loop: Loop, rules: DecodingRules, *, n_left: int = 0
-) -> Loop:
-    """Writes one token after the other, until no more than `n_left` windows are unfinished."""
-    n_before = loop.caches[0].key.shape[2] - rules.max_new_tokens
+    decoder: Decoder,
+    cross_kv: CrossKV,
+    state: SamplingState,
+    rules: DecodingRules,
+    *,
+    max_unfinished: int = 0,
+) -> SamplingState:
+    """Writes one token after the other, until at most `max_unfinished` windows are unfinished."""
+    n_before = state.caches[0].key.shape[2] - rules.max_new_tokens
 
-    def goes_on(loop: Loop) -> jax.Array:
-        return (~is_finished(loop, rules)).sum() > n_left
+    def should_continue(state: SamplingState) -> jax.Array:
+        return (~is_finished(state, rules)).sum() > max_unfinished
 
-    def write_next(loop: Loop) -> Loop:
-        position = n_before + loop.step - 1
-        logits, caches = decoder(loop.last[:, None], position, loop.caches, memory, loop.n_padding)
-        return _write(logits, loop._replace(caches=caches), rules)
+    def write_next(state: SamplingState) -> SamplingState:
+        position = n_before + state.step - 1
+        logits, caches = decoder(state.last[:, None], position, state.caches, cross_kv, state.n_padding)
+        return _write_token(logits, state._replace(caches=caches), rules)
 
-    advanced: Loop = jax.lax.while_loop(goes_on, write_next, loop)
+    advanced: SamplingState = jax.lax.while_loop(should_continue, write_next, state)
     return advanced
 
 
-def is_finished(loop: Loop, rules: DecodingRules) -> jax.Array:
-    """Which windows nothing more is written for, bool[B]."""
-    return loop.finished | (loop.step >= rules.max_new_tokens)
+def is_finished(state: SamplingState, rules: DecodingRules) -> jax.Array:
+    """Returns a mask of the windows for which no more is written, bool[B]."""
+    return state.finished | (state.step >= rules.max_new_tokens)
 
 
-def written(loop: Loop, rules: DecodingRules) -> Written:
-    """What there is of each window."""
-    del rules  # the face is that of `model.beam_search`
-    return Written(loop.tokens, loop.n_tokens, loop.sum_logprob, loop.looped)
+def finalize(state: SamplingState, rules: DecodingRules) -> Decoded:
+    """Returns the tokens written so far."""
+    del rules  # the interface is that of `model.beam_search`
+    return Decoded(state.tokens, state.n_tokens, state.sum_logprob, state.repeated)
 
 
-def _start_loop(caches: TextCaches, asked: Asked, rules: DecodingRules) -> Loop:
-    batch = asked.wanted.shape[0]
+def _initial_state(caches: TextCaches, decode_input: DecodeInput, rules: DecodingRules) -> SamplingState:
+    batch = decode_input.wanted.shape[0]
     no, zeros = jnp.zeros(batch, bool), jnp.zeros(batch, jnp.int32)
-    return Loop(
+    return SamplingState(
         step=first_step(),
         tokens=jnp.full((batch, rules.max_new_tokens), rules.special.end_of_text, jnp.int32),
         last=zeros,
-        history=no_history(batch),
-        loops=no_loop(batch),
-        looped=no,
-        finished=~asked.wanted,
+        history=initial_history(batch),
+        repetition=initial_repetition(batch),
+        repeated=no,
+        finished=~decode_input.wanted,
         n_tokens=zeros,
         sum_logprob=jnp.zeros(batch, jnp.float32),
-        temperature=asked.temperature,
-        uniforms=asked.uniforms,
-        n_padding=padding_of(asked),
+        temperature=decode_input.temperature,
+        uniforms=decode_input.uniforms,
+        n_padding=padding_of(decode_input),
         caches=caches,
     )
 
 
-def _write(logits: jax.Array, loop: Loop, rules: DecodingRules) -> Loop:
+def _write_token(logits: jax.Array, state: SamplingState, rules: DecodingRules) -> SamplingState:
     """Writes one token of each unfinished window."""
-    token, logprob = _choose(logits, loop, rules)
+    token, logprob = _choose_token(logits, state, rules)
     end = rules.special.end_of_text
-    token = jnp.where(loop.finished, end, token)
+    token = jnp.where(state.finished, end, token)
     ends = token == end
-    loops = follow(loop.loops, token, token < end)
-    caught = is_looping(loops) & ~loop.finished
-    return loop._replace(
-        step=loop.step + 1,
-        tokens=jax.lax.dynamic_update_slice(loop.tokens, token[:, None], (0, loop.step)),
+    repetition = update_repetition(state.repetition, token, token < end)
+    repeats = is_repeating(repetition) & ~state.finished
+    return state._replace(
+        step=state.step + 1,
+        tokens=jax.lax.dynamic_update_slice(state.tokens, token[:, None], (0, state.step)),
         last=token,
-        history=remember(loop.history, token, loop.step, rules),
-        loops=loops,
-        looped=loop.looped | caught,
-        finished=loop.finished | ends | caught,
-        n_tokens=loop.n_tokens + ~ends,
-        sum_logprob=loop.sum_logprob + jnp.where(loop.finished, 0.0, logprob),
+        history=update_history(state.history, token, state.step, rules),
+        repetition=repetition,
+        repeated=state.repeated | repeats,
+        finished=state.finished | ends | repeats,
+        n_tokens=state.n_tokens + ~ends,
+        sum_logprob=state.sum_logprob + jnp.where(state.finished, 0.0, logprob),
     )
 
 
-def _choose(logits: jax.Array, loop: Loop, rules: DecodingRules) -> tuple[jax.Array, jax.Array]:
-    """The next token of each window, by its temperature, and its log probability.
+def _choose_token(
+    logits: jax.Array, state: SamplingState, rules: DecodingRules
+) -> tuple[jax.Array, jax.Array]:
+    """Returns the next token of each window, by its temperature, and its log probability.
 
-    Sampling goes through the whole vocabulary once more; a batch in which nobody asks for it does without.
+    Sampling passes once more over the whole vocabulary, and is skipped if all temperatures are 0.
     """
-    best = best_token(logits, loop.history, loop.step, rules)
-    hot = loop.temperature > 0
+    best = best_token(logits, state.history, state.step, rules)
+    is_sampled = state.temperature > 0
 
     def sampled() -> tuple[jax.Array, jax.Array]:
-        uniform = jax.lax.dynamic_index_in_dim(loop.uniforms, loop.step, axis=1, keepdims=False)
-        allowed = allowed_logits(logits, loop.history, loop.step, rules)
-        token, logprob = _sample(allowed, jnp.where(hot, loop.temperature, 1.0), uniform)
-        return jnp.where(hot, token, best[0]), jnp.where(hot, logprob, best[1])
+        uniform = jax.lax.dynamic_index_in_dim(state.uniforms, state.step, axis=1, keepdims=False)
+        allowed = allowed_logits(logits, state.history, state.step, rules)
+        token, logprob = _sample(allowed, jnp.where(is_sampled, state.temperature, 1.0), uniform)
+        return jnp.where(is_sampled, token, best[0]), jnp.where(is_sampled, logprob, best[1])
 
-    chosen: tuple[jax.Array, jax.Array] = jax.lax.cond(hot.any(), sampled, lambda: best)
+    chosen: tuple[jax.Array, jax.Array] = jax.lax.cond(is_sampled.any(), sampled, lambda: best)
     return chosen
 
 
 def _sample(logits: jax.Array, temperature: jax.Array, uniform: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """Where `uniform` falls in the cumulative probabilities; the log probability is the one at 1.
+    """Returns the token at `uniform` of the cumulative probabilities, and its log probability at 1.
 
-    By inversion, so that one number from outside decides: the same on every device and in every batch.
+    By inversion of the cumulative distribution, so that the token depends on one number of the input alone:
+    it is the same on every device and in every batch.
     """
-    hot = logits / temperature[:, None]
-    cumulative = jnp.cumsum(jnp.exp(hot - hot.max(axis=-1, keepdims=True)), axis=-1)
-    # Sums in float32 are a little off: the target must be reached, and what is forbidden must not be taken.
+    scaled = logits / temperature[:, None]
+    cumulative = jnp.cumsum(jnp.exp(scaled - scaled.max(axis=-1, keepdims=True)), axis=-1)
+    # Sums in float32 are inexact: the target must be reached, and a forbidden token must not be taken.
     reached = cumulative > uniform[:, None] * (cumulative[:, -1:] * (1 - 1e-6))
     token = (reached & (logits > -jnp.inf)).argmax(axis=-1).astype(jnp.int32)
     chosen = jnp.take_along_axis(logits, token[:, None], axis=-1)[:, 0]

@@ -1,8 +1,8 @@
-"""The device mesh, and which axis of it each kind of weight is split over.
+"""The device mesh, and the partition spec of each kind of weight.
 
 Two axes: `data` splits the batch of windows, `model` splits heads and hidden units within each layer
-(Shoeybi et al., "Megatron-LM", 2019): the kernels that come first are split by outputs, those that come
-second by inputs, so that a layer needs one sum over `model` after each pair.
+(Shoeybi et al., "Megatron-LM", 2019): in each pair of kernels the first is split by outputs and the second by
+inputs, so that one sum over `model` follows each pair.
 """
 
 from __future__ import annotations
@@ -27,16 +27,16 @@ _SPECS = (
     (r"mlp\.up\.kernel$", PartitionSpec(None, MODEL)),
     (r"mlp\.up\.(bias|kernel_scale)$", PartitionSpec(MODEL)),
     (r"mlp\.down\.kernel$", PartitionSpec(MODEL, None)),
-    # By width: the sizes of the vocabularies (51,864 to 51,866) divide by nothing useful.
+    # By width: the vocabulary sizes (51,864 to 51,866) have no useful divisors.
     (r"embedding\.embedding$", PartitionSpec(None, MODEL)),
 )
 
 
 def make_mesh(data: int = 1, model: int = 1) -> Mesh:
-    """A mesh of `data` x `model` of this process's devices.
+    """Returns a mesh of `data` x `model` devices of this process.
 
     Raises:
-        MeshError: there are too few devices.
+        MeshError: the process has too few devices.
     """
     devices = jax.local_devices()
     if data < 1 or model < 1 or data * model > len(devices):
@@ -46,7 +46,7 @@ def make_mesh(data: int = 1, model: int = 1) -> Mesh:
 
 
 def check_mesh(mesh: Mesh, config: WhisperConfig, batch_size: int) -> None:
-    """Raises `MeshError` where heads or windows cannot be divided over the mesh."""
+    """Raises `MeshError` if heads or windows cannot be divided over the mesh."""
     n_model = mesh.shape[MODEL]
     for heads in (config.encoder_heads, config.decoder_heads):
         if heads % n_model:
@@ -55,7 +55,7 @@ def check_mesh(mesh: Mesh, config: WhisperConfig, batch_size: int) -> None:
 
 
 def weight_spec(name: str) -> PartitionSpec:
-    """How a weight is split, by its name in `model.network`; what no rule names is on every device."""
+    """Partition spec of a weight, by its name in `model.network`; weights without a rule are replicated."""
     for pattern, spec in _SPECS:
         if re.search(pattern, name):
             return spec
@@ -63,19 +63,19 @@ def weight_spec(name: str) -> PartitionSpec:
 
 
 def weight_sharding(mesh: Mesh, name: str) -> NamedSharding:
-    """Where a weight lives on the mesh."""
+    """Sharding of a weight on the mesh."""
     return NamedSharding(mesh, weight_spec(name))
 
 
-def memory_sharding(mesh: Mesh) -> NamedSharding:
-    """Where keys and values of the audio live, whose axes begin with windows and heads."""
+def cross_kv_sharding(mesh: Mesh) -> NamedSharding:
+    """Sharding of the cross-attention K/V cache, whose first axes are windows and heads."""
     return NamedSharding(mesh, PartitionSpec(DATA, MODEL))
 
 
 def split_by_windows(program: Callable[..., Any], mesh: Mesh) -> Callable[..., Any]:
-    """A program of (weights, windows) that runs on each device with windows of its own.
+    """Maps a program of (weights, windows) over `data`: each device runs it on its own windows.
 
-    Left to itself XLA gathers what a loop over windows and heads reads, and every device does all of it.
+    Without this XLA gathers the inputs of a loop over windows and heads, and every device computes all of it.
     """
     windows = PartitionSpec(DATA)
     split: Callable[..., Any] = jax.shard_map(
@@ -90,5 +90,5 @@ def split_by_windows(program: Callable[..., Any], mesh: Mesh) -> Callable[..., A
 
 
 def batch_sharding(mesh: Mesh) -> NamedSharding:
-    """Where an array whose first axis is windows lives on the mesh."""
+    """Sharding of an array whose first axis is windows."""
     return NamedSharding(mesh, PartitionSpec(DATA))

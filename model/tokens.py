@@ -1,13 +1,17 @@
-"""Ids and text: special tokens, prompts, and segments from what the model wrote. No JAX."""
+"""The tokenizer: special tokens, text to and from ids, and segments of generated ids. No JAX."""
 
 from __future__ import annotations
 
+import json
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from tokenizers import Tokenizer
+from tokenizers import AddedToken, Tokenizer
+from tokenizers.decoders import ByteLevel as ByteLevelDecoder
+from tokenizers.models import BPE
+from tokenizers.pre_tokenizers import ByteLevel as ByteLevelSplit
 
 from model.interface import SAMPLE_RATE, Segment
 from model.languages import LANGUAGES
@@ -16,15 +20,15 @@ SAMPLES_PER_TIMESTAMP = SAMPLE_RATE // 50  # 320 samples: a timestamp token coun
 
 
 class TokenizerError(ValueError):
-    """The tokenizer is not a Whisper's, or cannot be read."""
+    """The tokenizer is not one of Whisper, or cannot be read."""
 
 
 @dataclass(frozen=True)
 class SpecialTokens:
-    """Ids with a meaning of their own; `languages` maps codes to ids, in the order of the ids.
+    """Ids of the special tokens; `languages` maps codes to ids, in the order of the ids.
 
-    `timestamp_begin` stands for 0.00 s; each id above it is 20 ms later, up to 30.00 s. Every id from
-    `end_of_text` on is special, every one below it is text.
+    `timestamp_begin` is the timestamp 0.00 s; each id above it is 20 ms later, up to 30.00 s. Ids from
+    `end_of_text` on are special, smaller ids are text.
     """
 
     start_of_transcript: int
@@ -40,13 +44,13 @@ class SpecialTokens:
 
 
 class WhisperTokenizer:
-    """Text of ids, and the special ids.
+    """Converts between text and ids, and holds the special ids.
 
     Args:
         path: `tokenizer.json`, or a folder with `vocab.json` and `merges.txt`.
 
     Raises:
-        TokenizerError: it cannot be read, or lacks one of Whisper's tokens.
+        TokenizerError: the files cannot be read, or lack one of Whisper's tokens.
     """
 
     def __init__(self, path: Path) -> None:
@@ -54,11 +58,11 @@ class WhisperTokenizer:
         self.special = self._find_special(path)
 
     def decode(self, ids: Sequence[int]) -> str:
-        """Text of ids; special ones and timestamps are left out."""
+        """Returns the text of ids, without special tokens and timestamps."""
         return str(self._tokenizer.decode([i for i in ids if i < self.special.end_of_text]))
 
     def encode_text(self, text: str) -> list[int]:
-        """Ids of a text, with no special ones around it; those that are spelt out in it are left out."""
+        """Returns the ids of a text, without special tokens, even if they are written in the text."""
         ids = self._tokenizer.encode(text, add_special_tokens=False).ids
         return [i for i in ids if i < self.special.end_of_text]
 
@@ -68,7 +72,7 @@ class WhisperTokenizer:
                 token = self._tokenizer.token_to_id(f"<|{name}|>")
                 if token is not None:
                     return int(token)
-            raise TokenizerError(f"{path} is no tokenizer of Whisper: it lacks <|{names[0]}|>")
+            raise TokenizerError(f"{path} is not a Whisper tokenizer: it lacks <|{names[0]}|>")
 
         languages = ((code, self._tokenizer.token_to_id(f"<|{code}|>")) for code in LANGUAGES)
         no_timestamps = find("notimestamps")
@@ -89,33 +93,33 @@ class WhisperTokenizer:
 def segments_of(
     ids: Sequence[int], tokenizer: WhisperTokenizer, n_samples: int, *, complete: bool = True
 ) -> tuple[Segment, ...]:
-    """Cuts what the model wrote at its timestamps.
+    """Splits generated ids into segments at their timestamps.
 
-    A segment lies between a timestamp and the next; text whose end the model did not write ends with the
-    window (`whisper/transcribe.py` reads on from there instead, which a batch of windows cannot). Times
-    after the window's last sample, in its padding, are moved to it.
+    A segment lies between two consecutive timestamps. Text without an end timestamp ends with the window
+    (`whisper/transcribe.py` continues from there instead, which a batch of windows cannot). Times in the
+    padding, after the window's last sample, are clamped to it.
 
     Args:
-        ids: what was generated after the prompt. Special ids in it, such as a language's, are no text.
-        tokenizer: the model's own.
+        ids: ids generated after the prompt. Special ids among them, such as a language's, are ignored.
+        tokenizer: tokenizer of the model.
         n_samples: length of the window without padding.
-        complete: whether the model came to an end. If it ran out of tokens, the segment that it was in is
-            left out, unless it is the only one: it can be decoded again from its start.
+        complete: whether the model ended the text. If it reached the token limit instead, the unfinished
+            last segment is dropped, unless it is the only one: it can be decoded again from its start.
     """
     segments = []
     special = tokenizer.special
-    written = [token for token in ids if token < special.end_of_text or token >= special.timestamp_begin]
-    for start, stop, tokens in _runs(written, special.timestamp_begin, n_samples):
+    kept = [token for token in ids if token < special.end_of_text or token >= special.timestamp_begin]
+    for start, stop, tokens in _runs(kept, special.timestamp_begin, n_samples):
         text = tokenizer.decode(tokens)
         if text.strip():
             segments.append(Segment(start, stop, text, tuple(tokens)))
-    if not complete and len(segments) > 1 and written[-1] < special.timestamp_begin:
+    if not complete and len(segments) > 1 and kept[-1] < special.timestamp_begin:
         segments.pop()
     return tuple(segments)
 
 
 def _runs(ids: Sequence[int], timestamp_begin: int, n_samples: int) -> Iterator[tuple[int, int, list[int]]]:
-    """Each run of text ids with its start and stop in samples; the last run may lack its stop."""
+    """Yields runs of text ids with start and stop in samples; a run without a stop ends at `n_samples`."""
     start, tokens = 0, list[int]()
     for token in ids:
         if token < timestamp_begin:
@@ -130,7 +134,7 @@ def _runs(ids: Sequence[int], timestamp_begin: int, n_samples: int) -> Iterator[
 
 
 def compression_ratio(text: str) -> float:
-    """Bytes of a text over its bytes deflated; above 2.4 it repeats itself (`whisper/utils.py`)."""
+    """Returns bytes of the text over its compressed bytes; above 2.4 is repetition (`whisper/utils.py`)."""
     encoded = text.encode()
     return len(encoded) / len(zlib.compress(encoded)) if encoded else 0.0
 
@@ -139,14 +143,24 @@ def _load(path: Path) -> Tokenizer:
     try:
         if path.is_file():
             return Tokenizer.from_file(str(path))
-        return _convert(path)
-    except Exception as error:  # the Rust library raises bare Exception for whatever is wrong
+        return _from_vocabulary(path)
+    except Exception as error:  # the Rust library raises bare Exception for every error
         raise TokenizerError(f"{path} cannot be read as a tokenizer: {error}") from error
 
 
-def _convert(folder: Path) -> Tokenizer:
-    # Slow to import, and only old checkpoints need it.
-    from transformers.models.whisper.tokenization_whisper import WhisperTokenizer as Converter
-
-    tokenizer: Tokenizer = Converter.from_pretrained(str(folder)).backend_tokenizer
+def _from_vocabulary(folder: Path) -> Tokenizer:
+    """Byte-level BPE of an old checkpoint: `vocab.json`, `merges.txt` and `added_tokens.json`."""
+    tokenizer = Tokenizer(BPE.from_file(str(folder / "vocab.json"), str(folder / "merges.txt")))
+    tokenizer.pre_tokenizer = ByteLevelSplit(add_prefix_space=False)
+    tokenizer.decoder = ByteLevelDecoder()
+    added_file = folder / "added_tokens.json"
+    added = json.loads(added_file.read_text("utf-8")) if added_file.is_file() else {}
+    names = sorted(added, key=lambda name: int(added[name]))
+    in_vocabulary = ["<|endoftext|>"] if tokenizer.token_to_id("<|endoftext|>") is not None else []
+    tokenizer.add_special_tokens([AddedToken(name, normalized=False) for name in (*in_vocabulary, *names)])
+    for name in names:
+        if tokenizer.token_to_id(name) != added[name]:
+            raise ValueError(
+                f"{name} has the id {added[name]} in added_tokens.json, which is not the next one"
+            )
     return tokenizer

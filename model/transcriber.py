@@ -1,12 +1,14 @@
-"""The face of the model: loads once, pads to one batch shape, numpy in, records out."""
+"""The transcriber: loads a model once, pads batches to one shape; numpy arrays in, records out."""
 
 from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -15,22 +17,24 @@ from jax.sharding import Mesh
 from numpy.typing import NDArray
 
 from model.align import pack
-from model.batch_decoder import LEAST_ROWS, Generated
+from model.batch_decoder import MIN_ROWS, Generated
 from model.caches import cache_folder
 from model.checkpoint import Checkpoint, find_checkpoint
-from model.compiled import waited_s
+from model.compiled import compile_wait_s
 from model.cpu_features import cpu_features
 from model.interface import (
+    TASKS,
+    TRANSLATE,
     WINDOW_SAMPLES,
+    ModelOptions,
     Request,
     Samples,
-    TranscriberSettings,
     WindowResult,
 )
 from model.mesh_shape import parse_mesh
-from model.network import AudioMemory
+from model.network import CrossKV
 from model.precision import Precision, choose_arithmetic
-from model.prefill import DETECT_LANGUAGE, Asked
+from model.prefill import DETECT_LANGUAGE, DecodeInput
 from model.program_store import jax_keeps_programs
 from model.programs import Programs
 from model.rules import DecodingRules, make_rules
@@ -38,64 +42,77 @@ from model.sharding import DATA, check_mesh, make_mesh
 from model.tokens import WhisperTokenizer, compression_ratio, segments_of
 from model.word_times import add_words
 
-_MIN_LANGUAGE_PROB = 1e-3  # languages below this tell a vote nothing, and there are a hundred
-_PROMPT_SLOTS = (0, 16, 64)  # or as many as there are
+_MIN_LANGUAGE_PROB = 1e-3  # less does not affect a vote, and there are a hundred languages
+_PROMPT_SLOTS = (0, 16, 64)  # or the maximum
 _DTYPES = {"float32": jnp.float32, "bfloat16": jnp.bfloat16, "float16": jnp.float16}
 
 
-def load_transcriber(settings: TranscriberSettings, mesh: Mesh | None = None) -> WhisperTranscriber:
-    """Finds the checkpoint, loads it and makes it ready; compiled programs are kept between runs.
+def load_transcriber(options: ModelOptions, mesh: Mesh | None = None) -> WhisperTranscriber:
+    """Finds a checkpoint and loads it; compiled programs are kept between runs.
 
     Args:
-        settings: what to load, and how.
-        mesh: the devices; without, those that `settings.mesh` names.
+        options: of the model.
+        mesh: the devices; without, those of `options.mesh`.
 
     Raises:
         CheckpointError: the model cannot be found or read.
-        ValueError: settings that the model or the mesh does not allow.
+        ValueError: the model or the mesh does not support the options.
     """
-    mesh = mesh or make_mesh(*parse_mesh(settings.mesh))
-    kept = _kept_programs(mesh)
-    return WhisperTranscriber(find_checkpoint(settings.model), settings, mesh, kept)
+    mesh = mesh or make_mesh(*parse_mesh(options.mesh))
+    folder = _program_folder(mesh)
+    return WhisperTranscriber(find_checkpoint(options.model), options, mesh, folder)
+
+
+class _DecodeCall(NamedTuple):
+    """A program to run on some rows of a batch, which are those that its input wants."""
+
+    decode: Callable[[CrossKV, DecodeInput], Generated]
+    decode_input: DecodeInput
 
 
 class WhisperTranscriber:
     """A `model.interface.Transcriber` on JAX.
 
-    Windows are padded with silence to 30 s, and batches to their full size, so that what is heard of a window
-    does not depend on what shares its batch; the padding is dropped.
+    Windows are padded with silence to 30 s, and batches to their full size, so that the text of a window does
+    not depend on the other windows of its batch; the padding is dropped. One set of weights serves all tasks,
+    with and without timestamps.
 
     Attributes:
         tokenizer: of the checkpoint.
-        precision: what it computes in.
+        precision: of weights and products.
     """
 
     def __init__(
-        self, checkpoint: Checkpoint, settings: TranscriberSettings, mesh: Mesh, kept: Path | None = None
+        self, checkpoint: Checkpoint, options: ModelOptions, mesh: Mesh, folder: Path | None = None
     ) -> None:
-        """Loads a checkpoint; `kept` is the folder of compiled programs, None where JAX sees to these."""
-        check_mesh(mesh, checkpoint.config, settings.batch_size)
-        self._settings = settings
-        self._batch_size = settings.batch_size
-        self._n_lanes = _lanes_for(settings, mesh)
+        """Loads a checkpoint; `folder` is that of compiled programs, None where JAX caches them."""
+        check_mesh(mesh, checkpoint.config, options.batch_size)
+        self._name = checkpoint.name
+        self._batch_size = options.batch_size
+        self._max_concurrent_calls = _max_concurrent_calls(options, mesh)
         self._n_data = mesh.shape[DATA]
         self.tokenizer = WhisperTokenizer(checkpoint.tokenizer)
-        self._rules = _rules_of(checkpoint, self.tokenizer, settings)
+        self._rules = make_rules(
+            self.tokenizer.special,
+            checkpoint.decoding,
+            options,
+            multilingual=checkpoint.config.is_multilingual,
+        )
         self._codes = list(self.tokenizer.special.languages) if self._rules.language_ids else []
-        self.precision = _precision_of(settings)
+        self.precision = _precision_of(options)
         self._compile_s = 0.0
         self._lock = threading.Lock()
-        self._programs = Programs(checkpoint, self._rules, self.precision, mesh, kept)
+        self._programs = Programs(checkpoint, self._rules, self.precision, mesh, folder)
 
     @property
     def batch_size(self) -> int:
-        """The most windows of a call."""
+        """The maximum number of windows per call."""
         return self._batch_size
 
     @property
-    def n_lanes(self) -> int:
-        """Calls that are worth making at the same time; see `_lanes_for`."""
-        return self._n_lanes
+    def max_concurrent_calls(self) -> int:
+        """The number of calls that are worth making at the same time; see `_max_concurrent_calls`."""
+        return self._max_concurrent_calls
 
     @property
     def compile_s(self) -> float:
@@ -103,114 +120,124 @@ class WhisperTranscriber:
         return self._compile_s
 
     def transcribe(self, requests: Sequence[Request]) -> list[WindowResult]:
-        """Transcribes each window on its own; see `model.interface.Transcriber`."""
+        """Transcribes each window by itself; see `model.interface.Transcriber`."""
         samples = self._pad([request.samples for request in requests])
-        asked = self._asked(requests, len(samples))
-        waited = waited_s()
-        memory = self._programs.remember(samples, len(requests))
-        generated = self._generate(memory, asked, requests)
+        calls = list(self._decode_calls(requests, len(samples)))
+        waited_s = compile_wait_s()
+        cross_kv = self._programs.cross_kv(samples, len(requests))
+        generated = self._generate(cross_kv, calls)
         results = [self._result(generated, row, request) for row, request in enumerate(requests)]
-        if self._settings.word_timestamps:
-            results = self._with_words(memory, results, requests)
+        results = self._with_words(cross_kv, results, requests)
         with self._lock:
-            self._compile_s += waited_s() - waited
+            self._compile_s += compile_wait_s() - waited_s
         return results
 
     def encode(self, windows: Sequence[Samples]) -> NDArray[np.float32]:
-        """The encoder's output for each window, float32[B, 1500, d_model]; for comparisons."""
+        """Returns the encoder's output for each window, float32[B, 1500, d_model]; for comparisons."""
         encoded = self._programs.encode(self._pad(windows))
         return np.asarray(encoded, np.float32)[: len(windows)]
 
     def _pad(self, windows: Sequence[Samples]) -> NDArray[np.float32]:
-        """Windows as float32[B, 480000], padded with silence to the size of a full batch."""
+        """Returns windows as float32[B, 480000], padded with silence to the size of a full batch."""
         if not 1 <= len(windows) <= self._batch_size:
             raise ValueError(f"a batch must have 1 to {self._batch_size} windows, not {len(windows)}")
-        size = self._batch_size if self._n_data > 1 else max(self._batch_size, LEAST_ROWS)
+        size = self._batch_size if self._n_data > 1 else max(self._batch_size, MIN_ROWS)
         return _stacked(windows, size)
 
-    def _generate(self, memory: AudioMemory, asked: Asked, requests: Sequence[Request]) -> Generated:
-        """Writes all windows; with beams, those at temperature 0 by the search and the others by sampling."""
-        wanted = np.asarray(asked.wanted)
-        searched = np.zeros(len(wanted), bool)
-        if self._rules.beam_size > 1:
-            searched[: len(requests)] = [request.temperature == 0 for request in requests]
-        generated = [
-            write(memory, asked._replace(wanted=jnp.asarray(rows)))
-            for write, rows in (
+    def _decode_calls(self, requests: Sequence[Request], batch: int) -> Iterator[_DecodeCall]:
+        """Yields the calls that decode a batch: one, unless it mixes requests that need different programs.
+
+        Requests with timestamps have other rules than those without. With beams, requests at temperature 0
+        are decoded by a beam search and the others by sampling.
+        """
+        for timestamps in (True, False):
+            chosen = {row: one for row, one in enumerate(requests) if one.timestamps is timestamps}
+            if not chosen:
+                continue
+            decode_input = self._decode_input(chosen, batch, self._rules.with_timestamps(timestamps))
+            wanted = np.asarray(decode_input.wanted)
+            searched = np.zeros(batch, bool)
+            if self._rules.beam_size > 1:
+                searched[[row for row, one in chosen.items() if one.temperature == 0]] = True
+            for program, rows in (
                 (self._programs.search, searched),
                 (self._programs.generate, wanted & ~searched),
-            )
-            if rows.any()
-        ]
-        if len(generated) == 1:
-            return generated[0]
-        return Generated(
-            *(
-                np.where(searched.reshape(-1, *[1] * (one.ndim - 1)), one, other)
-                for one, other in zip(*generated, strict=True)
-            )
-        )
+            ):
+                if rows.any():
+                    decode = partial(program, timestamps=timestamps)
+                    yield _DecodeCall(decode, decode_input._replace(wanted=jnp.asarray(rows)))
+
+    def _generate(self, cross_kv: CrossKV, calls: Sequence[_DecodeCall]) -> Generated:
+        """Runs the calls and merges their rows."""
+        generated, *others = [call.decode(cross_kv, call.decode_input) for call in calls]
+        for call, other in zip(calls[1:], others, strict=True):
+            generated = _merged(generated, other, np.asarray(call.decode_input.wanted))
+        return generated
 
     def _with_words(
-        self, memory: AudioMemory, results: Sequence[WindowResult], requests: Sequence[Request]
+        self, cross_kv: CrossKV, results: Sequence[WindowResult], requests: Sequence[Request]
     ) -> list[WindowResult]:
-        """The same results with the words of their segments."""
-        texts = [[token for segment in result.segments for token in segment.tokens] for result in results]
+        """Returns the results, with words in the segments of those that request them."""
+        pairs = list(zip(results, requests, strict=True))
+        timed = [result.segments if request.word_timestamps else () for result, request in pairs]
+        texts = [[token for segment in segments for token in segment.tokens] for segments in timed]
         if not any(texts):
             return list(results)
         n_samples = [len(request.samples) for request in requests]
-        prompts = [self._text_prompt(result.language) for result in results]
+        prompts = [self._text_prompt(result.language, request.task) for result, request in pairs]
         batch = pack(
             list(zip(prompts, texts, strict=True)),
             n_samples,
             self.tokenizer.special.end_of_text,
-            jax.tree.leaves(memory)[0].shape[0],
+            jax.tree.leaves(cross_kv)[0].shape[0],
         )
-        alignment = jax.device_get(self._programs.align(memory, batch))
-        translates = self._settings.task == "translate"
-        languages = ["en" if translates else result.language for result in results]
-        segments = [result.segments for result in results]
-        timed = add_words(segments, batch, alignment, self.tokenizer, n_samples, languages)
-        return [replace(result, segments=own) for result, own in zip(results, timed, strict=True)]
+        alignment = jax.device_get(self._programs.align(cross_kv, batch))
+        languages = ["en" if request.task == TRANSLATE else result.language for result, request in pairs]
+        with_words = add_words(timed, batch, alignment, self.tokenizer, n_samples, languages)
+        return [
+            replace(result, segments=segments) if request.word_timestamps else result
+            for (result, request), segments in zip(pairs, with_words, strict=True)
+        ]
 
-    def _text_prompt(self, language: str) -> list[int]:
-        """What comes before a text without timestamps."""
-        special, task_id = self.tokenizer.special, self._rules.task_id
-        task = [] if task_id is None else [special.languages[language], task_id]
-        return [special.start_of_transcript, *task, special.no_timestamps]
+    def _text_prompt(self, language: str, task: str) -> list[int]:
+        """Returns the tokens before a text without timestamps."""
+        special = self.tokenizer.special
+        tokens = [special.languages[language], self._task_id(task)] if self._codes else []
+        return [special.start_of_transcript, *tokens, special.no_timestamps]
 
-    def _asked(self, requests: Sequence[Request], batch: int) -> Asked:
-        """What is asked of a batch; nothing of the rows of its padding."""
-        prompts = [self._prompt(request) for request in requests]
-        n_slots = _bucket(max(map(len, prompts)), self._rules.max_prompt)
+    def _decode_input(self, requests: Mapping[int, Request], batch: int, rules: DecodingRules) -> DecodeInput:
+        """Returns the input of a batch from the requests by row; the other rows are padding."""
+        prompts = {row: self._prompt(request, rules) for row, request in requests.items()}
+        n_slots = _bucket(max(map(len, prompts.values())), rules.max_prompt)
+        wanted = np.zeros(batch, bool)
         language = np.full(batch, DETECT_LANGUAGE, np.int32)
+        task = np.full(batch, self.tokenizer.special.transcribe, np.int32)
         temperature = np.zeros(batch, np.float32)
-        uniforms = np.zeros((batch, self._rules.max_new_tokens), np.float32)
+        uniforms = np.zeros((batch, rules.max_new_tokens), np.float32)
         prompt = np.full((batch, n_slots), self.tokenizer.special.end_of_text, np.int32)
         n_prompt = np.zeros(batch, np.int32)
-        for row, (request, ids) in enumerate(zip(requests, prompts, strict=True)):
+        for row, request in requests.items():
+            ids = prompts[row]
+            wanted[row] = True
             language[row] = self._language_index(request.language)
+            task[row] = self._task_id(request.task)
             n_prompt[row] = len(ids)
             prompt[row, n_slots - len(ids) :] = ids
             if request.temperature > 0:
                 temperature[row] = request.temperature
-                uniforms[row] = _uniforms(request.seed, self._rules.max_new_tokens)
-        wanted = np.arange(batch) < len(requests)
-        return Asked(*map(jnp.asarray, (wanted, language, temperature, uniforms, prompt, n_prompt)))
+                uniforms[row] = _uniforms(request.seed, rules.max_new_tokens)
+        arrays = (wanted, language, task, temperature, uniforms, prompt, n_prompt)
+        return DecodeInput(*map(jnp.asarray, arrays))
 
-    def _prompt(self, request: Request) -> list[int]:
-        """Ids of the text before: hot words first, of the prompt as many of its last ids as there is room."""
-        settings = self._settings
+    def _prompt(self, request: Request, rules: DecodingRules) -> list[int]:
+        """Returns the ids of the previous text: hot words first, then as many of the prompt's last as fit."""
         hotwords, prompt = (
             self.tokenizer.encode_text(f" {text.strip()}") if text.strip() else []
-            for text in (
-                settings.hotwords if request.hotwords is None else request.hotwords,
-                settings.prompt if request.prompt is None else request.prompt,
-            )
+            for text in (request.hotwords, request.prompt)
         )
-        room = max(self._rules.max_prompt - 1, 0)
-        kept = hotwords[:room]
-        kept += prompt[max(len(prompt) - (room - len(kept)), 0) :]
+        n_free = max(rules.max_prompt - 1, 0)
+        kept = hotwords[:n_free]
+        kept += prompt[max(len(prompt) - (n_free - len(kept)), 0) :]
         return [self.tokenizer.special.start_of_previous, *kept] if kept else []
 
     def _language_index(self, code: str | None) -> int:
@@ -221,15 +248,23 @@ class WhisperTranscriber:
             raise ValueError(f"language {code!r} is unknown to this model; it knows {', '.join(known)}")
         return known.index(code)
 
+    def _task_id(self, task: str) -> int:
+        if task not in TASKS:
+            raise ValueError(f"task {task!r} is unknown; use {' or '.join(TASKS)}")
+        if task == TRANSLATE and not self._codes:
+            raise ValueError(f"model {self._name!r} knows English only: it cannot translate")
+        special = self.tokenizer.special
+        return special.translate if task == TRANSLATE else special.transcribe
+
     def _result(self, generated: Generated, row: int, request: Request) -> WindowResult:
         if not np.isfinite(generated.sum_logprob[row]):
             raise ValueError(
                 "the model's probabilities are not finite: its weights are damaged, or the dtype is too "
                 "narrow for them; try --dtype float32"
             )
-        n_tokens, looped = int(generated.n_tokens[row]), bool(generated.looped[row])
+        n_tokens, repeated = int(generated.n_tokens[row]), bool(generated.repeated[row])
         ids = [int(token) for token in generated.tokens[row, :n_tokens]]
-        complete = n_tokens < self._rules.max_new_tokens and not looped
+        complete = n_tokens < self._rules.max_new_tokens and not repeated
         segments = segments_of(ids, self.tokenizer, len(request.samples), complete=complete)
         code = self._codes[int(generated.language[row])] if self._codes else "en"
         return WindowResult(
@@ -240,8 +275,8 @@ class WhisperTranscriber:
             no_speech_prob=float(generated.no_speech_prob[row]),
             compression_ratio=compression_ratio(self.tokenizer.decode(ids).strip()),
             temperature=request.temperature,
-            looped=looped,
-            timestamped=self._rules.timestamps,
+            repeated=repeated,
+            timestamped=request.timestamps,
         )
 
     def _language_probs(self, generated: Generated, row: int) -> Mapping[str, float]:
@@ -255,11 +290,16 @@ class WhisperTranscriber:
         }
 
 
-def _kept_programs(mesh: Mesh) -> Path | None:
-    """Sees to it that compiled programs are kept on disk, unless the user chose a place for them.
+def _merged(generated: Generated, other: Generated, rows: NDArray[np.bool_]) -> Generated:
+    """Returns the decoding of a batch, with some rows taken from another."""
+    pairs = zip(generated, other, strict=True)
+    return Generated(*(np.where(rows.reshape(-1, *[1] * (a.ndim - 1)), b, a) for a, b in pairs))
 
-    Returns:
-        The folder of our own store, which serves one device of a CPU; None where JAX's cache does it.
+
+def _program_folder(mesh: Mesh) -> Path | None:
+    """Returns the folder of compiled programs for one device of a CPU; None where JAX has a cache of its own.
+
+    Else it sets up JAX's cache, unless the user chose a folder for it.
     """
     if jax_keeps_programs():
         return None
@@ -267,27 +307,27 @@ def _kept_programs(mesh: Mesh) -> Path | None:
     if jax.default_backend() == "cpu" and mesh.size == 1:
         return caches / "programs"
     jax.config.update("jax_compilation_cache_dir", str(caches / "xla"))
-    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)  # the small ones add up
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)  # small programs add up
     return None
 
 
-def _lanes_for(settings: TranscriberSettings, mesh: Mesh) -> int:
-    """One for each core of a CPU: a call by itself keeps little more than one busy. Two for an accelerator.
+def _max_concurrent_calls(options: ModelOptions, mesh: Mesh) -> int:
+    """Returns one call for each core of a CPU, as a call uses little more than one; two on an accelerator.
 
     Programs that several devices run together must start in the same order on each: there it is one.
     """
     if mesh.size > 1:
         return 1
-    if settings.parallel_batches:
-        return settings.parallel_batches
+    if options.parallel_batches:
+        return options.parallel_batches
     if jax.default_backend() != "cpu":
         return 2
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def _precision_of(settings: TranscriberSettings) -> Precision:
-    backend, name = jax.default_backend(), settings.dtype
-    arithmetic = choose_arithmetic(settings.quantization, name, backend=backend, features=cpu_features())
+def _precision_of(options: ModelOptions) -> Precision:
+    backend, name = jax.default_backend(), options.dtype
+    arithmetic = choose_arithmetic(options.quantization, name, backend=backend, features=cpu_features())
     if name == "auto":
         name = "float32" if backend == "cpu" else "bfloat16"
     if name not in _DTYPES:
@@ -295,33 +335,13 @@ def _precision_of(settings: TranscriberSettings) -> Precision:
     return Precision(np.dtype(_DTYPES[name]), arithmetic)
 
 
-def _rules_of(
-    checkpoint: Checkpoint, tokenizer: WhisperTokenizer, settings: TranscriberSettings
-) -> DecodingRules:
-    multilingual = checkpoint.config.is_multilingual
-    if settings.task == "translate" and not multilingual:
-        raise ValueError(f"model {checkpoint.name!r} knows English only: it cannot translate")
-    return make_rules(
-        tokenizer.special,
-        checkpoint.decoding,
-        multilingual=multilingual,
-        task=settings.task,
-        timestamps=settings.timestamps,
-        suppress_tokens=settings.suppress_tokens,
-        max_new_tokens=settings.max_new_tokens,
-        beam_size=settings.beam_size,
-        patience=settings.patience,
-        length_penalty=settings.length_penalty,
-    )
-
-
-def _bucket(length: int, most: int) -> int:
-    """The slots compiled for a prompt of that length: few shapes, as each is compiled once."""
-    return next((slots for slots in _PROMPT_SLOTS if length <= slots <= most), most)
+def _bucket(length: int, maximum: int) -> int:
+    """Returns the number of slots for a prompt of that length: few sizes, as each is compiled."""
+    return next((slots for slots in _PROMPT_SLOTS if length <= slots <= maximum), maximum)
 
 
 def _uniforms(seed: int, n: int) -> NDArray[np.float32]:
-    """Numbers in [0, 1) that depend on the seed alone: Philox (Salmon et al., 2011) is made for that."""
+    """Returns numbers in [0, 1) that depend on the seed alone, by Philox (Salmon et al., 2011)."""
     return np.random.Generator(np.random.Philox(key=seed)).random(n, np.float32)
 
 

@@ -1,9 +1,9 @@
-"""Segments with words: their times from the alignment of tokens with audio, on the host.
+"""Word timestamps from the alignment of tokens with audio, on the host.
 
-How long a word may be, and how words and segments agree, is as in `whisper/timing.py` of openai/whisper
-(`find_alignment`, `add_word_timestamps`), with these differences: a window stands alone, so that the pause
-before its first word is counted from the window's start; a word never reaches over the end of its segment,
-so that the words of a segment are its text; and times never decrease.
+Limits on word durations and the reconciliation of words with segments follow `find_alignment` and
+`add_word_timestamps` of `whisper/timing.py` (openai/whisper), with these differences: windows are
+independent, so the pause before a window's first word is measured from the window's start; a word never
+crosses the end of its segment, so the words of a segment concatenate to its text; and times never decrease.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ from model.tokens import SAMPLES_PER_TIMESTAMP, WhisperTokenizer
 from model.words import merge_punctuation, split_words
 
 _SENTENCE_ENDS = ".。!！?？"  # noqa: RUF001
-_MAX_MEDIAN = 7 * SAMPLE_RATE // 10  # 0.7 s: where words are longer than that, the alignment went wrong
-_TOLERANCE = SAMPLE_RATE // 2  # 0.5 s: how much later or earlier a segment's own time may be than its words'
+_MAX_MEDIAN = 7 * SAMPLE_RATE // 10  # 0.7 s: a longer median means that the alignment failed
+_TOLERANCE = SAMPLE_RATE // 2  # 0.5 s: maximal difference between the times of a segment and of its words
 
 
 def add_words(
@@ -33,15 +33,15 @@ def add_words(
     n_samples: Sequence[int],
     languages: Sequence[str],
 ) -> list[tuple[Segment, ...]]:
-    """Each window's segments with their words.
+    """Returns the segments of each window with their words.
 
     Args:
-        windows: the segments whose tokens, one after the other, were packed.
-        batch: what `model.align.pack` made of them; may have more rows.
-        alignment: what `model.align.align` made of it, as numpy.
-        tokenizer: the model's own.
+        windows: segments of each window; their concatenated tokens were packed.
+        batch: result of `model.align.pack`; may have spare rows.
+        alignment: result of `model.align.align`, as numpy arrays.
+        tokenizer: tokenizer of the model.
         n_samples: length of each window without padding.
-        languages: code of the language that each window's text is in.
+        languages: language code of each window's text.
     """
     n = len(windows)
     weights, probs = np.asarray(alignment.weights[:n]), np.asarray(alignment.token_probs)
@@ -61,18 +61,18 @@ def with_words(
     n_samples: int,
     language: str,
 ) -> tuple[Segment, ...]:
-    """A window's segments with their words; each segment then lasts from its first word to its last.
+    """Returns a window's segments with their words; each segment then spans its words.
 
-    Segments without tokens are left as they are.
+    Segments without tokens are unchanged.
 
     Args:
-        segments: of one window, in order of time.
-        positions: int64[n + 1], when each of the segments' n tokens begins and when the last one ends, in
-            steps of 20 ms.
-        token_probs: float32[>= n], probability of each token; a word's is their mean, punctuation apart.
-        tokenizer: the model's own.
+        segments: segments of one window, in order of time.
+        positions: int64[n + 1], start of each of the segments' n tokens and end of the last one, in steps of
+            20 ms.
+        token_probs: float32[>= n], probability of each token; a word's is their mean, without punctuation.
+        tokenizer: tokenizer of the model.
         n_samples: length of the window without padding.
-        language: code of the language the text is in, which tells how words are divided.
+        language: language code of the text, which determines how it is split into words.
     """
     times = positions * SAMPLES_PER_TIMESTAMP
     words: list[list[Word]] = []
@@ -93,7 +93,7 @@ def _timed(
     tokenizer: WhisperTokenizer,
     language: str,
 ) -> list[Word]:
-    """The segment's words, punctuation apart, from its tokens' times."""
+    """Returns the words of a segment, punctuation as separate words, with times from its tokens."""
     words = []
     first = 0
     for text, n_tokens in split_words(segment.text, segment.tokens, tokenizer, language):
@@ -104,13 +104,13 @@ def _timed(
 
 
 def _median_duration(words: Sequence[Sequence[Word]]) -> int:
-    """Of the words that have some length, in samples; at most 0.7 s."""
+    """Median duration in samples of the words with positive duration; at most 0.7 s."""
     durations = [word.stop - word.start for part in words for word in part if word.stop > word.start]
     return min(_MAX_MEDIAN, int(np.median(durations))) if durations else 0
 
 
 def _shorten_at_sentence_ends(words: Sequence[Sequence[Word]], median: int) -> list[list[Word]]:
-    """Takes the pause between sentences out of the full stop, or out of the word after it."""
+    """Removes the pause between sentences from the full stop, or from the word after it."""
     longest = 2 * median
     shortened: list[list[Word]] = []
     before: Word | None = None
@@ -130,7 +130,7 @@ def _shorten_at_sentence_ends(words: Sequence[Sequence[Word]], median: int) -> l
 def _reconcile(
     segments: Sequence[Segment], words: Sequence[list[Word]], median: int, n_samples: int
 ) -> tuple[Segment, ...]:
-    """Segments and their words, in order of time."""
+    """Reconciles segment times with word times; all times are non-decreasing."""
     reconciled = []
     floor = 0
     for segment, part in zip(segments, words, strict=True):
@@ -138,18 +138,18 @@ def _reconcile(
             reconciled.append(segment)
             continue
         part = _shorten_after_pause(part, floor, median)
-        part = _fit(part, segment, median)
+        part = _clamp_to_segment(part, segment, median)
         part = _in_order(part, floor, n_samples)
         floor = part[-1].stop
         reconciled.append(replace(segment, start=part[0].start, stop=floor, words=tuple(part)))
     return tuple(reconciled)
 
 
-def _shorten_after_pause(words: list[Word], silent_since: int, median: int) -> list[Word]:
-    """Takes the pause before a segment out of its first two words."""
+def _shorten_after_pause(words: list[Word], previous_stop: int, median: int) -> list[Word]:
+    """Removes the pause before a segment from its first two words."""
     longest = 2 * median
     first, second = words[0], words[1] if len(words) > 1 else None
-    if first.stop - silent_since <= 2 * longest:
+    if first.stop - previous_stop <= 2 * longest:
         return words
     if first.stop - first.start <= longest and (second is None or second.stop - first.start <= 2 * longest):
         return words
@@ -161,8 +161,8 @@ def _shorten_after_pause(words: list[Word], silent_since: int, median: int) -> l
     return [replace(first, start=max(0, first.stop - longest)), *rest]
 
 
-def _fit(words: list[Word], segment: Segment, median: int) -> list[Word]:
-    """Where the first or the last word reaches far over the segment's own time, that is the better one."""
+def _clamp_to_segment(words: list[Word], segment: Segment, median: int) -> list[Word]:
+    """Uses the segment's own start or stop where its first or last word extends far beyond it."""
     first = words[0]
     if first.start + _TOLERANCE < segment.start < first.stop:
         start = max(0, min(first.stop - median, segment.start))
@@ -175,7 +175,7 @@ def _fit(words: list[Word], segment: Segment, median: int) -> list[Word]:
 
 
 def _in_order(words: Sequence[Word], floor: int, n_samples: int) -> list[Word]:
-    """The words with times that never decrease, from `floor` to `n_samples`."""
+    """Clamps word times to `floor` ... `n_samples`, and makes them non-decreasing."""
     ordered = []
     for word in words:
         start = min(max(word.start, floor), n_samples)

@@ -1,4 +1,4 @@
-"""Tokens to words. No JAX.
+"""Words from tokens, and punctuation merged into words. No JAX.
 
 The rules are those of `whisper/tokenizer.py` (`split_to_word_tokens`) and `whisper/timing.py`
 (`merge_punctuations`) of openai/whisper.
@@ -15,14 +15,14 @@ from model.interface import Word
 from model.tokens import WhisperTokenizer
 
 WITHOUT_SPACES = frozenset({"zh", "ja", "th", "lo", "my", "yue"})
-"""Languages that put no spaces between words: there each run of whole characters is one."""
+"""Languages without spaces between words: a word is the smallest run of tokens of whole characters."""
 
 _OPENING = "\"'“¿([{-"  # belong to the word after them
 _CLOSING = "\"'.。,，!！?？:：”)]}、"  # noqa: RUF001 - belong to the word before them
 
 
 class WordTokens(NamedTuple):
-    """A word as written, and how many tokens it took."""
+    """The text of a word, and its number of tokens."""
 
     text: str
     n_tokens: int
@@ -31,50 +31,50 @@ class WordTokens(NamedTuple):
 def split_words(
     text: str, tokens: Sequence[int], tokenizer: WhisperTokenizer, language: str
 ) -> list[WordTokens]:
-    """Cuts a text into words, each mark of punctuation on its own.
+    """Splits a text into words; punctuation marks are words of their own.
 
-    A word brings the space before it. The words' texts joined are `text`, their tokens together all there
-    are; without tokens there are no words.
+    A word includes the space before it. The words' texts concatenate to `text`, and their token counts sum to
+    the number of tokens; without tokens the result is empty.
 
     Args:
-        text: what the tokens say.
-        tokens: ids of text.
-        tokenizer: the model's own.
-        language: code of the language the text is in.
+        text: text of the tokens.
+        tokens: ids of the text.
+        tokenizer: tokenizer of the model.
+        language: code of the text's language.
     """
     characters = _whole_characters(text, tokens, tokenizer)
     if language in WITHOUT_SPACES:
         return characters
     words: list[WordTokens] = []
-    for piece in characters:
-        if words and not piece.text.startswith(" ") and piece.text.strip() not in string.punctuation:
-            words[-1] = WordTokens(words[-1].text + piece.text, words[-1].n_tokens + piece.n_tokens)
+    for part in characters:
+        if words and not part.text.startswith(" ") and part.text.strip() not in string.punctuation:
+            words[-1] = WordTokens(words[-1].text + part.text, words[-1].n_tokens + part.n_tokens)
         else:
-            words.append(piece)
+            words.append(part)
     return words
 
 
 def _whole_characters(text: str, tokens: Sequence[int], tokenizer: WhisperTokenizer) -> list[WordTokens]:
-    """The fewest tokens each that say whole characters: a token is bytes, and may hold a part of one."""
-    pieces: list[WordTokens] = []
+    """Groups tokens into the shortest runs of whole characters: a token is bytes, and may split one."""
+    parts: list[WordTokens] = []
     offset, first = 0, 0
     for end in range(1, len(tokens) + 1):
-        piece = tokenizer.decode(tokens[first:end])
-        # A part of a character reads as U+FFFD, which is not what the text has there.
-        if piece and text.startswith(piece, offset):
-            pieces.append(WordTokens(piece, end - first))
-            offset, first = offset + len(piece), end
-    if offset == len(text) and pieces:
-        pieces[-1] = WordTokens(pieces[-1].text, pieces[-1].n_tokens + len(tokens) - first)
+        decoded = tokenizer.decode(tokens[first:end])
+        # A part of a character decodes to U+FFFD, which differs from the text at that offset.
+        if decoded and text.startswith(decoded, offset):
+            parts.append(WordTokens(decoded, end - first))
+            offset, first = offset + len(decoded), end
+    if offset == len(text) and parts:
+        parts[-1] = WordTokens(parts[-1].text, parts[-1].n_tokens + len(tokens) - first)
     elif first < len(tokens):
-        pieces.append(WordTokens(text[offset:], len(tokens) - first))
-    elif pieces:
-        pieces[-1] = WordTokens(pieces[-1].text + text[offset:], pieces[-1].n_tokens)
-    return pieces
+        parts.append(WordTokens(text[offset:], len(tokens) - first))
+    elif parts:
+        parts[-1] = WordTokens(parts[-1].text + text[offset:], parts[-1].n_tokens)
+    return parts
 
 
 def merge_punctuation(words: Sequence[Word]) -> list[Word]:
-    """Joins each mark of punctuation to the word that it belongs to, whose times and probability stay."""
+    """Merges punctuation marks into the words next to them, whose times and probabilities are unchanged."""
     opened: list[Word] = []
     for word in reversed(words):
         if opened and word.text.startswith(" ") and word.text.strip() in _OPENING:

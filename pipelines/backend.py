@@ -1,43 +1,44 @@
-"""The model as the programs need it: imported where it is used, so that a launcher needs no JAX."""
+"""The model behind the programs, imported on first use, so that a launcher needs no JAX."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from model.interface import SpeechDetector, Transcriber, TranscriberSettings
-from pipelines.process.memory import uncollected, use_few_arenas
+from model.interface import ModelOptions, SpeechDetector, Transcriber
+from pipelines.process.memory import limit_malloc_arenas, without_garbage_collection
 
 
 @dataclass(frozen=True)
 class Backend:
-    """What a program must know of a family of models. `WHISPER` is the one; tests bring their own.
+    """Functions that make a family of models available to the programs: `WHISPER`, or a test's own.
 
     Attributes:
-        load: makes the model in a worker; picklable.
-        languages: codes that a model of that name knows; raises `ValueError` when there is no such model.
-        detector: makes what tells where somebody speaks, one a recording; picklable.
+        load: loads the model in a worker; picklable.
+        languages: returns the language codes of the model of that name; raises `ValueError` for an unknown
+            model.
+        detector: makes the voice activity detector of a recording; picklable.
     """
 
-    load: Callable[[TranscriberSettings], Transcriber]
+    load: Callable[[ModelOptions], Transcriber]
     languages: Callable[[str], Sequence[str]]
     detector: Callable[[], SpeechDetector]
 
 
-def load_whisper(settings: TranscriberSettings) -> Transcriber:
-    """Loads a Whisper on JAX."""
-    use_few_arenas()
-    with uncollected():
+def load_whisper(options: ModelOptions) -> Transcriber:
+    """Loads a Whisper checkpoint on JAX."""
+    limit_malloc_arenas()
+    with without_garbage_collection():
         from model.transcriber import load_transcriber
 
-        return load_transcriber(settings)
+        return load_transcriber(options)
 
 
 def whisper_languages(model: str) -> tuple[str, ...]:
-    """The codes of the languages that a checkpoint knows; `en` alone for an English-only one.
+    """Returns the language codes of a checkpoint; `en` alone for an English-only one.
 
     Raises:
-        CheckpointError: there is no such checkpoint, or it cannot be read.
+        CheckpointError: the checkpoint does not exist or cannot be read.
     """
     from model.checkpoint import find_checkpoint
     from model.tokens import WhisperTokenizer
@@ -49,7 +50,7 @@ def whisper_languages(model: str) -> tuple[str, ...]:
 
 
 def silero_detector() -> SpeechDetector:
-    """Listens with Silero."""
+    """Returns a Silero voice activity detector."""
     from model.voice_activity import make_detector
 
     return make_detector()

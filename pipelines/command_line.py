@@ -1,47 +1,191 @@
-"""The command line of `pipelines.transcribe`, and the table for the README, made from the options' record."""
+"""The command line of `pipelines.transcribe`, made from the fields of `TranscribeOptions`; and their table.
+
+The table in docs/options.md is brought up to date by
+
+    python -m pipelines.command_line docs/options.md
+"""
 
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
-from dataclasses import MISSING, Field, fields
+import re
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import MISSING, Field
+from itertools import pairwise
+from pathlib import Path
 from typing import Any, NoReturn
 
-from pipelines.options import OptionsError, TranscribeOptions, nearest
+from model.model_names import canonical_name
+from pipelines.flags import add_version_flag, with_underscores
+from pipelines.option_checks import nearest
+from pipelines.options import OptionsError, TranscribeOptions, grouped_options
+
+_SHORT_FLAGS = {"output": "-o"}
+_ANSWERED_FLAGS = ("-h", "--help", "--version")
+_INPUT = "--input"
+_RULE = "recordings stand before Beam's options, or behind --"
+_TABLE = re.compile(r"(?<=<!-- options -->\n).*(?=<!-- /options -->)", re.DOTALL)
+
+_DESCRIPTION = """\
+Transcribes recordings with Whisper into a dataset of Parquet and JSON lines.
+
+    {prog} talks/*.mp3 -o out
+    {prog} gs://bucket/talks -o gs://bucket/out \\
+        --runner FlinkRunner --flink_master localhost:8081"""
+
+_EPILOG = """\
+Names of options may be written with dashes: --word-timestamps is --word_timestamps.
+
+Any other option is passed on to Apache Beam, with the word behind it as its value. Recordings stand before
+the first of these, or behind `--`:
+    {prog} -o out --flink_master localhost:8081 -- talks/*.mp3
+
+Exit codes: 0 all was transcribed, 2 some recordings failed (listed in DIR/failures), 1 the run failed,
+130 it was interrupted. LOG_LEVEL=DEBUG in the environment shows Beam's log, and tracebacks."""
 
 
-def parse(argv: Sequence[str]) -> tuple[TranscribeOptions, list[str]]:
-    """The options of a command line, and the arguments that are left for Beam.
+def parse(argv: Sequence[str], prog: str = "whisper-beam transcribe") -> tuple[TranscribeOptions, list[str]]:
+    """Returns the options of a command line, and the arguments that are left for Beam.
+
+    Args:
+        argv: without the program's name.
+        prog: the program's name, for its help.
 
     Raises:
-        OptionsError: a value that cannot be used. Flags nobody knows are found by `check_beam_flags`.
-        SystemExit: after `--help` was answered.
+        OptionsError: a value that cannot be used. Unknown flags are found by `check_beam_flags`.
+        SystemExit: after `--help` or `--version`.
     """
-    known, rest = _parser().parse_known_args(list(argv))
-    return TranscribeOptions(**vars(known)), rest
+    ours, beam_args = _split(argv)
+    try:
+        values = vars(_parser(prog).parse_args(ours))
+        return TranscribeOptions(**{**values, "model": canonical_name(values["model"])}), beam_args
+    except OptionsError as error:
+        raise OptionsError(f"{error}{_hint(ours, beam_args)}") from error
+
+
+def _split(argv: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Divides a command line into our options, each as one word (`--name=value`), and those left for Beam.
+
+    Beam's own parser runs later, so here any unknown flag is Beam's, and the word that follows it its value.
+    Whether a second word is a recording cannot be known: it is refused.
+    """
+    known = {flag: option for _, option in grouped_options() for flag in _flags(option)}
+    ours: list[str] = []
+    beam_args: list[str] = []
+    words = list(argv)
+    several: str | None = None  # the flag that further words belong to
+    while words:
+        word = words.pop(0)
+        if word == "--":
+            ours += [f"{_INPUT}={recording}" for recording in words]
+            break
+        if not _is_flag(word):
+            if beam_args and several is None:
+                hint = _similar_option(beam_args) or f" ({beam_args[0]} is Beam's)"
+                raise OptionsError(f"{word}: belongs to no option; {_RULE}{hint}")
+            ours.append(f"{several or _INPUT}={word}")
+            continue
+        several = None
+        name, equals, value = word.partition("=")
+        flag = _canonical_flag(name, known)
+        if word in _ANSWERED_FLAGS:
+            ours.append(word)
+        elif flag is None:
+            beam_args.append(word)
+            if not equals and words and not _is_flag(words[0]):
+                beam_args.append(words.pop(0))
+        else:
+            if not equals and words and _takes_next(known[flag], words[0]):
+                equals, value = "=", words.pop(0)
+            ours.append(f"{flag}{equals}{value}")
+            several = flag if _takes_several(known[flag]) else None
+    return ours, beam_args
+
+
+def _takes_several(option: Field[Any]) -> bool:
+    return isinstance(option.default, tuple) and not option.metadata["parse"]
+
+
+def _takes_next(option: Field[Any], word: str) -> bool:
+    """Whether a word that follows an option is its value; of a switch, only true and false are."""
+    if isinstance(option.default, bool):
+        return word.lower() in ("true", "false")
+    return not _is_flag(word)
+
+
+def _canonical_flag(name: str, known: Mapping[str, Field[Any]]) -> str | None:
+    """Returns our flag as `_flags` spells it, for any mix of dashes and underscores; None for other flags."""
+    flag = with_underscores(name)
+    # The first: `--no_speech_threshold` is not a switch that is turned off.
+    for spelling in (flag, re.sub("^--no_", "--no-", flag)):
+        if spelling in known:
+            return spelling if spelling.startswith("--") else f"--{known[spelling].name}"
+    return None
+
+
+def _is_flag(word: str) -> bool:
+    """Whether argparse would take a word for a flag: text with blanks and negative numbers are values."""
+    return len(word) > 1 and word[0] == "-" and " " not in word.partition("=")[0] and not _is_number(word)
+
+
+def _hint(ours: Sequence[str], beam_args: Sequence[str]) -> str:
+    """Returns where recordings or the output may have gone, if a command line lacks them; else nothing."""
+    given = {word.partition("=")[0] for word in ours}
+    if "--output" in given and given & {_INPUT, "--dataset"}:
+        return ""
+    taken = [
+        f"; {word} was taken for the value of {flag}: {_RULE}"
+        for flag, word in pairwise(beam_args)
+        if not _is_flag(word)
+    ]
+    return _similar_option(beam_args) or "".join(taken[:1])
+
+
+def _similar_option(beam_args: Sequence[str]) -> str:
+    """Returns which argument left for Beam resembles an option of ours, in words; nothing if none does."""
+    names = [option.name for _, option in grouped_options()]
+    for flag in (with_underscores(word).partition("=")[0] for word in beam_args if _is_flag(word)):
+        similar = nearest(flag.lstrip("-"), names, prefix="--")
+        if similar:
+            return f"; {flag} is not an option of whisper-beam{similar}"
+    return ""
 
 
 def check_beam_flags(rest: Sequence[str], beam_flags: Sequence[str], unknown_flags: Sequence[str]) -> None:
-    """Raises `OptionsError` for arguments that neither we nor Beam know, with the nearest that we do.
+    """Raises `OptionsError` for arguments that neither we nor Beam know, with the nearest known option.
 
     Args:
-        rest: what `parse` left.
+        rest: the arguments that `parse` left.
         beam_flags: names of Beam's flags, without dashes.
         unknown_flags: names among `rest` that are none of them.
     """
-    ours = [option.name for option in fields(TranscribeOptions)]
+    ours = [option.name for _, option in grouped_options()]
     for flag in unknown_flags:
-        similar = nearest(flag.lstrip("-"), [*ours, *beam_flags], prefix="--")
-        raise OptionsError(f"--{flag.lstrip('-')}: no such option{similar}; --help lists them all")
+        raise OptionsError(_no_such_option(f"--{flag.lstrip('-')}", [*ours, *beam_flags]))
     for word in rest:
         if word.startswith("-") and not word.startswith("--") and not _is_number(word):
-            similar = nearest(word.lstrip("-"), [*ours, *beam_flags], prefix="--")
-            raise OptionsError(f"{word}: no such option{similar}; --help lists them all")
-        if word == "--":
-            raise OptionsError("--: belongs to no option; --help lists them all")
-    for before, word in zip(("", *rest), rest, strict=False):
-        if not word.startswith("-") and (not before.startswith("-") or "=" in before):
-            raise OptionsError(f"{word}: belongs to no option; recordings follow --input")
+            raise OptionsError(_no_such_option(word, [*ours, *beam_flags]))
+    for word in _without_option(rest):
+        raise OptionsError(f"{word}: is the value of no option of Beam's; {_RULE}")
+
+
+def _no_such_option(flag: str, names: Sequence[str]) -> str:
+    similar = nearest(flag.lstrip("-").replace("-", "_"), names, prefix="--")
+    return f"{flag}: no such option{similar}; --help lists them all"
+
+
+def _without_option(beam_args: Sequence[str]) -> list[str]:
+    """Returns the words that Beam's own parser takes for no option's value."""
+    from apache_beam.options.pipeline_options import PipelineOptions  # slow to import
+
+    left: list[str] = []
+
+    def collect(parser: argparse.ArgumentParser) -> None:
+        left.extend(word for word in parser.parse_known_args(list(beam_args))[1] if not _is_flag(word))
+
+    PipelineOptions(list(beam_args)).get_all_options(add_extra_args_fn=collect)
+    return left
 
 
 def _is_number(word: str) -> bool:
@@ -53,9 +197,9 @@ def _is_number(word: str) -> bool:
 
 
 def options_table() -> str:
-    """The table of the options for the README, in Markdown."""
-    rows = ["| option | default | what it is |", "|---|---|---|"]
-    for option in fields(TranscribeOptions):
+    """Returns the table of the options, in Markdown."""
+    rows = ["| option | default | description |", "|---|---|---|"]
+    for _, option in grouped_options():
         choices = option.metadata["choices"]
         text = option.metadata["help"] + (f": `{'`, `'.join(choices)}`" if choices else "")
         flags = " ".join(f"`{flag}`" for flag in _flags(option))
@@ -63,26 +207,39 @@ def options_table() -> str:
     return "\n".join(rows)
 
 
+def with_options_table(page: str) -> str:
+    """Returns a page of Markdown with the table between `<!-- options -->` and `<!-- /options -->` renewed.
+
+    Raises:
+        ValueError: it has no such markers.
+    """
+    renewed, n_tables = _TABLE.subn(lambda _: f"\n{options_table()}\n\n", page)
+    if not n_tables:
+        raise ValueError("no <!-- options --> and <!-- /options --> to write the table between")
+    return renewed
+
+
 class _Parser(argparse.ArgumentParser):
-    """Raises instead of exiting with 2, which is what a run with failed recordings gives."""
+    """Raises instead of exiting with 2, which is the exit code of a run with failed recordings."""
 
     def error(self, message: str) -> NoReturn:
         raise OptionsError(message)
 
 
-def _parser() -> _Parser:
+def _parser(prog: str) -> _Parser:
     parser = _Parser(
-        prog="python -m pipelines.transcribe",
-        description="Transcribes recordings with Whisper into a dataset of Parquet and JSON lines.",
-        epilog="Any other option goes to Apache Beam. Exit codes: 0 all was transcribed, 2 some recordings "
-        "failed (listed in DIR/failures), 1 the run failed, 130 it was interrupted. LOG_LEVEL=DEBUG in the "
-        "environment shows what Beam says, and tracebacks.",
+        prog=prog,
+        usage="%(prog)s [RECORDING ...] -o DIR [OPTION ...]",
+        description=_DESCRIPTION.format(prog=prog),
+        epilog=_EPILOG.format(prog=prog),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
+    parser.add_argument_group("RECORDING", "a file, folder, glob, URL, archive or manifest, as of --input")
+    add_version_flag(parser)
     groups: dict[str, argparse._ArgumentGroup] = {}
-    for option in fields(TranscribeOptions):
-        name = option.metadata["group"]
-        group = groups.setdefault(name, parser.add_argument_group(name))
+    for title, option in grouped_options():
+        group = groups.get(title) or groups.setdefault(title, parser.add_argument_group(title))
         group.add_argument(*_flags(option), **_argparse_settings(option))
     return parser
 
@@ -108,7 +265,7 @@ def _argparse_settings(option: Field[Any]) -> dict[str, Any]:
 
 
 class _Switch(argparse.Action):
-    """`--vad`, `--no-vad`, and `--vad=false` for who can give values alone, as templates do."""
+    """`--vad`, `--no-vad`, and `--vad=false` for templates, which can only give values."""
 
     def __call__(
         self,
@@ -118,12 +275,12 @@ class _Switch(argparse.Action):
         option_string: str | None = None,
     ) -> None:
         negated = str(option_string).startswith("--no-")
-        told = {None: not negated, "true": True, "false": False}
+        meaning = {None: not negated, "true": True, "false": False}
         word = values.lower() if isinstance(values, str) else None
-        if word not in told or (negated and word is not None):
+        if word not in meaning or (negated and word is not None):
             allowed = "takes no value" if negated else "give true or false, or no value for true"
             raise OptionsError(f"{option_string} {values}: {allowed}")
-        setattr(namespace, self.dest, told[word])
+        setattr(namespace, self.dest, meaning[word])
 
 
 class _Extend(argparse.Action):
@@ -140,11 +297,12 @@ class _Extend(argparse.Action):
 
 
 def _flags(option: Field[Any]) -> list[str]:
-    return [f"--{option.name}", *([f"--no-{option.name}"] if option.default is True else [])]
+    short = [_SHORT_FLAGS[option.name]] if option.name in _SHORT_FLAGS else []
+    return [f"--{option.name}", *short, *([f"--no-{option.name}"] if option.default is True else [])]
 
 
 def shown_default(option: Field[Any]) -> str:
-    """The default as it would be typed, in backticks; `on` for a switch that is, else nothing."""
+    """Returns a default as it would be typed, in backticks; `on` for a switch that is on, else nothing."""
     default = option.default
     if default is MISSING or default is None or default == () or default == "" or default is False:
         return ""
@@ -153,3 +311,8 @@ def shown_default(option: Field[Any]) -> str:
     if isinstance(default, tuple):
         return f"`{','.join(f'{one:g}' if isinstance(one, float) else str(one) for one in default)}`"
     return f"`{default:g}`" if isinstance(default, float) else f"`{default}`"
+
+
+if __name__ == "__main__":
+    page = Path(sys.argv[1])
+    page.write_text(with_options_table(page.read_text("utf-8")), "utf-8")

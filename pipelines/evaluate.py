@@ -1,10 +1,12 @@
-"""Says how good a run's transcripts are, where it is known what was said.
+"""Compares the transcripts of a finished run with reference transcripts: word and character error rates.
 
-    python -m pipelines.evaluate --run out
+    whisper-beam evaluate out
 
 and for a run that was made without references, or with times of words to compare:
 
-    python -m pipelines.evaluate --run gs://bucket/out --references talks.jsonl
+    whisper-beam evaluate gs://bucket/out --references talks.jsonl
+
+`python -m pipelines.evaluate` is the same program.
 
 Exit codes: 0 it was evaluated, 1 it could not be, 130 it was interrupted.
 """
@@ -19,26 +21,33 @@ import sys
 from collections.abc import Sequence
 from typing import Any, NoReturn
 
-from transforms.core.log_redaction import hide_secrets
-from transforms.core.redaction import redact
+from pipelines.flags import add_version_flag, with_underscores
+from pipelines.process.import_path import leave_out_working_directory
 
 _LOGGER = logging.getLogger(__name__)
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Runs the command line; `argv` is without the program's name. Gives the exit code."""
+def main(argv: Sequence[str] | None = None, prog: str = "python -m pipelines.evaluate") -> int:
+    """Runs the command line and returns the exit code.
+
+    Args:
+        argv: without the program's name; None for those of the process.
+        prog: the program's name, for its help.
+    """
+    from transforms.core.log_redaction import hide_secrets  # not before the import path is known to be ours
+    from transforms.core.redaction import redact
+
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):  # a terminal that cannot show a text must not end the run
             stream.reconfigure(errors="backslashreplace")
     try:
         logging.basicConfig(level=os.environ.get("LOG_LEVEL", "WARNING").upper())
         hide_secrets()
-        options = vars(_parser().parse_args(argv))
-        _evaluate(options)
+        _evaluate(_parse(sys.argv[1:] if argv is None else argv, prog))
     except KeyboardInterrupt:
         print("Interrupted: the evaluation is not finished.", file=sys.stderr)
         return 130
-    except Exception as error:  # whatever ends it ends it with a sentence; LOG_LEVEL=DEBUG has the rest
+    except Exception as error:  # any error becomes one sentence; LOG_LEVEL=DEBUG shows the traceback
         _LOGGER.debug("the evaluation failed", exc_info=True)
         sentence = " ".join(str(error).split()) or type(error).__name__
         print(f"Nothing was evaluated: {redact(sentence)}", file=sys.stderr)
@@ -51,8 +60,9 @@ def _evaluate(options: dict[str, Any]) -> None:
         PAGE_FILE,
         RECORDINGS_FILE,
         evaluate,
-    )  # Arrow, which --help need not wait for
+    )  # imports Arrow, which --help does without
     from pipelines.evaluation.tally import notes, table, time_sentences
+    from transforms.core.redaction import redact
 
     tally = evaluate(**options)
     print(table(tally))
@@ -70,26 +80,43 @@ class _Parser(argparse.ArgumentParser):
         raise ValueError(f"{message}; --help lists the options")
 
 
-def _parser() -> _Parser:
+def _parse(argv: Sequence[str], prog: str) -> dict[str, Any]:
+    parser = _parser(prog)
+    n_flags = argv.index("--") if "--" in argv else len(argv)
+    values, unknown = parser.parse_known_args([*map(with_underscores, argv[:n_flags]), *argv[n_flags:]])
+    options = vars(values)
+    if unknown:
+        from pipelines.option_checks import nearest
+
+        similar = nearest(unknown[0].partition("=")[0].lstrip("-"), list(options), prefix="--")
+        parser.error(f"unrecognized arguments: {' '.join(unknown)}{similar}")
+    folders = [folder for folder in (options.pop("folder"), options["run"]) if folder is not None]
+    if len(folders) != 1:
+        parser.error("give the run's folder once: as an argument, or with --run")
+    return {**options, "run": folders[0]}
+
+
+def _parser(prog: str) -> _Parser:
     parser = _Parser(
-        prog="python -m pipelines.evaluate",
-        description="Says how good the transcripts of a finished run are, where it is known what was said: "
-        "word and character error rates with the normalisers of the Whisper paper, in all and per language, "
-        "and the worst recordings word by word.",
+        prog=prog,
+        description="Compares the transcripts of a finished run with reference transcripts: word and "
+        "character error rates with the normalisers of the Whisper paper, in all and per language, and the "
+        "worst recordings word by word.",
         epilog="Writes DIR/evaluation/recordings.jsonl (a line a recording), an HTML page, and `evaluation` "
-        "into DIR/run.json; again, they are replaced. Exit codes: 0 it was evaluated, 1 it could not be, 130 "
-        "it was interrupted. LOG_LEVEL=DEBUG in the environment shows tracebacks.",
+        "into DIR/run.json; a rerun replaces them. Names of options may be written with dashes. Exit codes: "
+        "0 it was evaluated, 1 it could not be, 130 it was interrupted. LOG_LEVEL=DEBUG in the environment "
+        "shows tracebacks.",
         allow_abbrev=False,
     )
-    parser.add_argument(
-        "--run", metavar="DIR", required=True, help="folder or URL that pipelines.transcribe wrote to"
-    )
+    add_version_flag(parser)
+    parser.add_argument("folder", metavar="DIR", nargs="?", help="folder or URL that the run wrote to")
+    parser.add_argument("--run", metavar="DIR", help="the same, as an option")
     parser.add_argument(
         "--references",
         metavar="MANIFEST",
-        help="a manifest (.jsonl, .csv, .tsv) with what was said; it goes before the references in the rows. "
-        "Recordings are found by path or URL, or else by file name where only one has it. Of .jsonl, words "
-        "or segments (lists of start, end, text) have times compared too",
+        help="a manifest (.jsonl, .csv, .tsv) with reference transcripts, which precede those in the rows. "
+        "Recordings are found by path or URL, or else by file name where it is unique. Of .jsonl, the times "
+        "of words or segments (lists of start, end, text) are compared, too",
     )
     parser.add_argument(
         "--audio_column",
@@ -111,4 +138,5 @@ def _parser() -> _Parser:
 
 
 if __name__ == "__main__":
+    leave_out_working_directory()
     sys.exit(main())

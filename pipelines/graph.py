@@ -1,10 +1,10 @@
-"""The graph: what `pipelines.transcribe` asks Beam to do, from the recordings listed to the files written.
+"""The Beam graph of `pipelines.transcribe`, from the listed recordings to the written files.
 
     listed -> spread -> ( open -> read windows -> transcribe in batches )
            -> [vote on the language -> the same again for outvoted windows and weak boundaries]
            -> group by audio_id -> merge -> write
 
-The parentheses are one fused stage: samples never pass a grouping, which would hold them all in memory.
+The steps in parentheses are one fused stage: samples never pass through a grouping, which would buffer them.
 """
 
 from __future__ import annotations
@@ -16,33 +16,35 @@ import apache_beam as beam
 from apache_beam.pvalue import PCollection
 from apache_beam.utils.shared import Shared
 
-from model.interface import TranscriberSettings
+from model.interface import AUTO_PER_WINDOW, DecodingOptions, ModelOptions
+from model.option_fields import part
 from pipelines.backend import Backend
-from pipelines.options import AUTO_PER_WINDOW, SPEECH, TranscribeOptions
+from pipelines.option_groups import SPEECH
+from pipelines.options import TranscribeOptions
 from pipelines.output.run_folder import FAILURES as FAILURES_FOLDER
-from pipelines.output.run_folder import TRANSCRIPTS, RunFolder
+from pipelines.output.run_folder import RunFolder
 from pipelines.runners.dataflow import is_dataflow
-from transforms.checkpoint.resume import Resuming
+from transforms.checkpoint.resume import ResumeSettings
 from transforms.dofns.assemble import Assemble
 from transforms.dofns.open_work import OpenWork
-from transforms.dofns.tags import FAILURES, ORIGINS, PARTS, SECOND_LOOK, SHARED, SPANS, WINDOWS
+from transforms.dofns.second_pass import by_file, plan_second_passes, reopen_origin
+from transforms.dofns.tags import FAILURES, ORIGINS, PARTS, SECOND_PASS, SHARED, SPANS, WINDOWS
 from transforms.dofns.transcribe import TranscribeSpans
 from transforms.dofns.write import WriteRecordingFiles, WriteRows
-from transforms.fetch.policy import FetchPolicy, Limits
-from transforms.merging.second_pass import by_file, open_again, second_looks
-from transforms.merging.settings import Assembly
-from transforms.reading.range_split import by_range
-from transforms.recognition.fallback import Fallback
-from transforms.sources.work_items import Work, pack, unpack
+from transforms.fetch.policy import FetchPolicy
+from transforms.merging.settings import MergeSettings
+from transforms.reading.range_split import key_by_range
+from transforms.recognition.fallback import FallbackPolicy
+from transforms.sources.work_items import Work, deserialize, serialize
 from transforms.windows.plan import WindowPlan
 from transforms.writing.rows import failure_row, transcript_row
 
 ROWS = "rows"
 
 Parts = dict[str, PCollection[Any]]
-"""Collections by name: of (audio_id, value), or of failures."""
+"""Collections by name, with elements (audio_id, value) or failures."""
 
-Hinted = TypeVar("Hinted", bound=beam.PTransform[Any, Any])
+HintedTransform = TypeVar("HintedTransform", bound=beam.PTransform[Any, Any])
 
 
 def build(
@@ -55,18 +57,18 @@ def build(
     *,
     share: bool = False,
 ) -> None:
-    """Adds to a pipeline all that a run does.
+    """Adds all steps of a run to a pipeline.
 
     Args:
-        pipeline: one without transforms.
-        work: recordings and what holds many, each once.
-        options: of the run.
-        language: the code to decode in, or None to find it out.
-        languages: the codes that the model knows.
-        backend: makes the model in a worker.
-        share: several workers take the spans of a long recording; else one does.
+        pipeline: a pipeline without transforms.
+        work: work items, each once: recordings, archives, manifests and shards of datasets.
+        options: options of the run.
+        language: code of the language to decode in; None to detect it.
+        languages: codes of the model's languages.
+        backend: loads the model in a worker.
+        share: whether the spans of a long recording are distributed over workers.
     """
-    assembly = Assembly(
+    settings = MergeSettings(
         language,
         per_window=options.language == AUTO_PER_WINDOW,
         redecode_below=options.redecode_boundaries,
@@ -81,27 +83,30 @@ def build(
         options.channel(),
         split=options.splits_channels(),
         policy=transcribe.policy,
-        share_s=options.span_s() if share else None,
+        max_range_s=options.span_s() if share else None,
     )
-    listed = pack(work)  # `Create` would ship it twice, and shuffle it once more
+    listed = serialize(work)  # `Create` would put it into the graph twice, and shuffle it once more
     opened = (
         pipeline
         | "Begin" >> beam.Impulse()
-        | "List" >> beam.FlatMap(lambda _: unpack(listed))
+        | "List" >> beam.FlatMap(lambda _: deserialize(listed))
         | "Spread" >> beam.Reshuffle()
-        | "Open" >> _hinted(beam.ParDo(opener).with_outputs(ORIGINS, SHARED, FAILURES, main=SPANS), options)
+        | "Open"
+        >> _with_resource_hints(
+            beam.ParDo(opener).with_outputs(ORIGINS, SHARED, FAILURES, main=SPANS), options
+        )
     )
-    said = _transcribed(opened, transcribe, share)
-    failures = [opened[FAILURES], said[FAILURES]]
-    parts = {PARTS: said[PARTS], WINDOWS: said[WINDOWS]}
-    if assembly.looks_twice:
-        again = _transcribe_again({**parts, ORIGINS: opened[ORIGINS]}, transcribe, assembly, options)
-        parts[SECOND_LOOK] = again[WINDOWS]
+    transcribed = _transcribed(opened, transcribe, share)
+    failures = [opened[FAILURES], transcribed[FAILURES]]
+    parts = {PARTS: transcribed[PARTS], WINDOWS: transcribed[WINDOWS]}
+    if settings.needs_second_pass:
+        again = _transcribe_again({**parts, ORIGINS: opened[ORIGINS]}, transcribe, settings, options)
+        parts[SECOND_PASS] = again[WINDOWS]
         failures.append(again[FAILURES])
     merged = (
         parts
         | "Group by recording" >> beam.CoGroupByKey()
-        | "Merge" >> beam.ParDo(Assemble(assembly)).with_outputs(FAILURES, main=ROWS)
+        | "Merge" >> beam.ParDo(Assemble(settings)).with_outputs(FAILURES, main=ROWS)
     )
     _write(merged[ROWS], [*failures, merged[FAILURES]], options)
 
@@ -114,111 +119,72 @@ def _transcribe(options: TranscribeOptions, backend: Backend) -> TranscribeSpans
         over_speech=options.windows == SPEECH,
     )
     transcribe = TranscribeSpans(
-        settings_of(options),
+        part(options, ModelOptions),
         backend.load,
         Shared(),
         plan,
-        fallback_of(options),
-        options.filters(),
-        policy_of(options),
-        options.span_s(),
-        Resuming(RunFolder(options.output).log_folder, options.retry_failed),
+        decoding=part(options, DecodingOptions),
+        fallback=part(options, FallbackPolicy),
+        filters=options.filters(),
+        policy=part(options, FetchPolicy),
+        span_s=options.span_s(),
+        resume=ResumeSettings(RunFolder(options.output).log_folder, options.retry_failed),
     )
-    return _hinted(transcribe, options)
+    return _with_resource_hints(transcribe, options)
 
 
-def _hinted(transform: Hinted, options: TranscribeOptions) -> Hinted:
-    """A step of the stage that runs the model, with what its workers must have.
+def _with_resource_hints(transform: HintedTransform, options: TranscribeOptions) -> HintedTransform:
+    """Sets the resource hints of a step of the stage that runs the model, on Dataflow.
 
-    Those that open recordings have the same hints: with others, runners would make two stages of it, and what
-    was opened would pass between them. To runners that do nothing about hints they are one more environment,
-    with workers of its own, and Prism does not stand two (it mixes up the metrics of their workers).
+    Steps that open recordings have the same hints: with different ones, runners would split the stage, and
+    opened recordings would be transferred between the two. Runners that ignore hints treat them as another
+    environment with its own workers, and Prism does not support two (it mixes up their workers' metrics).
     """
-    told = {"accelerator": options.accelerator, "min_ram": options.min_ram}
-    hints = {name: value for name, value in told.items() if value is not None}
+    wanted = {"accelerator": options.accelerator, "min_ram": options.min_ram}
+    hints = {name: value for name, value in wanted.items() if value is not None}
     if hints and is_dataflow(options.runner):
         transform.with_resource_hints(**hints)
     return transform
 
 
 def _transcribed(opened: Any, transcribe: TranscribeSpans, share: bool) -> Parts:  # noqa: ANN401  # Beam's
-    """What was said in the spans.
+    """Transcribes the spans.
 
-    Those of long recordings are spread once more, and are therefore a stage of their own: payloads of others
-    shall not pass a grouping. It is a grouping and no `Reshuffle`, of which Flink leaves out a second one: to
-    its optimizer what was spread once, and not grouped since, still is.
+    Spans of long recordings are redistributed and form a stage of their own, so that the payloads of other
+    recordings do not pass through a grouping. The redistribution is a `GroupByKey` and not a `Reshuffle`:
+    Flink's optimizer drops a second `Reshuffle`, as it takes the collection for still distributed.
     """
-    said: Parts = opened[SPANS] | "Transcribe" >> transcribe
+    transcribed: Parts = opened[SPANS] | "Transcribe" >> transcribe
     if not share:
-        return said
+        return transcribed
     spread = (
         opened[SHARED]
-        | "Key by range" >> beam.Map(by_range)
+        | "Key by range" >> beam.Map(key_by_range)
         | "Spread spans" >> beam.GroupByKey()
         | "Spans" >> beam.FlatMapTuple(lambda _, spans: spans)
     )
     more = spread | "Transcribe spans" >> transcribe
-    return {name: (said[name], more[name]) | f"Both {name}" >> beam.Flatten() for name in said}
-
-
-def settings_of(options: TranscribeOptions) -> TranscriberSettings:
-    """What a worker must know to load the model."""
-    return TranscriberSettings(
-        model=options.model,
-        dtype=options.dtype,
-        task=options.task,
-        timestamps=options.return_timestamps,
-        batch_size=options.batch_size,
-        parallel_batches=options.parallel_batches,
-        word_timestamps=options.word_timestamps,
-        beam_size=options.beam_size,
-        patience=options.patience,
-        length_penalty=options.length_penalty,
-        suppress_tokens=options.suppress_tokens,
-        max_new_tokens=options.max_new_tokens,
-        prompt=options.initial_prompt or "",
-        hotwords=options.hotwords or "",
-        quantization=options.quantization,
-        mesh=options.mesh,
-    )
-
-
-def fallback_of(options: TranscribeOptions) -> Fallback:
-    """Which windows are decoded again, and how."""
-    return Fallback(
-        options.temperature,
-        options.compression_ratio_threshold,
-        options.logprob_threshold,
-        options.no_speech_threshold,
-        options.seed,
-    )
-
-
-def policy_of(options: TranscribeOptions) -> FetchPolicy:
-    """What may be fetched."""
-    return FetchPolicy(
-        allow_private_hosts=options.allow_private_hosts,
-        trust_manifests=options.trust_manifests,
-        limits=Limits(total_s=options.fetch_timeout_s),
-    )
+    return {name: (transcribed[name], more[name]) | f"Both {name}" >> beam.Flatten() for name in transcribed}
 
 
 def _transcribe_again(
-    parts: Parts, transcribe: TranscribeSpans, assembly: Assembly, options: TranscribeOptions
+    parts: Parts, transcribe: TranscribeSpans, settings: MergeSettings, options: TranscribeOptions
 ) -> Parts:
-    """Decodes again the windows that were outvoted, and boundaries on which windows do not agree."""
-    files = {name: part | f"Files of {name}" >> beam.Map(by_file) for name, part in parts.items()}
+    """Second pass: decodes outvoted windows again, and boundaries at which windows disagree."""
+    files = {name: values | f"Files of {name}" >> beam.Map(by_file) for name, values in parts.items()}
     spans = (
         files
         | "Group to vote" >> beam.CoGroupByKey()
-        | "Vote on language" >> beam.FlatMap(second_looks, assembly)
+        | "Vote on language" >> beam.FlatMap(plan_second_passes, settings)
         | "Group by place" >> beam.GroupByKey()
         | "Open again"
-        >> _hinted(beam.FlatMap(open_again, transcribe.policy).with_outputs(FAILURES, main=SPANS), options)
+        >> _with_resource_hints(
+            beam.FlatMap(reopen_origin, transcribe.policy).with_outputs(FAILURES, main=SPANS), options
+        )
     )
-    said = spans[SPANS] | "Transcribe again" >> transcribe
-    failures = (spans[FAILURES], said[FAILURES]) | "Failures again" >> beam.Flatten()
-    return {WINDOWS: said[WINDOWS], FAILURES: failures}
+    transcribed = spans[SPANS] | "Transcribe again" >> transcribe
+    failures = (spans[FAILURES], transcribed[FAILURES]) | "Failures again" >> beam.Flatten()
+    return {WINDOWS: transcribed[WINDOWS], FAILURES: failures}
 
 
 def _write(
@@ -226,14 +192,13 @@ def _write(
 ) -> None:
     folder = RunFolder(options.output)
     rows = transcripts | "Transcript row" >> beam.Map(transcript_row)
-    _ = rows | "Write transcripts" >> WriteRows(
-        folder.part_folder(TRANSCRIPTS), options.row_formats(), options.num_shards
-    )
+    folders = {name: folder.part_folder(name) for name in options.row_formats()}
+    _ = rows | "Write transcripts" >> WriteRows(folders, options.num_shards)
     if options.recording_formats():
         _ = rows | "Write recordings" >> WriteRecordingFiles(options.output, options.recording_formats())
     _ = (
         failures
         | "All failures" >> beam.Flatten()
         | "Failure row" >> beam.Map(failure_row)
-        | "Write failures" >> WriteRows(folder.part_folder(FAILURES_FOLDER), ("jsonl",))
+        | "Write failures" >> WriteRows({"jsonl": folder.part_folder(FAILURES_FOLDER)})
     )

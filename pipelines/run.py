@@ -1,4 +1,7 @@
-"""One run: list, claim the output folder, run the graph, report. All that `--help` need not wait for."""
+"""One run: lists the input, claims the output folder, runs the Beam pipeline and reports.
+
+Kept out of `pipelines.transcribe`, so that `--help` does not wait for these imports.
+"""
 
 from __future__ import annotations
 
@@ -13,57 +16,63 @@ from apache_beam.options.pipeline_options import PipelineOptions
 from apache_beam.runners.portability.fn_api_runner.fn_runner import FnApiRunner
 from apache_beam.runners.runner import PipelineState
 
+from model.option_fields import part
 from pipelines.backend import WHISPER, Backend
 from pipelines.command_line import check_beam_flags
-from pipelines.graph import build, policy_of
+from pipelines.graph import build
 from pipelines.options import OptionsError, TranscribeOptions, check_model_fits
 from pipelines.output.finished_run import FinishedRun
 from pipelines.output.run_folder import RunFolder, identity_of
-from pipelines.output.run_lock import only_run
+from pipelines.output.run_lock import exclusive_access
 from pipelines.process.signals import stopping_cleanly
-from pipelines.progress.progress_bar import Watch, shown_progress
+from pipelines.progress.progress_bar import RunProgress, show_progress
 from pipelines.progress.progress_file import heartbeat
 from pipelines.report.report_page import report_page
 from pipelines.report.run_json import Report, make_report, summary
 from pipelines.report.run_tally import tally_run
-from pipelines.runners.dataflow import HANDED_OVER, check_dataflow, check_installed, makes_template
-from pipelines.runners.dry_run import GraphSize, told_plan
-from pipelines.runners.find_runner import find_runner, following, in_this_process, name_job
+from pipelines.runners.dataflow import TEMPLATE_SUBMITTED, check_dataflow, check_installed, makes_template
+from pipelines.runners.dry_run import GraphSize, format_plan
+from pipelines.runners.find_runner import find_runner, in_this_process, name_job, supervised
 from pipelines.runners.local_workers import watched_workers
-from transforms.checkpoint.commit_log import leave_all
+from transforms.checkpoint.commit_log import release_all_writers
 from transforms.core.log_redaction import hide_secrets
 from transforms.core.metrics import NAMESPACE
 from transforms.core.progress import PROGRESS
 from transforms.core.redaction import redact
+from transforms.fetch.policy import FetchPolicy
 from transforms.sources.hf_datasets import dataset_work
 from transforms.sources.listing import expand_all
 from transforms.sources.work_items import Work, fingerprint, n_recordings
 
-LIFTS = {"allow_private_hosts": "forbidden_host", "trust_manifests": "forbidden_uri"}
-"""Options, and the kind of failure that there is without each."""
+LIFTED_FAILURES = {"allow_private_hosts": "forbidden_host", "trust_manifests": "forbidden_uri"}
+"""Options that permit something, and the kind of failure that each of them removes."""
 
 
 class RunFailedError(RuntimeError):
-    """Beam ended the run before its end."""
+    """Beam ended the run before it was complete."""
 
 
 def transcribe(options: TranscribeOptions, beam_args: Sequence[str] = (), backend: Backend = WHISPER) -> int:
-    """Does the run, or finds it done; gives its exit code: 0, or 2 when some recordings failed.
+    """Executes the run, unless it is finished already, and returns its exit code.
 
-    With `--dry_run` it only tells of it. A template's job is begun after it, by Dataflow, and not waited for.
+    With `--dry_run` it prints a description of the run and starts nothing. For a Dataflow template it writes
+    the template and returns: Dataflow starts the job later.
 
     Args:
-        options: of the run.
-        beam_args: what goes to Beam's `PipelineOptions`.
+        options: options of the run.
+        beam_args: arguments of Beam's `PipelineOptions`.
         backend: the model.
 
+    Returns:
+        0, or 2 when some recordings failed.
+
     Raises:
-        ValueError: options that cannot be used, no input, an output folder that is not this run's.
+        ValueError: invalid options, no input, or an output folder that belongs to another run.
         RunFailedError: the runner gave up.
-        RunnerError: the runner lacks something on this machine, or was lost.
+        RunnerError: the runner lacks a requirement on this machine, or its job server was lost.
         OSError: the output cannot be written.
-        HubError: nobody is logged in who could upload it.
-        RunStopped: a signal ended it.
+        HubError: `--push_to_hub` without a token of the Hub.
+        RunStopped: a signal ended the run.
     """
     started = perf_counter()
     hide_secrets()
@@ -77,39 +86,39 @@ def transcribe(options: TranscribeOptions, beam_args: Sequence[str] = (), backen
     languages = backend.languages(options.model)
     check_model_fits(options, languages)
     if options.push_to_hub:
-        from pipelines.report.hub import check_token  # brings `datasets`, which other runs need not wait for
+        from pipelines.report.hub import check_token  # imports `datasets`, which is slow
 
         check_token()
     work = list_work(options)
     folder = RunFolder(options.output)
     identity = identity_of(options, map(fingerprint, work))
     report = None if options.overwrite else folder.finished_report(identity)
-    if report is not None and _is_over(report, options):
-        again = "; with --retry_failed, what failed is" if report["counts"]["failures"] else ""
-        print(f"This run was finished before; nothing is done again{again}.", file=sys.stderr)
-        return _close(report, folder, options.push_to_hub)
+    if report is not None and _is_complete(report, options):
+        hint = ". --retry_failed retries the failures" if report["counts"]["failures"] else ""
+        print(f"This run is already finished; nothing is transcribed again{hint}.", file=sys.stderr)
+        return _summarize_and_upload(report, folder, options.push_to_hub)
     folder.check(identity, options.overwrite)
-    with only_run(folder):
+    with exclusive_access(folder):
         folder.claim(identity, options.overwrite)
         is_local = in_this_process(options.runner, beam_options)
         _build(pipeline, work, options, languages, backend, share=not is_local)
         if makes_template(beam_options):
             pipeline.run()
-            print(HANDED_OVER, file=sys.stderr)
+            print(TEMPLATE_SUBMITTED, file=sys.stderr)
             return 0
-        watch = Watch(n_recordings(work), seen=is_local)
-        with heartbeat(folder, watch), stopping_cleanly():
-            counters = _run(pipeline, watch)
+        run_progress = RunProgress(n_recordings(work), in_process=is_local)
+        with heartbeat(folder, run_progress), stopping_cleanly():
+            counters = _run(pipeline, run_progress)
             files = folder.parts()
             tally = tally_run(FinishedRun(folder.url, {"files": files}))
             report = make_report(options, identity, counters, files, tally, perf_counter() - started)
             folder.write_page(report_page(report, tally, redact(folder.url)))
             folder.finish(report)
-    return _close(report, folder, options.push_to_hub)
+    return _summarize_and_upload(report, folder, options.push_to_hub)
 
 
 def _dry_run(options: TranscribeOptions, beam_options: PipelineOptions, backend: Backend) -> int:
-    """Says what a run would be. Its runner is not asked, which may want credentials, or fetch something."""
+    """Prints a description of the run without its runner, which may need credentials or a download."""
     languages = backend.languages(options.model)
     check_model_fits(options, languages)
     work = list_work(options)
@@ -118,7 +127,7 @@ def _dry_run(options: TranscribeOptions, beam_options: PipelineOptions, backend:
     _build(pipeline, work, options, languages, backend, share=not is_local)
     graph = pipeline.to_runner_api()
     size = GraphSize(graph.ByteSize(), len(graph.components.transforms))
-    print(told_plan(options, beam_options, work, size))
+    print(format_plan(options, beam_options, work, size))
     return 0
 
 
@@ -135,21 +144,24 @@ def _build(
     build(pipeline, work, options, language, languages, backend, share=share)
 
 
-def _is_over(report: Report, options: TranscribeOptions) -> bool:
-    """Whether a finished run has nothing that is to be done again."""
+def _is_complete(report: Report, options: TranscribeOptions) -> bool:
+    """Whether these options leave nothing to redo in a finished run."""
     counts = report["counts"]
     lifted = {
         kind
-        for name, kind in LIFTS.items()
+        for name, kind in LIFTED_FAILURES.items()
         if getattr(options, name) and not report["options"].get(name, False)
     }
     return not (lifted & counts["failures_by_kind"].keys() or (options.retry_failed and counts["failures"]))
 
 
 def list_work(options: TranscribeOptions) -> list[Work]:
-    """The recordings that the options name, and what holds or names many: little, however many they are."""
+    """Returns the work items that the options name: recordings, archives, manifests and shards of datasets.
+
+    The list is short even for a large corpus: an item can stand for many recordings.
+    """
     work: list[Work] = []
-    policy = policy_of(options)
+    policy = part(options, FetchPolicy)
     if options.input:
         work += expand_all(options.input, options.audio_column, options.text_column, policy)
     if options.dataset is not None:
@@ -164,58 +176,59 @@ def _beam_options(beam_args: Sequence[str]) -> PipelineOptions:
     try:
         known = beam_options.get_all_options()
         everything = beam_options.get_all_options(retain_unknown_options=True)
-    except SystemExit as error:  # Beam's parser has printed what is wrong, and would exit with 2
+    except SystemExit as error:  # Beam's parser has printed the error and would exit with 2
         raise OptionsError(f"Beam cannot use {' '.join(beam_args)}; see above") from error
     check_beam_flags(beam_args, sorted(known), sorted(everything.keys() - known.keys()))
     return beam_options
 
 
-def _run(pipeline: beam.Pipeline, watch: Watch) -> dict[str, int]:
-    """Runs to the end and gives the counters of all steps, by name."""
+def _run(pipeline: beam.Pipeline, run_progress: RunProgress) -> dict[str, int]:
+    """Runs the pipeline to its end and returns the sums of all steps' counters by name."""
     PROGRESS.reset()
     try:
-        with shown_progress(watch), watched_workers():
+        with show_progress(run_progress), watched_workers():
             result = pipeline.run()
-            with following(result):
+            with supervised(result):
                 state = result.wait_until_finish()
     finally:
-        leave_all()  # Beam does not end all that it has begun when it gives up
+        release_all_writers()  # Beam does not tear down every DoFn when it gives up
     if state != PipelineState.DONE:
         raise RunFailedError(f"Beam ended the run in state {state}; its log says why")
     counters: dict[str, int] = defaultdict(int)
     for counter in result.metrics().query(MetricsFilter().with_namespace(NAMESPACE))["counters"]:
-        # Not its `result`: that is None for one that is 0, on runners that tell of what was committed alone.
-        told = counter.attempted if counter.committed is None else counter.committed
-        counters[counter.key.metric.name] += told
-    watch.settle(counters)
+        # Not `counter.result`: on runners that report committed values only, it is None for a counter of 0.
+        value = counter.attempted if counter.committed is None else counter.committed
+        counters[counter.key.metric.name] += value
+    run_progress.set_final_counts(counters)
     return dict(counters)
 
 
-def _close(report: Report, folder: RunFolder, dataset: str | None) -> int:
-    """Says what a finished run came to and uploads it; gives the exit code."""
+def _summarize_and_upload(report: Report, folder: RunFolder, dataset: str | None) -> int:
+    """Prints the summary of a finished run, uploads it where asked, and returns the exit code."""
     print(summary(report, folder))
-    exit_code = _told_outcome(report, folder)
+    exit_code = _print_outcome(report, folder)
     if dataset is None:
         return exit_code
     from pipelines.report.hub import HubError, push
 
     try:
         print(f"Uploaded to {push(folder, report, dataset)}", file=sys.stderr)
-    except HubError as error:  # the run has not failed, and stays finished
+    except HubError as error:  # the run itself has not failed and stays finished
         print(error, file=sys.stderr)
         return 1
     return exit_code
 
 
-def _told_outcome(report: Report, folder: RunFolder) -> int:
+def _print_outcome(report: Report, folder: RunFolder) -> int:
+    """Prints how many recordings have a transcript; returns the exit code."""
     counts = report["counts"]
     if not counts["failures"]:
         print(f"Done: all {counts['transcribed']} recordings were transcribed.", file=sys.stderr)
         return 0
     missing = counts["not_transcribed"]
-    told = f"{missing} of {counts['recordings']} recordings have no transcript"
+    outcome = f"{missing} of {counts['recordings']} recordings have no transcript"
     if not missing:
-        told = "parts of some recordings are missing"
-    where = redact(folder.part_folder("failures"))
-    print(f"Done, but {told}: {counts['failures']} failures are listed in {where}.", file=sys.stderr)
+        outcome = "parts of some recordings are missing"
+    place = redact(folder.part_folder("failures"))
+    print(f"Done, but {outcome}: {counts['failures']} failures are listed in {place}.", file=sys.stderr)
     return 2

@@ -1,12 +1,14 @@
 """Transcribes recordings with Whisper on Flax through Apache Beam.
 
-    python -m pipelines.transcribe --input 'talks/**/*.mp3' --output out
+    whisper-beam transcribe talks/*.mp3 -o out
 
 and on a cluster, with Beam's own options behind:
 
-    python -m pipelines.transcribe --input gs://bucket/talks --output gs://bucket/out \
+    whisper-beam transcribe gs://bucket/talks -o gs://bucket/out \
         --runner DataflowRunner --project NAME --region europe-west4 --temp_location gs://bucket/tmp \
         --sdk_container_image europe-west4-docker.pkg.dev/NAME/images/whisper-beam:cpu
+
+`python -m pipelines.transcribe` is the same program.
 
 Exit codes: 0 all was transcribed, 2 some recordings failed, 1 the run failed, 130 it was interrupted
 (143 by SIGTERM, 129 by SIGHUP).
@@ -22,9 +24,9 @@ import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from pipelines.process.signals import leaving_at_once, told_interrupt
+from pipelines.process.import_path import leave_out_working_directory
 
-if TYPE_CHECKING:  # whatever takes time to import is imported where an interrupt is expected
+if TYPE_CHECKING:  # imports that take time are where an interrupt is expected
     from pipelines.backend import Backend
 
 _OUR_CLASS = re.compile(r"^(model|transforms|pipelines)(\.\w+)+: ")
@@ -33,54 +35,61 @@ _BEAM_CHATTER = (
     "root",
     "apache_beam.options.pipeline_options",
     "apache_beam.utils.subprocess_server",  # that a job server starts and ends
-    "PrismRunner",  # what ended a run, which is told anyway
+    "PrismRunner",  # the error that ended a run, which is printed anyway
 )
 _LOGGER = logging.getLogger(__name__)
 
 
-def main(argv: Sequence[str] | None = None, backend: Backend | None = None) -> int:
-    """Runs the command line and gives the exit code.
+def main(
+    argv: Sequence[str] | None = None,
+    backend: Backend | None = None,
+    prog: str = "python -m pipelines.transcribe",
+) -> int:
+    """Runs the command line and returns the exit code.
 
     Args:
         argv: without the program's name; None for those of the process.
         backend: the model; None for Whisper.
+        prog: the program's name, for its help.
     """
+    from pipelines.process.signals import exiting_immediately, report_interrupt
+
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):  # a terminal that cannot show a text must not end the run
             stream.reconfigure(errors="backslashreplace")
     try:
-        with leaving_at_once():
-            from pipelines.backend import WHISPER
+        with exiting_immediately():
             from pipelines.command_line import parse
-            from pipelines.process.memory import uncollected, use_few_arenas
+            from pipelines.process.memory import limit_malloc_arenas, without_garbage_collection
 
-            use_few_arenas()
+            limit_malloc_arenas()
             _quiet_logs()
-            options, beam_args = parse(sys.argv[1:] if argv is None else argv)
-            with uncollected():
-                from pipelines.run import transcribe  # brings Beam, seconds that --help need not wait for
+            options, beam_args = parse(sys.argv[1:] if argv is None else argv, prog)
+            with without_garbage_collection():
+                from pipelines.backend import WHISPER
+                from pipelines.run import transcribe  # imports Beam, which takes seconds
 
         return transcribe(options, beam_args, backend or WHISPER)
     except KeyboardInterrupt as error:
-        return told_interrupt(error)
-    except Exception as error:  # whatever ends a run ends it with a sentence; LOG_LEVEL=DEBUG has the rest
+        return report_interrupt(error)
+    except Exception as error:  # any error becomes one sentence; LOG_LEVEL=DEBUG shows the traceback
         from transforms.core.redaction import redact
 
         _LOGGER.debug("the run failed", exc_info=True)
-        print(f"The run failed: {redact(_sentence(error))}", file=sys.stderr)
+        print(f"The run failed: {redact(_message(error))}", file=sys.stderr)
         return 1
 
 
-def _sentence(error: Exception) -> str:
-    """What an error says; of a traceback in text, which is how Beam passes errors on, the last line.
+def _message(error: Exception) -> str:
+    """Returns an error's message; of a traceback in text, which is how Beam passes errors on, the last line.
 
-    Beam has the error's class before it, which of our own says nothing more, and its step behind it.
+    Beam puts the error's class before it, which for our own classes adds nothing, and its step behind it.
     """
     lines = [line for line in str(error).splitlines() if line.strip()]
     if not lines:
         return type(error).__name__
-    said = lines[-1].strip() if "Traceback" in lines[0] else " ".join(lines)
-    return _OUR_CLASS.sub("", _BEAM_STEP.sub("", said))
+    message = lines[-1].strip() if "Traceback" in lines[0] else " ".join(lines)
+    return _OUR_CLASS.sub("", _BEAM_STEP.sub("", message))
 
 
 def _quiet_logs() -> None:
@@ -92,11 +101,11 @@ def _quiet_logs() -> None:
     if level == "DEBUG":
         return
     for handler in logging.getLogger().handlers:
-        handler.addFilter(_speaks_to_users)
+        handler.addFilter(_is_for_users)
 
 
-def _speaks_to_users(record: logging.LogRecord) -> bool:
-    """Drops what Beam says beside our own sentences: tracebacks, unknown flags, packages it would like."""
+def _is_for_users(record: logging.LogRecord) -> bool:
+    """False for what Beam logs beside our own messages: tracebacks, unknown flags, packages it would like."""
     if record.name.startswith(("apache_beam", "SdkWorker@")):  # the latter: of a worker, by way of Prism
         has_traceback = record.exc_info or record.exc_text or "Traceback (most" in record.getMessage()
         # Beam has job servers log more than the root's level lets through.
@@ -106,4 +115,5 @@ def _speaks_to_users(record: logging.LogRecord) -> bool:
 
 
 if __name__ == "__main__":
+    leave_out_working_directory()
     sys.exit(main())

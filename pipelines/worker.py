@@ -1,9 +1,10 @@
-"""A worker that a runner starts as a process: `--environment_type PROCESS`, with this program as its command.
+"""Beam worker that a runner starts as a process (`--environment_type PROCESS`), for example Flink.
 
     whisper-beam-worker --id=ID --provision_endpoint=HOST:PORT
 
-Flink's task managers each start one, and start another when it dies. It is for machines on which whisper-beam
-is installed; Beam's own program for this, `boot`, installs things, and comes with container images alone.
+Each task manager of Flink starts one, and starts another when it dies. It is for machines on which
+whisper-beam is installed; Beam's own worker program, `boot`, installs packages and exists only in container
+images.
 """
 
 from __future__ import annotations
@@ -20,24 +21,24 @@ from apache_beam.portability.api import beam_provision_api_pb2, beam_provision_a
 from apache_beam.runners.worker import sdk_worker_main
 from google.protobuf import json_format, text_format
 
-from pipelines.process.memory import use_few_arenas
-from transforms.checkpoint.commit_log import leave_all
+from pipelines.process.memory import limit_malloc_arenas
+from transforms.checkpoint.commit_log import release_all_writers
 
 _PROVISION_S = 60.0
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Works until the runner closes the connection, or sends SIGTERM, and ends the process.
+    """Serves the runner until it closes the connection or sends SIGTERM, then ends the process.
 
-    What it was at work on then, as a job was cancelled or another worker died, is not held against its
-    recordings.
+    The spans in progress at that moment are released in the commit log: a cancelled job, or the death of
+    another worker, is not counted as a crash of their recordings.
 
     Args:
-        argv: without the program's name; None for those of the process.
+        argv: arguments without the program's name; None for those of the process.
     """
     arguments = _parser().parse_known_args(argv)[0]
     signal.signal(signal.SIGTERM, _terminated)
-    use_few_arenas()
+    limit_malloc_arenas()
     os.environ.update(environment(arguments.id, provision(arguments.id, arguments.provision_endpoint)))
     exit_code = 1
     try:
@@ -48,10 +49,10 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 
 def provision(worker_id: str, endpoint: str) -> beam_provision_api_pb2.ProvisionInfo:
-    """Asks the runner whom to connect to, and for the options of the job.
+    """Fetches the endpoints and the options of the job from the runner.
 
     Raises:
-        grpc.RpcError: it does not answer.
+        grpc.RpcError: the runner does not answer.
     """
     with grpc.insecure_channel(endpoint) as channel:
         service = beam_provision_api_pb2_grpc.ProvisionServiceStub(channel)
@@ -64,7 +65,7 @@ def provision(worker_id: str, endpoint: str) -> beam_provision_api_pb2.Provision
 
 
 def environment(worker_id: str, info: beam_provision_api_pb2.ProvisionInfo) -> dict[str, str]:
-    """The variables that Beam's worker reads, as `boot` sets them."""
+    """Returns the environment variables that Beam's worker reads, as `boot` sets them."""
     endpoints = {"CONTROL": info.control_endpoint, "LOGGING": info.logging_endpoint}
     return {
         "WORKER_ID": worker_id,
@@ -83,9 +84,9 @@ def _terminated(signal_number: int, frame: FrameType | None) -> NoReturn:
 
 
 def _end(exit_code: int) -> NoReturn:
-    """Ends at once: the model may be at work on what nobody asks for any more, and others do it again."""
+    """Ends the process immediately, without waiting for a model call whose result is no longer needed."""
     try:
-        leave_all()  # which Python does when it ends by itself
+        release_all_writers()  # `os._exit` skips the handler that does so at a normal exit
     finally:
         os._exit(exit_code)
 
@@ -94,9 +95,9 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="whisper-beam-worker", description=(__doc__ or "").partition("\n")[0]
     )
-    parser.add_argument("--id", required=True, help="the worker's name, which the runner gives")
+    parser.add_argument("--id", required=True, help="the worker's name, assigned by the runner")
     parser.add_argument(
-        "--provision_endpoint", required=True, metavar="HOST:PORT", help="where the runner tells the rest"
+        "--provision_endpoint", required=True, metavar="HOST:PORT", help="the runner's provision service"
     )
     return parser
 

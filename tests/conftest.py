@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import os
+import sys
+from pathlib import Path
 
 import pytest
 
@@ -9,8 +11,23 @@ from transforms.core.progress import PROGRESS
 
 @pytest.fixture(autouse=True)
 def no_stop_of_another_test() -> None:
-    """A run that was asked to stop says so to all that is in its process."""
+    """Clears a stop request, which is global to the process."""
     PROGRESS.reset()
+
+
+@pytest.fixture(autouse=True)
+def _forget() -> None:
+    """Clears what the tone backend recorded in earlier tests, where a test has imported it."""
+    backend = sys.modules.get("tests.support.tone_backend")
+    if backend is not None:
+        for record in (backend.LOADED, backend.LANGUAGES_REQUESTED, backend.REQUESTS):
+            record.clear()
+
+
+@pytest.fixture
+def out(tmp_path: Path) -> Path:
+    """A folder for the output of a run; it does not exist yet."""
+    return tmp_path / "out"
 
 
 def pytest_configure(config: pytest.Config) -> None:

@@ -1,4 +1,4 @@
-"""A packaged model as the one folder that CTranslate2 and faster-whisper want."""
+"""A packaged model as a single folder, which CTranslate2 and faster-whisper need."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _FILES = ("config.json", "tokenizer.json", "vocabulary.json", "vocabulary.txt")
 
 @contextmanager
 def ctranslate2_folder(checkpoint: Checkpoint) -> Iterator[Path]:
-    """A temporary folder with the checkpoint's `model.bin`, its parts joined, and what belongs to it."""
+    """Yields a temporary folder with the checkpoint's `model.bin` (parts joined), config and vocabulary."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         with (folder / "model.bin").open("wb") as target:

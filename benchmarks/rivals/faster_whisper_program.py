@@ -1,10 +1,11 @@
-"""faster-whisper over recordings, in a process of its own, for `benchmarks.speed`.
+"""Program that transcribes recordings with faster-whisper in its own process, for `benchmarks.speed`.
 
     python -m benchmarks.rivals.faster_whisper_program --folder MODEL --batch_size 8 RECORDING ...
 
-Greedy, in English, without fallback, and otherwise with its defaults; sequential for `--batch_size 0`. With
-`--processes`, as many of them share the recordings and the cores. Prints rows and times, in JSON: `load_s`
-from the start of the program to the moment the (first) model is there, `transcribe_s` from there to the end.
+It decodes greedily, in English, without fallback, and otherwise with its defaults; sequentially for
+`--batch_size 0`. With `--processes`, several processes share the recordings and the cores. Prints rows and
+times as JSON: `load_s` from the start of the program until the (first) model is loaded, `transcribe_s` from
+there to the end.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ def main() -> None:
     """Prints `{"rows": [...], "n_windows": ..., "load_s": ..., "transcribe_s": ...}`."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("recordings", nargs="+")
-    parser.add_argument("--folder", required=True, help="of a model, as CTranslate2 has it")
+    parser.add_argument("--folder", required=True, help="folder of a model in CTranslate2's format")
     parser.add_argument("--compute_type", default="int8")
     parser.add_argument("--batch_size", type=int, default=0)
     parser.add_argument("--processes", type=int, default=1)
@@ -59,24 +60,27 @@ def main() -> None:
 def _run(
     recordings: Sequence[str], folder: str, compute_type: str, batch_size: int, threads: int
 ) -> tuple[list[Row], int, float]:
-    """Rows, windows, and when the model was there: on the one clock of the machine."""
+    """Returns rows, the number of windows, and the time when the model was loaded, by the system's clock."""
     from faster_whisper import WhisperModel
     from faster_whisper.vad import get_vad_model
 
     whisper = WhisperModel(folder, device="cpu", compute_type=compute_type, cpu_threads=threads)
-    get_vad_model()  # kept by the library: to be loaded here is kind to it
+    get_vad_model()  # cached by the library; loading it here keeps it out of the measured time
     ready = perf_counter()
     if batch_size:
         options = {**GREEDY, "batch_size": batch_size}
     else:
-        options = {**GREEDY, "condition_on_previous_text": False}  # shorter prompts: faster, and no loops
+        options = {
+            **GREEDY,
+            "condition_on_previous_text": False,
+        }  # shorter prompts: faster, and less repetition
     return *transcribe(whisper, recordings, batched=bool(batch_size), **options), ready
 
 
 def transcribe(
     whisper: WhisperModel, recordings: Iterable[str], *, batched: bool, **options: object
 ) -> tuple[list[Row], int]:
-    """Rows with `uri`, `text` and `language`, a recording after the other, and how many windows they took."""
+    """Returns rows with `uri`, `text` and `language`, one per recording, and the number of windows."""
     from faster_whisper import BatchedInferencePipeline
 
     rows = []
@@ -90,7 +94,7 @@ def transcribe(
 
 
 def _counted(system: Any, name: str, size: Callable[[Any], int] = lambda _: 1) -> list[int]:  # noqa: ANN401
-    """Gets longer by the size of its first argument with each call of a method of that name."""
+    """Returns a list to which each call of the method appends the size of its first argument."""
     sizes: list[int] = []
     method = getattr(system, name)
 

@@ -1,6 +1,6 @@
-"""Our weights and settings as a folder that Hugging Face's transformers reads, for a Python that has torch.
+"""Export of a checkpoint to a folder that Hugging Face's transformers can read, in a Python with torch.
 
-`pip install torch transformers soundfile` into an environment of its own makes such a Python.
+Such a Python is an environment with `pip install torch transformers soundfile`.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from model.config import MAX_TEXT_POSITIONS, DecodingConfig, WhisperConfig
 from model.tokens import SpecialTokens, WhisperTokenizer
 
 NEEDED = ("torch", "transformers", "soundfile")
-_NAMES = (  # what transformers calls our weights; each that fits, from the first to the last
+_NAMES = (  # replacements that turn names of `model.network` into those of transformers, applied in order
     (r"\.(kernel|scale)$", ".weight"),
     (r"encoder\.(.*)\.attention(_norm)?\.", r"encoder.\1.self_attention\2."),
     (r"\.embedding\.embedding$", ".embed_tokens.weight"),
@@ -44,10 +44,10 @@ _NAMES = (  # what transformers calls our weights; each that fits, from the firs
 
 
 def missing_packages(python: Path, needed: Sequence[str] = NEEDED) -> list[str]:
-    """Those of the packages that a Python does not have.
+    """Returns the packages that are missing in a Python.
 
     Raises:
-        OSError: there is no such program.
+        OSError: the Python does not exist.
     """
     program = "import importlib.util as u, sys; print(*(n for n in sys.argv[1:] if not u.find_spec(n)))"
     done = subprocess.run(
@@ -57,7 +57,7 @@ def missing_packages(python: Path, needed: Sequence[str] = NEEDED) -> list[str]:
 
 
 def save_huggingface(checkpoint: Checkpoint, folder: Path) -> None:
-    """Writes what `transformers.pipeline` needs of a model, in float32."""
+    """Writes the files of a model that `transformers.pipeline` needs, in float32."""
     special = WhisperTokenizer(checkpoint.tokenizer).special
     weights = {
         transformers_name(name): torch_weight(name, weight.astype(np.float32))
@@ -120,7 +120,7 @@ def _ids(special: SpecialTokens) -> Mapping[str, int]:
 def generation_config(
     config: WhisperConfig, decoding: DecodingConfig, special: SpecialTokens
 ) -> dict[str, Any]:
-    """The content of `generation_config.json`."""
+    """Returns the content of `generation_config.json`."""
     values: dict[str, Any] = {
         **_ids(special),
         "is_multilingual": config.is_multilingual,
@@ -137,7 +137,7 @@ def generation_config(
 
 
 def torch_weight(name: str, weight: NDArray[np.float32]) -> NDArray[np.float32]:
-    """A weight of `model.network`, (inputs, outputs), as torch has it: (outputs, inputs), contiguous."""
-    if re.search(r"conv\d\.kernel$", name):  # (3, inputs, outputs), or the same with the first two as one
+    """Converts a weight of `model.network`, (inputs, outputs), to torch's layout, (outputs, inputs)."""
+    if re.search(r"conv\d\.kernel$", name):  # (3, inputs, outputs), or the first two axes merged
         weight = weight.reshape(3, -1, weight.shape[-1])
     return np.ascontiguousarray(weight.T if name.endswith(".kernel") else weight)

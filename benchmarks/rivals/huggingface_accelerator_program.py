@@ -1,10 +1,11 @@
-"""Hugging Face's Whisper with random weights on a GPU, for `benchmarks.accelerator`; needs torch.
+"""Program that times Hugging Face's Whisper with random weights on a GPU, for `benchmarks.accelerator`.
 
     python huggingface_accelerator_program.py CONFIG --batch_size 24 --n_tokens 100 --repeat 5
 
-CONFIG is a folder with `config.json` and `generation_config.json`. bfloat16, scaled dot-product attention,
-greedy, exactly so many tokens. Prints seconds of each call, in JSON: `features`, from samples on the host to
-the log-mel on the device, and `generate`, from there to ids. Runs on the CPU where there is no GPU.
+It needs torch. CONFIG is a folder with `config.json` and `generation_config.json`. The model runs in
+bfloat16 with scaled dot-product attention and decodes greedily, exactly `--n_tokens` tokens. Prints the
+seconds of each call as JSON: `features`, from samples on the host to the log-mel on the device, and
+`generate`, from there to ids. Without a GPU it runs on the CPU.
 """
 
 from __future__ import annotations
@@ -55,12 +56,12 @@ def main() -> None:
         seconds["features"].append(extracted - started)
         seconds["generate"].append(perf_counter() - extracted)
         if ids.shape[1] < args.n_tokens:
-            raise RuntimeError(f"{ids.shape[1]} tokens were written, where {args.n_tokens} were asked for")
+            raise RuntimeError(f"{ids.shape[1]} tokens were generated, expected {args.n_tokens}")
     print(json.dumps({name: times[1:] for name, times in seconds.items()}))
 
 
 def make_model(folder: str, device: str) -> WhisperForConditionalGeneration:
-    """A model of that config with random weights."""
+    """Returns a model with that config and random weights."""
     config = AutoConfig.from_pretrained(folder, attn_implementation="sdpa")
     torch.set_default_dtype(torch.bfloat16)
     with torch.device(device):
@@ -72,7 +73,7 @@ def make_model(folder: str, device: str) -> WhisperForConditionalGeneration:
 
 
 def synchronise(device: str) -> None:
-    """Waits for what the device was given to do."""
+    """Waits until the device is idle."""
     if device == "cuda":
         torch.cuda.synchronize()
 

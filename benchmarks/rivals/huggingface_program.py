@@ -1,10 +1,10 @@
-"""Hugging Face's chunked pipeline over a recording, for `benchmarks.speed`, in an environment with torch.
+"""Program that transcribes a recording with Hugging Face's chunked pipeline, for `benchmarks.speed`.
 
     python huggingface_program.py MODEL RECORDING --dtype bfloat16 --batch_size 8
 
-Greedy, in English, chunks of 30 s of which 5 s on each side are shared (its default), no timestamps. Prints
-rows and times, in JSON: `load_s` from the start of the program to the moment the model is there,
-`transcribe_s` from there to the end. Recordings are mono at 16 kHz.
+It needs torch. It decodes greedily, in English, without timestamps, in chunks of 30 s that overlap by 5 s on
+each side (the default). Prints rows and times as JSON: `load_s` from the start of the program until the model
+is loaded, `transcribe_s` from there to the end. Recordings are mono at 16 kHz.
 """
 
 from __future__ import annotations
@@ -51,9 +51,9 @@ def main() -> None:
         settings |= {"language": "en", "task": "transcribe"}
     ready = perf_counter()
     samples, rate = sf.read(args.recording, dtype="float32")
-    said = recognise({"raw": samples, "sampling_rate": rate}, generate_kwargs=settings)
+    result = recognise({"raw": samples, "sampling_rate": rate}, generate_kwargs=settings)
     times = {"load_s": ready - _STARTED, "transcribe_s": perf_counter() - ready}
-    row = {"uri": args.recording, "text": said["text"].strip(), "language": "en"}
+    row = {"uri": args.recording, "text": result["text"].strip(), "language": "en"}
     print(json.dumps({"rows": [row], "n_windows": sum(sizes), **times}))
 
 

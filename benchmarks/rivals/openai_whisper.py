@@ -1,6 +1,6 @@
-"""openai/whisper on the weights that we have, run by a Python that has it: it needs torch, and we do not.
+"""Runs openai/whisper on whisper-beam's weights, in another Python, as it needs torch.
 
-`pip install openai-whisper soundfile safetensors` into an environment of its own makes such a Python.
+Such a Python is an environment with `pip install openai-whisper soundfile safetensors`.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ from safetensors.numpy import save_file
 
 from benchmarks.rivals.huggingface import torch_weight
 from benchmarks.rivals.systems import Transcripts
-from benchmarks.support.processes import companion
+from benchmarks.support.processes import isolated_command
 from model.checkpoint import Checkpoint, find_checkpoint
 from model.config import MAX_TEXT_POSITIONS, N_POSITIONS
 
 _PROGRAM = Path(__file__).with_name("openai_whisper_program.py")
-_NAMES = (  # what our weights are called in `whisper/model.py`; from the first that fits to the last
+_NAMES = (  # replacements that turn names of `model.network` into those of `whisper/model.py`, in order
     (r"\.(kernel|scale)$", ".weight"),
     (r"\.layers\.", ".blocks."),
     (r"\.(?:self_)?attention(_norm)?\.", r".attn\1."),
@@ -38,23 +38,23 @@ _NAMES = (  # what our weights are called in `whisper/model.py`; from the first 
 
 
 def run_openai_whisper(python: Path, model: str, paths: Iterable[Path]) -> Transcripts:
-    """What openai/whisper writes with its defaults, in float32.
+    """Transcribes recordings with openai/whisper and its defaults, in float32.
 
     Args:
-        python: of an environment that has it.
+        python: Python of an environment with openai/whisper.
         model: name of a checkpoint.
-        paths: of recordings, mono at 16 kHz.
+        paths: paths of recordings, mono at 16 kHz.
     """
     with TemporaryDirectory() as folder:
         weights = Path(folder, "weights.safetensors")
         save_openai(find_checkpoint(model), weights)
-        command = [*companion(python, _PROGRAM), str(weights), *map(str, paths)]
+        command = [*isolated_command(python, _PROGRAM), str(weights), *map(str, paths)]
         done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
     return Transcripts(**json.loads(done.stdout))
 
 
 def save_openai(checkpoint: Checkpoint, path: Path) -> None:
-    """Writes a checkpoint's weights under the names of openai/whisper, and beside them its dimensions."""
+    """Writes a checkpoint's weights with openai/whisper's names, and its dimensions as metadata."""
     config = checkpoint.config
     dimensions = {
         "n_mels": config.n_mels,

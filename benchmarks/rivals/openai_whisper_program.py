@@ -1,9 +1,9 @@
-"""openai/whisper over some files, for `benchmarks.rivals.openai_whisper`, in an environment that has torch.
+"""Program that transcribes files with openai/whisper, for `benchmarks.rivals.openai_whisper`; needs torch.
 
     python openai_whisper_program.py WEIGHTS.safetensors RECORDING.wav ...
 
-With the defaults of its `transcribe`: greedy, temperature fallback, conditioning on earlier text. Prints what
-it wrote, in JSON. Recordings are mono at 16 kHz.
+It uses the defaults of `transcribe`: greedy, temperature fallback, conditioning on earlier text. Prints the
+transcripts as JSON. Recordings are mono at 16 kHz.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ def main() -> None:
 
     def counted(mel: torch.Tensor, options: whisper.DecodingOptions) -> whisper.DecodingResult:
         nonlocal n_windows
-        n_windows += options.temperature == 0  # each window is first tried at that
+        n_windows += options.temperature == 0  # each window is decoded at temperature 0 once
         return decode(mel, options)
 
     model.decode = counted

@@ -1,4 +1,4 @@
-"""The systems that the benchmarks compare, each run over the same files."""
+"""Functions that transcribe the same files with each of the compared systems."""
 
 from __future__ import annotations
 
@@ -18,11 +18,12 @@ from model.checkpoint import find_checkpoint
 
 @dataclass(frozen=True)
 class Transcripts:
-    """What a system wrote.
+    """Transcripts of a system.
 
     Attributes:
-        rows: one a recording, with its path as `uri`, `text` and `language`; ours have all their columns.
-        n_windows: stretches of at most 30 s that the model wrote of.
+        rows: one per recording, with its path as `uri`, `text` and `language`; those of whisper-beam have all
+            columns.
+        n_windows: number of decoded windows of at most 30 s.
     """
 
     rows: list[Row]
@@ -35,7 +36,7 @@ class Transcripts:
 
 
 def run_ours(model: str, paths: Iterable[Path], options: Sequence[str]) -> Transcripts:
-    """The whole pipeline in a process of its own; `options` are passed on to it."""
+    """Runs whisper-beam's whole pipeline in its own process, with these options."""
     with tempfile.TemporaryDirectory() as folder:
         manifest = Path(folder, "clips.txt")
         manifest.write_text("".join(f"{path}\n" for path in paths))
@@ -44,7 +45,7 @@ def run_ours(model: str, paths: Iterable[Path], options: Sequence[str]) -> Trans
         subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
         rows = [
             json.loads(line)
-            for part in sorted(Path(folder, "out", "transcripts").glob("*.jsonl"))
+            for part in sorted(Path(folder, "out", "jsonl").glob("*.jsonl"))
             for line in part.read_text().splitlines()
         ]
         counts = json.loads(Path(folder, "out", "run.json").read_text())["counts"]
@@ -54,7 +55,7 @@ def run_ours(model: str, paths: Iterable[Path], options: Sequence[str]) -> Trans
 def run_faster_whisper(
     model: str, paths: Iterable[Path], compute_type: str, *, batched: bool, **options: object
 ) -> Transcripts:
-    """faster-whisper in this process, with its defaults but for `options`; one file after the other."""
+    """Runs faster-whisper in this process, with its defaults except for `options`, file by file."""
     from faster_whisper import WhisperModel
 
     with ctranslate2_folder(find_checkpoint(model)) as folder:

@@ -1,4 +1,4 @@
-"""Audio for the benchmarks, read without any code of ours, so that it is the same for every system."""
+"""Audio for the benchmarks, read without this project's code, so that it is the same for every system."""
 
 from __future__ import annotations
 
@@ -13,6 +13,6 @@ SAMPLE_RATE = 16_000
 
 
 def read_clip(path: Path) -> NDArray[np.float32]:
-    """A whole recording, mono at 16 kHz, float32[n]."""
+    """Reads a whole recording, mono at 16 kHz, float32[n]."""
     audio, rate = sf.read(path, dtype="float32", always_2d=True)
     return np.asarray(soxr.resample(audio.mean(axis=1), rate, SAMPLE_RATE), np.float32)

@@ -1,4 +1,4 @@
-"""What a Whisper has to compute and to read, counted by hand: a multiplication and an addition are two.
+"""Operations and memory traffic of a Whisper model, from its sizes; a multiply-add counts as two operations.
 
 D is `d_model`, F `d_mlp`, V the vocabulary, S the 1,500 positions of the audio. Norms, activations, softmax
 and biases are left out: they are under a hundredth.
@@ -14,18 +14,18 @@ from model.config import N_FRAMES, N_POSITIONS, WhisperConfig
 
 @dataclass(frozen=True)
 class Cost:
-    """Operations, and bytes that have to come from memory."""
+    """Operations, and bytes to be read from memory."""
 
     flops: float
     n_bytes: float
 
-    def least_s(self, flops_a_second: float, bytes_a_second: float) -> float:
-        """Seconds below which it cannot be done: computing and reading go on at the same time."""
+    def min_s(self, flops_a_second: float, bytes_a_second: float) -> float:
+        """Returns a lower bound in seconds, as computing and reading overlap."""
         return max(self.flops / flops_a_second, self.n_bytes / bytes_a_second)
 
 
 def encoder_flops(config: WhisperConfig) -> float:
-    """Of one window.
+    """Returns the operations of encoding one window.
 
     Convolutions 2 x 3000 x 3 M D + 2 S x 3 D D (M mel bins); each layer 4 projections of 2 S D D, attention
     2 x 2 S S D, MLP 2 x 2 S D F.
@@ -36,75 +36,75 @@ def encoder_flops(config: WhisperConfig) -> float:
     return float(front + config.encoder_layers * layer)
 
 
-def memory_flops(config: WhisperConfig) -> float:
-    """Of the keys and values of the cross-attention of one window: 2 x 2 S D D a layer."""
+def cross_kv_flops(config: WhisperConfig) -> float:
+    """Returns the operations of the cross-attention's keys and values of one window: 2 x 2 S D D a layer."""
     return float(config.decoder_layers * 2 * 2 * N_POSITIONS * config.d_model**2)
 
 
-def step_flops(config: WhisperConfig, n_seen: int) -> float:
-    """Of one token of one window that sees so many, itself included.
+def step_flops(config: WhisperConfig, n_attended: int) -> float:
+    """Returns the operations of one token of one window that attends to `n_attended` tokens, itself included.
 
     Each layer 4 projections of the self-attention and 2 of the cross-attention, 2 D D each, MLP 2 x 2 D F,
-    attention 2 x 2 D to each token seen and each position of the audio; logits 2 D V.
+    attention 2 x 2 D to each token and each position of the audio; logits 2 D V.
     """
     d = config.d_model
-    layer = 6 * 2 * d * d + 2 * 2 * d * config.d_mlp + 2 * 2 * d * (n_seen + N_POSITIONS)
+    layer = 6 * 2 * d * d + 2 * 2 * d * config.d_mlp + 2 * 2 * d * (n_attended + N_POSITIONS)
     return float(config.decoder_layers * layer + 2 * d * config.n_vocab)
 
 
 def encoder_weights(config: WhisperConfig) -> int:
-    """Of its matrices: 3 M D + 3 D D, and 4 D D + 2 D F a layer."""
+    """Returns the weights of the encoder's matrices: 3 M D + 3 D D, and 4 D D + 2 D F a layer."""
     d = config.d_model
     layer = 4 * d * d + 2 * d * config.d_mlp
     return 3 * config.n_mels * d + 3 * d * d + config.encoder_layers * layer
 
 
 def step_weights(config: WhisperConfig) -> int:
-    """Those that each token needs: 6 D D + 2 D F a layer (not the cross-attention's keys and values), D V."""
+    """Returns the weights read for a token: 6 D D + 2 D F a layer (without cross-attention K/V), and D V."""
     d = config.d_model
     return config.decoder_layers * (6 * d * d + 2 * d * config.d_mlp) + d * config.n_vocab
 
 
 def encode_cost(config: WhisperConfig, batch: int, width: int = 2) -> Cost:
-    """Of encoding a batch and remembering it: weights are read once, the memory is written.
+    """Returns the cost of encoding a batch and its cross-attention K/V: weights are read once, K/V written.
 
     Args:
-        config: of the network.
-        batch: windows.
+        config: sizes of the network.
+        batch: number of windows.
         width: bytes of a number.
     """
-    memory = 2 * config.decoder_layers * N_POSITIONS * config.d_model
+    cross_kv = 2 * config.decoder_layers * N_POSITIONS * config.d_model
     weights = encoder_weights(config) + 2 * config.decoder_layers * config.d_model**2
-    flops = batch * (encoder_flops(config) + memory_flops(config))
-    return Cost(flops, width * (weights + batch * memory))
+    flops = batch * (encoder_flops(config) + cross_kv_flops(config))
+    return Cost(flops, width * (weights + batch * cross_kv))
 
 
-def step_cost(config: WhisperConfig, batch: int, n_seen: int, width: int = 2, memory_width: int = 2) -> Cost:
-    """Of one token of each window: weights once, and the keys and values of each window.
+def step_cost(config: WhisperConfig, batch: int, n_attended: int, width: int = 2, kv_width: int = 2) -> Cost:
+    """Returns the cost of one token of each window: reads weights once, and the K/V caches of each window.
 
     Args:
-        config: of the network.
-        batch: windows.
-        n_seen: tokens that each sees, itself included.
+        config: sizes of the network.
+        batch: number of windows.
+        n_attended: tokens that each token attends to, itself included.
         width: bytes of a weight.
-        memory_width: bytes of a number of the keys and values.
+        kv_width: bytes of a number of the keys and values.
     """
-    seen = 2 * config.decoder_layers * config.d_model * (n_seen + N_POSITIONS)
-    n_bytes = width * step_weights(config) + memory_width * batch * seen
-    return Cost(batch * step_flops(config, n_seen), n_bytes)
+    n_kv = 2 * config.decoder_layers * config.d_model * (n_attended + N_POSITIONS)
+    n_bytes = width * step_weights(config) + kv_width * batch * n_kv
+    return Cost(batch * step_flops(config, n_attended), n_bytes)
 
 
 def logits_cost(config: WhisperConfig, batch: int, width: int = 2) -> Cost:
-    """Of the logits of one token of each window: a part of `step_cost`, with its arguments."""
+    """Returns the cost of the logits of one token of each window, which is a part of `step_cost`."""
     n_weights = config.d_model * config.n_vocab
     return Cost(2 * batch * n_weights, width * n_weights)
 
 
 def decode_costs(config: WhisperConfig, batch: int, n_prompt: int, n_tokens: int) -> list[Cost]:
-    """Of each step in which a batch writes so many tokens after a prompt; the prompt is read in the first."""
-    return [step_cost(config, batch, n_prompt + written) for written in range(n_tokens)]
+    """Returns the cost of each step that generates a token after a prompt, which the first step reads."""
+    return [step_cost(config, batch, n_prompt + step) for step in range(n_tokens)]
 
 
-def least_s(costs: Iterable[Cost], flops_a_second: float, bytes_a_second: float) -> float:
-    """Seconds below which one after the other cannot be done."""
-    return sum(cost.least_s(flops_a_second, bytes_a_second) for cost in costs)
+def min_s(costs: Iterable[Cost], flops_a_second: float, bytes_a_second: float) -> float:
+    """Returns a lower bound in seconds of costs that are incurred one after the other."""
+    return sum(cost.min_s(flops_a_second, bytes_a_second) for cost in costs)

@@ -1,4 +1,4 @@
-"""What a machine is: its processor, cores, instructions of interest, and what runs beside us."""
+"""Description of the machine: processor, cores, relevant instruction sets, and load."""
 
 from __future__ import annotations
 
@@ -15,22 +15,22 @@ PACKAGES = ("jax", "jaxlib", "apache-beam", "faster-whisper", "ctranslate2")
 
 
 def describe_machine() -> str:
-    """A paragraph in Markdown; the load tells whether the figures below it are worth something."""
+    """Returns a paragraph in Markdown; a high load means that the measurements are unreliable."""
     load = ", ".join(f"{one:.1f}" for one in os.getloadavg())
     versions = ", ".join(f"{name} {known}" for name in PACKAGES if (known := _version(name)))
     return (
-        f"{cpu_name()}, {n_cores()} cores, {', '.join(cpu_flags()) or 'no instructions of interest'}; "
+        f"{cpu_name()}, {n_cores()} cores, {', '.join(cpu_flags()) or 'no relevant instruction sets'}; "
         f"{_memory_gb():.0f} GB; Python {platform.python_version()}, {versions}; load {load} at the start."
     )
 
 
 def n_cores() -> int:
-    """Cores that this process may use."""
+    """Returns the number of cores that this process may use."""
     return len(os.sched_getaffinity(0))
 
 
 def cpu_name() -> str:
-    """The processor, as it calls itself."""
+    """Returns the model name of the processor."""
     try:
         text = Path("/proc/cpuinfo").read_text()
     except OSError:  # not on Linux
@@ -40,7 +40,7 @@ def cpu_name() -> str:
 
 
 def cpu_flags() -> list[str]:
-    """Those of `FLAGS` that the processor has."""
+    """Returns those of `FLAGS` that the processor has."""
     known = cpu_features()
     return [flag for flag in FLAGS if flag in known]
 

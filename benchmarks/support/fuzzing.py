@@ -1,4 +1,4 @@
-"""Reads damaged files for as long as it is told, each in a process with bounds whose death would be seen."""
+"""Fuzzing loop: reads damaged files in a process with limits on time and memory, and detects its crashes."""
 
 from __future__ import annotations
 
@@ -13,21 +13,21 @@ from pathlib import Path
 from random import Random
 from time import perf_counter
 
-from tests.support.fuzzing import MOST_S, changed, random_change
+from tests.support.fuzzing import MAX_S, changed, random_change
 
-MOST_BYTES = 1 << 30
-"""Of address space that a process may take beyond what it has once it has read every file undamaged."""
+MAX_BYTES = 1 << 30
+"""Address space that a process may use in addition to its size after reading every undamaged file."""
 
 Outcome = Callable[[str, bytes], str]
-"""What became of a file, by its name and content, in a word; raises what must not be raised."""
+"""Reads a file, given its name and content, and returns the outcome in a word; raises undocumented errors."""
 
 
 class Reader:
-    """A process that reads files, and is replaced when it dies or hangs.
+    """A process that reads files; it must be replaced after it has crashed or hung.
 
     Args:
-        outcome: of a module, as another process calls it.
-        files: undamaged, by name: each is read once, so that what is imported late does not count.
+        outcome: function of a module, as the process imports it.
+        files: undamaged files by name; each is read once, so that late imports do not count.
     """
 
     def __init__(self, outcome: Outcome, files: Mapping[str, bytes]) -> None:
@@ -36,12 +36,12 @@ class Reader:
         self._process = context.Process(target=_read_all, args=(end, outcome, files), daemon=True)
         self._process.start()
         end.close()
-        self._files.recv()  # it has started
+        self._files.recv()  # waits for its start
 
     def outcome(self, name: str, data: bytes) -> str:
-        """As `Outcome`, or `crash`, `hang`, or `exception` with the traceback of one that must not be."""
+        """Returns the outcome, or `crash`, `hang`, or `exception` with the traceback of another error."""
         self._files.send((name, data))
-        if not self._files.poll(MOST_S):
+        if not self._files.poll(MAX_S):
             self.close()
             return "hang"
         try:
@@ -51,7 +51,7 @@ class Reader:
             return "crash"
 
     def close(self) -> None:
-        """Ends the process, whatever it does."""
+        """Kills the process."""
         self._process.kill()
         self._process.join()
 
@@ -59,7 +59,7 @@ class Reader:
 def _read_all(files: Connection, outcome: Outcome, undamaged: Mapping[str, bytes]) -> None:
     for name, data in undamaged.items():
         outcome(name, data)
-    bound = _address_space() + MOST_BYTES
+    bound = _address_space() + MAX_BYTES
     resource.setrlimit(resource.RLIMIT_AS, (bound, bound))
     files.send("started")
     while True:
@@ -69,17 +69,17 @@ def _read_all(files: Connection, outcome: Outcome, undamaged: Mapping[str, bytes
             return
         try:
             files.send(outcome(name, data))
-        except BaseException:  # whatever it is, a panic of Rust too: it is what this program looks for
+        except BaseException:  # any error is a finding, also a panic of Rust
             files.send(f"exception\n{traceback.format_exc()}")
 
 
 def _address_space() -> int:
-    """Bytes of it that this process has; Linux alone tells."""
+    """Returns the bytes of address space of this process, on Linux."""
     return int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
 
 
 def damaged_files(files: Mapping[str, bytes], seed: int) -> Iterator[tuple[str, bytes]]:
-    """Files without end, each with the name of what it was."""
+    """Yields damaged files for ever, each with the name of the original."""
     random, names = Random(seed), sorted(files)
     while True:
         name = random.choice(names)
@@ -87,32 +87,32 @@ def damaged_files(files: Mapping[str, bytes], seed: int) -> Iterator[tuple[str, 
 
 
 def fuzz(outcome: Outcome, files: Mapping[str, bytes], description: str | None) -> int:
-    """A program that runs until its time is over; gives its exit code, 1 if anything did what none may."""
+    """Runs the fuzzing program for `--minutes`; returns its exit code, 1 if there are findings."""
     parser = argparse.ArgumentParser(
         description=description, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--minutes", type=float, default=10.0)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--keep", type=Path, default=Path("fuzz_findings"))
-    given = parser.parse_args()
-    outcomes: Counter[str] = Counter()
+    args = parser.parse_args()
+    counts: Counter[str] = Counter()
     slowest, findings, reader = (0.0, ""), 0, Reader(outcome, files)
-    until = perf_counter() + 60 * given.minutes
-    for number, (name, data) in enumerate(damaged_files(files, given.seed)):
+    until = perf_counter() + 60 * args.minutes
+    for number, (name, data) in enumerate(damaged_files(files, args.seed)):
         started = perf_counter()
         if started > until:
             break
-        became = reader.outcome(name, data)
+        result = reader.outcome(name, data)
         slowest = max(slowest, (perf_counter() - started, name))
-        outcomes[became.partition("\n")[0]] += 1
-        if became.startswith(("crash", "hang", "exception")):
+        counts[result.partition("\n")[0]] += 1
+        if result.startswith(("crash", "hang", "exception")):
             findings += 1
-            given.keep.mkdir(parents=True, exist_ok=True)
-            (given.keep / f"{given.seed}-{number}").write_bytes(data)
-            print(f"{name}, number {number}: {became}", flush=True)
-            if not became.startswith("exception"):
+            args.keep.mkdir(parents=True, exist_ok=True)
+            (args.keep / f"{args.seed}-{number}").write_bytes(data)
+            print(f"{name}, number {number}: {result}", flush=True)
+            if not result.startswith("exception"):
                 reader = Reader(outcome, files)
     reader.close()
-    print(f"{outcomes.total()} files: {dict(outcomes.most_common())}")
+    print(f"{counts.total()} files: {dict(counts.most_common())}")
     print(f"the slowest took {slowest[0]:.2f} s: {slowest[1]}")
     return 1 if findings else 0

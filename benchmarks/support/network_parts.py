@@ -1,6 +1,6 @@
-"""The network's pieces by themselves, each compiled alone and timed, for `benchmarks.profile`.
+"""Times of the parts of the network, each compiled and measured separately, for `benchmarks.profile`.
 
-Weights are random: they do not matter for speed.
+Weights are random, as their values do not affect the speed.
 """
 
 from __future__ import annotations
@@ -19,21 +19,21 @@ from model.alignment_heads import Heads
 from model.config import N_POSITIONS, WhisperConfig
 from model.interface import WINDOW_SAMPLES
 from model.log_mel import log_mel
-from model.network import AudioMemory, Whisper
+from model.network import CrossKV, Whisper
 from model.precision import Precision
-from model.rules import DecodingRules, best_token, no_history
+from model.rules import DecodingRules, best_token, initial_history
 
-_STEPS = 16  # of a loop that is timed: in a loop caches are written in place, as when decoding
-_ALIGNED = 50  # tokens of a text
+_STEPS = 16  # of the timed loop; inside a loop caches are written in place, as in decoding
+_N_ALIGNED = 50  # tokens of a text
 
 
-class Pieces:
-    """Seconds of each piece.
+class NetworkParts:
+    """Measures the seconds of each part of the network.
 
     Args:
-        config: of the network.
-        precision: it computes in.
-        rules: of decoding.
+        config: sizes of the network.
+        precision: arithmetic of the network.
+        rules: decoding rules.
     """
 
     def __init__(self, config: WhisperConfig, precision: Precision, rules: DecodingRules) -> None:
@@ -41,54 +41,54 @@ class Pieces:
         self._network = Whisper(config, precision=precision)
 
     def mel_s(self, batch: int) -> float:
-        """Of the log-mel of so many windows."""
+        """Returns the seconds of the log-mel of a batch of windows."""
         n_mels = self._config.n_mels
         return self._time(lambda network, x: log_mel(x, n_mels), self._samples(batch))
 
     def encoder_s(self, batch: int) -> float:
-        """Of encoding the log-mel of so many windows."""
+        """Returns the seconds of encoding the log-mel of a batch of windows."""
         mels = log_mel(self._samples(batch), self._config.n_mels).astype(self._precision.dtype)
         return self._time(lambda network, x: network.encoder(x), mels)
 
-    def remember_s(self, batch: int) -> float:
-        """Of the cross-attention's keys and values of so many windows."""
-        return self._time(lambda network, x: network.decoder.remember(x), self._encoded(batch))
+    def cross_kv_s(self, batch: int) -> float:
+        """Returns the seconds of the cross-attention's keys and values of a batch of windows."""
+        return self._time(lambda network, x: network.decoder.cross_kv(x), self._encoded(batch))
 
     def step_s(self, rows: int) -> float:
-        """Of a step of decoding so many windows, logits and rules included."""
+        """Returns the seconds of one decoding step of a batch, including logits and rules."""
         length = self._rules.prompt_length + self._rules.max_new_tokens
 
-        def steps(network: Whisper, memory: AudioMemory) -> jax.Array:
+        def steps(network: Whisper, cross_kv: CrossKV) -> jax.Array:
             def step(i: jax.Array, state: tuple[jax.Array, Any]) -> tuple[jax.Array, Any]:
                 last, caches = state
-                logits, caches = network.decoder(last[:, None], length // 4 + i, caches, memory)
-                return best_token(logits, no_history(rows), i, self._rules)[0], caches
+                logits, caches = network.decoder(last[:, None], length // 4 + i, caches, cross_kv)
+                return best_token(logits, initial_history(rows), i, self._rules)[0], caches
 
             first = jnp.zeros(rows, jnp.int32), network.decoder.init_caches(rows, length)
             last: jax.Array = jax.lax.fori_loop(0, _STEPS, step, first)[0]
             return last
 
-        return self._time(steps, self._memory(rows)) / _STEPS
+        return self._time(steps, self._cross_kv(rows)) / _STEPS
 
     def logits_s(self, rows: int) -> float:
-        """Of the logits of so many windows, and of choosing a token by the rules."""
+        """Returns the seconds of the logits of a batch, and of choosing a token by the rules."""
         return self._head_s(rows, lambda network, x, others: network.decoder.logits(x))
 
     def rules_s(self, rows: int) -> float:
-        """Of choosing the tokens of so many windows by the rules."""
+        """Returns the seconds of choosing the tokens of a batch by the rules."""
         return self._head_s(rows, lambda network, x, others: others + x[:, :1])
 
     def align_s(self, batch: int, heads: Heads) -> float:
-        """Of aligning texts of so many windows."""
-        memory = self._memory(batch)
+        """Returns the seconds of aligning the texts of a batch of windows."""
+        cross_kv = self._cross_kv(batch)
         end_of_text = self._rules.special.end_of_text
-        texts = [([0] * self._rules.n_before_text, [0] * _ALIGNED)] * batch
+        texts = [([0] * self._rules.n_before_text, [0] * _N_ALIGNED)] * batch
         tokens = TokenBatch(*map(jnp.asarray, pack(texts, [WINDOW_SAMPLES] * batch, end_of_text, batch)))
 
         def aligned(network: Whisper, tokens: TokenBatch) -> object:
             n_prompt = self._rules.n_before_text
             return align(
-                network.decoder, memory, tokens, heads=heads, n_prompt=n_prompt, end_of_text=end_of_text
+                network.decoder, cross_kv, tokens, heads=heads, n_prompt=n_prompt, end_of_text=end_of_text
             )
 
         return self._time(aligned, tokens)
@@ -97,8 +97,8 @@ class Pieces:
         def steps(network: Whisper, arguments: tuple[jax.Array, jax.Array]) -> jax.Array:
             def step(i: jax.Array, x: jax.Array) -> jax.Array:
                 logits = logits_of(network, x, arguments[1])
-                token, logprob = best_token(logits, no_history(rows), i, self._rules)
-                return x + (token + logprob)[:, None].astype(x.dtype)  # the next step has to wait for it
+                token, logprob = best_token(logits, initial_history(rows), i, self._rules)
+                return x + (token + logprob)[:, None].astype(x.dtype)  # makes the next step depend on it
 
             y: jax.Array = jax.lax.fori_loop(0, _STEPS, step, arguments[0])
             return y
@@ -107,15 +107,15 @@ class Pieces:
         others = jax.random.normal(jax.random.key(0), (rows, self._config.n_vocab))
         return self._time(steps, (x, others)) / _STEPS
 
-    def _time(self, piece: Callable[[Whisper, Any], object], argument: object) -> float:
-        """Median seconds of a piece of the network, compiled."""
+    def _time(self, block: Callable[[Whisper, Any], object], argument: object) -> float:
+        """Returns the median seconds of a compiled part of the network."""
         graph, weights = nnx.split(self._network)
-        compiled = jax.jit(lambda weights, argument: piece(nnx.merge(graph, weights), argument))
+        compiled = jax.jit(lambda weights, argument: block(nnx.merge(graph, weights), argument))
         return time_jax(partial(compiled, weights, argument)).median
 
-    def _memory(self, batch: int) -> AudioMemory:
-        memory: AudioMemory = jax.jit(self._network.decoder.remember)(self._encoded(batch))
-        return memory
+    def _cross_kv(self, batch: int) -> CrossKV:
+        cross_kv: CrossKV = jax.jit(self._network.decoder.cross_kv)(self._encoded(batch))
+        return cross_kv
 
     def _samples(self, batch: int) -> jax.Array:
         return 0.1 * jax.random.normal(jax.random.key(0), (batch, WINDOW_SAMPLES))

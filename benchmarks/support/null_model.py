@@ -1,4 +1,4 @@
-"""A model that does nothing, for what a run costs beside it; where workers can import it."""
+"""Backend whose model does no work, to measure the cost of everything else; workers can import it."""
 
 from __future__ import annotations
 
@@ -8,22 +8,22 @@ from time import perf_counter
 import numpy as np
 from numpy.typing import NDArray
 
-from model.interface import SPEECH_CHUNK, Request, Samples, Segment, TranscriberSettings, WindowResult
+from model.interface import SPEECH_CHUNK, ModelOptions, Request, Samples, Segment, WindowResult
 from pipelines.backend import Backend
 
 TEXT = " The same nine words of every recording, or window."
 CALLED: dict[str, float] = {}
-"""When the model was called first and last, on the clock of this process."""
+"""Times of the first and the last call of the model, by the clock of this process."""
 
 
-class Deaf:
-    """A `Transcriber` that always says the same, at once."""
+class NullTranscriber:
+    """A `Transcriber` that returns a constant text immediately."""
 
-    n_lanes = 2
+    max_concurrent_calls = 2
     compile_s = 0.0
 
-    def __init__(self, settings: TranscriberSettings) -> None:
-        self.batch_size = settings.batch_size
+    def __init__(self, options: ModelOptions) -> None:
+        self.batch_size = options.batch_size
 
     def transcribe(self, requests: Sequence[Request]) -> list[WindowResult]:
         """See `Transcriber`."""
@@ -36,10 +36,10 @@ class Deaf:
 
 
 class AllSpeech:
-    """A `SpeechDetector` that takes everything for speech."""
+    """A `SpeechDetector` that classifies everything as speech."""
 
     def __init__(self) -> None:
-        self._rest = 0  # samples of a chunk that is not whole
+        self._rest = 0  # samples of an incomplete chunk
 
     def __call__(self, samples: Samples) -> NDArray[np.float32]:
         """See `SpeechDetector`."""
@@ -52,8 +52,8 @@ class AllSpeech:
 
 
 def english(model: str) -> tuple[str, ...]:
-    """The languages of a model of that name."""
+    """Returns the languages of the model."""
     return ("en",)
 
 
-DEAF = Backend(Deaf, english, AllSpeech)
+NULL_BACKEND = Backend(NullTranscriber, english, AllSpeech)

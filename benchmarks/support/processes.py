@@ -1,4 +1,4 @@
-"""A child process run to its end: how long it took, and what it and its children held of memory."""
+"""Runs a child process and measures its time, and the memory of it and its children."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ _PAGE = os.sysconf("SC_PAGE_SIZE")
 
 @dataclass(frozen=True)
 class Measured:
-    """What a process took, its children included.
+    """Time and memory of a process, including its children.
 
     Attributes:
-        stdout: what it printed.
-        wall_s: from its start to its end.
-        cpu_s: of all cores, user and system.
-        tree_mb: the largest sum of resident sets of all its processes, seen every `POLL_S`; pages that they
-            share are counted in each. Zero where there is no /proc.
-        processes: how many of them held a tenth of that or more.
-        largest_mb: the largest resident set of any one of them (`ru_maxrss`); not below that of the process
-            that started them, as they begin as its copies.
+        stdout: its output.
+        wall_s: seconds from its start to its end.
+        cpu_s: CPU seconds of all cores, user and system.
+        tree_mb: largest sum of resident sets of all its processes, sampled every `POLL_S`; shared pages are
+            counted in each. Zero without /proc.
+        processes: number of processes with at least a tenth of that.
+        largest_mb: largest resident set of any one of them (`ru_maxrss`); never below that of the process
+            that started them, of which they start as copies.
     """
 
     stdout: str
@@ -40,23 +40,25 @@ class Measured:
 
 
 def run_measured(command: Sequence[str], environment: Mapping[str, str] | None = None) -> Measured:
-    """Runs a command; its errors go to ours.
+    """Runs a command and measures it; its standard error is inherited.
 
     Args:
         command: program and arguments.
-        environment: variables beside our own.
+        environment: variables in addition to those of this process.
 
     Raises:
-        subprocess.CalledProcessError: it failed.
+        subprocess.CalledProcessError: the command failed.
     """
     with tempfile.TemporaryFile("w+") as output:
         started = perf_counter()
         process = subprocess.Popen(command, stdout=output, env={**os.environ, **(environment or {})})
-        watch = _Watch(process.pid)
+        sampler = _MemorySampler(process.pid)
         _, status, usage = os.wait4(process.pid, 0)
         wall_s = perf_counter() - started
-        process.returncode = os.waitstatus_to_exitcode(status)  # `wait4` took what `Popen` would wait for
-        sizes = watch.stop()
+        process.returncode = os.waitstatus_to_exitcode(
+            status
+        )  # `wait4` has reaped the process, so that `Popen` cannot
+        sizes = sampler.stop()
         if process.returncode:
             raise subprocess.CalledProcessError(process.returncode, command)
         output.seek(0)
@@ -71,7 +73,7 @@ def run_measured(command: Sequence[str], environment: Mapping[str, str] | None =
 
 
 def peak_mb() -> float:
-    """The most memory that this process has held; `ru_maxrss` is also what its starter held."""
+    """Returns the peak memory of this process; `ru_maxrss` would include that of its parent."""
     status = Path("/proc/self/status")
     if not status.exists():
         return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e6
@@ -79,42 +81,42 @@ def peak_mb() -> float:
     return int(kilobytes) * 1024 / 1e6
 
 
-def companion(python: Path, program: Path) -> list[str]:
-    """The command for a program of this folder in another Python.
+def isolated_command(python: Path, program: Path) -> list[str]:
+    """Returns the command to run a program of this folder in another Python, isolated.
 
-    Isolated: else it would find the modules beside it before its own, `profile` among them.
+    Otherwise modules beside the program, such as `profile`, would shadow those of the standard library.
     """
     return [str(python), "-I", str(program)]
 
 
-class _Watch:
-    """Looks at the memory of a process and all below it, in a thread, until it is told to stop."""
+class _MemorySampler:
+    """Samples the memory of a process and its descendants in a thread, until `stop`."""
 
     def __init__(self, pid: int) -> None:
         self._pid, self._over = pid, threading.Event()
         self._largest: list[int] = []
-        self._thread = threading.Thread(target=self._look, daemon=True)
+        self._thread = threading.Thread(target=self._sample, daemon=True)
         self._thread.start()
 
     def stop(self) -> list[int]:
-        """The resident sets, in bytes, when their sum was the largest."""
+        """Stops the thread; returns the resident sets in bytes when their sum was the largest."""
         self._over.set()
         self._thread.join()
         return self._largest
 
-    def _look(self) -> None:
+    def _sample(self) -> None:
         while not self._over.is_set():
             self._largest = max(self._largest, list(map(_resident_bytes, _tree(self._pid))), key=sum)
             self._over.wait(POLL_S)
 
 
 def _tree(pid: int) -> Iterator[int]:
-    """A process and all below it."""
+    """Yields the ids of a process and its descendants."""
     yield pid
     for children in Path(f"/proc/{pid}/task").glob("*/children"):
         try:
             below = children.read_text().split()
-        except OSError:  # it has ended since
+        except OSError:  # the process has ended
             continue
         for child in below:
             yield from _tree(int(child))
@@ -123,5 +125,5 @@ def _tree(pid: int) -> Iterator[int]:
 def _resident_bytes(pid: int) -> int:
     try:
         return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * _PAGE
-    except (OSError, IndexError):  # it has ended, or is about to
+    except (OSError, IndexError):  # the process has ended, or is ending
         return 0

@@ -1,8 +1,9 @@
-"""Whispers of any size with seeded random weights, which write a text of a given length.
+"""Whisper models of any size with seeded random weights, which generate a text of a given length.
 
-No weights of the large models are at hand, and speed does not ask for them. But a random decoder would go
-round in circles, which ours stops. So each place in the text is given the direction of another token: what is
-written is these tokens one after the other, and it can be told whether the network computed anything.
+Weights of the large models are not available here, and speed does not depend on them. But a random decoder
+would repeat itself, and decoding stops at repetition. So each position of the text has the direction of
+another token's embedding: the decoder generates these tokens in order, which also shows that the network
+computed.
 """
 
 from __future__ import annotations
@@ -18,18 +19,19 @@ from numpy.typing import NDArray
 
 from model.checkpoint import Checkpoint
 from model.config import MAX_TEXT_POSITIONS, DecodingConfig, WhisperConfig
+from model.interface import ModelOptions
 from model.languages import LANGUAGES
 from model.network import Whisper
 from model.precision import Precision
 from model.rules import DecodingRules, make_rules
 from model.tokens import SpecialTokens
 
-FIRST_TOKEN = 1000  # of those that are written: text in every vocabulary
-_LOUDNESS = 50.0  # of the places, beside the layers' outputs of about 1 each
+FIRST_TOKEN = 1000  # first of the generated tokens, which are text in every vocabulary
+_POSITION_SCALE = 50.0  # scale of the position embeddings, beside layer outputs of about 1
 
 
 def _config(d_model: int, encoder_layers: int, decoder_layers: int) -> WhisperConfig:
-    """With heads 64 wide, as they all have, and the sizes of large-v3 otherwise."""
+    """Returns a config with heads of 64 channels, as in all Whisper models, and other sizes of large-v3."""
     heads = d_model // 64
     return WhisperConfig(128, d_model, 4 * d_model, encoder_layers, heads, decoder_layers, heads, 51_866)
 
@@ -39,15 +41,15 @@ SHAPES: Mapping[str, WhisperConfig] = {
     "large-v3": _config(1280, 32, 32),
     "tiny": _config(64, 1, 1),
 }
-"""By name; `tiny` is for trying a program out."""
+"""Sizes of models by name; `tiny` is for tests of a program."""
 
 
 @dataclass(frozen=True)
 class RandomCheckpoint(Checkpoint):
-    """A checkpoint whose weights are made when they are asked for, the same ones each time."""
+    """A checkpoint whose weights are generated on access, deterministically."""
 
     def weights(self) -> Iterator[tuple[str, NDArray[np.generic]]]:
-        """Each weight under its name in `model.network`, float32."""
+        """Yields each weight with its name in `model.network`, float32."""
         precision = Precision(np.dtype(np.float32))
         network = nnx.eval_shape(lambda: Whisper(self.config, precision=precision))
         for path, variable in nnx.to_flat_state(nnx.state(network)):
@@ -56,25 +58,25 @@ class RandomCheckpoint(Checkpoint):
 
 
 def random_checkpoint(shape: str) -> RandomCheckpoint:
-    """One of `SHAPES`."""
+    """Returns a checkpoint of one of `SHAPES`."""
     return RandomCheckpoint(f"random {shape}", SHAPES[shape], DecodingConfig(), (), Path())
 
 
 def random_weight(name: str, shape: tuple[int, ...]) -> NDArray[np.float32]:
-    """A weight of that name and shape that keeps the size of what passes through it."""
+    """Returns a weight that preserves the scale of activations."""
     if name.endswith(".scale"):
         return np.ones(shape, np.float32)
     if name.endswith(".bias"):
         return np.zeros(shape, np.float32)
     if name == "decoder.positions":
         tokens = random_weight("decoder.embedding.embedding", (FIRST_TOKEN + MAX_TEXT_POSITIONS, shape[1]))
-        return _LOUDNESS * tokens[FIRST_TOKEN:]
+        return _POSITION_SCALE * tokens[FIRST_TOKEN:]
     normal = np.random.default_rng(zlib.crc32(name.encode())).standard_normal(shape, np.float32)
     return normal / np.sqrt(shape[0], dtype=np.float32) if name.endswith(".kernel") else normal
 
 
 def special_tokens() -> SpecialTokens:
-    """Those of large-v3, in the order in which its vocabulary ends."""
+    """Returns the special tokens of large-v3, in the order of its vocabulary."""
     end = 50_257
     languages = {code: end + 2 + i for i, code in enumerate(LANGUAGES)}
     first = end + 2 + len(languages)
@@ -93,19 +95,12 @@ def special_tokens() -> SpecialTokens:
 
 
 def fixed_length_rules(n_tokens: int) -> DecodingRules:
-    """Text alone, which cannot end: so many tokens are written of every window."""
+    """Returns rules without timestamps and without an end: every window gets exactly `n_tokens` tokens."""
     special = special_tokens()
-    return make_rules(
-        special,
-        DecodingConfig(),
-        multilingual=True,
-        task="transcribe",
-        timestamps=False,
-        suppress_tokens=(special.end_of_text,),
-        max_new_tokens=n_tokens,
-    )
+    options = ModelOptions(beam_size=1, suppress_tokens=(special.end_of_text,), max_new_tokens=n_tokens)
+    return make_rules(special, DecodingConfig(), options, multilingual=True).with_timestamps(False)
 
 
 def expected_tokens(rules: DecodingRules) -> NDArray[np.int32]:
-    """What a random network writes of any window, int32[max_new_tokens]."""
+    """Returns the tokens that a random network generates for any window, int32[max_new_tokens]."""
     return np.arange(rules.max_new_tokens, dtype=np.int32) + FIRST_TOKEN + rules.prompt_length - 1

@@ -1,7 +1,7 @@
-"""The pipeline's own model, observed: what it was called with and how long it took, for `benchmarks.profile`.
+"""Instrumented Whisper backend that logs the calls of the model and their times, for `benchmarks.profile`.
 
-Notes go to the file that `OBSERVED` in the environment names, a line each, so that workers in other processes
-can take them too.
+The log is the file named by the environment variable `LOG_VARIABLE`, one JSON object per line, so that
+workers in other processes can write to it too.
 """
 
 from __future__ import annotations
@@ -16,32 +16,32 @@ import jax
 import numpy as np
 from numpy.typing import NDArray
 
-from model.interface import Request, Samples, SpeechDetector, Transcriber, TranscriberSettings, WindowResult
+from model.interface import ModelOptions, Request, Samples, SpeechDetector, Transcriber, WindowResult
 from pipelines.backend import WHISPER, Backend
 
-OBSERVED = "WHISPER_BEAM_OBSERVED"
-_compiled: list[tuple[float, float]] = []  # when, on the clock of this process
+LOG_VARIABLE = "WHISPER_BEAM_MODEL_LOG"
+_compiled: list[tuple[float, float]] = []  # start and end of each compilation, by the clock of this process
 
 
-class ObservedTranscriber:
-    """A `Transcriber` that notes each batch: tokens written of each window, seconds, those of compiling."""
+class InstrumentedTranscriber:
+    """A `Transcriber` that logs each batch: generated tokens by window, seconds, and seconds of compiling."""
 
     def __init__(self, transcriber: Transcriber) -> None:
         self._transcriber = transcriber
 
     @property
     def batch_size(self) -> int:
-        """Of the transcriber."""
+        """Batch size of the wrapped transcriber."""
         return self._transcriber.batch_size
 
     @property
-    def n_lanes(self) -> int:
-        """Of the transcriber."""
-        return self._transcriber.n_lanes
+    def max_concurrent_calls(self) -> int:
+        """Maximum number of concurrent calls of the wrapped transcriber."""
+        return self._transcriber.max_concurrent_calls
 
     @property
     def compile_s(self) -> float:
-        """Of the transcriber."""
+        """Seconds of compiling of the wrapped transcriber."""
         return self._transcriber.compile_s
 
     def transcribe(self, requests: Sequence[Request]) -> list[WindowResult]:
@@ -49,18 +49,18 @@ class ObservedTranscriber:
         started = perf_counter()
         results = self._transcriber.transcribe(requests)
         ended = perf_counter()
-        _note(
+        _log(
             {
                 "model_s": ended - started,
-                "compile_s": covered_s(_compiled, started, ended),
+                "compile_s": overlap_s(_compiled, started, ended),
                 "n_tokens": [n_tokens(result) for result in results],
             }
         )
         return results
 
 
-class ObservedDetector:
-    """A `SpeechDetector` that notes the seconds it took for a recording."""
+class InstrumentedDetector:
+    """A `SpeechDetector` that logs the seconds it took for a recording."""
 
     def __init__(self, detector: SpeechDetector) -> None:
         self._detector, self._seconds = detector, 0.0
@@ -74,12 +74,12 @@ class ObservedDetector:
 
     def finish(self) -> NDArray[np.float32]:
         """See `SpeechDetector`."""
-        _note({"detector_s": self._seconds})
+        _log({"detector_s": self._seconds})
         return self._detector.finish()
 
 
-def covered_s(intervals: Iterable[tuple[float, float]], start: float, end: float) -> float:
-    """Seconds from `start` to `end` that lie in any of some intervals, which may lie in one another."""
+def overlap_s(intervals: Iterable[tuple[float, float]], start: float, end: float) -> float:
+    """Returns the seconds from `start` to `end` that are covered by intervals, which may overlap."""
     covered, reached = 0.0, start
     for first, last in sorted(intervals):
         covered += max(0.0, min(last, end) - max(first, reached))
@@ -88,32 +88,32 @@ def covered_s(intervals: Iterable[tuple[float, float]], start: float, end: float
 
 
 def n_tokens(result: WindowResult) -> int:
-    """Tokens that were written of a window: of text, two times a segment, and the end."""
+    """Returns the number of generated tokens of a window: text, two timestamps per segment, and the end."""
     times = 2 * len(result.segments) if result.timestamped else 0
     return sum(len(segment.tokens) for segment in result.segments) + times + 1
 
 
-def load_observed(settings: TranscriberSettings) -> ObservedTranscriber:
-    """The pipeline's own model."""
+def load_instrumented(options: ModelOptions) -> InstrumentedTranscriber:
+    """Loads the pipeline's model, instrumented."""
     if not _compiled:
-        jax.monitoring.register_event_duration_secs_listener(_hear_compiler)
-    return ObservedTranscriber(WHISPER.load(settings))
+        jax.monitoring.register_event_duration_secs_listener(_on_compile_event)
+    return InstrumentedTranscriber(WHISPER.load(options))
 
 
-def observed_detector() -> ObservedDetector:
-    """The pipeline's own detector."""
-    return ObservedDetector(WHISPER.detector())
+def instrumented_detector() -> InstrumentedDetector:
+    """Returns the pipeline's voice activity detector, instrumented."""
+    return InstrumentedDetector(WHISPER.detector())
 
 
-BACKEND = Backend(load_observed, WHISPER.languages, observed_detector)
+BACKEND = Backend(load_instrumented, WHISPER.languages, instrumented_detector)
 
 
-def _hear_compiler(event: str, duration_secs: float, **_: str | int) -> None:
-    if event.startswith("/jax/core/compile/"):  # tracing, lowering, compiling or loading what was compiled
+def _on_compile_event(event: str, duration_secs: float, **_: str | int) -> None:
+    if event.startswith("/jax/core/compile/"):  # tracing, lowering, compiling, or loading a compiled program
         now = perf_counter()
         _compiled.append((now - duration_secs, now))
 
 
-def _note(values: dict[str, object]) -> None:
-    with Path(os.environ[OBSERVED]).open("a") as file:
+def _log(values: dict[str, object]) -> None:
+    with Path(os.environ[LOG_VARIABLE]).open("a") as file:
         file.write(f"{json.dumps(values)}\n")

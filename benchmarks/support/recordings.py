@@ -1,4 +1,4 @@
-"""Recordings that speed is measured on, mono at 16 kHz in FLAC, made of `../shared/data`."""
+"""Recordings for measurements of speed, mono at 16 kHz in FLAC, made from `../shared/data`."""
 
 from __future__ import annotations
 
@@ -15,24 +15,24 @@ LJ, JOINED = "lj", "joined"
 RECORDINGS = (LJ, JOINED)
 TITLES = {
     LJ: "a chapter of LJ Speech as it was read, all of it speech",
-    JOINED: "the chapter and 200 clips of a crowd joined, half of it silent",
+    JOINED: "the chapter joined with 200 crowd-sourced clips, half of it silent",
 }
 
 
 @dataclass(frozen=True)
 class Recording:
-    """A file, and how long it lasts."""
+    """A file and its duration."""
 
     path: Path
     duration_s: float
 
-    def cut(self, n_pieces: int, folder: Path) -> list[Path]:
-        """Writes pieces of equal lengths to a folder."""
+    def split(self, n_parts: int, folder: Path) -> list[Path]:
+        """Writes parts of equal lengths to a folder."""
         samples, rate = sf.read(self.path, dtype="int16")
         paths = []
-        for index, piece in enumerate(np.array_split(samples, n_pieces)):
+        for index, part in enumerate(np.array_split(samples, n_parts)):
             paths.append(folder / f"{index}.flac")
-            sf.write(paths[-1], piece, rate)
+            sf.write(paths[-1], part, rate)
         return paths
 
 
@@ -40,9 +40,9 @@ def make_recording(name: str, data: Path, folder: Path) -> Recording:
     """Writes one of `RECORDINGS` to a folder.
 
     Args:
-        name: of the recording.
-        data: with `long/lj001.flac` and `crowd/`.
-        folder: to write to.
+        name: name of the recording.
+        data: folder with `long/lj001.flac` and `crowd/`.
+        folder: folder to write to.
     """
     clips = [data / "long" / "lj001.flac"]
     if name == JOINED:

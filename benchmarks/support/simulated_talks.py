@@ -1,9 +1,9 @@
-"""Talks that were never held, and a recogniser that hears them window by window.
+"""Simulated talks, and a simulated recogniser that transcribes them window by window.
 
-For measuring the merge alone: every word's true time is known, and so is who heard it. The recogniser is
-made to be as awkward as Whisper: it cuts each window into segments of its own, times them a little off,
-and at the window's edges drops half words, writes them whole, or writes something else. On top of that it
-can be told to make mistakes (`Recogniser`).
+They measure the merge in isolation: every word's true time is known, and the windows that contain it. The
+recogniser imitates Whisper's faults: it divides each window into its own segments, whose times are inexact,
+and at the edges of a window it drops words that are cut, writes them whole, or writes other words. Further
+error rates can be set (`Recogniser`).
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ COUNTING = ["one", "two", "three", "four", "five", "six", "seven", "eight", "nin
 
 @dataclass(frozen=True)
 class SpokenWord:
-    """A word of a talk, and when it was really said, in seconds of the recording."""
+    """A word of a talk with its true times, in seconds of the recording."""
 
     text: str
     start_s: float
@@ -32,33 +32,33 @@ class SpokenWord:
 
 @dataclass(frozen=True)
 class Talk:
-    """What was said in a recording of `duration_s` seconds."""
+    """The words of a recording of `duration_s` seconds."""
 
     words: tuple[SpokenWord, ...]
     duration_s: float
 
     @property
     def text(self) -> str:
-        """All words, separated by spaces."""
+        """The words, separated by spaces."""
         return " ".join(word.text for word in self.words)
 
 
 @dataclass(frozen=True)
 class Recogniser:
-    """How a simulated recogniser hears. As it stands it writes every word that it hears whole.
+    """Error model of a simulated recogniser. By default words that are not cut are recognised correctly.
 
     Attributes:
-        jitter_s: the most by which a segment's start or end is off.
-        p_cut_dropped: probability that a word cut by a window's edge is left out.
-        p_cut_garbled: probability that it becomes another word; else it is written whole.
-        p_substituted: probability that a word becomes another one.
-        p_deleted: probability that a word is left out.
-        p_inserted: probability that a word nobody said follows a word.
-        p_skipped: probability that a segment is left out.
+        jitter_s: maximum error of a segment's start or end.
+        p_cut_dropped: probability that a word cut by a window's edge is omitted.
+        p_cut_garbled: probability that such a word is replaced; else it is written whole.
+        p_substituted: probability that a word is replaced.
+        p_deleted: probability that a word is omitted.
+        p_inserted: probability that a wrong word follows a word.
+        p_skipped: probability that a segment is omitted.
         p_empty: probability that a window has no text.
-        timestamped: whether segments are timed; else there is one a window, with the window's bounds.
-        word_jitter_s: the most by which a word's start or end is off; None when words are not timed.
-        gated: whether a voice-activity gate says where somebody speaks.
+        timestamped: whether segments are timed; else a window has one segment, with the window's bounds.
+        word_jitter_s: maximum error of a word's start or end; None if words are not timed.
+        uses_vad: whether voice activity detection reports the intervals with speech.
     """
 
     jitter_s: float = 0.5
@@ -71,17 +71,17 @@ class Recogniser:
     p_empty: float = 0.0
     timestamped: bool = True
     word_jitter_s: float | None = None
-    gated: bool = False
+    uses_vad: bool = False
 
 
 @dataclass(frozen=True)
-class HeardWord:
-    """A word as a recogniser wrote it.
+class RecognisedWord:
+    """A word of a recogniser's transcript.
 
     Attributes:
-        text: what it wrote.
-        start_s: when it was said, truly.
-        end_s: when it ended, truly.
+        text: the recognised word.
+        start_s: true start of the spoken word.
+        end_s: true end of the spoken word.
     """
 
     text: str
@@ -90,7 +90,7 @@ class HeardWord:
 
 
 def make_talk(seed: int, duration_s: float = 300.0) -> Talk:
-    """Makes up a talk: phrases at slow to fast rates, pauses, silences, and repeats of words and phrases.
+    """Generates a talk: phrases at slow to fast rates, pauses, silences, and repeats of words and phrases.
 
     Words last 0.1 to 1 s, with a pace that drifts between 1.3 and 5 words a second; pauses between phrases
     last up to 2 s, and one in twelve is a silence of up to 20 s. One phrase in four is a repeat: a stutter,
@@ -121,26 +121,26 @@ def window_bounds(duration_s: float, chunk_s: float, shared_s: float) -> list[tu
     return [(n * step_s, min(n * step_s + chunk_s, duration_s)) for n in range(n_windows)]
 
 
-def hear(
+def recognise(
     talk: Talk, recogniser: Recogniser, seed: int, chunk_s: float = 30.0, shared_s: float = 5.0
-) -> tuple[list[WindowTranscript], list[list[HeardWord]]]:
-    """Lets a recogniser hear a talk in windows, each on its own.
+) -> tuple[list[WindowTranscript], list[list[RecognisedWord]]]:
+    """Transcribes a talk in windows with a simulated recogniser, each independently.
 
     Returns:
-        What it wrote, a transcript a window, and the same words with the times at which they were said.
+        A transcript for each window, and the same words with their true times.
     """
     rng = random.Random(seed)
-    transcripts, heard = [], []
+    transcripts, recognised = [], []
     for index, (start_s, end_s) in enumerate(window_bounds(talk.duration_s, chunk_s, shared_s)):
         phrases = [] if rng.random() < recogniser.p_empty else _phrases(rng, recogniser, talk, start_s, end_s)
         segments = tuple(_segments(rng, recogniser, phrases, start_s, end_s))
         timed = recogniser.timestamped
-        speech = tuple(_speech(talk, start_s, end_s)) if recogniser.gated else None
+        speech = tuple(_speech(talk, start_s, end_s)) if recogniser.uses_vad else None
         transcripts.append(
             WindowTranscript("talk", index, start_s, end_s, segments, "en", timestamped=timed, speech=speech)
         )
-        heard.append([word for phrase in phrases for word in phrase])
-    return transcripts, heard
+        recognised.append([word for phrase in phrases for word in phrase])
+    return transcripts, recognised
 
 
 def _plain_phrase(rng: random.Random, vocabulary: Sequence[str]) -> list[str]:
@@ -160,16 +160,18 @@ def _next_phrase(rng: random.Random, vocabulary: Sequence[str], last: list[str])
 
 def _phrases(
     rng: random.Random, recogniser: Recogniser, talk: Talk, start_s: float, end_s: float
-) -> list[list[HeardWord]]:
-    """The words of a window as the recogniser writes them, in groups that become its segments."""
-    phrases: list[list[HeardWord]] = []
+) -> list[list[RecognisedWord]]:
+    """Returns the recognised words of a window, in groups that become its segments."""
+    phrases: list[list[RecognisedWord]] = []
     limit_s = 0.0
     for word in talk.words:
         if word.end_s <= start_s or word.start_s >= end_s:
             continue
         begins_s, ends_s = max(word.start_s, start_s), min(word.end_s, end_s)
         is_cut = word.start_s < start_s or word.end_s > end_s
-        written = [HeardWord(text, begins_s, ends_s) for text in _write(rng, recogniser, word.text, is_cut)]
+        written = [
+            RecognisedWord(text, begins_s, ends_s) for text in _write(rng, recogniser, word.text, is_cut)
+        ]
         if not written:
             continue
         if not phrases or ends_s > limit_s or begins_s - phrases[-1][-1].end_s > 1.0:
@@ -196,11 +198,11 @@ def _other_word(rng: random.Random) -> str:
 def _segments(
     rng: random.Random,
     recogniser: Recogniser,
-    phrases: Sequence[Sequence[HeardWord]],
+    phrases: Sequence[Sequence[RecognisedWord]],
     start_s: float,
     end_s: float,
 ) -> Iterator[Segment]:
-    """Times phrases as Whisper does: never backwards, inside the window, in steps of 0.02 s."""
+    """Yields phrases as segments, timed as by Whisper: monotonic, inside the window, in steps of 0.02 s."""
     if not recogniser.timestamped:
         phrases = [[word for phrase in phrases for word in phrase]] if phrases else []
     last_s = start_s
@@ -220,9 +222,13 @@ def _segments(
 
 
 def _timed(
-    rng: random.Random, recogniser: Recogniser, phrase: Sequence[HeardWord], begin_s: float, stop_s: float
+    rng: random.Random,
+    recogniser: Recogniser,
+    phrase: Sequence[RecognisedWord],
+    begin_s: float,
+    stop_s: float,
 ) -> tuple[Word, ...]:
-    """A segment's words with times, if the recogniser gives any: inside the segment, never backwards."""
+    """Returns the timed words of a segment, if words are timed: monotonic and inside the segment."""
     if recogniser.word_jitter_s is None:
         return ()
     words, last_s = [], begin_s
@@ -235,7 +241,7 @@ def _timed(
 
 
 def _speech(talk: Talk, start_s: float, end_s: float) -> Iterator[tuple[float, float]]:
-    """Where a gate hears speech in a window: words with 0.4 s around them (`speech_intervals`)."""
+    """Yields the intervals of speech in a window: words with 0.4 s around them (`speech_intervals`)."""
     begun_s: float | None = None
     until_s = 0.0
     for word in talk.words:

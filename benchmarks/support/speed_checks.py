@@ -1,4 +1,4 @@
-"""What speed must not cost, for `benchmarks.speed`: accuracy, and time and memory that grow with length."""
+"""Checks of `benchmarks.speed` beside speed: accuracy, and the growth of time and memory with length."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ from benchmarks.support.speed_systems import GREEDY, ours
 from benchmarks.support.timing import markdown_head, markdown_row
 
 ENGLISH = ("english", "long")
-"""Sets of the manifest whose recordings are all English."""
+"""Sets of the manifest with English recordings only."""
 
 
 def accuracy(
     model: str, variants: Sequence[Sequence[str]], exact: Sequence[str], data: Path
 ) -> Iterator[str]:
-    """Word error rates of variants of ours over the English sets, and how far from the exact one's they are.
+    """Measures word error rates of variants of whisper-beam over the English sets, against an exact variant.
 
     Args:
         model: name of a checkpoint.
-        variants: options of ours.
-        exact: the options that the others are compared with.
-        data: with `manifest.jsonl`.
+        variants: options of whisper-beam.
+        exact: options of the variant that the others are compared with.
+        data: folder with `manifest.jsonl`.
 
     Yields:
         Lines in Markdown.
@@ -48,17 +48,17 @@ def accuracy(
 def lengths(
     model: str, options: Sequence[str], speech: Recording, hours: Sequence[float], folder: Path
 ) -> Iterator[str]:
-    """Time and memory of ours over a recording repeated to so many hours, each once.
+    """Measures time and memory of whisper-beam over a recording repeated to each length, once.
 
     Args:
         model: name of a checkpoint.
-        options: of ours.
-        speech: to be repeated.
-        hours: of audio.
-        folder: for the recordings, which are deleted again.
+        options: options of whisper-beam.
+        speech: recording to repeat.
+        hours: lengths in hours.
+        folder: folder for the recordings, which are deleted afterwards.
 
     Yields:
-        Lines in Markdown; seconds an hour are compared with those of the first length.
+        Lines in Markdown; seconds per hour of audio are compared with those of the first length.
     """
     columns = ["hours", "whole, s", "running, s", "running, s an hour", "of the first", "memory, MB"]
     yield markdown_head([*columns, "largest process, MB"])

@@ -1,4 +1,4 @@
-"""The systems of `benchmarks.speed`, each over one recording in fresh processes, greedily, in English."""
+"""Systems compared by `benchmarks.speed`; each decodes greedily, in English, in new processes."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from benchmarks.support.processes import Measured, companion, run_measured
+from benchmarks.support.processes import Measured, isolated_command, run_measured
 from benchmarks.support.recordings import Recording
 
 OURS, BATCHED, SEQUENTIAL, HUGGINGFACE = "ours", "batched", "sequential", "huggingface"
@@ -21,15 +21,15 @@ GREEDY = ("--beam_size", "1", "--temperature", "0", "--language", "en")
 
 @dataclass(frozen=True)
 class Run:
-    """A system over a recording, once.
+    """One run of a system over a recording.
 
     Attributes:
-        measured: of its processes.
-        transcribe_s: from the moment its model was there to the last row.
-        n_windows: stretches of at most 30 s that its model wrote of.
-        n_words: of what it wrote.
-        outside_s: of ours, seconds in which the model had nothing to do, before and after it was there;
-            None for others.
+        measured: time and memory of its processes.
+        transcribe_s: seconds from the end of loading the model to the last row.
+        n_windows: decoded windows of at most 30 s.
+        n_words: words of the transcript.
+        outside_s: for whisper-beam, seconds in which the model was idle, before and after it was loaded; None
+            for others.
     """
 
     measured: Measured
@@ -41,11 +41,11 @@ class Run:
 
 @dataclass(frozen=True)
 class System:
-    """Something to be compared.
+    """A system to be compared.
 
     Attributes:
         kind: one of `SYSTEMS`.
-        name: with its options, for people.
+        name: display name with its options.
         run: transcribes a recording.
     """
 
@@ -55,7 +55,7 @@ class System:
 
 
 def ours(model: str, options: Sequence[str]) -> System:
-    """The whole pipeline; `options` are passed on to it."""
+    """Returns whisper-beam's whole pipeline with these options."""
 
     def run(recording: Recording) -> Run:
         with tempfile.TemporaryDirectory() as folder:
@@ -65,7 +65,7 @@ def ours(model: str, options: Sequence[str]) -> System:
             measured = run_measured(command)
             rows = [
                 json.loads(line)
-                for part in sorted((output / "transcripts").glob("*.jsonl"))
+                for part in sorted((output / "jsonl").glob("*.jsonl"))
                 for line in part.read_text().splitlines()
             ]
             report = json.loads((output / "run.json").read_text())
@@ -81,27 +81,27 @@ def ours(model: str, options: Sequence[str]) -> System:
 
 
 def ready_s(report: Mapping[str, Any]) -> float:
-    """Seconds of a run's `wall_s` until its model was there, to be left out as start-up."""
+    """Returns the seconds of loading and compiling in a run's `wall_s`, which are excluded as start-up."""
     return float(report["stage_s"]["load"] + report["stage_s"]["compile"])
 
 
 def n_decoded(report: Mapping[str, Any]) -> int:
-    """Windows of a `run.json` that the model wrote of, remainders of windows among them."""
+    """Returns the number of decoded windows in a `run.json`, further passes over their tails included."""
     counts = report["counts"]
     return int(counts["windows"] + counts["remainders"])
 
 
 def count_words(rows: Sequence[Mapping[str, Any]]) -> int:
-    """Words of rows with a `text`."""
+    """Returns the number of words in rows with a `text`."""
     return sum(len(row["text"].split()) for row in rows)
 
 
 def faster_whisper(folder: Path, batch_size: int) -> System:
-    """faster-whisper in int8; sequential for a batch size of 0.
+    """Returns faster-whisper in int8; sequential for a batch size of 0.
 
     Args:
-        folder: of the model, as CTranslate2 has it.
-        batch_size: windows at a time.
+        folder: folder of the model in CTranslate2's format.
+        batch_size: windows per batch.
     """
     kind = BATCHED if batch_size else SEQUENTIAL
     command = [sys.executable, "-m", "benchmarks.rivals.faster_whisper_program", "--folder", str(folder)]
@@ -115,13 +115,13 @@ def faster_whisper(folder: Path, batch_size: int) -> System:
 
 
 def faster_whisper_processes(folder: Path, batch_size: int, processes: int) -> System:
-    """The batched faster-whisper in several processes that share the cores, each with a piece of it."""
+    """Returns batched faster-whisper in several processes that share the cores and the audio."""
     command = [sys.executable, "-m", "benchmarks.rivals.faster_whisper_program", "--folder", str(folder)]
     command += ["--batch_size", str(batch_size), "--processes", str(processes)]
 
     def run(recording: Recording) -> Run:
-        with tempfile.TemporaryDirectory() as pieces:
-            paths = recording.cut(processes, Path(pieces))
+        with tempfile.TemporaryDirectory() as parts:
+            paths = recording.split(processes, Path(parts))
             return parse_run(run_measured([*command, *map(str, paths)]))
 
     name = f"faster-whisper batched int8, batches of {batch_size}, {processes} processes"
@@ -138,7 +138,14 @@ def huggingface(python: Path, folder: Path, dtype: str, batch_size: int) -> Syst
         batch_size: chunks at a time.
     """
     program = Path(__file__).parents[1] / "rivals" / "huggingface_program.py"
-    command = [*companion(python, program), str(folder), "--dtype", dtype, "--batch_size", str(batch_size)]
+    command = [
+        *isolated_command(python, program),
+        str(folder),
+        "--dtype",
+        dtype,
+        "--batch_size",
+        str(batch_size),
+    ]
     return System(
         HUGGINGFACE,
         f"Hugging Face chunked {dtype}, batches of {batch_size}",
@@ -147,6 +154,6 @@ def huggingface(python: Path, folder: Path, dtype: str, batch_size: int) -> Syst
 
 
 def parse_run(measured: Measured) -> Run:
-    """What the program of a rival printed: `rows`, `n_windows`, `transcribe_s`."""
+    """Parses the output of a rival's program: `rows`, `n_windows`, `transcribe_s`."""
     printed = json.loads(measured.stdout.splitlines()[-1])
     return Run(measured, printed["transcribe_s"], printed["n_windows"], count_words(printed["rows"]))

@@ -1,4 +1,4 @@
-"""Times of repeated work, and how they are shown."""
+"""Timing of repeated work, and formatting of the results."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Spread:
-    """The median of some times, and how far apart they are, in seconds."""
+    """Median and range of times, in seconds."""
 
     median: float
     fastest: float
@@ -21,7 +21,7 @@ class Spread:
 
     @classmethod
     def of(cls, seconds: Iterable[float]) -> Spread:
-        """Raises `statistics.StatisticsError` without any."""
+        """Computes the spread; raises `statistics.StatisticsError` without times."""
         times = sorted(seconds)
         return cls(statistics.median(times), times[0], times[-1])
 
@@ -31,31 +31,31 @@ class Spread:
 
 
 def in_turn(runs: Sequence[Callable[[], T]], repeat: int) -> list[list[T]]:
-    """Calls each one time, then each again, and so on: a machine that slows down slows them all.
+    """Calls each function once, then each again, and so on, so that a slower machine affects all of them.
 
     Returns:
-        For each of `runs` what its calls gave, in order.
+        The results of each of `runs`, in order.
     """
     results: list[list[T]] = [[] for _ in runs]
     for _ in range(repeat):
-        for run, given in zip(runs, results, strict=True):
-            given.append(run())
+        for run, own_results in zip(runs, results, strict=True):
+            own_results.append(run())
     return results
 
 
-def time_jax(function: Callable[[], object], least_s: float = 0.3, least_calls: int = 3) -> Spread:
-    """Seconds of a call of a compiled function, once its first call is over.
+def time_jax(function: Callable[[], object], min_s: float = 0.3, min_calls: int = 3) -> Spread:
+    """Measures the seconds per call of a compiled function, after a first call that is not counted.
 
     Args:
-        function: gives arrays; they are waited for.
-        least_s: calls go on for that long,
-        least_calls: and for that many.
+        function: returns arrays, which are waited for.
+        min_s: minimum total seconds of the calls.
+        min_calls: minimum number of calls.
     """
-    import jax  # slow to import, and not needed where processes are timed
+    import jax  # slow to import, and not needed to time processes
 
     jax.block_until_ready(function())
     seconds: list[float] = []
-    while len(seconds) < least_calls or sum(seconds) < least_s:
+    while len(seconds) < min_calls or sum(seconds) < min_s:
         started = perf_counter()
         jax.block_until_ready(function())
         seconds.append(perf_counter() - started)
@@ -63,10 +63,10 @@ def time_jax(function: Callable[[], object], least_s: float = 0.3, least_calls: 
 
 
 def markdown_row(cells: Iterable[object]) -> str:
-    """A row of a table in Markdown."""
+    """Returns a row of a table in Markdown."""
     return f"| {' | '.join(map(str, cells))} |"
 
 
 def markdown_head(columns: Sequence[str]) -> str:
-    """The first two lines of a table in Markdown."""
+    """Returns the first two lines of a table in Markdown."""
     return f"{markdown_row(columns)}\n{'|---' * len(columns)}|"

@@ -1,7 +1,7 @@
-"""Audio in which nobody speaks: silence, noise, tones, and what sounds like music.
+"""Audio without speech: silence, noise, tones, and synthetic music.
 
-Each kind is made to tempt a recogniser in its own way: noise at the level of a quiet room, hum with the pitch
-of a voice, bursts with the rhythm of syllables, vibrato and harmonics like those of somebody who sings.
+Each kind provokes hallucinations in another way: noise at the level of a quiet room, hum with the pitch of a
+voice, bursts with the rhythm of syllables, vibrato and harmonics like those of singing.
 """
 
 from __future__ import annotations
@@ -16,22 +16,23 @@ from numpy.random import Generator
 from numpy.typing import NDArray
 
 SAMPLE_RATE = 16_000
-SHORTEST, LONGEST = 4.0, 300.0  # seconds, of 41 minutes of audio; of less, both are shorter
+SHORTEST, LONGEST = 4.0, 300.0  # seconds, for 41 minutes of audio in all; scaled for less
 
 Signal = NDArray[np.float64]
-"""float64[n] at `SAMPLE_RATE`, of any level."""
+"""float64[n] at `SAMPLE_RATE`, at any level."""
 Make = Callable[[Generator, int], Signal]
-"""Makes that many samples of a sound."""
+"""Generates `n` samples of a sound."""
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """A sound.
+    """Recipe of a sound.
 
     Attributes:
-        kind: what it is counted under.
-        name: tells it from others of its kind.
-        level_db: its root mean square, in dB of full scale, where its peaks leave room for that.
+        kind: category in the results.
+        name: name of the sound within its kind.
+        level_db: root mean square in dB of full scale, unless peaks would clip.
+        make: generates the samples.
     """
 
     kind: str
@@ -41,12 +42,12 @@ class Recipe:
 
 
 def write_recordings(folder: Path, minutes: float, seed: int) -> dict[Path, str]:
-    """Writes one WAV file of each sound, their lengths spread evenly on a logarithmic scale.
+    """Writes one WAV file of each sound, with lengths distributed evenly on a logarithmic scale.
 
     Args:
-        folder: that is there.
-        minutes: of all files together.
-        seed: the same gives the same files.
+        folder: existing folder to write to.
+        minutes: total length of all files.
+        seed: seed of the random generator; the files depend on nothing else.
 
     Returns:
         The kind of each file, in order.
@@ -63,11 +64,11 @@ def write_recordings(folder: Path, minutes: float, seed: int) -> dict[Path, str]
 
 
 def at_level(signal: Signal, level_db: float) -> Signal:
-    """The signal with that root mean square, or as near below as keeps it from clipping."""
-    loudness = np.sqrt(np.mean(signal**2))
-    if not loudness:
+    """Scales the signal to that root mean square, or less where it would clip."""
+    rms = np.sqrt(np.mean(signal**2))
+    if not rms:
         return signal
-    return np.asarray(signal * min(10 ** (level_db / 20) / loudness, 0.99 / np.abs(signal).max()))
+    return np.asarray(signal * min(10 ** (level_db / 20) / rms, 0.99 / np.abs(signal).max()))
 
 
 def zeros(_: Generator, n: int) -> Signal:
@@ -80,14 +81,14 @@ def noise(slope: float) -> Make:
 
     def make(rng: Generator, n: int) -> Signal:
         spectrum = np.fft.rfft(rng.standard_normal(n))
-        hertz = np.maximum(np.fft.rfftfreq(n, 1 / SAMPLE_RATE), 20.0)  # below, nobody hears it
+        hertz = np.maximum(np.fft.rfftfreq(n, 1 / SAMPLE_RATE), 20.0)  # lower frequencies are inaudible
         return np.fft.irfft(spectrum * hertz ** (-slope / 2), n)
 
     return make
 
 
 def hum(mains_hz: float) -> Make:
-    """Mains hum: odd and even harmonics that waver, over a little noise."""
+    """Mains hum: odd and even harmonics of varying amplitude, with a little noise."""
 
     def make(rng: Generator, n: int) -> Signal:
         partials = harmonics(rng.uniform(0.1, 1.0, 12) / np.arange(1, 13))(np.full(n, mains_hz))
@@ -98,13 +99,13 @@ def hum(mains_hz: float) -> Make:
 
 
 def tones(*frequencies_hz: float, on_s: float = 0.0, off_s: float = 0.0) -> Make:
-    """Pure tones together, without an end or with pauses."""
+    """Simultaneous pure tones, continuous or with pauses."""
 
     def make(_: Generator, n: int) -> Signal:
         time_s = seconds(n)
         signal = sum(np.sin(2 * np.pi * hertz * time_s) for hertz in frequencies_hz)
-        heard = time_s % (on_s + off_s) < on_s if off_s else True
-        return np.asarray(signal * heard)
+        is_on = time_s % (on_s + off_s) < on_s if off_s else True
+        return np.asarray(signal * is_on)
 
     return make
 
@@ -121,7 +122,7 @@ def dialling(rng: Generator, n: int) -> Signal:
 
 
 def sweep(low_hz: float, high_hz: float, period_s: float) -> Make:
-    """A tone that rises and falls, as a siren's, by equal ratios."""
+    """A tone that rises and falls exponentially, like a siren."""
 
     def make(_: Generator, n: int) -> Signal:
         place = 0.5 - 0.5 * np.cos(2 * np.pi * seconds(n) / period_s)
@@ -131,7 +132,7 @@ def sweep(low_hz: float, high_hz: float, period_s: float) -> Make:
 
 
 def clicks(mean_gap_s: float, regular: bool) -> Make:
-    """Short knocks, as of a metronome, or at any time, as of a worn record."""
+    """Short clicks, regular like a metronome's or random like a worn record's."""
 
     def make(rng: Generator, n: int) -> Signal:
         n_clicks = max(1, int(n / SAMPLE_RATE / mean_gap_s))
@@ -142,7 +143,7 @@ def clicks(mean_gap_s: float, regular: bool) -> Make:
 
 
 def applause(claps_a_second: float) -> Make:
-    """Many hands: bursts of noise at any time, that swell and fade."""
+    """Applause: bursts of noise at random times, that swell and fade."""
 
     def make(rng: Generator, n: int) -> Signal:
         starts = rng.integers(0, n, max(1, int(n / SAMPLE_RATE * claps_a_second)))
@@ -153,7 +154,7 @@ def applause(claps_a_second: float) -> Make:
 
 
 def chords(rng: Generator, n: int) -> Signal:
-    """Struck strings, three or four at a time, that ring off: something like a piano."""
+    """Chords of three or four struck strings that decay, similar to a piano."""
     roots = (261.6, 196.0, 220.0, 174.6)
 
     def chord(i: int) -> Signal:
@@ -166,7 +167,7 @@ def chords(rng: Generator, n: int) -> Signal:
 
 
 def arpeggios(rng: Generator, n: int) -> Signal:
-    """Single notes of chords, up and down and fast: something like a guitar."""
+    """Fast arpeggios, up and down, similar to a guitar."""
     ratios = (1.0, 1.25, 1.5, 2.0, 1.5, 1.25)
     length_s = float(rng.uniform(0.15, 0.3))
     return one_after_another(
@@ -189,13 +190,13 @@ def drums(rng: Generator, n: int) -> Signal:
 
 
 def melody(low_hz: float, partials: Sequence[float], vibrato: float, attack_s: float = 0.08) -> Make:
-    """One voice on a scale, each note held: a violin, an organ pipe, or a flute, by its partials.
+    """A melody of one voice on a scale: a violin, an organ pipe, or a flute, depending on its partials.
 
     Args:
-        low_hz: of the lowest note.
+        low_hz: frequency of the lowest note.
         partials: amplitudes of the harmonics.
-        vibrato: by which share of its frequency a note swings, 5.5 times a second.
-        attack_s: until a note is at its loudest, and as long until it is gone.
+        vibrato: depth of the vibrato as a share of the frequency, at 5.5 Hz.
+        attack_s: duration of the attack and of the release of a note.
     """
     sound = harmonics(partials)
 
@@ -213,13 +214,13 @@ def melody(low_hz: float, partials: Sequence[float], vibrato: float, attack_s: f
 
 
 def band(rng: Generator, n: int) -> Signal:
-    """Drums, chords and a melody at once."""
+    """Drums, chords and a melody together."""
     parts = (drums, chords, melody(392, [1 / k for k in range(1, 8)], 0.006))
     return sum_of([at_level(part(rng, n), -20) for part in parts])
 
 
 def struck(hertz: float, length_s: float, decay_s: float) -> Signal:
-    """A string that is struck and rings off, its high harmonics first."""
+    """A struck string whose high harmonics decay first."""
     time_s = seconds(samples(length_s))
     partials = [
         np.sin(2 * np.pi * k * hertz * time_s) / k * np.exp(-time_s * k**0.5 / decay_s) for k in range(1, 9)
@@ -228,7 +229,7 @@ def struck(hertz: float, length_s: float, decay_s: float) -> Signal:
 
 
 def bursts(rng: Generator, n: int, starts: NDArray[np.int64], length_s: float, decay_s: float) -> Signal:
-    """Bursts of noise that die away, each of a loudness of its own."""
+    """Bursts of noise that decay, each with a random amplitude."""
     signal = np.zeros(n + samples(length_s))
     fade = np.exp(-seconds(samples(length_s)) / decay_s)
     for start in starts:
@@ -237,7 +238,7 @@ def bursts(rng: Generator, n: int, starts: NDArray[np.int64], length_s: float, d
 
 
 def harmonics(amplitudes: Sequence[float] | Signal) -> Callable[[Signal], Signal]:
-    """A sound of these harmonics, given its frequency at each sample; none is above what can be heard."""
+    """Returns a function that generates these harmonics from a frequency at each sample, without aliasing."""
 
     def make(hertz: Signal) -> Signal:
         angle = phase(hertz)
@@ -248,12 +249,12 @@ def harmonics(amplitudes: Sequence[float] | Signal) -> Callable[[Signal], Signal
 
 
 def phase(hertz: Signal) -> Signal:
-    """The angle of a tone of that frequency at each sample, in radians."""
+    """Returns the phase of a tone in radians, given its frequency at each sample."""
     return np.asarray(2 * np.pi * np.cumsum(hertz) / SAMPLE_RATE)
 
 
 def one_after_another(make: Callable[[int], Signal], n: int) -> Signal:
-    """Sounds 0, 1, 2, ... in a row, `n` samples in all."""
+    """Concatenates sounds 0, 1, 2, ... to `n` samples."""
     parts: list[Signal] = []
     length = 0
     while length < n:
@@ -263,17 +264,17 @@ def one_after_another(make: Callable[[int], Signal], n: int) -> Signal:
 
 
 def sum_of(signals: Sequence[Signal]) -> Signal:
-    """Signals of one length at once."""
+    """Adds signals of equal length."""
     return np.asarray(np.sum(signals, axis=0))
 
 
 def samples(length_s: float) -> int:
-    """How many there are in that many seconds."""
+    """Returns the number of samples in a duration."""
     return round(length_s * SAMPLE_RATE)
 
 
 def seconds(n: int) -> Signal:
-    """The time of each of `n` samples, in seconds."""
+    """Returns the times of `n` samples, in seconds."""
     return np.arange(n) / SAMPLE_RATE
 
 

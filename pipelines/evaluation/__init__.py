@@ -1,1 +1,1 @@
-"""Error rates of a finished run against references."""
+"""Evaluation of a finished run against reference transcripts."""

@@ -1,7 +1,7 @@
 """Word and character error rates, over text normalised as in the Whisper paper (appendix C).
 
-Rates are errors over the length of the reference, as fractions: 0.05 is 5 %, and more than 1 is possible.
-Languages written without spaces are scored by character, as in the paper: each is a word of its own here.
+Rates are errors divided by the length of the reference, as fractions: 0.05 is 5 %, and a rate can exceed 1.
+Languages written without spaces are scored by character, as in the paper: here each character is a word.
 """
 
 from __future__ import annotations
@@ -32,13 +32,13 @@ _KINDS: dict[str, EditKind] = {
 
 @dataclass(frozen=True, slots=True)
 class Edit:
-    """A run of words of one kind in the alignment of a hypothesis with its reference.
+    """Consecutive words with the same kind of edit in the alignment of a hypothesis with its reference.
 
     Attributes:
-        kind: of a `substitution`, the words of both sides stand for each other one by one; a `deletion` has
-            no `hypothesis`, an `insertion` no `reference`.
-        reference: words that were said.
-        hypothesis: words that were written.
+        kind: kind of edit. Both sides of a `substitution` have the same number of words, paired in order; a
+            `deletion` has no `hypothesis`, an `insertion` no `reference`.
+        reference: words of the reference.
+        hypothesis: words of the hypothesis.
     """
 
     kind: EditKind
@@ -48,14 +48,14 @@ class Edit:
 
 @dataclass(frozen=True, slots=True)
 class ErrorCounts:
-    """Errors of a recording, or, added up, of many.
+    """Error counts of a recording, or sums over many.
 
     Attributes:
-        n_words: of the references; characters where the language has no spaces.
-        substitutions: words that were written as others.
-        deletions: words that are missing.
-        insertions: words that nobody said.
-        n_characters: of the references, a space between words being one.
+        n_words: words of the references; characters where the language has no spaces.
+        substitutions: words of the references replaced by other words.
+        deletions: words of the references that are missing in the hypotheses.
+        insertions: words of the hypotheses that are not in the references.
+        n_characters: characters of the references, including one space between words.
         character_errors: substitutions, deletions and insertions of characters.
     """
 
@@ -76,26 +76,26 @@ class ErrorCounts:
 
     @property
     def wer(self) -> float | None:
-        """Word error rate; None where the references have no words."""
+        """Word error rate; None if the references have no words."""
         return self.word_errors / self.n_words if self.n_words else None
 
     @property
     def cer(self) -> float | None:
-        """Character error rate; None where the references have no characters."""
+        """Character error rate; None if the references have no characters."""
         return self.character_errors / self.n_characters if self.n_characters else None
 
 
 def counts_characters(language: str | None) -> bool:
-    """Whether the "words" of this language (a code of Whisper's, or None) are characters."""
+    """Whether the language (a code of Whisper's, or None) is scored by character."""
     return language in UNSPACED_LANGUAGES
 
 
 def normalised_words(text: str, language: str | None) -> list[str]:
-    """The words of a text as they are compared: no case, no punctuation, English numbers and spellings alike.
+    """Returns the normalised words of a text: without case and punctuation, with uniform English spelling.
 
     Args:
         text: a reference or a transcript.
-        language: its code; None where it is not known.
+        language: code of its language; None if unknown.
     """
     if language == "en":
         return _english(text).split()
@@ -103,7 +103,7 @@ def normalised_words(text: str, language: str | None) -> list[str]:
 
 
 def align(reference: Sequence[str], hypothesis: Sequence[str]) -> tuple[Edit, ...]:
-    """The alignment of two lists of words with the fewest errors (Levenshtein); always the same one."""
+    """Returns an alignment of two lists of words with the fewest errors (Levenshtein); deterministic."""
     return tuple(
         Edit(
             _KINDS[code.tag],
@@ -118,8 +118,8 @@ def count_errors(edits: Sequence[Edit], by_character: bool = False) -> ErrorCoun
     """Counts the errors of one alignment.
 
     Args:
-        edits: of `align`.
-        by_character: the words are characters (`counts_characters`), so that both rates are the same.
+        edits: alignment, from `align`.
+        by_character: whether the words are characters (`counts_characters`), so that both rates are equal.
     """
     n_words = sum(len(edit.reference) for edit in edits)
     lengths: Counter[EditKind] = Counter()
@@ -130,13 +130,13 @@ def count_errors(edits: Sequence[Edit], by_character: bool = False) -> ErrorCoun
         return replace(words, n_characters=n_words, character_errors=words.word_errors)
     reference = " ".join(word for edit in edits for word in edit.reference)
     hypothesis = " ".join(word for edit in edits for word in edit.hypothesis)
-    # The words' alignment bounds the distance, which makes it up to 40 times as fast on hours of text.
+    # The alignment of words bounds the distance, which makes this up to 40 times as fast on hours of text.
     distance = Levenshtein.distance(reference, hypothesis, score_hint=sum(map(_bound, edits)))
     return replace(words, n_characters=len(reference), character_errors=distance)
 
 
 def _bound(edit: Edit) -> int:
-    """Errors of characters, spaces included, that this edit makes at most."""
+    """Returns an upper bound of the character errors in an edit, spaces included."""
     if edit.kind == "equal":
         return 0
     return max(sum(len(word) + 1 for word in side) for side in (edit.reference, edit.hypothesis))
@@ -145,7 +145,7 @@ def _bound(edit: Edit) -> int:
 def _english(text: str) -> str:
     try:
         return str(_english_normaliser()(text))
-    except (AssertionError, ValueError):  # its numbers give up on 4,300 digits, which a looping model writes
+    except (AssertionError, ValueError):  # it fails on a number of 4,300 digits, which repetition produces
         return str(_basic(split_letters=False)(text))
 
 

@@ -1,8 +1,8 @@
-"""An evaluation of a finished run: its rows against their references, in one pass and little memory.
+"""Evaluation of a finished run: scores its rows against references in one pass, in little memory.
 
-DIR/evaluation/recordings.jsonl   a line a recording, sorted by `uri`
-DIR/evaluation/report.html        the corpus, and the worst recordings with their alignments
-DIR/run.json                      gets `evaluation`, the sums; the rest of it stays as it is
+DIR/evaluation/recordings.jsonl   one line per recording, sorted by `uri`
+DIR/evaluation/report.html        sums over the corpus, and the worst recordings with their alignments
+DIR/run.json                      the sums are added as `evaluation`; the rest does not change
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from pipelines.evaluation.tally import Scored, Tally
 from pipelines.evaluation.timestamp_errors import TimedText, compare_times
 from pipelines.output.finished_run import FinishedRun, Row, open_run
 from transforms.core.redaction import redact
-from transforms.writing.atomic_files import published
+from transforms.writing.atomic_files import atomic_write
 
 RECORDINGS_FILE = "evaluation/recordings.jsonl"
 PAGE_FILE = "evaluation/report.html"
@@ -30,7 +30,7 @@ NORMALISER = "whisper-normalizer"
 
 
 class EvaluationError(ValueError):
-    """A run that cannot be evaluated: why, and what to do."""
+    """The run cannot be evaluated; the message says why and what to do."""
 
 
 def evaluate(
@@ -42,19 +42,19 @@ def evaluate(
     audio_column: str | None = None,
     text_column: str | None = None,
 ) -> Tally:
-    """Scores a run, writes the three files, and gives the sums.
+    """Scores a run, writes the three files, and returns the sums.
 
     Args:
         run: the folder or URL that `pipelines.transcribe` wrote to.
-        references: a manifest with references; they go before those in the rows.
-        html: where the page goes; None for `PAGE_FILE` in the run's folder.
-        worst: how many recordings the page shows with their alignments.
-        audio_column: the manifest's column with the audio, where it has no usual name.
-        text_column: the manifest's column with the references, likewise.
+        references: a manifest with references, which take precedence over those in the rows.
+        html: path of the page; None for `PAGE_FILE` in the run's folder.
+        worst: number of recordings that the page shows with their alignments.
+        audio_column: column of the manifest with the audio, if it has an unusual name.
+        text_column: column of the manifest with the references, if it has an unusual name.
 
     Raises:
-        ValueError: no finished run, no reference for any of its recordings, a manifest that cannot be used.
-        OSError: something cannot be read or written.
+        ValueError: no finished run, no reference for any of its recordings, or an invalid manifest.
+        OSError: a file cannot be read or written.
     """
     if worst < 0:
         raise EvaluationError(f"--worst {worst}: must be at least 0")
@@ -66,16 +66,16 @@ def evaluate(
         lines = _SortedLines(spool, _Scorer(found, matches.by_id, tally).lines())
         if not tally.total.recordings:
             raise EvaluationError(_nothing_to_score(run, references, given))
-        with published(found.file_url(RECORDINGS_FILE)) as file:
+        with atomic_write(found.file_url(RECORDINGS_FILE)) as file:
             file.writelines(lines)
-    with published(html or found.file_url(PAGE_FILE)) as file:
+    with atomic_write(html or found.file_url(PAGE_FILE)) as file:
         file.write(page(redact(run), found.report["options"].get("model"), tally).encode())
-    told: dict[str, Any] = {
+    sums: dict[str, Any] = {
         "references": "rows" if references is None else redact(references),
         "normaliser": f"{NORMALISER} {version(NORMALISER)}",
-        **tally.told(),
+        **tally.as_json(),
     }
-    found.write_report({**found.report, "evaluation": told})
+    found.write_report({**found.report, "evaluation": sums})
     return tally
 
 
@@ -83,27 +83,27 @@ def _nothing_to_score(run: str, references: str | None, given: Mapping[str, Refe
     if given is None:
         return (
             f"--run {redact(run)}: none of its rows has a reference; give --references a manifest with "
-            "what was said (.jsonl, .csv, .tsv)"
+            "the reference transcripts (.jsonl, .csv, .tsv)"
         )
     sample = next((f", such as {one.uri}," for one in given.values()), "")
     return (
         f"--references {references}: none of its {len(given)} references{sample} belongs to a recording of "
-        f"{redact(run)}; they are found by path or URL, or else by file name where only one has it"
+        f"{redact(run)}; references are matched by path or URL, or else by a file name that is unique"
     )
 
 
 @dataclass(frozen=True)
 class _Scorer:
-    """Scores the recordings of a run, and counts them in a tally as it goes."""
+    """Scores the recordings of a run and adds them to a tally."""
 
     run: FinishedRun
     references: Mapping[str, Reference]
     tally: Tally
 
     def lines(self) -> Iterator[Iterator[bytes]]:
-        """The lines of each file of transcripts, and of recordings without one; each sorted by `uri`.
+        """Yields the lines of each file of transcripts, then of recordings without one; each sorted by `uri`.
 
-        Each must be read to its end before the next is asked for.
+        Each iterator must be exhausted before the next one is requested.
         """
         failed: dict[str, Row] = {}
         for row in self.run.failures():
@@ -117,7 +117,7 @@ class _Scorer:
         if any(reference.times for reference in self.references.values()):
             columns.append("segments")
         for row in self.run.transcripts(name, columns):
-            failed.pop(row["audio_id"], None)  # only a part of it failed
+            failed.pop(row["audio_id"], None)  # only parts of it failed
             given = self.references.get(row["audio_id"])
             reference = row["reference"] if given is None else _text(given)
             if reference is None:
@@ -158,7 +158,7 @@ class _Scorer:
         )
 
     def _scored_failed(self, row: Row, reference: str, spoken: str | None) -> Scored:
-        """All its words are deleted."""
+        """Scores a recording without a transcript: all words of its reference count as deleted."""
         language = self._language_of_text(spoken)
         by_character = counts_characters(language)
         edits = align(normalised_words(reference, language), [])
@@ -179,25 +179,25 @@ class _Scorer:
 
 
 def _text(reference: Reference) -> str:
-    """The words of a reference; from its times where it has no text of its own."""
+    """Returns the text of a reference; joined from its timed words if it has no text."""
     if reference.text is not None:
         return reference.text
     return " ".join(timed.text.strip() for timed in reference.times)
 
 
 def _timed_texts(segments: Iterable[Row]) -> Iterator[TimedText]:
-    """The words of segments that have some; the others as they are."""
+    """Yields the timed words of each segment, or the segment itself if its words are not timed."""
     for segment in segments:
         for timed in segment.get("words") or [segment]:
             yield TimedText(timed["start"], timed["end"], timed.get("word", timed.get("text")))
 
 
 class _SortedLines:
-    """Lines of several sorted runs as one sorted run, through a file, so that memory holds a line of each.
+    """Merges several sorted sequences of lines through a file, with one line of each in memory.
 
     Args:
         spool: an empty file, open for reading and writing.
-        runs: lines of JSON, each run sorted by `uri`; taken one after the other, at once.
+        runs: sequences of JSON lines, each sorted by `uri`; consumed in order, immediately.
     """
 
     def __init__(self, spool: IO[bytes], runs: Iterable[Iterable[bytes]]) -> None:

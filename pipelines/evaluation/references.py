@@ -1,4 +1,4 @@
-"""References from a manifest: their texts and times, and which recording of a run they belong to."""
+"""References from a manifest: their texts and times, and their assignment to the recordings of a run."""
 
 from __future__ import annotations
 
@@ -20,20 +20,20 @@ from transforms.sources.file_types import is_manifest
 from transforms.sources.manifests import read_manifest
 
 POLICY = FetchPolicy(allow_private_hosts=True, trust_manifests=True)
-"""The manifest is named by the user, and nothing that it lists is fetched."""
+"""Unrestricted: the user names the manifest, and nothing that it lists is fetched."""
 
 Named = tuple[str, str]
-"""A recording of a run: its `audio_id` and its `uri`."""
+"""A recording of a run: `audio_id` and `uri`."""
 
 
 @dataclass(frozen=True)
 class Reference:
-    """What was said in a recording.
+    """Reference transcript of a recording.
 
     Attributes:
-        uri: of the recording, as the manifest has it.
-        text: the words; None where only times are known.
-        times: words, or else segments, with seconds of the recording; empty where no times are known.
+        uri: URI of the recording, as in the manifest.
+        text: the transcript; None if only timed words are known.
+        times: words, or else segments, with times in seconds of the recording; empty if unknown.
     """
 
     uri: str
@@ -43,12 +43,12 @@ class Reference:
 
 @dataclass(frozen=True)
 class Matches:
-    """Which reference belongs to which recording.
+    """Assignment of references to recordings.
 
     Attributes:
-        by_id: by the recording's `audio_id`.
-        n_ambiguous: recordings without one, whose file name fits more than one reference or recording.
-        n_unused: references of no recording.
+        by_id: reference by the recording's `audio_id`.
+        n_ambiguous: recordings without a reference, as their file name matches several of either.
+        n_unused: references without a recording.
     """
 
     by_id: Mapping[str, Reference]
@@ -59,16 +59,17 @@ class Matches:
 def read_references(
     uri: str, audio_column: str | None = None, text_column: str | None = None
 ) -> dict[str, Reference]:
-    """Reads a manifest whole; gives its references by the `audio_id` of their recordings.
+    """Reads all references of a manifest; returns them by the `audio_id` of their recordings.
 
     Args:
-        uri: `.jsonl`, `.csv` or `.tsv`, a local path or a URL; of `.jsonl`, `words` (or else `segments`) is
-            read too, a list of `{"start", "end", "word" or "text"}` in seconds.
+        uri: local path or URL of a `.jsonl`, `.csv` or `.tsv` file. In `.jsonl`, `words` (or else `segments`)
+            is read too: a list of `{"start", "end", "word" or "text"}` in seconds.
         audio_column: see `transforms.sources.manifests.read_manifest`.
-        text_column: likewise.
+        text_column: see `transforms.sources.manifests.read_manifest`.
 
     Raises:
-        InputError: it cannot be read, has a bad line, or two different references for a recording.
+        InputError: the manifest cannot be read, has an invalid line, or has two different references for a
+            recording.
     """
     uri = plain(uri)
     if not is_manifest(uri) or suffix(uri) == ".txt":
@@ -89,11 +90,11 @@ def read_references(
 
 
 def match(references: Mapping[str, Reference], recordings: Iterable[Named]) -> Matches:
-    """Finds each reference's recording: the same path or URL, or else the same unique file name.
+    """Assigns references to recordings with the same path or URL, or else with the same unique file name.
 
     Args:
-        references: by `audio_id`.
-        recordings: of the run; one may come several times.
+        references: references by `audio_id`.
+        recordings: recordings of the run; they may repeat.
     """
     names = _unique_names(references)
     exact: set[str] = set()
@@ -117,7 +118,7 @@ def match(references: Mapping[str, Reference], recordings: Iterable[Named]) -> M
 
 
 def _unique_names(references: Mapping[str, Reference]) -> dict[str, str | None]:
-    """The id of each file name's reference; None for a name of several."""
+    """Returns the `audio_id` of the reference with each file name; None for a name of several."""
     names: dict[str, str | None] = {}
     for audio_id, reference in references.items():
         name = _file_name(reference.uri)
@@ -130,7 +131,7 @@ def _file_name(uri: str) -> str:
 
 
 def _times(uri: str) -> list[tuple[TimedText, ...]]:
-    """The times of each line that `read_manifest` lists, in the same order."""
+    """Returns the timed words of each line that `read_manifest` lists, in the same order."""
     with open_audio(audio_source(uri), POLICY) as file:
         lines = enumerate(io.TextIOWrapper(file, "utf-8-sig", "surrogateescape"), start=1)
         return [_times_of(json.loads(line), f"{uri}, line {n}") for n, line in lines if line.strip()]

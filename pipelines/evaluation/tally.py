@@ -1,4 +1,4 @@
-"""What an evaluation adds up to, recording by recording, and how that is told: as JSON and as a table."""
+"""Sums of an evaluation over its recordings, as JSON and as a table."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 from pipelines.evaluation.error_rates import Edit, ErrorCounts, counts_characters
 from pipelines.evaluation.timestamp_errors import WITHIN_S, TimeErrors, TimeQuality
 
-UNKNOWN = "unknown"  # the language of recordings without a transcript, where the others have several
+UNKNOWN = "unknown"  # language of recordings without a transcript, if the transcripts have several
 ALL = "all"
 
 _HEADER = ("", "recordings", "words", "WER %", "CER %", "substituted", "deleted", "inserted")
@@ -18,19 +18,20 @@ _HEADER = ("", "recordings", "words", "WER %", "CER %", "substituted", "deleted"
 
 @dataclass(frozen=True)
 class Scored:
-    """A recording with a reference.
+    """Scores of a recording with a reference.
 
     Attributes:
-        audio_id: of the row.
-        uri: without credentials.
-        language: code, as heard; without a transcript that of all others, None where they have several.
-        reference: what was said, as it was given.
-        transcript: what was written; None where there is no transcript.
-        edits: the alignment of the two, normalised.
-        counts: its errors.
-        by_character: words are characters.
-        times: differences of times; None where there is nothing to compare.
-        failure: why there is no transcript; None where there is one.
+        audio_id: `audio_id` of the row.
+        uri: URI of the recording, without credentials.
+        language: code of the recognised language. Without a transcript it is the language of all other
+            recordings, or None if they have several.
+        reference: the reference, not normalised.
+        transcript: the transcript, not normalised; None if there is none.
+        edits: alignment of the two, normalised.
+        counts: errors of the alignment.
+        by_character: whether the words are characters.
+        times: differences of times; None if there are no times to compare.
+        failure: reason for a missing transcript; None if there is one.
     """
 
     audio_id: str
@@ -45,27 +46,27 @@ class Scored:
     failure: str | None = None
 
     @property
-    def badness(self) -> tuple[float, int, str, str]:
-        """What the worst are chosen by: errors per word said, then errors; the name makes it repeatable."""
+    def error_rank(self) -> tuple[float, int, str, str]:
+        """Sort key of the worst recordings: error rate, errors, then the name, so that ties are stable."""
         errors = self.counts.word_errors
         return errors / max(self.counts.n_words, 1), errors, self.uri, self.audio_id
 
     def row(self) -> dict[str, Any]:
-        """Its line in `recordings.jsonl`."""
+        """Returns the recording's line of `recordings.jsonl`."""
         return {
             "audio_id": self.audio_id,
             "uri": self.uri,
             "language": self.language,
             "transcribed": self.transcript is not None,
             "unit": _unit(self.by_character),
-            **_told_counts(self.counts),
-            "timestamps": None if self.times is None else told_times(self.times),
+            **_counts_as_json(self.counts),
+            "timestamps": None if self.times is None else times_as_json(self.times),
         }
 
 
 @dataclass
 class Group:
-    """Recordings that are counted together."""
+    """Sums over a group of recordings."""
 
     recordings: int = 0
     not_transcribed: int = 0
@@ -73,36 +74,36 @@ class Group:
     units: set[str] = field(default_factory=set)
 
     def add(self, scored: Scored) -> None:
-        """Counts one recording."""
+        """Adds a recording."""
         self.recordings += 1
         self.not_transcribed += scored.transcript is None
         self.counts += scored.counts
         self.units.add(_unit(scored.by_character))
 
-    def told(self) -> dict[str, Any]:
-        """The group as JSON."""
+    def as_json(self) -> dict[str, Any]:
+        """Returns the sums of the group as JSON values."""
         return {
             "recordings": self.recordings,
             "not_transcribed": self.not_transcribed,
             "unit": " and ".join(sorted(self.units, reverse=True)),
-            **_told_counts(self.counts),
+            **_counts_as_json(self.counts),
         }
 
 
 @dataclass
 class Tally:
-    """All that is kept of an evaluation: sums, and the worst recordings with their alignments.
+    """Results of an evaluation: sums, and the worst recordings with their alignments.
 
     Attributes:
-        n_kept: how many of the worst are kept, with and without a transcript each.
-        total: all recordings with a reference.
-        languages: the same by language.
+        n_kept: number of worst recordings kept, each of those with and without a transcript.
+        total: sums over all recordings with a reference.
+        languages: sums by language.
         times: differences of times of all recordings.
-        n_timed: recordings that have some.
-        without_reference: transcripts that could not be scored.
+        n_timed: recordings with times to compare.
+        without_reference: transcripts without a reference.
         failed_without_reference: recordings with neither transcript nor reference.
-        ambiguous_names: recordings whose file name fits several references, or several the same one.
-        unused_references: references of no recording of the run.
+        ambiguous_names: recordings whose file name matches several references, or that share a reference.
+        unused_references: references that match no recording of the run.
     """
 
     n_kept: int
@@ -117,7 +118,7 @@ class Tally:
     _heaps: dict[bool, list[tuple[Any, Scored]]] = field(default_factory=lambda: {True: [], False: []})
 
     def add(self, scored: Scored) -> None:
-        """Counts one recording, and keeps it if it is among the worst."""
+        """Adds a recording, and keeps it if it is among the worst."""
         self.total.add(scored)
         self.languages.setdefault(scored.language or UNKNOWN, Group()).add(scored)
         if scored.times is not None:
@@ -125,52 +126,52 @@ class Tally:
             self.times.update(scored.times)
         if scored.counts.word_errors:
             heap = self._heaps[scored.transcript is not None]
-            heapq.heappush(heap, (scored.badness, scored))
+            heapq.heappush(heap, (scored.error_rank, scored))
             if len(heap) > self.n_kept:
                 heapq.heappop(heap)
 
     @property
     def only_language(self) -> str | None:
-        """The language of all transcripts so far, if they have one in common."""
+        """Language of all transcripts so far; None if they have several."""
         return next(iter(self.languages)) if len(self.languages) == 1 else None
 
     def worst(self, transcribed: bool) -> list[Scored]:
-        """The worst recordings, the worst first: those with a transcript, or those without."""
+        """Returns the worst recordings, with or without a transcript, the worst first."""
         return [
             scored for _, scored in sorted(self._heaps[transcribed], key=lambda kept: kept[0], reverse=True)
         ]
 
     def groups(self) -> Iterator[tuple[str, Group]]:
-        """The groups with their names: each language, and all of them where there are several."""
+        """Yields the groups with their names: each language, then `all` if there are several."""
         yield from sorted(self.languages.items())
         if len(self.languages) != 1:
             yield ALL, self.total
 
-    def told(self) -> dict[str, Any]:
-        """The sums as JSON."""
+    def as_json(self) -> dict[str, Any]:
+        """Returns the sums as JSON values."""
         return {
             "without_reference": self.without_reference,
             "failed_without_reference": self.failed_without_reference,
             "ambiguous_names": self.ambiguous_names,
             "unused_references": self.unused_references,
-            "total": self.total.told(),
-            "languages": {language: group.told() for language, group in sorted(self.languages.items())},
-            "timestamps": {"recordings": self.n_timed, **told_times(self.times)} if self.n_timed else None,
+            "total": self.total.as_json(),
+            "languages": {language: group.as_json() for language, group in sorted(self.languages.items())},
+            "timestamps": {"recordings": self.n_timed, **times_as_json(self.times)} if self.n_timed else None,
         }
 
 
-def told_times(times: TimeQuality) -> dict[str, Any]:
-    """Differences of times as JSON."""
-    return {"starts": _told_differences(times.starts), "ends": _told_differences(times.ends)}
+def times_as_json(times: TimeQuality) -> dict[str, Any]:
+    """Returns differences of times as JSON values."""
+    return {"starts": _differences_as_json(times.starts), "ends": _differences_as_json(times.ends)}
 
 
 def cells(tally: Tally) -> list[tuple[str, ...]]:
-    """The table of the corpus: a header, and a row for each group."""
+    """Returns the table of the corpus: a header, and a row for each group."""
     return [_HEADER, *(_cells(name, group) for name, group in tally.groups())]
 
 
 def table(tally: Tally) -> str:
-    """The table for the screen: names to the left, numbers to the right."""
+    """Formats the table as text, with names left-aligned and numbers right-aligned."""
     rows = cells(tally)
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     return "\n".join(
@@ -182,20 +183,19 @@ def table(tally: Tally) -> str:
 
 
 def notes(tally: Tally) -> list[str]:
-    """What a reader of the table must know of what it leaves out, or takes in: a sentence each."""
-    lost = tally.total.not_transcribed
-    told = (
-        ("recordings without a transcript, all words deleted", lost),
+    """Returns notes on recordings and references that the table excludes or counts in a special way."""
+    notes = (
+        ("recordings without a transcript, all words deleted", tally.total.not_transcribed),
         ("transcripts without a reference, not counted", tally.without_reference),
         ("recordings with neither, not counted (see --references)", tally.failed_without_reference),
-        ("recordings whose file name does not tell which reference is theirs", tally.ambiguous_names),
-        ("references of no recording of this run", tally.unused_references),
+        ("recordings whose file name matches several references or recordings", tally.ambiguous_names),
+        ("references that match no recording of this run", tally.unused_references),
     )
-    return [f"{what}: {number:,}" for what, number in told if number]
+    return [f"{note}: {number:,}" for note, number in notes if number]
 
 
 def time_sentences(times: TimeQuality) -> list[str]:
-    """What there is to say of times, a sentence for starts and one for ends."""
+    """Returns a sentence on the differences of starts and one on those of ends, if there are any."""
     return [
         f"{name}: {errors.n_compared:,} compared, half within {errors.quantile_s(0.5):.3f} s, 95 % within "
         f"{errors.quantile_s(0.95):.3f} s; "
@@ -218,7 +218,7 @@ def _cells(name: str, group: Group) -> tuple[str, ...]:
     )
 
 
-def _told_counts(counts: ErrorCounts) -> dict[str, Any]:
+def _counts_as_json(counts: ErrorCounts) -> dict[str, Any]:
     return {
         "words": counts.n_words,
         "wer": _rounded(counts.wer),
@@ -231,7 +231,7 @@ def _told_counts(counts: ErrorCounts) -> dict[str, Any]:
     }
 
 
-def _told_differences(errors: TimeErrors) -> dict[str, Any]:
+def _differences_as_json(errors: TimeErrors) -> dict[str, Any]:
     return {
         "compared": errors.n_compared,
         "median_s": errors.quantile_s(0.5),

@@ -1,1 +1,1 @@
-"""The output folder of a run: whose it is, its lock, its files."""
+"""The output folder of a run: identity, lock and files."""

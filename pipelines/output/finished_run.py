@@ -1,4 +1,4 @@
-"""What a finished run left in its output folder, read a few rows at a time."""
+"""Reader of a finished run's output folder, a few rows at a time."""
 
 from __future__ import annotations
 
@@ -9,25 +9,25 @@ from typing import Any
 
 import pyarrow.parquet as pq
 
-from pipelines.output.run_folder import FAILURES, REPORT_FILE, SUCCESS_FILE, TRANSCRIPTS, RunFolder
+from pipelines.output.run_folder import FAILURES, REPORT_FILE, SUCCESS_FILE, RunFolder
 from transforms.core.redaction import redact
-from transforms.writing.atomic_files import published
+from transforms.writing.atomic_files import atomic_write
 
-BATCH_ROWS = 256  # that are in memory at a time; the row of a long recording has megabytes
+BATCH_ROWS = 256  # rows in memory at a time; the row of a long recording has megabytes
 
 Row = Mapping[str, Any]
 
 
 class NoRunError(ValueError):
-    """There is no finished run: what was found instead, and what to give."""
+    """No finished run in the folder; the message says what was found and what to give instead."""
 
 
 @dataclass(frozen=True)
 class FinishedRun:
-    """A run that is over; see `open_run`.
+    """A finished run, as `open_run` returns it.
 
     Attributes:
-        url: its folder.
+        url: the run's folder.
         report: the content of `run.json`.
     """
 
@@ -35,39 +35,38 @@ class FinishedRun:
     report: Mapping[str, Any]
 
     def file_url(self, name: str) -> str:
-        """URL of a file in the run's folder."""
+        """Returns the URL of a file in the run's folder."""
         return f"{self.url.rstrip('/')}/{name}"
 
     def transcript_files(self) -> list[str]:
-        """The files of transcripts, of one format: Parquet where there is some, for it is read by column."""
-        names = self._files(TRANSCRIPTS)
-        return [name for name in names if name.endswith(".parquet")] or names
+        """Returns the files of transcripts in one format: Parquet if present, as it is read by column."""
+        return self._files("parquet") or self._files("jsonl")
 
     def transcripts(self, name: str, columns: Sequence[str]) -> Iterator[Row]:
-        """The rows of one of `transcript_files`, sorted by `uri`, with at least these columns."""
+        """Yields the rows of one of `transcript_files`, sorted by `uri`, with at least these columns."""
         if not name.endswith(".parquet"):
             yield from self._lines(name)
             return
         with RunFolder(self.url).open(name) as file:
-            # In this thread alone: an Arrow thread that lets go of a Python file while Python ends aborts it.
+            # Single-threaded: an Arrow thread that closes a Python file while Python exits aborts Python.
             table = pq.ParquetFile(file, pre_buffer=False)
             for batch in table.iter_batches(BATCH_ROWS, columns=list(columns), use_threads=False):
                 yield from batch.to_pylist()
 
     def failures(self) -> Iterator[Row]:
-        """The rows of `failures`."""
+        """Yields the rows of `failures`."""
         for name in self._files(FAILURES):
             yield from self._lines(name)
 
     def recordings(self) -> Iterator[tuple[str, str]]:
-        """`audio_id` and `uri` of every recording, of some more than once."""
+        """Yields `audio_id` and `uri` of every recording; some occur more than once."""
         for name in self.transcript_files():
             yield from map(_named, self.transcripts(name, ("audio_id", "uri")))
         yield from map(_named, self.failures())
 
     def write_report(self, report: Mapping[str, Any]) -> None:
-        """Replaces `run.json`, in the form that `RunFolder` gave it."""
-        with published(self.file_url(REPORT_FILE)) as file:
+        """Replaces `run.json`, formatted as `RunFolder` writes it."""
+        with atomic_write(self.file_url(REPORT_FILE)) as file:
             text = json.dumps(report, indent=2, ensure_ascii=False, allow_nan=False)
             file.write(text.encode("utf-8", "backslashreplace") + b"\n")
 
@@ -80,10 +79,10 @@ class FinishedRun:
 
 
 def open_run(url: str) -> FinishedRun:
-    """Finds the run in a folder.
+    """Opens the finished run in a folder.
 
     Raises:
-        NoRunError: there is none, or it is not finished.
+        NoRunError: the folder has no run, or one that is not finished.
         OSError: the folder cannot be read.
     """
     shown = redact(url)
@@ -96,9 +95,9 @@ def open_run(url: str) -> FinishedRun:
     except (FileNotFoundError, NotADirectoryError) as error:
         raise NoRunError(
             f"--run {shown}: no finished run is there; give the --output of pipelines.transcribe, which has "
-            f"{SUCCESS_FILE} and {REPORT_FILE} in it once the run is over"
+            f"{SUCCESS_FILE} and {REPORT_FILE} in it once the run is finished"
         ) from error
-    except (ImportError, ValueError) as error:  # a scheme without its package, or that nobody knows
+    except (ImportError, ValueError) as error:  # a scheme whose package is missing, or an unknown scheme
         raise NoRunError(f"--run {shown} cannot be opened: {error}") from error
     try:
         report = json.loads(content)

@@ -1,4 +1,7 @@
-"""One run at a time writes to a folder of this machine; the system lets go of the lock of a run that dies."""
+"""File lock on a local output folder: one run at a time writes to it.
+
+The operating system releases the lock of a run that dies.
+"""
 
 from __future__ import annotations
 
@@ -18,17 +21,17 @@ except ImportError:  # Windows
     fcntl = None  # type: ignore[assignment]
 
 _NO_LOCKS = {errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL}
-"""What network file systems without locks say."""
+"""Errors of network file systems without locks."""
 
 
 @contextmanager
-def only_run(folder: RunFolder) -> Iterator[None]:
-    """Keeps other runs out of a folder, where its file system knows locks: object stores do not.
+def exclusive_access(folder: RunFolder) -> Iterator[None]:
+    """Locks a folder for one run, where its file system supports locks: object stores do not.
 
-    The workers of a run need none; that which started them has it.
+    Workers of the run take no lock: the process that started them holds it.
 
     Raises:
-        RunFolderError: another run is writing to it, or nobody may.
+        RunFolderError: another run is writing to the folder, or it is not writable.
     """
     if fcntl is None or not folder.is_local:
         yield
@@ -36,12 +39,12 @@ def only_run(folder: RunFolder) -> Iterator[None]:
     try:
         file = _opened(folder)
     except OSError as error:
-        raise RunFolderError(folder.unwritable(error)) from error
+        raise RunFolderError(folder.write_error_message(error)) from error
     try:
         _lock(file, folder)
         yield
         with suppress(OSError):
-            os.ftruncate(file, 0)  # nobody holds it any more
+            os.ftruncate(file, 0)  # the process id is no longer valid
     finally:
         os.close(file)
 
@@ -59,11 +62,11 @@ def _lock(file: int, folder: RunFolder) -> None:
         if error.errno in _NO_LOCKS:
             return
         holder = os.pread(file, 32, 0).decode("ascii", "replace").strip()
-        who = f"process {holder}" if holder.isdecimal() else "another process"
+        writer = f"process {holder}" if holder.isdecimal() else "another process"
         raise RunFolderError(
-            f"--output {redact(folder.url)} is being written by {who}; wait for its end, or give another "
+            f"--output {redact(folder.url)} is being written by {writer}; wait for its end, or give another "
             "--output"
         ) from error
-    with suppress(OSError):  # a full disk can be locked, too
+    with suppress(OSError):  # on a full disk the lock holds without the process id
         os.ftruncate(file, 0)
         os.pwrite(file, b"%d\n" % os.getpid(), 0)

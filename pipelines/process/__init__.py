@@ -1,1 +1,1 @@
-"""This process: its memory and its signals."""
+"""Settings of the current process: memory and signals."""

@@ -1,6 +1,7 @@
-"""Signals that end a run: of Ctrl-C, of a system that wants its machine back, of a terminal that is closed.
+"""Signals that end a run: Ctrl-C, a system that preempts the machine, a terminal that is closed.
 
-A run that is told to stop says in its log what it leaves; one that dies may have died of its recordings.
+A run that is stopped releases its spans in the commit log. For spans that are not released, the next run
+assumes that they may have crashed the process.
 """
 
 from __future__ import annotations
@@ -16,11 +17,11 @@ from typing import NoReturn
 
 from transforms.core.cancellation import STOP
 
-GO_ON = "the run is not finished. To go on, give the same command again."
-INTERRUPTED = f"Interrupted: {GO_ON}"
+RESUME_HINT = "the run is not finished. To resume it, give the same command again."
+INTERRUPTED = f"Interrupted: {RESUME_HINT}"
 
 _ENDS = ("SIGTERM", "SIGHUP")
-"""Beside Ctrl-C. Taken only where nobody else does: `nohup` has SIGHUP ignored. Windows has no SIGHUP."""
+"""Signals handled beside SIGINT, where no other handler is set: `nohup` ignores SIGHUP. Windows has none."""
 
 Handler = Callable[[int, FrameType | None], object]
 
@@ -29,7 +30,7 @@ class RunStopped(KeyboardInterrupt):
     """A signal ended the run.
 
     Args:
-        signal_number: which.
+        signal_number: number of the signal.
     """
 
     def __init__(self, signal_number: int) -> None:
@@ -39,14 +40,14 @@ class RunStopped(KeyboardInterrupt):
 
 @contextmanager
 def stopping_cleanly() -> Iterator[None]:
-    """Lets signals stop workers in threads too, and come out as `RunStopped`.
+    """Turns signals into `RunStopped`, and asks the workers in threads to stop.
 
-    Beam makes a `RuntimeError` of what a signal raises in a `DoFn`, and waits for threads to end.
+    Beam turns an exception that a signal raises in a `DoFn` into a `RuntimeError`, and waits for its threads.
     """
     stopped: list[RunStopped] = []
 
     def stop(signal_number: int, frame: FrameType | None) -> None:
-        if stopped and signal_number != signal.SIGINT:  # a terminal that closes says so more than once
+        if stopped and signal_number != signal.SIGINT:  # a closing terminal sends more than one signal
             return
         STOP.set()
         stopped.append(RunStopped(signal_number))
@@ -55,7 +56,7 @@ def stopping_cleanly() -> Iterator[None]:
     with _handling(stop):
         try:
             yield
-        except Exception as error:  # whatever Beam makes of the signal that a worker met
+        except Exception as error:  # whatever Beam turns the signal in a worker into
             if stopped:
                 raise stopped[-1] from error
             if STOP.is_set():
@@ -64,23 +65,23 @@ def stopping_cleanly() -> Iterator[None]:
 
 
 @contextmanager
-def leaving_at_once() -> Iterator[None]:
-    """Has a signal end the process on the spot, while there is nothing to tidy up.
+def exiting_immediately() -> Iterator[None]:
+    """Makes a signal end the process immediately, while there is nothing to clean up.
 
-    Libraries that are interrupted while they are imported make errors of their own of it, or print it.
+    Libraries that are interrupted during their import raise errors of their own, or print the interrupt.
     """
 
-    def leave(signal_number: int, frame: FrameType | None) -> NoReturn:
+    def exit_now(signal_number: int, frame: FrameType | None) -> NoReturn:
         with suppress(OSError):
             os.write(2, f"{_sentence(signal_number)}\n".encode())
         os._exit(128 + signal_number)
 
-    with _handling(leave):
+    with _handling(exit_now):
         yield
 
 
-def told_interrupt(error: KeyboardInterrupt) -> int:
-    """Says how to go on; gives the exit code, as shells have it: 128 and the signal's number."""
+def report_interrupt(error: KeyboardInterrupt) -> int:
+    """Prints how to resume the run; returns a shell's exit code: 128 plus the number of the signal."""
     signal_number = error.signal_number if isinstance(error, RunStopped) else signal.SIGINT
     with suppress(OSError):  # the terminal may be gone
         print(_sentence(signal_number), file=sys.stderr, flush=True)
@@ -89,12 +90,14 @@ def told_interrupt(error: KeyboardInterrupt) -> int:
 
 def _sentence(signal_number: int) -> str:
     name = signal.Signals(signal_number).name
-    return INTERRUPTED if name == "SIGINT" else f"Stopped by {name}: {GO_ON}"
+    return INTERRUPTED if name == "SIGINT" else f"Stopped by {name}: {RESUME_HINT}"
 
 
 @contextmanager
 def _handling(handler: Handler) -> Iterator[None]:
-    if threading.current_thread() is not threading.main_thread():  # signals are not ours to handle
+    if (
+        threading.current_thread() is not threading.main_thread()
+    ):  # Python sets handlers in the main thread only
         yield
         return
     free = [getattr(signal, name) for name in _ENDS if hasattr(signal, name)]

@@ -1,1 +1,1 @@
-"""How far a run is: the progress bar and `progress.json`."""
+"""Progress of a run: the progress bar and `progress.json`."""

@@ -1,4 +1,4 @@
-"""`DIR/progress.json`: how far a run is, and how it ended, for whoever looks after it from elsewhere."""
+"""`DIR/progress.json`: progress of a run and how it ended, for monitoring from elsewhere."""
 
 from __future__ import annotations
 
@@ -11,23 +11,24 @@ from datetime import UTC, datetime
 from typing import Any
 
 from pipelines.output.run_folder import PROGRESS_FILE, RunFolder
-from pipelines.progress.progress_bar import Watch, time_left_s
+from pipelines.progress.progress_bar import RunProgress, time_left_s
 from transforms.core.redaction import redact
 
 LOCAL_EVERY_S = 10.0
-REMOTE_EVERY_S = 30.0  # a bucket is paid for by the request
+REMOTE_EVERY_S = 30.0  # object stores charge for each request
 
 _LOGGER = logging.getLogger(__name__)
 
 
 @contextmanager
-def heartbeat(folder: RunFolder, watch: Watch) -> Iterator[None]:
-    """Rewrites the file now and then until the block ends, and then once more with how it ended.
+def heartbeat(folder: RunFolder, run_progress: RunProgress) -> Iterator[None]:
+    """Rewrites the file periodically until the block ends, then once more with the final state.
 
-    Its `state` is `running`; then `finished`, or where the block raises `interrupted` or `failed`. A run that
-    was killed stays `running`, and its `updated` grows old. That the file cannot be written stops no run.
+    `state` is `running`, then `finished`; or `interrupted` or `failed` if the block raises. The file of a
+    killed run stays `running`, and its `updated` is no longer recent. A run continues if the file cannot be
+    written.
     """
-    file, done = _File(folder, watch), threading.Event()
+    file, done = _File(folder, run_progress), threading.Event()
     every_s = LOCAL_EVERY_S if folder.is_local else REMOTE_EVERY_S
 
     def beat() -> None:
@@ -53,32 +54,32 @@ def heartbeat(folder: RunFolder, watch: Watch) -> Iterator[None]:
 @dataclass
 class _File:
     folder: RunFolder
-    watch: Watch
+    run_progress: RunProgress
     started: datetime = field(default_factory=lambda: datetime.now(UTC))
     warned: bool = False
 
     def write(self, state: str) -> None:
         try:
-            self.folder.write_progress(told_progress(self.watch, state, self.started))
-        except Exception as error:  # of whatever filesystem it is; the run is worth more than its progress
+            self.folder.write_progress(progress_record(self.run_progress, state, self.started))
+        except Exception as error:  # of any filesystem; the run does not depend on this file
             if not self.warned:
                 reason = redact(" ".join(str(error).split()) or type(error).__name__)
-                _LOGGER.warning("%s is not up to date (%s); the run goes on", PROGRESS_FILE, reason)
+                _LOGGER.warning("%s is not up to date (%s); the run continues", PROGRESS_FILE, reason)
             self.warned = True
 
 
-def told_progress(watch: Watch, state: str, started: datetime) -> dict[str, Any]:
-    """The content of the file; what cannot be known is None."""
-    tally, elapsed_s = watch.tally(), watch.elapsed_s
+def progress_record(run_progress: RunProgress, state: str, started: datetime) -> dict[str, Any]:
+    """Returns the content of the file; unknown values are None."""
+    tally, elapsed_s = run_progress.tally(), run_progress.elapsed_s
     left_s = 0.0 if state == "finished" else None
     if tally is not None and state == "running":
-        left_s = time_left_s(tally, watch.total, elapsed_s)
+        left_s = time_left_s(tally, run_progress.total, elapsed_s)
     return {
         "state": state,
-        "started": _spelt(started),
-        "updated": _spelt(datetime.now(UTC)),
+        "started": _format_time(started),
+        "updated": _format_time(datetime.now(UTC)),
         "recordings": None if tally is None else tally.recordings,
-        "of": watch.total,
+        "of": run_progress.total,
         "failures": None if tally is None else tally.failures,
         "audio_hours": None if tally is None else round(tally.audio_s / 3600, 6),
         "times_real_time": None if tally is None else round(tally.audio_s / elapsed_s, 3),
@@ -86,5 +87,5 @@ def told_progress(watch: Watch, state: str, started: datetime) -> dict[str, Any]
     }
 
 
-def _spelt(moment: datetime) -> str:
-    return moment.isoformat(timespec="seconds").replace("+00:00", "Z")
+def _format_time(time: datetime) -> str:
+    return time.isoformat(timespec="seconds").replace("+00:00", "Z")

@@ -1,1 +1,1 @@
-"""What a run came to: `run.json`, `report.html`, the dataset card and its upload."""
+"""Reports of a finished run: `run.json`, `report.html`, the dataset card and its upload."""

@@ -1,6 +1,6 @@
-"""What pages of HTML have in common: one file that needs nothing else, neither scripts nor a network.
+"""Self-contained HTML pages, without scripts and without requests to a network.
 
-All text is escaped, and a policy in the page forbids whatever a transcript might smuggle in.
+All text is escaped, and a Content-Security-Policy in the page blocks whatever a transcript might inject.
 """
 
 from __future__ import annotations
@@ -29,12 +29,12 @@ thead th { color: var(--dim); font-weight: 500; }
 
 
 def document(title: str, style: str, body: Iterable[str]) -> str:
-    """A whole page.
+    """Returns a complete page.
 
     Args:
-        title: not escaped yet.
-        style: CSS of this page, behind what all have.
-        body: what is in its `main`, escaped.
+        title: title of the page, not escaped.
+        style: CSS of this page, appended to the common CSS.
+        body: lines of HTML for `main`, escaped.
     """
     return "\n".join(
         [
@@ -52,12 +52,12 @@ def document(title: str, style: str, body: Iterable[str]) -> str:
 
 
 def table(header: Sequence[str], rows: Iterable[Sequence[str]], kind: str = "") -> Iterator[str]:
-    """A table.
+    """Yields the HTML of a table.
 
     Args:
-        header: its columns' names, not escaped yet.
-        rows: its cells, likewise.
-        kind: a class for the style.
+        header: names of the columns, not escaped.
+        rows: cells of each row, not escaped.
+        kind: CSS class of the table.
     """
     named = f' class="{safe(kind)}"' if kind else ""
     yield f'<div class="wide"><table{named}><thead><tr>'
@@ -69,5 +69,5 @@ def table(header: Sequence[str], rows: Iterable[Sequence[str]], kind: str = "") 
 
 
 def safe(text: str) -> str:
-    """Escaped for HTML, in attributes too, and storable as UTF-8."""
+    """Escapes text for HTML, in attributes too, and makes it encodable as UTF-8."""
     return escape(text.encode("utf-8", "backslashreplace").decode(), quote=True)

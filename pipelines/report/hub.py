@@ -1,4 +1,4 @@
-"""A finished run as a dataset on the Hugging Face Hub: its Parquet files and a card, in one commit."""
+"""Upload of a finished run to the Hugging Face Hub: its Parquet files and a card, in one commit."""
 
 from __future__ import annotations
 
@@ -12,30 +12,30 @@ from typing import Any, Protocol
 import fsspec
 from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi, get_token
 
-from pipelines.output.run_folder import PART, TRANSCRIPTS, RunFolder
+from pipelines.output.run_folder import RunFolder
 from pipelines.report.dataset_card import dataset_card
 from transforms.core.redaction import redact
 
-_OURS = re.compile(rf"{TRANSCRIPTS}/{PART.pattern}")
+_OURS = re.compile(r"(parquet|transcripts)/part-\d{5,}-of-\d{5,}\.parquet")  # the latter: of earlier versions
 _TOKEN = re.compile(r"hf_\w+")
-_LOG_IN = "log in with `hf auth login`, or set HF_TOKEN to a token that may write"
+_LOG_IN = "log in with `hf auth login`, or set HF_TOKEN to a token with write access"
 
 
 Operation = CommitOperationAdd | CommitOperationDelete
 
 
 class HubError(RuntimeError):
-    """The dataset could not be uploaded: why, and what to do. The run itself is not touched by it."""
+    """The upload failed; the message says why and what to do. The run itself is not affected."""
 
 
 class Api(Protocol):
-    """What is needed of `huggingface_hub.HfApi`."""
+    """The methods of `huggingface_hub.HfApi` that `push` calls."""
 
     def create_repo(self, repo_id: str, *, repo_type: str, private: bool, exist_ok: bool) -> Any:  # noqa: ANN401
-        """Makes the dataset unless there is one; gives something with `repo_id` and `url`."""
+        """Creates the dataset unless it exists; returns an object with `repo_id` and `url`."""
 
     def list_repo_files(self, repo_id: str, *, repo_type: str) -> list[str]:
-        """The paths of all files."""
+        """Returns the paths of all files."""
 
     def create_commit(
         self,
@@ -45,36 +45,36 @@ class Api(Protocol):
         commit_message: str,
         repo_type: str,
     ) -> Any:  # noqa: ANN401
-        """Does all operations or none."""
+        """Applies all operations or none."""
 
 
 def check_token() -> None:
-    """Raises `HubError` where nobody is logged in, so that a run of hours need not end with it."""
+    """Raises `HubError` where no token is set, before a run of hours instead of at its end."""
     if get_token() is None:
-        raise HubError(f"--push_to_hub: no token of the Hub is known here; {_LOG_IN}")
+        raise HubError(f"--push_to_hub: no token for the Hub was found; {_LOG_IN}")
 
 
 def push(folder: RunFolder, report: Mapping[str, Any], name: str, api: Api | None = None) -> str:
-    """Uploads the Parquet files of a finished run and their card, and gives the dataset's address.
+    """Uploads the Parquet files of a finished run and their card; returns the URL of the dataset.
 
-    What an earlier upload left that does not belong to this run's files is removed by the same commit; files
-    of other names stay. A dataset that is new is private; one that is there stays what it is.
+    The same commit removes part files of an earlier upload that are not files of this run; files of other
+    names stay. A new dataset is private; the visibility of an existing one does not change.
 
     Args:
-        folder: of the run.
-        report: its `run.json`.
-        name: of the dataset, `OWNER/NAME`, or `NAME` of one's own.
-        api: of the Hub.
+        folder: folder of the run.
+        report: the content of its `run.json`.
+        name: name of the dataset: `OWNER/NAME`, or `NAME` in the user's own namespace.
+        api: client of the Hub.
 
     Raises:
-        HubError: nothing was changed there.
+        HubError: the upload failed and changed nothing on the Hub.
     """
     try:
         return _push(folder, report, name, HfApi(library_name="whisper-beam") if api is None else api)
-    except Exception as error:  # of the network, of HTTP, of the Hub: the run is finished all the same
+    except Exception as error:  # of the network, of HTTP, of the Hub: the run stays finished
         raise HubError(
-            f"The run is finished, but was not uploaded to {name}: {_reason(error)}. If it is the token, "
-            f"{_LOG_IN}. The same command again uploads, and does nothing else again."
+            f"The run is finished, but was not uploaded to {name}: {_reason(error)}. If the token is the "
+            f"cause, {_LOG_IN}. The same command again repeats the upload only."
         ) from error
 
 
@@ -97,7 +97,7 @@ def _push(folder: RunFolder, report: Mapping[str, Any], name: str, api: Api) -> 
 
 @contextmanager
 def _on_disk(folder: RunFolder, files: Sequence[str]) -> Iterator[list[Path]]:
-    """The files where the uploader can read them as often as it likes: where they are, or copied."""
+    """Yields local paths of the files, which the uploader reads more than once: in place, or as copies."""
     fs, root = fsspec.core.url_to_fs(folder.url)
     if folder.is_local:
         yield [Path(root, file) for file in files]
@@ -111,7 +111,7 @@ def _on_disk(folder: RunFolder, files: Sequence[str]) -> Iterator[list[Path]]:
 
 
 def _reason(error: Exception) -> str:
-    """What an error says in its first lines, without the token, which some HTTP libraries quote."""
-    said = " ".join(line.strip() for line in str(error).splitlines() if line.strip())
-    said = said.replace(get_token() or "\0", "...")
-    return redact(_TOKEN.sub("hf_...", said))[:500].rstrip(".") or type(error).__name__
+    """Returns the start of an error's message, without the token, which some HTTP libraries quote."""
+    message = " ".join(line.strip() for line in str(error).splitlines() if line.strip())
+    message = message.replace(get_token() or "\0", "...")
+    return redact(_TOKEN.sub("hf_...", message))[:500].rstrip(".") or type(error).__name__

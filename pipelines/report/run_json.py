@@ -1,4 +1,4 @@
-"""What a run came to: `run.json`, and the summary that closes it on the screen."""
+"""Report of a run: the content of `run.json`, and the summary printed at its end."""
 
 from __future__ import annotations
 
@@ -15,19 +15,18 @@ from pipelines.output.finished_run import FinishedRun
 from pipelines.output.run_folder import (
     FAILURES,
     PAGE_FILE,
-    TRANSCRIPTS,
     RunFolder,
     RunIdentity,
     public_options,
 )
-from pipelines.progress.progress_bar import clock
+from pipelines.progress.progress_bar import format_duration
 from pipelines.report.run_tally import RunTally
 from transforms.core.metrics import STAGES
 from transforms.core.redaction import redact
 
 PACKAGES = ("whisper-beam", "apache-beam", "jax", "jaxlib", "flax", "pyarrow", "soundfile", "av", "soxr")
-MAX_SHOWN = 40  # recordings of a small run, whose text is shown
-_SHOWN = ("uri", "language", "text")  # of such a recording
+MAX_SHOWN = 40  # the summary of a run of at most so many recordings shows their text
+_SHOWN = ("uri", "language", "text")  # columns needed for that
 MAX_LABEL = 48  # characters of a recording's name on the screen
 
 Report = dict[str, Any]
@@ -41,22 +40,21 @@ def make_report(
     tally: RunTally,
     wall_s: float,
 ) -> Report:
-    """The content of `run.json`.
+    """Returns the content of `run.json`.
 
     Args:
-        options: of the run.
-        identity: of the run.
-        counters: Beam's, by name (`transforms.core.metrics`).
-        files: of rows, relative to the run's folder.
-        tally: of the rows in them.
+        options: options of the run.
+        identity: identity of the run.
+        counters: Beam's counters by name (`transforms.core.metrics`).
+        files: files of rows, relative to the run's folder.
+        tally: sums of the rows in them.
         wall_s: seconds from the first step of the run to its last.
     """
-    duplicates = counters.get("duplicates", 0)  # rows of a dataset that name one file
+    duplicates = counters.get("duplicates", 0)  # rows of a dataset that name the same file
     listed, transcribed = counters.get("listed", 0) - duplicates, counters.get("transcribed", 0)
     audio_s = counters.get("audio_ms", 0) / 1000
-    new_s = min(
-        counters.get("new_ms", 0) / 1000, audio_s
-    )  # what was listed twice was done twice, for one row
+    # A recording listed twice was transcribed twice, for one row.
+    new_s = min(counters.get("new_ms", 0) / 1000, audio_s)
     return {
         "identity": identity.digest,
         "options": public_options(options),
@@ -93,7 +91,7 @@ def make_report(
 
 
 def _by_name(counters: Mapping[str, int], prefix: str) -> dict[str, int]:
-    """The counters above zero whose names begin so, by the rest of their names."""
+    """Returns the counters above zero whose names start with the prefix, by the rest of their names."""
     return {
         name.removeprefix(prefix): counters[name]
         for name in sorted(counters)
@@ -102,24 +100,25 @@ def _by_name(counters: Mapping[str, int], prefix: str) -> dict[str, int]:
 
 
 def summary(report: Report, folder: RunFolder) -> str:
-    """What to show on the screen when a run is over; of a small run, its text too."""
+    """Returns the summary printed at the end of a run; for a small run, with its text."""
     counts = report["counts"]
     lines = list(_texts(FinishedRun(folder.url, report))) if counts["transcribed"] <= MAX_SHOWN else []
     seconds = ", ".join(f"{stage} {spent:.1f}" for stage, spent in report["stage_s"].items())
     lines += [
         f"{counts['transcribed']} of {counts['recordings']} recordings transcribed, "
-        f"{report['audio_hours']:.2f} hours of audio in {clock(report['wall_s'])}: "
+        f"{report['audio_hours']:.2f} hours of audio in {format_duration(report['wall_s'])}: "
         f"{report['times_real_time']:.1f} times real time",
         f"seconds spent: {seconds}",
     ]
     if counts["done_before"]:
-        lines.append(f"of these, done before: {counts['done_before']}; the speed is that of the others")
+        lines.append(f"of these, done by an earlier run: {counts['done_before']}; the speed excludes them")
     if report["skipped_hours"]:
-        lines.append(f"skipped, as nobody speaks there: {report['skipped_hours']:.2f} hours")
+        lines.append(f"skipped as non-speech: {report['skipped_hours']:.2f} hours")
     if counts["failures"]:
         kinds = ", ".join(f"{n} {kind}" for kind, n in report["counts"]["failures_by_kind"].items())
         lines.append(f"failures: {kinds}; see {redact(folder.part_folder(FAILURES))}")
-    lines.append(f"transcripts: {redact(folder.part_folder(TRANSCRIPTS))}")
+    folders = sorted({name.split("/")[0] for name in report["files"]} - {FAILURES})
+    lines += [f"transcripts: {redact(folder.part_folder(name))}" for name in folders]
     for name, n_files in report.get("recording_files", {}).items():
         lines.append(f"{n_files} {name} files: {redact(folder.part_folder(name))}")
     lines.append(f"report: {redact(folder.part_folder(PAGE_FILE))}")
@@ -141,5 +140,5 @@ def _versions() -> Iterator[tuple[str, str]]:
     for package in PACKAGES:
         try:
             yield package, version(package)
-        except PackageNotFoundError:  # run from a checkout that was not installed
+        except PackageNotFoundError:  # running from a checkout that is not installed
             continue

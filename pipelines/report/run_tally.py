@@ -1,4 +1,4 @@
-"""The rows of a run folded into sums: one pass, and memory that does not grow with their number."""
+"""Sums of a run's rows, computed in one pass, in memory that does not grow with their number."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from transforms.core.types import CutKind
 
 N_BINS = 20
 MAX_LONGEST = 20
-MAX_EXAMPLES = 3  # of a kind of failure
-NO_LANGUAGE = ""  # of recordings in which nobody speaks
+MAX_EXAMPLES = 3  # examples of each kind of failure
+NO_LANGUAGE = ""  # the language of recordings without speech
 
 _COLUMNS = (
     "uri",
@@ -29,29 +29,29 @@ _COLUMNS = (
 
 @dataclass
 class Histogram:
-    """Counts of values between 0 and 1, in bins of the same width."""
+    """Histogram of values between 0 and 1, in bins of equal width."""
 
     counts: list[int] = field(default_factory=lambda: [0] * N_BINS)
 
     def add(self, value: float) -> None:
-        """Counts a value; what is beyond an end goes to the bin there."""
+        """Counts a value; one outside the range goes to the first or last bin."""
         self.counts[min(max(int(value * N_BINS), 0), N_BINS - 1)] += 1
 
 
 @dataclass(frozen=True, order=True)
 class LongRecording:
-    """One of the recordings that took most work.
+    """One of the recordings with the most audio decoded.
 
     Attributes:
-        heard_s: seconds that the model was given: those of speech, or all where nobody listened for that.
-        again: share of its segments that come from a window that was decoded again, hotter.
-        confidence: mean probability of a token, over its segments; None without segments.
+        decoded_s: seconds passed to the model: those of speech, or all of them without VAD.
+        fallback_share: share of its segments from windows that were decoded again at a higher temperature.
+        confidence: mean probability of a token, averaged over its segments; None without segments.
     """
 
-    heard_s: float
+    decoded_s: float
     uri: str
     duration_s: float
-    again: float
+    fallback_share: float
     confidence: float | None = field(compare=False)
 
 
@@ -60,13 +60,13 @@ class RunTally:
     """Sums of a run's rows.
 
     Attributes:
-        rows: transcripts.
-        seconds_by_language: of audio.
-        confidence: of segments; the mean probability of a token, `exp(avg_logprob)`.
-        agreement: of boundaries of windows that share seconds.
-        cuts: boundaries by their kind.
-        longest: a heap of the recordings of which the model heard most.
-        failures: their number by kind.
+        rows: number of transcripts.
+        seconds_by_language: seconds of audio by language.
+        confidence: confidence of segments: the mean probability of a token, `exp(avg_logprob)`.
+        agreement: agreement at the boundaries of overlapping windows.
+        cuts: number of boundaries by kind.
+        longest: heap of the recordings with the most audio decoded.
+        failures: number of failures by kind.
         examples: the first few failures of each kind, (uri, message).
     """
 
@@ -80,7 +80,7 @@ class RunTally:
     examples: dict[str, list[tuple[str, str]]] = field(default_factory=dict)
 
     def hours_by_language(self) -> dict[str, float]:
-        """The most first."""
+        """Returns hours of audio by language, the most frequent first."""
         ordered = sorted(self.seconds_by_language.items(), key=lambda item: (-item[1], item[0]))
         return {language: round(seconds / 3600, 6) for language, seconds in ordered}
 
@@ -106,15 +106,15 @@ class RunTally:
 
     def _keep(self, row: Row, confidence: float | None) -> None:
         segments, duration_s = row["segments"], row["duration_s"]
-        again = sum(one["fallback"] is not None for one in segments) / max(len(segments), 1)
-        heard_s = duration_s if row["speech_s"] is None else row["speech_s"]
-        recording = LongRecording(heard_s, row["uri"], duration_s, again, confidence)
+        fallback_share = sum(one["fallback"] is not None for one in segments) / max(len(segments), 1)
+        decoded_s = duration_s if row["speech_s"] is None else row["speech_s"]
+        recording = LongRecording(decoded_s, row["uri"], duration_s, fallback_share, confidence)
         keep = heapq.heappush if len(self.longest) < MAX_LONGEST else heapq.heappushpop
         keep(self.longest, recording)
 
 
 def tally_run(run: FinishedRun) -> RunTally:
-    """Reads all rows of a run whose files are there, a few at a time."""
+    """Reads all rows of a run, a few at a time, and sums them up."""
     tally = RunTally()
     for name in run.transcript_files():
         for row in run.transcripts(name, _COLUMNS):

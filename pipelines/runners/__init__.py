@@ -1,1 +1,1 @@
-"""Beam's runners: which there are, and what each needs."""
+"""Beam runners and their requirements."""

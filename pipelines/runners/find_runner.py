@@ -1,4 +1,4 @@
-"""Which Beam runner does a run, and what it needs on this machine: a job server's jar for Flink, or Prism."""
+"""Beam runner of a run, and its requirements on this machine: a job server's jar for Flink, or Prism."""
 
 from __future__ import annotations
 
@@ -36,24 +36,24 @@ from model.caches import cache_folder
 from transforms.core.redaction import redact
 
 DIRECT, FLINK, PRISM, SPARK = "DirectRunner", "FlinkRunner", "PrismRunner", "SparkRunner"
-MIN_JAVA = 11  # of Flink 2; 17 is what its own images have
+MIN_JAVA = 11  # required by Flink 2, whose own images have 17
 PRISM_MODULE = "github.com/apache/beam/sdks/v2/go/cmd/prism"
 
-_LONG_S = 1800.0  # for a download of 200 MB, or for Go to fetch and compile 60 modules
-_MOMENT_S = 60.0
+_BUILD_TIMEOUT_S = 1800.0  # a download of 200 MB, or 60 modules that Go fetches and compiles
+_VERSION_TIMEOUT_S = 60.0
 _JAVA_VERSION = re.compile(r'version "(?:1\.)?(\d+)')
 _MAVEN_FLAGS = ("-q", "-B", "-U", "-Dstyle.color=never", "--strict-checksums")
 _COLOURS = re.compile(r"\x1b\[[0-9;]*m")
-_MAX_NAME = 30  # characters of a folder's name in a job's; Dataflow's jobs have 63 at most
-_MAX_SAID = 400  # characters of what a command says that go into a message
+_MAX_NAME = 30  # characters of a folder's name in a job's name, which Dataflow limits to 63
+_MAX_OUTPUT = 400  # characters of a command's output in an error message
 
 
 class RunnerError(RuntimeError):
-    """A runner lacks something on this machine, or was lost: what, and what to do."""
+    """A requirement of a runner is missing on this machine, or its job server was lost."""
 
 
 def canonical(name: str) -> str:
-    """`FlinkRunner` for `flink` and `flinkrunner`, as Beam takes them; a name that is not ours as it is."""
+    """Returns `FlinkRunner` for `flink` and `flinkrunner`, as Beam does; an unknown name unchanged."""
     for known in (DIRECT, FLINK, PRISM, SPARK):
         if name.lower() in (known.lower(), known.lower().removesuffix("runner")):
             return known
@@ -61,17 +61,17 @@ def canonical(name: str) -> str:
 
 
 def find_runner(name: str, beam_options: PipelineOptions) -> PipelineRunner | str:
-    """The runner of that name, with what it needs on this machine found or fetched, and told in the options.
+    """Returns the runner of that name; finds or fetches its requirements and sets them in the options.
 
-    Beam's own `DirectRunner` may pick, and download, another one; ours is the in-process runner.
+    `DirectRunner` is the in-process `FnApiRunner` here: Beam's own may choose, and download, another one.
 
     Raises:
-        RunnerError: what it needs is not there and cannot be had.
+        RunnerError: a requirement is missing and cannot be fetched.
     """
     runner = canonical(name)
     if runner == DIRECT:
         return FnApiRunner()
-    if not beam_options.view_as(PortableOptions).job_endpoint:  # else somebody's job server is running
+    if not beam_options.view_as(PortableOptions).job_endpoint:  # else a job server is already running
         if runner == FLINK:
             _provide_flink(beam_options)
         if runner == PRISM:
@@ -80,7 +80,7 @@ def find_runner(name: str, beam_options: PipelineOptions) -> PipelineRunner | st
 
 
 def in_this_process(name: str, beam_options: PipelineOptions) -> bool:
-    """Whether workers are threads of this process, whose tally is seen here."""
+    """Whether the workers are threads of this process, so that their progress is visible here."""
     runner, environment = canonical(name), beam_options.view_as(PortableOptions).environment_type
     if runner == DIRECT:
         return bool(beam_options.view_as(DirectOptions).direct_running_mode != "multi_processing")
@@ -96,9 +96,9 @@ def in_this_process(name: str, beam_options: PipelineOptions) -> bool:
 
 
 def name_job(beam_options: PipelineOptions, output: str) -> None:
-    """Names the job for its output folder, unless it has a name: what consoles of clusters list it by.
+    """Names the job after its output folder, unless it has a name; consoles of clusters list jobs by name.
 
-    Dataflow refuses a job that has the name of one that is running, and so a run that is begun twice.
+    Dataflow refuses a job with the name of a running one, and thereby a run that is started twice.
     """
     named = beam_options.view_as(GoogleCloudOptions)
     if not named.job_name:
@@ -107,63 +107,65 @@ def name_job(beam_options: PipelineOptions, output: str) -> None:
 
 
 @contextmanager
-def following(result: PipelineResult) -> Iterator[None]:
-    """Cancels a job that is interrupted while it is waited for, and says so when its server is lost.
+def supervised(result: PipelineResult) -> Iterator[None]:
+    """Cancels the job if waiting for it is interrupted, and reports a lost job server.
 
-    Beam's threads die of a lost server too, also a moment later: what they would print is dropped.
+    Beam's own threads fail with a lost server too, some a moment later: their tracebacks are suppressed.
 
     Raises:
-        RunnerError: the job server does not answer any more.
+        RunnerError: the job server no longer answers.
     """
     before = threading.excepthook
 
-    def drop_lost(died: threading.ExceptHookArgs) -> None:
-        if not isinstance(died.exc_value, grpc.RpcError):
-            before(died)
+    def suppress_rpc_errors(failure: threading.ExceptHookArgs) -> None:
+        if not isinstance(failure.exc_value, grpc.RpcError):
+            before(failure)
 
-    threading.excepthook = drop_lost
+    threading.excepthook = suppress_rpc_errors
     try:
         yield
         threading.excepthook = before
     except KeyboardInterrupt:
-        with suppress(grpc.RpcError, NotImplementedError):  # it is gone, or has nothing to cancel
+        with suppress(grpc.RpcError, NotImplementedError):  # the server is gone, or cannot cancel
             result.cancel()
         raise
     except grpc.RpcError as error:
         raise RunnerError(
-            "the job server does not answer any more: was it killed? LOG_LEVEL=DEBUG shows what it said; the "
-            "same command again goes on"
+            "the job server no longer answers; it may have been killed. LOG_LEVEL=DEBUG shows its log; the "
+            "same command again resumes the run"
         ) from error
 
 
-def java_version(said: str) -> int | None:
-    """The major version in what `java -version` says: 17 for `"17.0.15"`, 8 for `"1.8.0_372"`; or None."""
-    found = _JAVA_VERSION.search(said)
+def java_version(output: str) -> int | None:
+    """Returns the major version in the output of `java -version`: 17 for `"17.0.15"`, 8 for `"1.8.0_372"`."""
+    found = _JAVA_VERSION.search(output)
     return int(found[1]) if found else None
 
 
 def check_java(launcher: str) -> None:
-    """Raises `RunnerError` where that command is no Java, or one that Flink cannot use."""
+    """Raises `RunnerError` where the command is not Java, or is too old for Flink."""
     advice = (
         f"install a Java runtime, {MIN_JAVA} or newer (17 is best), or name it: --job_server_java_launcher"
     )
     if shutil.which(launcher) is None:
-        raise RunnerError(f"--runner {FLINK} needs Java, and there is no {launcher!r} here; {advice}")
-    said = _said([launcher, "-version"], _MOMENT_S)
-    version = java_version(said)
+        raise RunnerError(f"--runner {FLINK} needs Java, and {launcher!r} was not found; {advice}")
+    output = _run_command([launcher, "-version"], _VERSION_TIMEOUT_S)
+    version = java_version(output)
     if version is None or version < MIN_JAVA:
-        raise RunnerError(f"--runner {FLINK} needs Java {MIN_JAVA}, and {launcher!r} says: {said}; {advice}")
+        raise RunnerError(
+            f"--runner {FLINK} needs Java {MIN_JAVA}, and {launcher!r} printed: {output}; {advice}"
+        )
 
 
 def fetch_job_server(mvn: str, flink_version: str, folder: Path) -> Path:
-    """Has Maven, whose settings name mirrors and proxies, put a job server's jar into a folder, once.
+    """Fetches a job server's jar into a folder with Maven, whose settings name mirrors and proxies.
 
-    Maven compares it with the checksum of the repository that it comes from.
+    Maven verifies the jar against the checksum of its repository. A jar that exists is not fetched again.
 
     Args:
         mvn: the command.
         flink_version: such as `2.0`.
-        folder: made if there is none.
+        folder: created if it does not exist.
 
     Raises:
         RunnerError: Maven cannot fetch it.
@@ -172,38 +174,38 @@ def fetch_job_server(mvn: str, flink_version: str, folder: Path) -> Path:
     jar = folder / f"{artifact}-{beam_version}.jar"
     copy = ["dependency:copy", f"-Dartifact=org.apache.beam:{artifact}:{beam_version}"]
     try:
-        with _made_once(jar, "Fetching") as place:
+        with _created_once(jar, "Fetching") as place:
             if place is not None:
-                _said([mvn, *_MAVEN_FLAGS, *copy, f"-DoutputDirectory={place}"], _LONG_S)
+                _run_command([mvn, *_MAVEN_FLAGS, *copy, f"-DoutputDirectory={place}"], _BUILD_TIMEOUT_S)
     except RunnerError as error:
         raise RunnerError(
             f"{error}; give a jar that you have, --flink_job_server_jar PATH, or another --flink_version; "
-            "scripts/flink_job_server.sh of whisper-beam's repository puts one together"
+            "scripts/flink_job_server.sh of whisper-beam's repository builds one"
         ) from error
     return jar
 
 
 def build_prism(go: str, folder: Path) -> Path:
-    """Has Go build Prism, of Beam's own version, in a folder, once.
+    """Builds Prism, of Beam's own version, in a folder with Go, unless it exists.
 
-    Go compares what it downloads with its database of checksums.
+    Go verifies its downloads against its checksum database.
 
     Raises:
         RunnerError: Go cannot build it.
     """
     program = folder / f"v{beam_version}" / ("prism.exe" if os.name == "nt" else "prism")
     try:
-        with _made_once(program, "Building") as place:
+        with _created_once(program, "Building") as place:
             if place is not None:
-                goes_to = {"GOBIN": str(place)}
-                _said([go, "install", f"{PRISM_MODULE}@v{beam_version}"], _LONG_S, goes_to)
+                variables = {"GOBIN": str(place)}
+                _run_command([go, "install", f"{PRISM_MODULE}@v{beam_version}"], _BUILD_TIMEOUT_S, variables)
     except RunnerError as error:
         raise RunnerError(f"{error}; give a program that you have, --prism_location PATH") from error
     return program
 
 
 def _provide_flink(beam_options: PipelineOptions) -> None:
-    """Without Maven the jar is left to Beam's own download."""
+    """Checks Java and fetches the jar; without Maven, Beam downloads it."""
     flink = beam_options.view_as(FlinkRunnerOptions)
     jar, mvn = flink.flink_job_server_jar, shutil.which("mvn")
     if jar and "://" not in jar and not os.path.isfile(jar):
@@ -214,7 +216,7 @@ def _provide_flink(beam_options: PipelineOptions) -> None:
 
 
 def _provide_prism(prism: PrismRunnerOptions) -> None:
-    """Without Go the program is left to Beam's own download."""
+    """Builds Prism; without Go, Beam downloads it."""
     place, go = prism.prism_location, shutil.which("go")
     if place and "://" not in place and not os.path.isfile(place):
         raise RunnerError(f"--prism_location {place}: there is no such file")
@@ -223,23 +225,23 @@ def _provide_prism(prism: PrismRunnerOptions) -> None:
 
 
 @contextmanager
-def _made_once(path: Path, doing: str) -> Iterator[Path | None]:
-    """Yields a folder to make the file in, which then comes to its place as a whole; None if it is there."""
+def _created_once(path: Path, verb: str) -> Iterator[Path | None]:
+    """Yields a folder to create the file in, which is then moved into place atomically; None if it exists."""
     if path.exists():
         yield None
         return
-    print(f"{doing} {path.name} for {path.parent}, once; it may take minutes", file=sys.stderr)
+    print(f"{verb} {path.name} into {path.parent}, once; this may take minutes", file=sys.stderr)
     path.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=path.parent, prefix=".partial") as folder:
         yield Path(folder)
         made = Path(folder, path.name)
         if not made.is_file():
-            raise RunnerError(f"{path.name} was not made, though the command says that it was")
+            raise RunnerError(f"{path.name} was not created, although the command succeeded")
         made.replace(path)
 
 
-def _said(command: Sequence[str], limit_s: float, environment: Mapping[str, str] | None = None) -> str:
-    """What a command printed, in one line."""
+def _run_command(command: Sequence[str], limit_s: float, environment: Mapping[str, str] | None = None) -> str:
+    """Runs a command and returns its output in one line; raises `RunnerError` if it fails."""
     try:
         done = subprocess.run(
             command,
@@ -254,7 +256,7 @@ def _said(command: Sequence[str], limit_s: float, environment: Mapping[str, str]
         raise RunnerError(redact(f"{command[0]} does not work: {error}")) from error
     lines = _COLOURS.sub("", done.stdout.decode(errors="replace")).splitlines()
     words = " ".join(line for line in lines if not line.startswith("go: downloading")).split()
-    said = redact(" ".join(words))[:_MAX_SAID]
+    output = redact(" ".join(words))[:_MAX_OUTPUT]
     if done.returncode:
-        raise RunnerError(f"{command[0]} failed: {said}")
-    return said
+        raise RunnerError(f"{command[0]} failed: {output}")
+    return output

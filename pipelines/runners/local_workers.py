@@ -1,9 +1,9 @@
-"""Worker processes of the local runner (`--direct_running_mode multi_processing`) that die.
+"""Detection of dead worker processes of the local runner (`--direct_running_mode multi_processing`).
 
-Beam waits for ever for the answer of a process that was killed before its connections stood, or between two
-bundles. Here the answer is that it died: the other processes finish what they have begun, which is committed,
-and then the run ends. The next run of the same command does the rest, and gives up a recording that has
-killed its process three times (`transforms.checkpoint.resume`).
+Beam waits for ever for the answer of a process that was killed before its connections were established, or
+between two bundles. Here such a request is answered with an error: the other processes finish and commit what
+they have started, and then the run ends. The next run of the same command does the rest, and gives up a
+recording that has crashed its process three times (`transforms.checkpoint.resume`).
 """
 
 from __future__ import annotations
@@ -22,29 +22,29 @@ from apache_beam.runners.portability.fn_api_runner.worker_handlers import (
 )
 from apache_beam.runners.portability.local_job_service import SubprocessSdkWorker
 
-from transforms.checkpoint.spans import MAX_DEATHS
+from transforms.checkpoint.spans import MAX_CRASHES
 
 logger = logging.getLogger(__name__)
 
 POLL_S = 0.2
-"""How often is looked whether a dead process was asked something."""
+"""Interval at which requests to a dead process are answered."""
 
 _READERS = frozenset({"beam_control_read", "read_grpc_client_inputs"})
-"""Beam's threads that read from a process, and end with an exception when it dies."""
+"""Names of Beam's threads that read from a process; they end with an exception when it dies."""
 
-_deaths: list[str] = []
+_crashes: list[str] = []
 
 
 class WorkerDiedError(RuntimeError):
-    """A worker process of the local runner died; another run does what it worked on."""
+    """A worker process of the local runner died; another run does its work."""
 
 
 @WorkerHandler.register_environment(python_urns.SUBPROCESS_SDK, bytes)
 class WatchedWorkerHandler(SubprocessSdkWorkerHandler):
-    """Beam's own, but for a process that is dead somebody answers."""
+    """Beam's handler of a worker process, extended to answer the requests to a dead one."""
 
     def start_worker(self) -> None:
-        """Starts the process, in a thread that waits for its end."""
+        """Starts the process, and a thread that waits for its end."""
         self._closed = threading.Event()
         self.worker = SubprocessSdkWorker(
             self._worker_command_line, self.control_address, self.provision_info, self.worker_id
@@ -53,46 +53,46 @@ class WatchedWorkerHandler(SubprocessSdkWorkerHandler):
         self.worker_thread.start()
 
     def close(self) -> None:
-        """Ends the process, and what waits for its end."""
+        """Ends the process and the thread that waits for it."""
         self._closed.set()
         super().close()
 
     def _run(self) -> None:
         try:
             self.worker.run()
-        except RuntimeError as error:  # so Beam tells of an exit code other than 0
+        except RuntimeError as error:  # Beam's way to report an exit code other than 0
             if self._closed.is_set():
                 return
-            reason = _told(str(error))
-            _deaths.append(reason)
-            logger.warning("%s; what the others have begun is finished first", reason)
+            reason = _describe_exit(str(error))
+            _crashes.append(reason)
+            logger.warning("%s; the other processes finish their work first", reason)
             while not self._closed.wait(POLL_S):
                 self._answer(reason)
 
     def _answer(self, reason: str) -> None:
-        """Answers all that the process was asked: Beam offers nothing else that ends its wait."""
-        asked = self.control_conn._futures_by_id
-        for name in list(asked):
-            if (future := asked.pop(name, None)) is not None:
+        """Answers all requests to the process with an error: Beam has no other way to end its wait."""
+        pending = self.control_conn._futures_by_id
+        for name in list(pending):
+            if (future := pending.pop(name, None)) is not None:
                 future.set(beam_fn_api_pb2.InstructionResponse(instruction_id=name, error=reason))
 
 
-def _told(error: str) -> str:
-    """What Beam says of a death, in a sentence; a shell gives 128 more than the number of the signal."""
+def _describe_exit(error: str) -> str:
+    """Describes the end of a process by Beam's message; shells return 128 plus the signal's number."""
     code = error.rpartition(" ")[2]
     if code in (str(128 + signal.SIGKILL), str(-signal.SIGKILL)):
-        return "a worker process was killed, perhaps because memory ran out"
+        return "a worker process was killed, possibly because memory ran out"
     return f"a worker process ended with exit code {code}"
 
 
 @contextmanager
 def watched_workers() -> Iterator[None]:
-    """Says that a worker died, and what to do, in the place of what Beam makes of it.
+    """Reports the death of a worker, and what to do, in place of Beam's error.
 
     Raises:
-        WorkerDiedError: the run failed, and a worker had died before.
+        WorkerDiedError: the run failed after a worker had died.
     """
-    _deaths.clear()
+    _crashes.clear()
     before = threading.excepthook
 
     def hook(args: threading.ExceptHookArgs) -> None:
@@ -103,12 +103,12 @@ def watched_workers() -> Iterator[None]:
     try:
         yield
     except Exception as error:  # whatever Beam raises: of a closed channel, of an answer that is an error
-        if not _deaths:
+        if not _crashes:
             raise
         raise WorkerDiedError(
-            f"{_deaths[0]}; what is done is kept: give the same command again, and a recording that kills "
-            f"its process is given up after {MAX_DEATHS} times; fewer workers (--direct_num_workers) "
-            "take less memory"
+            f"{_crashes[0]}; completed work is kept. Give the same command again: a recording that crashes "
+            f"its process is given up after {MAX_CRASHES} attempts. Fewer workers (--direct_num_workers) "
+            "need less memory"
         ) from error
     finally:
         threading.excepthook = before

@@ -11,7 +11,7 @@ from transforms.sources.work_items import n_recordings, open_work
 
 
 @pytest.mark.parametrize("source", CORPORA)
-def test_a_corpus_has_as_many_recordings_as_were_asked_for(
+def test_corpus_has_the_requested_number_of_recordings(
     source: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("benchmarks.graph_cost.IN_FOLDER", 4)
@@ -22,7 +22,7 @@ def test_a_corpus_has_as_many_recordings_as_were_asked_for(
     assert len(ids) == 10
 
 
-def test_a_run_is_measured_in_a_process_of_its_own(tmp_path: Path) -> None:
+def test_run_is_measured_in_its_own_process(tmp_path: Path) -> None:
     named = CORPORA["files"](tmp_path, 12)
     cells = dict(zip(COLUMNS, row_of(12, [*named, "--output", f"{tmp_path}/out"]), strict=True))
     assert cells["recordings"] == "12"

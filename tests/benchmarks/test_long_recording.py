@@ -10,9 +10,9 @@ from benchmarks.support.processes import run_measured
 
 def taken(minutes: int) -> dict[str, Any]:
     command = [sys.executable, "-m", "benchmarks.long_recording", "--no-vad", "--minutes", str(minutes)]
-    told: dict[str, Any] = json.loads(run_measured(command).stdout)
-    assert told["minutes"] == minutes
-    return told
+    content: dict[str, Any] = json.loads(run_measured(command).stdout)
+    assert content["minutes"] == minutes
+    return content
 
 
 def test_memory_does_not_depend_on_the_length() -> None:
@@ -21,6 +21,6 @@ def test_memory_does_not_depend_on_the_length() -> None:
     assert long["peak_mb"] < short["peak_mb"] + 50
 
 
-def test_the_recording_is_as_long_as_it_says() -> None:
+def test_recording_has_the_declared_length() -> None:
     assert read_all(1, 2, None)[0] == 1.0
     assert len(EndlessWav(2).read(1000)) == 44

@@ -36,24 +36,24 @@ RUNS = {
 }
 
 
-def test_ours_is_compared_with_the_best_of_each_kind_by_medians() -> None:
+def test_ratios_compare_medians_with_the_best_of_each_kind() -> None:
     assert list(ratios(SYSTEMS, RUNS))[1:] == [
         "| mine | b16 | 2.00 | 2.50 | 2 | 3 | 1.50 |",
         "| mine | s | 4.00 | 6.00 | 3 | 5 | 3.00 |",
     ]
 
 
-def test_a_row_tells_medians_and_what_was_outside_the_model(tmp_path: Path) -> None:
+def test_table_has_medians_and_time_outside_the_model(tmp_path: Path) -> None:
     row = list(table(SYSTEMS, RUNS, Recording(tmp_path, 60.0)))[1]
     times = "| mine | 4.00 (3.00-5.00) | 2.00 (1.00-3.00) | 15.0 | 30.0 "
     assert row == f"{times}| 1.0 | 150 | 1 | 10 | 20 | 0.50 (33.3%) |"
 
 
-def test_what_a_rival_printed_is_read_from_its_last_line() -> None:
+def test_output_of_a_rival_is_read_from_its_last_line() -> None:
     printed = {"rows": [{"text": "a b"}, {"text": "c"}], "n_windows": 4, "load_s": 1.0, "transcribe_s": 2.5}
     run = parse_run(Measured(f"noise\n{json.dumps(printed)}\n", 5.0, 4.0, 100.0, 1, 90.0))
     assert (run.transcribe_s, run.n_windows, run.n_words, run.outside_s) == (2.5, 4, 3, None)
 
 
-def test_remainders_are_windows_too() -> None:
+def test_second_passes_count_as_windows() -> None:
     assert n_decoded({"counts": {"windows": 10, "remainders": 2}}) == 12

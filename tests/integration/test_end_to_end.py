@@ -1,4 +1,4 @@
-"""The real model through the real pipeline: a random Whisper of one layer, and the packaged weights."""
+"""End-to-end runs with real models: a random one-layer Whisper, and the packaged weights."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ DATA = Path("../shared/data")
 
 
 def rows_of(output: Path) -> list[dict[str, Any]]:
-    parts = sorted((output / "transcripts").glob("*.jsonl"))
+    parts = sorted((output / "jsonl").glob("*.jsonl"))
     return [json.loads(line) for part in parts for line in part.read_text().splitlines()]
 
 
@@ -36,7 +36,7 @@ def talks(tmp_path: Path) -> Path:
     return folder
 
 
-def test_a_random_whisper_transcribes_a_folder(tmp_path: Path, talks: Path) -> None:
+def test_random_whisper_transcribes_a_folder(tmp_path: Path, talks: Path) -> None:
     model = str(save_huggingface(tmp_path / "tiny", tiny_weights()))
     outputs = [tmp_path / "one", tmp_path / "four"]
     for output, batch_size in zip(outputs, ("1", "4"), strict=True):
@@ -51,7 +51,7 @@ def test_a_random_whisper_transcribes_a_folder(tmp_path: Path, talks: Path) -> N
     assert [row["text"] for row in rows] == [row["text"] for row in rows_of(outputs[1])]
 
 
-def test_python_does_what_the_command_line_does(tmp_path: Path, talks: Path) -> None:
+def test_python_api_equals_the_command_line(tmp_path: Path, talks: Path) -> None:
     model = str(save_huggingface(tmp_path / "tiny", tiny_weights()))
     options = TranscribeOptions(
         input=(str(talks / "short.wav"),), output=str(tmp_path / "out"), model=model, batch_size=1
@@ -61,16 +61,16 @@ def test_python_does_what_the_command_line_does(tmp_path: Path, talks: Path) -> 
 
 
 @pytest.mark.weights
-def test_real_speech_over_a_minute_becomes_its_text(tmp_path: Path) -> None:
+def test_real_speech_of_over_a_minute_is_transcribed(tmp_path: Path) -> None:
     model = "openai/whisper-tiny.en"
     if not DATA.exists() or any(file.locate() is None for file in PACKAGED_MODELS[model].files):
         pytest.skip("needs ../shared/data and the packaged weights")
     clips = [DATA / f"english/LJ001-00{number:02}.flac" for number in range(1, 11)]
-    pieces = []
+    stretches = []
     for clip in clips:
         audio, rate = sf.read(clip, dtype="float32")
-        pieces.append(soxr.resample(audio, rate, SAMPLE_RATE))
-    sf.write(tmp_path / "talk.flac", np.concatenate(pieces), SAMPLE_RATE)
+        stretches.append(soxr.resample(audio, rate, SAMPLE_RATE))
+    sf.write(tmp_path / "talk.flac", np.concatenate(stretches), SAMPLE_RATE)
     arguments = ["--input", str(tmp_path / "talk.flac"), "--output", str(tmp_path / "out")]
     assert main([*arguments, "--model", model, "--batch_size", "4"]) == 0
     (row,) = rows_of(tmp_path / "out")

@@ -1,4 +1,4 @@
-"""From a bucket to a bucket, over a real server of S3's protocol on this machine."""
+"""Runs from a bucket to a bucket, through a local server that implements the S3 protocol."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ import pytest
 import requests
 from moto.server import ThreadedMotoServer
 
-from tests.support.tone_backend import ASKED, LOADED, run, spoken, write_talk
+from tests.support.tone_backend import LOADED, REQUESTS, expected_text, run, write_talk
 
 
 @pytest.fixture
 def bucket(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
-    """The file system of a server that has a bucket called `corpus`."""
+    """File system of a server with a bucket named `corpus`."""
     server = ThreadedMotoServer("127.0.0.1", port=0, verbose=False)
     server.start()
     _, port = server.get_host_and_port()
@@ -32,7 +32,9 @@ def bucket(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     system.mkdir("corpus")
     yield system
     fsspec.get_filesystem_class("s3").clear_instance_cache()
-    requests.post(f"http://127.0.0.1:{port}/moto-api/reset", timeout=10)  # what it holds is the process's
+    requests.post(
+        f"http://127.0.0.1:{port}/moto-api/reset", timeout=10
+    )  # the server's state is global to the process
     server.stop()
 
 
@@ -41,35 +43,35 @@ def put_talk(bucket: Any, tmp_path: Path, name: str, seconds: int) -> None:  # n
 
 
 def rows(bucket: Any) -> list[dict[str, Any]]:  # noqa: ANN401
-    content = bucket.cat_file("corpus/out/transcripts/part-00000-of-00001.parquet")
+    content = bucket.cat_file("corpus/out/parquet/part-00000-of-00001.parquet")
     found: list[dict[str, Any]] = pq.read_table(io.BytesIO(content)).to_pylist()
     return found
 
 
-def test_a_glob_in_parquet_out_and_on_where_it_stopped(bucket: Any, tmp_path: Path) -> None:  # noqa: ANN401
+def test_glob_is_transcribed_to_parquet_and_the_run_resumes(bucket: Any, tmp_path: Path) -> None:  # noqa: ANN401
     for number in range(3):
         put_talk(bucket, tmp_path, f"{number}.wav", 2 + number)
     bucket.pipe_file("corpus/talks/notes.txt", b"no audio")
     arguments = ("s3://corpus/talks/*.wav", "s3://corpus/out", "--format", "parquet,srt")
     assert run(*arguments) == 0
     assert [(row["uri"], row["text"]) for row in rows(bucket)] == [
-        (f"s3://corpus/talks/{number}.wav", spoken("en", 2 + number)) for number in range(3)
+        (f"s3://corpus/talks/{number}.wav", expected_text("en", 2 + number)) for number in range(3)
     ]
     assert len(bucket.ls("corpus/out/srt")) == 3
-    whole = bucket.cat_file("corpus/out/transcripts/part-00000-of-00001.parquet")
+    whole = bucket.cat_file("corpus/out/parquet/part-00000-of-00001.parquet")
 
     LOADED.clear()
     assert run(*arguments) == 0  # finished
     bucket.rm_file("corpus/out/_SUCCESS")
-    assert run(*arguments) == 0  # all done, and not finished
+    assert run(*arguments) == 0  # all is done, but the run is not finished
     assert LOADED == []
     bucket.invalidate_cache()
-    assert bucket.cat_file("corpus/out/transcripts/part-00000-of-00001.parquet") == whole
+    assert bucket.cat_file("corpus/out/parquet/part-00000-of-00001.parquet") == whole
 
     put_talk(bucket, tmp_path, "3.wav", 9)
-    ASKED.clear()
+    REQUESTS.clear()
     assert run(*arguments) == 0
-    assert [len(request.samples) // 16_000 for request in ASKED] == [9]
+    assert [len(request.samples) // 16_000 for request in REQUESTS] == [9]
     bucket.invalidate_cache()
     assert len(rows(bucket)) == 4
     assert json.loads(bucket.cat_file("corpus/out/run.json"))["counts"]["done_before"] == 3
@@ -77,7 +79,7 @@ def test_a_glob_in_parquet_out_and_on_where_it_stopped(bucket: Any, tmp_path: Pa
         assert b"a secret that is nowhere" not in bucket.cat_file(path), path
 
 
-def test_a_bucket_that_is_not_there_is_a_sentence(
+def test_missing_bucket_is_reported(
     bucket: Any,  # noqa: ANN401
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],

@@ -13,19 +13,18 @@ import pytest
 
 from pipelines.transcribe import main
 from tests.support.tone_backend import (
-    ASKED,
-    HEARD,
-    LOADED,
+    LANGUAGES_REQUESTED,
+    REQUESTS,
     TONES,
+    expected_text,
     failures,
     rows,
     run,
-    spoken,
     write_talk,
 )
 
 
-def test_a_dataset_in_parquet_is_transcribed_with_its_reference(tmp_path: Path, out: Path) -> None:
+def test_parquet_dataset_is_transcribed_with_its_references(tmp_path: Path, out: Path) -> None:
     wavs = [
         write_talk(tmp_path / "wavs/a.wav", 3).read_bytes(),
         write_talk(tmp_path / "wavs/b.wav", 80, french_from=76).read_bytes(),
@@ -38,27 +37,32 @@ def test_a_dataset_in_parquet_is_transcribed_with_its_reference(tmp_path: Path, 
     flags = ["--dataset_split=train", "--audio_column=sound", "--text_column=said"]
     assert main(["--dataset", str(tmp_path / "data"), *flags, "--output", str(out)], TONES) == 2
     found = {row["reference"]: (row["language"], row["text"]) for row in rows(out)}
-    assert found == {"three tones": ("en", spoken("en", 3)), "eighty tones": ("en", spoken("en", 80))}
+    assert found == {
+        "three tones": ("en", expected_text("en", 3)),
+        "eighty tones": ("en", expected_text("en", 80)),
+    }
     (failure,) = failures(out)
     assert failure["uri"].startswith("dataset://")
     assert json.loads((out / "run.json").read_text())["counts"]["recordings"] == 3
 
 
-def test_a_name_that_is_no_unicode_is_transcribed(tmp_path: Path) -> None:
+def test_file_name_that_is_invalid_unicode_is_transcribed(tmp_path: Path) -> None:
     source = write_talk(tmp_path / "a.wav", 2).rename(Path(f"{tmp_path}/bad\udcff.wav"))
     assert run(source, tmp_path / "out") == 0
     (row,) = rows(tmp_path / "out")
     assert row["uri"].endswith("bad\\udcff.wav")
 
 
-def test_prompts_and_hot_words_reach_the_model(tmp_path: Path, out: Path) -> None:
+def test_prompts_and_hotwords_reach_the_model(tmp_path: Path, out: Path) -> None:
     write_talk(tmp_path / "a.wav", 2)
     write_talk(tmp_path / "b.wav", 2)
     manifest = tmp_path / "talks.csv"
     manifest.write_text("path,initial_prompt,hotwords\na.wav,Dear sir,Caxton\nb.wav,,\n")
     assert run(manifest, out, "--initial_prompt", "So,", "--hotwords", "Mainz") == 0
-    assert {(request.prompt, request.hotwords) for request in ASKED} == {("Dear sir", "Caxton"), (None, None)}
-    assert (LOADED[0].prompt, LOADED[0].hotwords) == ("So,", "Mainz")
+    assert {(request.prompt, request.hotwords) for request in REQUESTS} == {
+        ("Dear sir", "Caxton"),
+        ("So,", "Mainz"),
+    }
 
 
 def test_archives_are_read_in_place(tmp_path: Path, out: Path) -> None:
@@ -74,8 +78,8 @@ def test_archives_are_read_in_place(tmp_path: Path, out: Path) -> None:
         tar.add(tmp_path / "b.json", "b.json")
     assert run(tmp_path / "talks", out) == 2
     up, two = rows(out)
-    assert (up["uri"], up["text"]) == (f"{tmp_path}/talks/one.zip//../../up.wav", spoken("en", 3))
-    assert (two["uri"], two["text"]) == (f"{tmp_path}/talks/two.tar.gz//b.wav", spoken("en", 80))
+    assert (up["uri"], up["text"]) == (f"{tmp_path}/talks/one.zip//../../up.wav", expected_text("en", 3))
+    assert (two["uri"], two["text"]) == (f"{tmp_path}/talks/two.tar.gz//b.wav", expected_text("en", 80))
     assert (two["reference"], json.loads(two["metadata"])) == ("eighty tones", {"speaker": "x"})
     assert [row["uri"] for row in failures(out)] == [f"{tmp_path}/talks/one.zip//bad.wav"]
     counts = json.loads((out / "run.json").read_text())["counts"]
@@ -83,7 +87,7 @@ def test_archives_are_read_in_place(tmp_path: Path, out: Path) -> None:
     assert {path.name for path in (tmp_path / "talks").iterdir()} == {"one.zip", "two.tar.gz"}
 
 
-def test_a_bomb_and_a_cut_archive_are_rows_and_the_others_go_on(tmp_path: Path, out: Path) -> None:
+def test_damaged_archives_are_failures_and_others_are_transcribed(tmp_path: Path, out: Path) -> None:
     write_talk(tmp_path / "talks/a.wav", 2)
     with zipfile.ZipFile(tmp_path / "talks/bomb.zip", "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("bomb.wav", bytes(40 << 20))
@@ -95,7 +99,7 @@ def test_a_bomb_and_a_cut_archive_are_rows_and_the_others_go_on(tmp_path: Path, 
     }  # fmt: skip
 
 
-def test_parts_of_a_file_are_recordings_in_seconds_of_the_file(tmp_path: Path, out: Path) -> None:
+def test_excerpts_of_a_file_have_times_of_the_file(tmp_path: Path, out: Path) -> None:
     write_talk(tmp_path / "a.wav", 60)
     manifest = tmp_path / "talks.csv"
     manifest.write_text(
@@ -115,7 +119,7 @@ def test_parts_of_a_file_are_recordings_in_seconds_of_the_file(tmp_path: Path, o
     assert kinds["t=70"] == ("empty", "the part asked for begins at 70 s, the file ends at 60 s")
 
 
-def test_bad_lines_are_failures_and_recordings_named_twice_are_one(tmp_path: Path, out: Path) -> None:
+def test_invalid_lines_are_failures_and_duplicates_are_one_recording(tmp_path: Path, out: Path) -> None:
     write_talk(tmp_path / "a.wav", 2)
     first, second = tmp_path / "one.jsonl", tmp_path / "two.txt"
     first.write_text('{"path": "a.wav"}\nbroken\n{"path": "a.wav"}\n')
@@ -129,7 +133,7 @@ def test_bad_lines_are_failures_and_recordings_named_twice_are_one(tmp_path: Pat
     assert (counts["recordings"], counts["duplicates"], counts["not_transcribed"]) == (2, 2, 1)
 
 
-def test_a_recordings_own_language_goes_first_and_is_not_voted_on(tmp_path: Path, out: Path) -> None:
+def test_language_of_a_recording_takes_precedence_over_the_vote(tmp_path: Path, out: Path) -> None:
     write_talk(tmp_path / "mixed.wav", 80, french_from=30)
     write_talk(tmp_path / "other.wav", 2)
     write_talk(tmp_path / "known.wav", 2)
@@ -138,9 +142,9 @@ def test_a_recordings_own_language_goes_first_and_is_not_voted_on(tmp_path: Path
     (tmp_path / "m.jsonl").write_text(text)
     assert run(tmp_path / "m.jsonl", out) == 2
     known, mixed = rows(out)
-    assert (mixed["language"], mixed["language_probs"], mixed["text"]) == ("fr", [], spoken("fr", 80))
+    assert (mixed["language"], mixed["language_probs"], mixed["text"]) == ("fr", [], expected_text("fr", 80))
     assert known["language"] == "en"
-    assert sorted(HEARD, key=str) == [None, "fr", "fr", "fr"]
+    assert sorted(LANGUAGES_REQUESTED, key=str) == [None, "fr", "fr", "fr"]
     (failure,) = failures(out)
     assert (failure["kind"], failure["uri"]) == ("other_language", str(tmp_path / "other.wav"))
     assert json.loads((out / "run.json").read_text())["counts"]["windows_redone"] == 0

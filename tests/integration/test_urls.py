@@ -1,4 +1,4 @@
-"""Whole runs over URLs: of a server that does all that servers do, and with secrets in every place."""
+"""Runs over URLs: with a faulty server, and with secrets in every part of a URL."""
 
 from __future__ import annotations
 
@@ -9,29 +9,37 @@ import random
 import threading
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from time import monotonic
 
 import pytest
 
+import pipelines.run
 from pipelines import graph
 from tests.support.archive_builders import zip_of
 from tests.support.servers import QUICK, Handler, Server, send, send_range, serving
-from tests.support.tone_backend import failures, rows, run, snapshot, spoken, write_talk
+from tests.support.tone_backend import expected_text, failures, rows, run, snapshot, write_talk
 from transforms.fetch import public_addresses
-from transforms.fetch.policy import Limits
+from transforms.fetch.host_slots import HOSTS
+from transforms.fetch.policy import FetchPolicy, Limits
 
 SECRET = "hunter2hunter2hunter2"
 
 
+@dataclass(frozen=True, kw_only=True)
+class QuickPolicy(FetchPolicy):
+    limits: Limits = replace(QUICK, connect_s=0.3, give_up_s=1.0)  # noqa: RUF009  # frozen
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "fetch_timeout_s", min(self.fetch_timeout_s, 5.0))
+
+
 @pytest.fixture(autouse=True)
 def _quick_and_direct(monkeypatch: pytest.MonkeyPatch) -> None:
-    def quick(total_s: float) -> Limits:
-        return replace(QUICK, connect_s=0.3, give_up_s=1.0, total_s=min(total_s, 5.0))
-
-    monkeypatch.setattr(graph, "Limits", quick)
-    monkeypatch.setattr(public_addresses.HOSTS, "_unanswered", Counter())
+    for module in (graph, pipelines.run):
+        monkeypatch.setattr(module, "FetchPolicy", QuickPolicy)
+    monkeypatch.setattr(HOSTS, "_n_unanswered", Counter())
     for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"):
         monkeypatch.delenv(name, raising=False)
 
@@ -42,7 +50,7 @@ def talk(tmp_path: Path) -> bytes:
 
 
 class Faults:
-    """Answers as the path says: `/flaky/` fails three times in ten, `/stall/` always stalls, ..."""
+    """Server whose fault is chosen by the path: `/flaky/` fails three times in ten, `/stall/` stalls, ..."""
 
     def __init__(self, talk: bytes, trap: Server) -> None:
         self.talk, self.trap = talk, trap
@@ -114,12 +122,12 @@ def trap() -> Iterator[Server]:
         yield trap
 
 
-def test_a_server_that_does_all_that_servers_do(
+def test_faulty_server(
     tmp_path: Path, out: Path, talk: bytes, trap: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     judge = (
         public_addresses.is_public
-    )  # the server's own address counts as public, all others as what they are
+    )  # the server's own address counts as public, other addresses are checked
     monkeypatch.setattr(
         public_addresses, "is_public", lambda address: address == "127.0.0.1" or judge(address)
     )
@@ -137,9 +145,9 @@ def test_a_server_that_does_all_that_servers_do(
         started = monotonic()
         assert run(tmp_path / "list.txt", out) == 2
         wall_s = monotonic() - started
-        n_asked = len(server.asked)
+        n_asked = len(server.requests)
     assert {row["uri"].removeprefix(server.url + "/"): row["text"] for row in rows(out)} == dict.fromkeys(
-        names, spoken("en", 2)
+        names, expected_text("en", 2)
     )
     found = {row["uri"].removeprefix(server.url + "/").split("/")[0]: row["kind"] for row in failures(out)}
     assert found == {**bad, "http:": "forbidden_host"}
@@ -149,7 +157,7 @@ def test_a_server_that_does_all_that_servers_do(
 
 
 def planted(server: Server) -> list[str]:
-    """URLs with a secret in every place, of recordings that are there, are not, and are refused."""
+    """Returns URLs with a secret in every part, of recordings that exist, are missing, or are refused."""
     port = server.port
     return [
         f"http://me:{SECRET}@127.0.0.1:{port}/good/1.wav",
@@ -172,7 +180,7 @@ def planted(server: Server) -> list[str]:
 
 
 class Leaky:
-    """Answers as the path says, and gives secrets away where it can."""
+    """Server whose response is chosen by the path, and contains the secrets where it can."""
 
     def __init__(self, talk: bytes) -> None:
         self.talk = talk
@@ -207,7 +215,7 @@ class Leaky:
                 send(handler, 404, SECRET.encode())
 
 
-def test_no_secret_gets_out(
+def test_secrets_are_never_printed_or_written(
     tmp_path: Path,
     out: Path,
     talk: bytes,
@@ -223,17 +231,17 @@ def test_no_secret_gets_out(
         listed = f"http://me:{SECRET}@127.0.0.1:{server.port}/list.jsonl?token={SECRET}"
         flags = ["--allow_private_hosts", "--trust_manifests"]
         assert run(listed, out, *flags) == 2
-    said = capfd.readouterr()
+    output = capfd.readouterr()
     basic = base64.b64encode(f"me:{SECRET}".encode()).decode()
-    assert any(SECRET in line for line in leaky.seen)  # the server got them: they were planted
+    assert any(SECRET in line for line in leaky.seen)  # the secrets did reach the server
     assert any(basic in line for line in leaky.seen if line.startswith("/netrc"))
     assert len(rows(out)) == 6
     assert len(failures(out)) == 10
-    told = [said.out, said.err, caplog.text, *map(vars_of, caplog.records)]
-    told += [content.decode("utf-8", "replace") for content in snapshot(out).values()]
+    texts = [output.out, output.err, caplog.text, *map(vars_of, caplog.records)]
+    texts += [content.decode("utf-8", "replace") for content in snapshot(out).values()]
     for secret in (SECRET, basic):
-        assert [text for text in told if secret in text] == []
-    assert any(record.name.startswith("urllib3") for record in caplog.records)  # it was listened to
+        assert [text for text in texts if secret in text] == []
+    assert any(record.name.startswith("urllib3") for record in caplog.records)  # debug logs are captured
 
 
 def plant_in_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -248,7 +256,7 @@ def vars_of(record: logging.LogRecord) -> str:
     return f"{vars(record)} {logging.Formatter().format(record)}"
 
 
-def test_a_list_from_elsewhere_reads_no_file_of_this_machine(tmp_path: Path, out: Path) -> None:
+def test_remote_manifest_cannot_read_local_files(tmp_path: Path, out: Path) -> None:
     wav = write_talk(tmp_path / "mine.wav", 2)
     with serving(lambda handler: send(handler, 200, f"file://{wav}\n".encode())) as server:
         listed = f"{server.url}/list.txt"
@@ -260,7 +268,7 @@ def test_a_list_from_elsewhere_reads_no_file_of_this_machine(tmp_path: Path, out
     assert [row["uri"] for row in rows(out)] == [str(wav)]
 
 
-def test_what_the_user_types_is_under_the_same_rule(
+def test_private_addresses_given_by_the_user_are_refused(
     out: Path, talk: bytes, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with serving(lambda handler: send(handler, 200, talk)) as server:
@@ -270,12 +278,12 @@ def test_what_the_user_types_is_under_the_same_rule(
         assert (failure["kind"], failure["retryable"]) == ("forbidden_host", False)
         assert "--allow_private_hosts" in failure["message"]
         assert run(f"{server.url}/a.wav", out) == 2
-        assert "nothing is done again" in capsys.readouterr().err
+        assert "nothing is transcribed again" in capsys.readouterr().err
         assert run(f"{server.url}/a.wav", out, "--allow_private_hosts") == 0
-    assert [row["text"] for row in rows(out)] == [spoken("en", 2)]
+    assert [row["text"] for row in rows(out)] == [expected_text("en", 2)]
 
 
-def test_an_archive_is_under_the_same_rule_each_time_that_it_is_read(tmp_path: Path, out: Path) -> None:
+def test_private_addresses_of_archives_are_refused_each_time_they_are_read(tmp_path: Path, out: Path) -> None:
     mixed = write_talk(tmp_path / "mixed.wav", 80, french_from=76)  # its last window is decoded again
     packed = zip_of({"mixed.wav": mixed.read_bytes()})
     with serving(lambda handler: send(handler, 200, packed)) as server:
@@ -284,5 +292,7 @@ def test_an_archive_is_under_the_same_rule_each_time_that_it_is_read(tmp_path: P
         assert server.accepted == 0
         assert [failure["kind"] for failure in failures(out)] == ["forbidden_host"]
         assert run(url, out, "--allow_private_hosts") == 0
-        assert len(server.asked) == 2
-    assert [(row["uri"], row["text"]) for row in rows(out)] == [(f"{url}//mixed.wav", spoken("en", 80))]
+        assert len(server.requests) == 2
+    assert [(row["uri"], row["text"]) for row in rows(out)] == [
+        (f"{url}//mixed.wav", expected_text("en", 80))
+    ]

@@ -1,4 +1,4 @@
-"""Whole runs: what becomes of windows, languages, silence and channels."""
+"""Runs that test windows, languages, silence and channels."""
 
 from __future__ import annotations
 
@@ -10,63 +10,64 @@ import numpy as np
 import pytest
 import soundfile
 
-from model.interface import SAMPLE_RATE, Samples, TranscriberSettings, WindowResult
+from model.interface import SAMPLE_RATE, ModelOptions, Samples, WindowResult
 from pipelines.transcribe import main
 from tests.support.tone_backend import (
     ENGLISH,
     FRENCH,
-    HEARD,
+    LANGUAGES_REQUESTED,
     LOADED,
+    REQUESTS,
     TONES,
     ToneTranscriber,
+    expected_text,
     failures,
     rows,
     run,
-    spoken,
     tone,
     write_sparse,
     write_talk,
 )
 
 
-def test_windows_vote_on_the_language_and_the_outvoted_are_decoded_again(tmp_path: Path, out: Path) -> None:
+def test_outvoted_windows_are_decoded_again_in_the_voted_language(tmp_path: Path, out: Path) -> None:
     write_talk(tmp_path / "mixed.wav", 80, french_from=76)
     write_talk(tmp_path / "french.wav", 40, french_from=0)
     assert run(tmp_path / "*.wav", out) == 0
     french, mixed = rows(out)
-    assert (mixed["language"], mixed["text"]) == ("en", spoken("en", 80))
-    assert (french["language"], french["text"]) == ("fr", spoken("fr", 40))
-    assert HEARD.count(None) == 5
-    assert [language for language in HEARD if language] == ["en"]
+    assert (mixed["language"], mixed["text"]) == ("en", expected_text("en", 80))
+    assert (french["language"], french["text"]) == ("fr", expected_text("fr", 40))
+    assert LANGUAGES_REQUESTED.count(None) == 5
+    assert [language for language in LANGUAGES_REQUESTED if language] == ["en"]
     assert len(LOADED) == 1
     assert json.loads((out / "run.json").read_text())["counts"]["windows_redone"] == 1
 
 
-def test_a_language_given_is_decoded_in_at_once(tmp_path: Path, out: Path) -> None:
+def test_given_language_is_used_without_detection(tmp_path: Path, out: Path) -> None:
     write_talk(tmp_path / "mixed.wav", 80, french_from=70)
     assert run(tmp_path / "mixed.wav", out, "--language", "French", "--task", "translate") == 0
     (row,) = rows(out)
-    assert (row["language"], row["task"], row["text"]) == ("fr", "translate", spoken("fr", 80))
-    assert HEARD == ["fr"] * 3
-    assert LOADED[0].task == "translate"
+    assert (row["language"], row["task"], row["text"]) == ("fr", "translate", expected_text("fr", 80))
+    assert LANGUAGES_REQUESTED == ["fr"] * 3
+    assert {request.task for request in REQUESTS} == {"translate"}
 
 
-def test_an_english_model_needs_no_vote(tmp_path: Path, out: Path) -> None:
+def test_english_model_has_no_language_vote(tmp_path: Path, out: Path) -> None:
     write_talk(tmp_path / "a.wav", 2)
     assert run(tmp_path / "a.wav", out, "--model", "openai/whisper-tiny.en") == 0
-    assert HEARD == ["en"]
+    assert LANGUAGES_REQUESTED == ["en"]
 
 
-class StoppingTones(ToneTranscriber):
-    """Stops in the middle of what it hears, so that the remainder is decoded at the end of the bundle."""
+class StoppingToneTranscriber(ToneTranscriber):
+    """Transcribes half of each window, so that the tail is decoded in further passes."""
 
-    def _hear(self, samples: Samples, language: str | None) -> WindowResult:
-        whole = super()._hear(samples, language)
+    def _recognise(self, samples: Samples, language: str | None) -> WindowResult:
+        whole = super()._recognise(samples, language)
         return replace(whole, segments=whole.segments[: max(1, len(whole.segments) // 2)])
 
 
-def load_stopping(settings: TranscriberSettings) -> StoppingTones:
-    return StoppingTones(settings.batch_size)
+def load_stopping(settings: ModelOptions) -> StoppingToneTranscriber:
+    return StoppingToneTranscriber(settings.batch_size)
 
 
 @pytest.mark.parametrize(
@@ -77,9 +78,9 @@ def load_stopping(settings: TranscriberSettings) -> StoppingTones:
         ["--direct_running_mode=multi_threading", "--direct_num_workers=2"],
     ],
 )
-def test_what_the_model_leaves_out_is_decoded_in_every_local_mode(tmp_path: Path, flags: list[str]) -> None:
+def test_untranscribed_tail_is_decoded_in_every_local_mode(tmp_path: Path, flags: list[str]) -> None:
     talk = [tone(second) for second in range(8)]
-    for second in talk:  # loudness tells speech from noise by the pauses in it
+    for second in talk:  # the detector needs pauses in the speech
         second[-1600:] *= 0.001
     soundfile.write(tmp_path / "talk.wav", np.concatenate(talk), SAMPLE_RATE)
     backend = replace(TONES, load=load_stopping)
@@ -90,7 +91,7 @@ def test_what_the_model_leaves_out_is_decoded_in_every_local_mode(tmp_path: Path
     assert json.loads((tmp_path / "out" / "run.json").read_text())["counts"]["remainders"] >= 2
 
 
-def test_windows_in_which_nobody_speaks_are_skipped_counted_and_listed(tmp_path: Path, out: Path) -> None:
+def test_windows_without_speech_are_skipped_counted_and_listed(tmp_path: Path, out: Path) -> None:
     assert run(write_sparse(tmp_path / "a.wav", (2, 9), (110, 115)), out, "--windows", "grid") == 0
     (row,) = rows(out)
     assert row["text"] == " ".join(f"en{second}" for second in [*range(2, 9), *range(110, 115)])
@@ -99,14 +100,14 @@ def test_windows_in_which_nobody_speaks_are_skipped_counted_and_listed(tmp_path:
     report = json.loads((out / "run.json").read_text())
     assert (report["counts"]["windows"], report["counts"]["windows_skipped"]) == (2, 3)
     assert report["skipped_hours"] == pytest.approx(70 / 3600, abs=1e-4)
-    assert len(HEARD) == 2
+    assert len(LANGUAGES_REQUESTED) == 2
 
 
-def test_speech_is_heard_in_one_window_without_the_silence_about_it(tmp_path: Path, out: Path) -> None:
+def test_speech_is_decoded_in_one_window_without_surrounding_silence(tmp_path: Path, out: Path) -> None:
     assert run(write_sparse(tmp_path / "a.wav", (2, 9), (110, 115)), out) == 0
     (row,) = rows(out)
     expected = [*range(2, 9), *range(110, 115)]
-    # A window begins between two tones, so that one may be heard twice.
+    # The window starts between two tones, so that a tone may be transcribed twice.
     assert list(dict.fromkeys(row["text"].split())) == [f"en{second}" for second in expected]
     for segment in row["segments"]:
         assert segment["start"] == pytest.approx(int(segment["text"].strip()[2:]), abs=1.0)
@@ -115,14 +116,14 @@ def test_speech_is_heard_in_one_window_without_the_silence_about_it(tmp_path: Pa
     report = json.loads((out / "run.json").read_text())
     assert (report["counts"]["windows"], report["counts"]["windows_skipped"]) == (1, 0)
     assert report["skipped_hours"] * 3600 == pytest.approx(108, abs=3)
-    assert HEARD == [None]
+    assert LANGUAGES_REQUESTED == [None]
 
 
-def test_without_the_gate_every_window_is_heard(tmp_path: Path, out: Path) -> None:
+def test_every_window_is_decoded_without_vad(tmp_path: Path, out: Path) -> None:
     assert run(write_sparse(tmp_path / "a.wav", (2, 9), (110, 115)), out, "--no-vad") == 0
     (row,) = rows(out)
     assert (row["speech_s"], row["skipped"]) == (None, [])
-    assert len(HEARD) == 5
+    assert len(LANGUAGES_REQUESTED) == 5
 
 
 def test_silence_is_a_row_without_words_and_loads_no_model(tmp_path: Path, out: Path) -> None:
@@ -145,7 +146,7 @@ def test_each_window_may_keep_its_language(tmp_path: Path, out: Path) -> None:
 
 
 def write_call(path: Path, seconds: int) -> Path:
-    """One speaker on each side: tones from 0 on, and, of another language and somewhat later, from 50 on."""
+    """Writes a call of two channels: tones from 0 on, and later tones from 50 on in another language."""
     left = np.concatenate([tone(second) for second in range(seconds)])
     right = np.concatenate(
         [np.zeros_like(tone(0)), *(tone(50 + second, FRENCH) for second in range(seconds - 1))]
@@ -154,7 +155,7 @@ def write_call(path: Path, seconds: int) -> Path:
     return path
 
 
-def test_each_side_of_a_call_is_a_row_of_its_own(tmp_path: Path, out: Path) -> None:
+def test_each_channel_of_a_call_is_a_row(tmp_path: Path, out: Path) -> None:
     write_call(tmp_path / "call.wav", 40)
     write_talk(tmp_path / "mono.wav", 2)
     assert run(str(tmp_path / "*.wav"), out, "--channels", "split") == 0
@@ -163,30 +164,30 @@ def test_each_side_of_a_call_is_a_row_of_its_own(tmp_path: Path, out: Path) -> N
         (str(tmp_path / "call.wav"), 0), (str(tmp_path / "call.wav"), 1), (str(tmp_path / "mono.wav"), 0),
     ]  # fmt: skip
     assert left["audio_id"].partition("-")[0] == right["audio_id"].partition("-")[0]
-    assert (left["text"], left["language"]) == (spoken("en", 40), "en")
+    assert (left["text"], left["language"]) == (expected_text("en", 40), "en")
     assert (right["text"], right["language"]) == (" ".join(f"fr{second}" for second in range(50, 89)), "fr")
     counts = json.loads((out / "run.json").read_text())["counts"]
     assert (counts["recordings"], counts["transcribed"], counts["not_transcribed"]) == (3, 3, 0)
 
 
-def test_the_outvoted_window_of_one_side_is_decoded_again(tmp_path: Path, out: Path) -> None:
+def test_outvoted_window_of_one_channel_is_decoded_again(tmp_path: Path, out: Path) -> None:
     left = np.concatenate([tone(second) for second in range(80)])
     right = np.concatenate([tone(second, FRENCH if second >= 70 else ENGLISH) for second in range(80)])
     sound = np.stack([left, right], axis=1)
     soundfile.write(tmp_path / "call.wav", sound, SAMPLE_RATE)
     assert run(tmp_path / "call.wav", out, "--channels", "split", "--windows", "grid") == 0
-    assert [row["text"] for row in rows(out)] == [spoken("en", 80)] * 2
+    assert [row["text"] for row in rows(out)] == [expected_text("en", 80)] * 2
     assert json.loads((out / "run.json").read_text())["counts"]["windows_redone"] > 0
 
 
 @pytest.mark.parametrize(("channels", "text"), [("left", "en0 en1"), ("1", "fr50"), ("right", "fr50")])
-def test_one_side_alone(tmp_path: Path, out: Path, channels: str, text: str) -> None:
+def test_single_channel(tmp_path: Path, out: Path, channels: str, text: str) -> None:
     assert run(write_call(tmp_path / "call.wav", 2), out, "--channels", channels) == 0
     (row,) = rows(out)
     assert (row["text"], row["channel"]) == (text, int(channels != "left"))
 
 
-def test_a_channel_that_is_not_there_is_a_failure_that_says_how_many_are(tmp_path: Path, out: Path) -> None:
+def test_missing_channel_is_a_failure_with_the_number_of_channels(tmp_path: Path, out: Path) -> None:
     assert run(write_call(tmp_path / "call.wav", 2), out, "--channels", "2") == 2
     (failure,) = failures(out)
     assert failure["kind"] == "no_such_channel"

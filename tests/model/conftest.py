@@ -24,7 +24,7 @@ def tiny_checkpoint(tiny_folder: Path) -> Checkpoint:
 
 @pytest.fixture(scope="session")
 def packaged() -> Callable[[str], Checkpoint]:
-    """Finds real weights that a package carries, or skips."""
+    """Resolves real weights from an installed package, or skips the test."""
 
     def find(name: str) -> Checkpoint:
         if any(file.locate() is None for file in PACKAGED_MODELS[name].files):

@@ -16,7 +16,7 @@ from model.align import Alignment, TokenBatch, align, pack
 from model.checkpoint import Checkpoint
 from model.config import WhisperConfig
 from model.dtw import first_columns
-from model.interface import WINDOW_SAMPLES
+from model.interface import WINDOW_SAMPLES, ModelOptions
 from model.network import Whisper
 from model.precision import Precision
 from model.programs import Programs
@@ -34,7 +34,7 @@ SPEECH = Path("../shared/data/english/jfk.flac")
 
 @pytest.fixture(scope="module")
 def network() -> Whisper:
-    """Random, and with larger weights than usual, so that attention is far from even."""
+    """A network with large random weights, so that attention is far from uniform."""
     network = random_whisper(CONFIG)
     state = nnx.state(network)
     nnx.update(network, jax.tree.map(lambda x: x * 2 if x.ndim == 2 else x, state))
@@ -49,8 +49,8 @@ def encoded(batch: int, seed: int = 0) -> jax.Array:
 def program(network: Whisper) -> Callable[[jax.Array, TokenBatch], Alignment]:
     @jax.jit
     def compiled(audio: jax.Array, batch: TokenBatch) -> Alignment:
-        memory = network.decoder.remember(audio)
-        return align(network.decoder, memory, batch, heads=HEADS, n_prompt=N_PROMPT, end_of_text=END)
+        cross_kv = network.decoder.cross_kv(audio)
+        return align(network.decoder, cross_kv, batch, heads=HEADS, n_prompt=N_PROMPT, end_of_text=END)
 
     return compiled
 
@@ -65,8 +65,8 @@ def softmax(x: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.asarray(e / e.sum(axis=-1, keepdims=True))
 
 
-def naive(network: Whisper, audio: jax.Array, ids: list[int], n_positions: int) -> Alignment:
-    """One window without padding in numpy, all heads' attention kept, the medians sorted."""
+def reference(network: Whisper, audio: jax.Array, ids: list[int], n_positions: int) -> Alignment:
+    """Reference in numpy: one window without padding, with explicit attention maps and `np.median`."""
     decoder = network.decoder
 
     def split(x: jax.Array) -> NDArray[np.float64]:
@@ -75,43 +75,43 @@ def naive(network: Whisper, audio: jax.Array, ids: list[int], n_positions: int) 
     x = decoder.embedding(jnp.asarray(ids)) + decoder.positions[...][: len(ids)]
     maps = {}
     for index, layer in enumerate(decoder.layers):
-        for attention, norm, memory in (
+        for attention, norm, cross_input in (
             (layer.self_attention, layer.self_attention_norm, None),
             (layer.cross_attention, layer.cross_attention_norm, audio),
         ):
             y = norm(x)
-            source = y if memory is None else memory
+            source = y if cross_input is None else cross_input
             query, key, value = (
                 split(f(z))
                 for f, z in ((attention.query, y), (attention.key, source), (attention.value, source))
             )
             scores = query @ key.swapaxes(1, 2) / np.sqrt(8)
-            if memory is None:
+            if cross_input is None:
                 scores[:, np.triu(np.ones(scores.shape[1:], bool), 1)] = -np.inf
             else:
                 maps[index] = softmax(scores[:, :, :n_positions])
             heads = softmax(scores) @ value
             x = x + attention.out(jnp.asarray(heads.swapaxes(0, 1).reshape(len(ids), 32), jnp.float32))
         x = x + layer.mlp(layer.mlp_norm(x))
-    chosen = np.stack([maps[layer][head] for layer, head in HEADS])
-    chosen = (chosen - chosen.mean(1, keepdims=True)) / chosen.std(1, keepdims=True)
+    weights = np.stack([maps[layer][head] for layer, head in HEADS])
+    weights = (weights - weights.mean(1, keepdims=True)) / weights.std(1, keepdims=True)
     if n_positions > 3:
-        padded = np.pad(chosen, [(0, 0), (0, 0), (3, 3)], mode="reflect")
+        padded = np.pad(weights, [(0, 0), (0, 0), (3, 3)], mode="reflect")
         windows = np.lib.stride_tricks.sliding_window_view(padded, 7, axis=-1)
-        chosen = np.median(windows, axis=-1)
+        weights = np.median(windows, axis=-1)
     logits = np.asarray(decoder.norm(x) @ decoder.embedding.embedding[...].T, np.float64)
     probs = softmax(logits[:, :END])
     text = ids[N_PROMPT:-1]
-    of_text = probs[np.arange(N_PROMPT - 1, len(ids) - 2), text]
-    return Alignment(chosen.mean(0)[N_PROMPT - 1 : -1], of_text)
+    token_probs = probs[np.arange(N_PROMPT - 1, len(ids) - 2), text]
+    return Alignment(weights.mean(0)[N_PROMPT - 1 : -1], token_probs)
 
 
 @pytest.mark.parametrize("n_positions", [1500, 700, 8, 4, 3, 2])
-def test_it_is_what_the_whole_attention_gives(network: Whisper, n_positions: int) -> None:
+def test_alignment_matches_a_reference_in_numpy(network: Whisper, n_positions: int) -> None:
     text = [5, 9, 200, 17, 279, 5, 5]
     audio = encoded(1)
     result = run(network, audio, pack([(PROMPT, text)], [n_positions * 320], END, 1))
-    expected = naive(network, audio[0], [*PROMPT, *text, END], n_positions)
+    expected = reference(network, audio[0], [*PROMPT, *text, END], n_positions)
     assert result.weights.shape == (1, 61, 1500)
     assert np.abs(expected.weights).max() > 0.4
     np.testing.assert_allclose(result.weights[0, :8, :n_positions], expected.weights, atol=2e-3)
@@ -120,7 +120,7 @@ def test_it_is_what_the_whole_attention_gives(network: Whisper, n_positions: int
     assert result.token_probs[0, 7] == 0
 
 
-def test_neither_neighbours_nor_padding_change_a_window(network: Whisper) -> None:
+def test_neighbours_and_padding_do_not_change_a_window(network: Whisper) -> None:
     audio = encoded(3)
     alone = run(network, audio[1:2], pack([(PROMPT, [5, 9, 17])], [100 * 320], END, 1))
     others = [(PROMPT, [7] * 100), (PROMPT, [5, 9, 17])]
@@ -132,16 +132,16 @@ def test_neither_neighbours_nor_padding_change_a_window(network: Whisper) -> Non
     assert np.isfinite(among.weights).all()
 
 
-def test_probabilities_do_not_see_what_comes_later(network: Whisper) -> None:
+def test_probabilities_do_not_depend_on_later_tokens(network: Whisper) -> None:
     audio = encoded(1)
     short = run(network, audio, pack([(PROMPT, [5, 9])], [480_000], END, 1))
     longer = run(network, audio, pack([(PROMPT, [5, 9, 17, 33])], [480_000], END, 1))
     np.testing.assert_allclose(short.token_probs[0, :2], longer.token_probs[0, :2], rtol=1e-5)
 
 
-def test_a_window_without_text_harms_nobody(network: Whisper) -> None:
+def test_a_window_without_text_does_not_affect_others(network: Whisper) -> None:
     result = run(network, encoded(2), pack([(PROMPT, []), (PROMPT, [5])], [1, 480_000], END, 2))
-    # At its one moment all tokens point alike.
+    # At its only position all tokens have the same weight.
     assert not result.weights[0].any()
     assert np.isfinite(result.weights[1]).all()
     assert result.token_probs[0, 0] == 0 < result.token_probs[1, 0]
@@ -155,7 +155,7 @@ def test_half_precision_runs(dtype: jnp.dtype) -> None:
     assert np.isfinite(result.weights).all()
 
 
-def test_texts_are_packed_to_few_lengths() -> None:
+def test_pack_pads_texts_and_repeats_the_first_row() -> None:
     batch = pack([([1, 2], [5, 6, 7]), ([1, 3], [])], [480_000, 100], 9, 3)
     assert batch.tokens.dtype == batch.n_text.dtype == batch.n_positions.dtype == np.int32
     assert batch.tokens[:, :7].tolist() == [
@@ -171,21 +171,21 @@ def test_texts_are_packed_to_few_lengths() -> None:
 @pytest.mark.parametrize(
     ("n_text", "length"), [(0, 64), (60, 64), (61, 128), (124, 128), (125, 240), (236, 240), (444, 448)]
 )
-def test_the_shortest_length_that_holds_all(n_text: int, length: int) -> None:
+def test_pack_takes_the_shortest_length_that_fits(n_text: int, length: int) -> None:
     batch = pack([([1, 2, 3], [5] * n_text)], [480_000], 9, 1)
     assert batch.tokens.shape == (1, length)
 
 
-def test_a_text_that_is_too_long_is_refused() -> None:
+def test_a_text_that_is_too_long_raises() -> None:
     with pytest.raises(ValueError, match="449 tokens cannot be aligned: the decoder reads 448 at most"):
         pack([([1, 2, 3], [5] * 445)], [480_000], 9, 1)
 
 
-# The rest needs the real weights.
+# The tests below need the real weights.
 
 
 @pytest.mark.weights
-def test_alignment_is_that_of_ctranslate2(packaged: Callable[[str], Checkpoint]) -> None:
+def test_alignment_matches_ctranslate2(packaged: Callable[[str], Checkpoint]) -> None:
     if not SPEECH.exists():
         pytest.skip(f"{SPEECH} is not here")
     checkpoint = packaged("openai/whisper-tiny.en")
@@ -198,12 +198,12 @@ def test_alignment_is_that_of_ctranslate2(packaged: Callable[[str], Checkpoint])
     clip = read_clip(SPEECH)
     padded = np.zeros((1, WINDOW_SAMPLES), np.float32)
     padded[0, : len(clip)] = clip
-    rules = make_rules(special, checkpoint.decoding, multilingual=False, task="transcribe", timestamps=True)
+    rules = make_rules(special, checkpoint.decoding, ModelOptions(), multilingual=False)
     programs = Programs(checkpoint, rules, FLOAT32, make_mesh())
     states = programs.encode(padded)
     start = [special.start_of_transcript]
     batch = pack([([*start, special.no_timestamps], text)], [len(clip)], special.end_of_text, 1)
-    ours = programs.align(programs.remember(padded), batch)
+    ours = programs.align(programs.cross_kv(padded), batch)
     (columns,) = first_columns(-np.asarray(ours.weights), [len(text) + 1], batch.n_positions.tolist())
     with ctranslate2_folder(checkpoint) as folder:
         theirs = ctranslate2.models.Whisper(str(folder), device="cpu", compute_type="float32")

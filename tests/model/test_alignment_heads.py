@@ -25,7 +25,7 @@ SIZES = {
 
 
 @pytest.mark.parametrize("name", SIZES)
-def test_sizes_of_openai_are_known(name: str) -> None:
+def test_each_openai_size_has_its_heads(name: str) -> None:
     size, n_heads, first, last = SIZES[name]
     heads = heads_of(config(*size), DecodingConfig())
     assert len(set(heads)) == len(heads) == n_heads
@@ -34,17 +34,17 @@ def test_sizes_of_openai_are_known(name: str) -> None:
     assert all(layer < size[1] and head < size[2] for layer, head in heads)
 
 
-def test_what_the_checkpoint_says_comes_first() -> None:
+def test_heads_of_the_checkpoint_take_precedence() -> None:
     own = DecodingConfig(alignment_heads=((0, 5), (1, 2)))
     assert heads_of(config(4, 4, 6, 51_865), own) == ((0, 5), (1, 2))
 
 
-def test_heads_that_the_model_lacks_are_left_out() -> None:
+def test_heads_that_the_decoder_lacks_are_ignored() -> None:
     teachers = DecodingConfig(alignment_heads=((0, 5), (10, 2), (1, 6), (1, -1)))
     assert heads_of(config(32, 2, 6, 51_865), teachers) == ((0, 5),)
 
 
-def test_where_nothing_is_known_it_is_the_upper_half() -> None:
+def test_unknown_sizes_use_the_upper_half_of_the_decoder() -> None:
     unknown = ((1, 0), (1, 1), (2, 0), (2, 1))
     assert heads_of(config(7, 3, 2, 51_865), DecodingConfig()) == unknown
     assert heads_of(config(7, 3, 2, 51_865), DecodingConfig(alignment_heads=((9, 9),))) == unknown

@@ -1,4 +1,4 @@
-"""The search, against the same algorithm written plainly: a window at a time, and lists of sequences."""
+"""The search, against the same algorithm in plain Python: one window at a time, and lists of hypotheses."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -12,8 +12,9 @@ from numpy.typing import NDArray
 from model import beam_search, sampling
 from model.batch_decoder import Method
 from model.checkpoint import Checkpoint
+from model.interface import ModelOptions
 from model.network import Decoder
-from model.prefill import Asked
+from model.prefill import DecodeInput
 from model.rules import DecodingRules, History, allowed_logits, make_rules
 from model.tokens import WhisperTokenizer
 from tests.support.decode_helpers import compiled, random_whisper
@@ -30,21 +31,15 @@ def decoder(tiny_checkpoint: Checkpoint) -> Decoder:
 @pytest.fixture(scope="module")
 def rules(tiny_checkpoint: Checkpoint) -> DecodingRules:
     special = WhisperTokenizer(tiny_checkpoint.tokenizer).special
-    made = make_rules(
-        special,
-        tiny_checkpoint.decoding,
-        multilingual=True,
-        task="transcribe",
-        timestamps=True,
-        max_new_tokens=9,
-    )
-    return replace(made, beam_size=3)
+    options = ModelOptions(beam_size=3, max_new_tokens=9)
+    return make_rules(special, tiny_checkpoint.decoding, options, multilingual=True)
 
 
-def ask(n: int, rules: DecodingRules, prompt: NDArray[np.int32] | None = None) -> Asked:
-    return Asked(
+def decoder_input(n: int, rules: DecodingRules, prompt: NDArray[np.int32] | None = None) -> DecodeInput:
+    return DecodeInput(
         wanted=jnp.ones(n, bool),
         language=jnp.zeros(n, jnp.int32),
+        task=jnp.full(n, rules.special.transcribe, jnp.int32),
         temperature=jnp.zeros(n),
         uniforms=jnp.zeros((n, rules.max_new_tokens)),
         prompt=jnp.zeros((n, 0), jnp.int32) if prompt is None else jnp.asarray(prompt),
@@ -58,18 +53,18 @@ def audio(decoder: Decoder, n: int) -> NDArray[np.float32]:
 
 
 def plain(decoder: Decoder, encoded: NDArray[np.float32], rules: DecodingRules) -> Logprobs:
-    """One window's log probabilities; each sequence has caches of its own, which nobody writes to again."""
+    """One window's log probabilities; each hypothesis has its own caches, not written to again."""
     special = rules.special
     prompt = jnp.asarray([[special.start_of_transcript, rules.language_ids[0], special.transcribe]])
-    memory = decoder.remember(jnp.asarray(encoded[None]))
+    cross_kv = decoder.cross_kv(jnp.asarray(encoded[None]))
     run = jax.jit(decoder)
-    read = {(): run(prompt, 0, decoder.init_caches(1, 32), memory)}
+    read = {(): run(prompt, 0, decoder.init_caches(1, 32), cross_kv)}
 
     def of(written: list[int]) -> NDArray[np.float32]:
         if tuple(written) not in read:
             place = prompt.shape[1] + len(written) - 1
             read[tuple(written)] = run(
-                jnp.asarray([written[-1:]]), place, read[tuple(written[:-1])][1], memory
+                jnp.asarray([written[-1:]]), place, read[tuple(written[:-1])][1], cross_kv
             )
         logits, _ = read[tuple(written)]
         is_time = [token >= special.timestamp_begin for token in written]
@@ -125,7 +120,7 @@ def test_the_search_finds_what_the_plain_one_finds(
 ) -> None:
     rules = replace(rules, patience=patience, length_penalty=length_penalty)
     encoded = audio(decoder, 2)
-    found = compiled(beam_search, decoder, rules)(jnp.asarray(encoded), ask(2, rules))
+    found = compiled(beam_search, decoder, rules)(jnp.asarray(encoded), decoder_input(2, rules))
     for row in range(2):
         tokens, total = plain_search(plain(decoder, encoded[row], rules), rules)
         assert found.tokens[row, : int(found.n_tokens[row])].tolist() == tokens
@@ -135,8 +130,8 @@ def test_the_search_finds_what_the_plain_one_finds(
 def test_a_beam_of_one_is_greedy(decoder: Decoder, rules: DecodingRules) -> None:
     encoded = jnp.asarray(audio(decoder, 3))
     greedy = replace(rules, beam_size=1)
-    expected = compiled(sampling, decoder, greedy)(encoded, ask(3, greedy))
-    found = compiled(beam_search, decoder, greedy)(encoded, ask(3, greedy))
+    expected = compiled(sampling, decoder, greedy)(encoded, decoder_input(3, greedy))
+    found = compiled(beam_search, decoder, greedy)(encoded, decoder_input(3, greedy))
     assert found.n_tokens.tolist() == expected.n_tokens.tolist()
     for row, n in enumerate(found.n_tokens.tolist()):
         assert found.tokens[row, :n].tolist() == expected.tokens[row, :n].tolist()
@@ -149,9 +144,9 @@ def test_a_window_that_is_done_is_not_changed_by_one_that_is_not(
 ) -> None:
     encoded = jnp.asarray(audio(decoder, 4))
     run = compiled(beam_search, decoder, rules)
-    together = run(encoded, ask(4, rules))
+    together = run(encoded, decoder_input(4, rules))
     for row in range(4):
-        alone = run(encoded[row : row + 1], ask(1, rules))
+        alone = run(encoded[row : row + 1], decoder_input(1, rules))
         n = int(alone.n_tokens[0])
         assert int(together.n_tokens[row]) == n
         assert together.tokens[row, :n].tolist() == alone.tokens[0, :n].tolist()
@@ -166,9 +161,9 @@ def test_padding_before_a_prompt_changes_nothing(
     prompt = np.array([[special.start_of_previous, 4, 5, 6]] * 2, np.int32)
     padded = np.concatenate([np.full((2, 12), special.end_of_text, np.int32), prompt], axis=1)
     run = compiled(method, decoder, rules)
-    short = run(encoded, ask(2, rules, prompt))
-    long = run(encoded, ask(2, rules, padded)._replace(n_prompt=jnp.full(2, 4)))
-    without = run(encoded, ask(2, rules))
+    short = run(encoded, decoder_input(2, rules, prompt))
+    long = run(encoded, decoder_input(2, rules, padded)._replace(n_prompt=jnp.full(2, 4)))
+    without = run(encoded, decoder_input(2, rules))
     assert short.n_tokens.tolist() == long.n_tokens.tolist()
     np.testing.assert_allclose(short.sum_logprob, long.sum_logprob, rtol=1e-4)
     np.testing.assert_allclose(short.no_speech_prob, long.no_speech_prob, rtol=1e-3)

@@ -20,7 +20,7 @@ def test_a_hugging_face_folder(tiny_folder: Path) -> None:
     assert found.tokenizer == tiny_folder / "tokenizer.json"
 
 
-def test_a_ctranslate2_folder_holds_the_same_weights(tmp_path: Path, tiny_folder: Path) -> None:
+def test_a_ctranslate2_folder_has_the_same_weights(tmp_path: Path, tiny_folder: Path) -> None:
     theirs = find_checkpoint(str(save_ctranslate2(tmp_path / "ct2", tiny_weights())))
     ours = find_checkpoint(str(tiny_folder))
     assert theirs.config == ours.config
@@ -31,19 +31,19 @@ def test_a_ctranslate2_folder_holds_the_same_weights(tmp_path: Path, tiny_folder
     assert not weights
 
 
-class _Bomb:
-    """Makes a file when it is unpickled."""
+class _PicklePayload:
+    """Creates a file when it is unpickled."""
 
-    def __init__(self, made: Path) -> None:
-        self._made = made
+    def __init__(self, marker: Path) -> None:
+        self._marker = marker
 
     def __reduce__(self) -> tuple[object, tuple[str, str]]:
-        return (open, (str(self._made), "w"))
+        return (open, (str(self._marker), "w"))
 
 
-def test_the_bomb_is_one(tmp_path: Path) -> None:
-    pickle.loads(pickle.dumps(_Bomb(tmp_path / "made"))).close()
-    assert (tmp_path / "made").exists()
+def test_the_payload_runs_when_it_is_unpickled(tmp_path: Path) -> None:
+    pickle.loads(pickle.dumps(_PicklePayload(tmp_path / "marker"))).close()
+    assert (tmp_path / "marker").exists()
 
 
 def read_all(folder: Path) -> None:
@@ -59,12 +59,12 @@ PICKLES = ["pytorch_model.bin", "model.pt", "model.bin", "model.safetensors", "t
 def test_pickles_are_refused_and_not_executed(
     tmp_path: Path, tiny_folder: Path, name: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Whatever they are called, by the program itself."""
+    """Pickles under each file name are rejected by the command-line program."""
     folder = tmp_path / "model"
     shutil.copytree(tiny_folder, folder)
     if name != "tokenizer.json":
         (folder / "model.safetensors").unlink()
-    (folder / name).write_bytes(pickle.dumps(_Bomb(tmp_path / "made")))
+    (folder / name).write_bytes(pickle.dumps(_PicklePayload(tmp_path / "marker")))
     (tmp_path / "a.wav").write_bytes(b"RIFF")
     arguments = [
         "--input",
@@ -79,10 +79,10 @@ def test_pickles_are_refused_and_not_executed(
     with pytest.raises((CheckpointError, TokenizerError)) as refused:
         read_all(folder)
     assert name == "model.safetensors" or f"The run failed: {refused.value}" in said
-    assert not (tmp_path / "made").exists()
+    assert not (tmp_path / "marker").exists()
 
 
-def test_pickled_weights_alone_are_told_to_be_converted(tmp_path: Path, tiny_folder: Path) -> None:
+def test_a_folder_of_pickled_weights_raises_with_advice_to_convert(tmp_path: Path, tiny_folder: Path) -> None:
     shutil.copy(tiny_folder / "config.json", tmp_path)
     (tmp_path / "pytorch_model.bin").write_bytes(b"")
     with pytest.raises(CheckpointError, match="never read: convert them first"):
@@ -100,12 +100,12 @@ def test_a_damaged_safetensors_file(tmp_path: Path, tiny_folder: Path) -> None:
 @pytest.mark.parametrize(
     ("removed", "message"),
     [
-        ("config.json", r"there is no config\.json"),
+        ("config.json", r"has no config\.json"),
         ("model.safetensors", r"neither model\.safetensors .* nor model\.bin"),
         ("tokenizer.json", r"has no tokenizer\.json"),
     ],
 )
-def test_what_is_missing_is_named(tmp_path: Path, tiny_folder: Path, removed: str, message: str) -> None:
+def test_a_missing_file_is_named(tmp_path: Path, tiny_folder: Path, removed: str, message: str) -> None:
     folder = Path(shutil.copytree(tiny_folder, tmp_path / "copy"))
     (folder / removed).unlink()
     with pytest.raises(CheckpointError, match=message):
@@ -132,34 +132,65 @@ def test_a_missing_shard_is_named(tmp_path: Path, tiny_folder: Path) -> None:
         '{"weight_map": {"a": "' + "x" * 300 + '.safetensors"}}',
     ],
 )
-def test_an_index_that_is_none(tmp_path: Path, tiny_folder: Path, content: str) -> None:
+def test_an_invalid_index_raises(tmp_path: Path, tiny_folder: Path, content: str) -> None:
     folder = Path(shutil.copytree(tiny_folder, tmp_path / "copy"))
     (folder / "model.safetensors.index.json").write_text(content)
-    with pytest.raises(CheckpointError, match=r"model\.safetensors\.index\.json is no index of shards"):
+    with pytest.raises(
+        CheckpointError, match=r"model\.safetensors\.index\.json is not a valid index of shards"
+    ):
         find_checkpoint(str(folder))
 
 
 @pytest.mark.parametrize("content", ["[]", "not json", "", "[" * 100_000, '{"d_model": "\\ud800"}'])
-def test_a_config_that_is_no_object(tmp_path: Path, tiny_folder: Path, content: str) -> None:
+def test_an_invalid_config_raises(tmp_path: Path, tiny_folder: Path, content: str) -> None:
     folder = Path(shutil.copytree(tiny_folder, tmp_path / "copy"))
     (folder / "config.json").write_text(content)
     with pytest.raises(CheckpointError, match=r"config\.json"):
         find_checkpoint(str(folder))
 
 
-def test_a_file_instead_of_a_folder(tiny_folder: Path) -> None:
+def test_a_file_instead_of_a_folder_raises(tiny_folder: Path) -> None:
     with pytest.raises(CheckpointError, match="is a file; pass the folder"):
         find_checkpoint(str(tiny_folder / "config.json"))
 
 
 @pytest.mark.parametrize("name", ["no/such/folder", "openai/whisper-nonesuch", "a b"])
-def test_a_name_that_is_nowhere(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_unknown_name_raises(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     with pytest.raises(CheckpointError, match=f"'{name}'"):
         find_checkpoint(name)
 
 
-def test_packaged_weights_that_are_not_installed_say_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("bsae", r"'bsae' was not found: .*\(did you mean base\?\); pass .* one of tiny, tiny\.en, base"),
+        ("openai/whisper-turbo", r"\(did you mean turbo\?\); pass"),
+        ("nonesuch", r"no Whisper model; pass a local folder"),
+    ],
+)
+def test_an_unknown_name_is_answered_with_similar_ones(
+    name: str, message: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    with pytest.raises(CheckpointError, match=message):
+        find_checkpoint(name)
+
+
+def test_a_folder_precedes_a_known_name_only_if_it_holds_a_checkpoint(
+    tmp_path: Path, tiny_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    for name in ("medium", "openai/whisper-small"):
+        Path(name).mkdir(parents=True)
+        with pytest.raises(CheckpointError, match=r"'openai/whisper-(medium|small)' was not found"):
+            find_checkpoint(name)
+        shutil.copytree(tiny_folder, name, dirs_exist_ok=True)
+        assert find_checkpoint(name).name == name
+
+
+def test_missing_packages_are_named_with_the_install_command(monkeypatch: pytest.MonkeyPatch) -> None:
     absent = PackagedFile("no_such_package", "data/model.bin", "0" * 64)
     model = PackagedModel((absent,), absent, absent)
     monkeypatch.setattr(checkpoint, "PACKAGED_MODELS", {"openai/whisper-base": model})
@@ -168,8 +199,8 @@ def test_packaged_weights_that_are_not_installed_say_what_to_install(monkeypatch
         find_checkpoint("openai/whisper-base")
 
 
-def test_packaged_bytes_are_checked(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_sha256_of_packaged_weights_is_verified(monkeypatch: pytest.MonkeyPatch) -> None:
     wrong = PackagedFile("json", "__init__.py", "0" * 64)
     monkeypatch.setattr(checkpoint, "PACKAGED_MODELS", {"a/b": PackagedModel((wrong,), wrong, wrong)})
-    with pytest.raises(CheckpointError, match=r"has SHA-256 [0-9a-f]{64}, where 0{64} is known"):
+    with pytest.raises(CheckpointError, match=r"has SHA-256 [0-9a-f]{64}, expected 0{64}: install"):
         find_checkpoint("a/b")

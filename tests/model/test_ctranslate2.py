@@ -23,13 +23,15 @@ def save(folder: Path, content: bytes, name: str = "model.bin") -> Path:
     return path
 
 
-def test_sizes_come_from_shapes(tmp_path: Path, variables: dict[str, NDArray[np.generic]]) -> None:
+def test_read_config_takes_sizes_from_shapes(
+    tmp_path: Path, variables: dict[str, NDArray[np.generic]]
+) -> None:
     config = read_config(CTranslate2File([save(tmp_path, ctranslate2_bytes(variables))]))
     assert (config.n_mels, config.d_model, config.d_mlp, config.n_vocab) == (80, 32, 64, 51_865)
     assert (config.encoder_layers, config.encoder_heads, config.decoder_layers) == (1, 2, 1)
 
 
-def test_weights_are_those_of_safetensors(
+def test_weights_equal_those_of_safetensors(
     tmp_path: Path, tiny_folder: Path, variables: dict[str, NDArray[np.generic]]
 ) -> None:
     file = CTranslate2File([save(tmp_path, ctranslate2_bytes(variables))])
@@ -48,12 +50,12 @@ def test_parts_read_as_one(tmp_path: Path, variables: dict[str, NDArray[np.gener
     np.testing.assert_array_equal(embedding, variables["decoder/embeddings/weight"])
 
 
-def test_an_alias_is_the_variable_it_names(tmp_path: Path, variables: dict[str, NDArray[np.generic]]) -> None:
+def test_an_alias_refers_to_its_variable(tmp_path: Path, variables: dict[str, NDArray[np.generic]]) -> None:
     file = CTranslate2File([save(tmp_path, ctranslate2_bytes(variables))])
     assert file.shape("decoder/projection/weight") == (51_865, 32)
 
 
-def test_int8_weights_come_back_as_what_they_stand_for(tmp_path: Path) -> None:
+def test_int8_weights_are_dequantized(tmp_path: Path) -> None:
     kernel = np.random.default_rng(0).standard_normal((4, 6)).astype(np.float32)
     scale = 127 / np.abs(kernel).max(axis=1)
     quantized = np.round(kernel * scale[:, None]).astype(np.int8)
@@ -63,14 +65,14 @@ def test_int8_weights_come_back_as_what_they_stand_for(tmp_path: Path) -> None:
     np.testing.assert_allclose(read, kernel, atol=0.5 / scale.min())
 
 
-def test_an_empty_part(tmp_path: Path, variables: dict[str, NDArray[np.generic]]) -> None:
+def test_an_empty_part_raises(tmp_path: Path, variables: dict[str, NDArray[np.generic]]) -> None:
     parts = [save(tmp_path, ctranslate2_bytes(variables), "part1"), save(tmp_path, b"", "part2")]
     with pytest.raises(FormatError, match="part2 is empty"):
         CTranslate2File(parts)
 
 
 @pytest.mark.parametrize("cut", [0, 3, 10, 200, 100_000])
-def test_a_file_cut_short(tmp_path: Path, variables: dict[str, NDArray[np.generic]], cut: int) -> None:
+def test_a_truncated_file_raises(tmp_path: Path, variables: dict[str, NDArray[np.generic]], cut: int) -> None:
     path = save(tmp_path, ctranslate2_bytes(variables)[:cut])
     with pytest.raises(FormatError, match=r"cut short|empty"):
         CTranslate2File([path])
@@ -100,10 +102,10 @@ def header(shape: tuple[int, ...], n_bytes: int, code: int = 0, rank: int | None
             header((1,), 4)[:-5] + struct.pack("<BI", 0, 4) + bytes(4) + struct.pack("<I", 2**32 - 1),
             "aliases",
         ),
-        (struct.pack("<IH", 6, 3) + b"\xff\xfe\0", "no UTF-8"),
+        (struct.pack("<IH", 6, 3) + b"\xff\xfe\0", "not UTF-8"),
     ],
 )
-def test_absurd_claims_are_refused_at_once_and_in_little_memory(
+def test_absurd_sizes_raise_quickly_and_in_little_memory(
     tmp_path: Path, content: bytes, message: str
 ) -> None:
     path = save(tmp_path, content)
@@ -121,10 +123,10 @@ def test_absurd_claims_are_refused_at_once_and_in_little_memory(
 @pytest.mark.parametrize(
     "scale", [np.ones((1_000_000,)), np.ones((4, 1)), np.zeros(4), np.full(4, np.nan), np.ones((2, 2, 2, 2))]
 )
-def test_a_scale_that_does_not_fit_is_not_spread_out(tmp_path: Path, scale: NDArray[np.float64]) -> None:
+def test_a_scale_of_another_shape_raises(tmp_path: Path, scale: NDArray[np.float64]) -> None:
     content = ctranslate2_bytes({"w": np.ones((4, 1_000_000), np.int8), "w_scale": scale.astype(np.float32)})
     file = CTranslate2File([save(tmp_path, content)])
-    with pytest.raises(FormatError, match=r"'w_scale' .* is no scale"):
+    with pytest.raises(FormatError, match=r"'w_scale' .* does not match"):
         file.read("w")
 
 
@@ -136,13 +138,21 @@ def test_a_scale_that_does_not_fit_is_not_spread_out(tmp_path: Path, scale: NDAr
         ("encoder/num_heads", np.float32(2), "a whole number was expected"),
         ("decoder/embeddings/weight", np.zeros((0, 32)), "embeddings/weight' has the shape"),
         ("encoder/layer_999999999/gamma", np.zeros(1), "encoder_layers is 1000000000"),
-        ("encoder/layer_0/self_attention/linear_0/weight", np.zeros((7, 32)), "no query, key and value"),
-        ("encoder/layer_0/self_attention/linear_0/weight", np.zeros((10**6, 1)), "no query, key and value"),
+        (
+            "encoder/layer_0/self_attention/linear_0/weight",
+            np.zeros((7, 32)),
+            "expected query, key and value",
+        ),
+        (
+            "encoder/layer_0/self_attention/linear_0/weight",
+            np.zeros((10**6, 1)),
+            "expected query, key and value",
+        ),
         ("encoder/layer_0/self_attention/linear_0/weight", np.zeros(3), "where 2 dimensions were expected"),
-        ("encoder/layer_0/self_attention/linear_0/bias", np.zeros(3), "no query, key and value"),
+        ("encoder/layer_0/self_attention/linear_0/bias", np.zeros(3), "expected query, key and value"),
     ],
 )
-def test_variables_of_other_shapes(
+def test_variables_of_other_shapes_raise(
     tmp_path: Path,
     variables: dict[str, NDArray[np.generic]],
     name: str,
@@ -155,7 +165,7 @@ def test_variables_of_other_shapes(
         list(read_weights(file, read_config(file)))
 
 
-def test_a_variable_that_is_not_there(tmp_path: Path) -> None:
+def test_a_missing_variable_raises(tmp_path: Path) -> None:
     content = ctranslate2_bytes({"decoder/embeddings/weight": np.zeros((2, 2), np.float32)})
     with pytest.raises(FormatError, match="no variable 'encoder/conv1/weight'"):
         read_config(CTranslate2File([save(tmp_path, content)]))

@@ -7,8 +7,8 @@ from numpy.typing import NDArray
 from model.dtw import first_columns
 
 
-def plain(costs: NDArray[np.float32]) -> list[int]:
-    """Cell by cell, as the recurrence is written down; equal costs as in `whisper/timing.py`."""
+def reference(costs: NDArray[np.float32]) -> list[int]:
+    """The recurrence cell by cell; ties as in `whisper/timing.py`."""
     n_rows, n_columns = costs.shape
     total = np.full((n_rows + 1, n_columns + 1), np.inf, np.float32)
     total[0, 0] = 0
@@ -36,7 +36,7 @@ def plain(costs: NDArray[np.float32]) -> list[int]:
 @st.composite
 def batches(draw: st.DrawFn) -> tuple[NDArray[np.float32], list[int], list[int]]:
     batch, n_rows, n_columns = draw(st.integers(1, 3)), draw(st.integers(1, 9)), draw(st.integers(1, 12))
-    # Few different values, so that there are ties; a third of them far below zero.
+    # Few different values, so that ties occur; some are far below zero.
     size = batch * n_rows * n_columns
     values = draw(st.lists(st.sampled_from([-3.0, -1.0, 0.0, 0.5, 1.0]), min_size=size, max_size=size))
     sizes = st.lists(st.integers(1, n_rows), min_size=batch, max_size=batch)
@@ -47,12 +47,12 @@ def batches(draw: st.DrawFn) -> tuple[NDArray[np.float32], list[int], list[int]]
 
 @settings(max_examples=300, deadline=None)
 @given(batches())
-def test_a_batch_is_what_each_of_its_matrices_is_cell_by_cell(
+def test_a_batch_equals_its_matrices_cell_by_cell(
     case: tuple[NDArray[np.float32], list[int], list[int]],
 ) -> None:
     costs, n_rows, n_columns = case
     found = first_columns(costs, n_rows, n_columns)
-    expected = [plain(costs[b, :n, :m]) for b, (n, m) in enumerate(zip(n_rows, n_columns, strict=True))]
+    expected = [reference(costs[b, :n, :m]) for b, (n, m) in enumerate(zip(n_rows, n_columns, strict=True))]
     assert [starts.tolist() for starts in found] == expected
 
 
@@ -60,11 +60,11 @@ def test_long_random_matrices() -> None:
     random = np.random.default_rng(0)
     costs = random.standard_normal((2, 30, 200)).astype(np.float32)
     found = first_columns(costs, [30, 21], [200, 133])
-    assert found[0].tolist() == plain(costs[0])
-    assert found[1].tolist() == plain(costs[1, :21, :133])
+    assert found[0].tolist() == reference(costs[0])
+    assert found[1].tolist() == reference(costs[1, :21, :133])
 
 
-def test_the_path_goes_where_the_costs_are_low() -> None:
+def test_the_path_follows_low_costs() -> None:
     costs = np.ones((1, 3, 9), np.float32)
     costs[0, 0, 0:2] = costs[0, 1, 2:7] = costs[0, 2, 7:9] = -1
     (starts,) = first_columns(costs, [3], [9])
@@ -72,7 +72,7 @@ def test_the_path_goes_where_the_costs_are_low() -> None:
 
 
 @pytest.mark.parametrize(("n_rows", "n_columns"), [(5, 1), (1, 5), (1, 1), (9, 2)])
-def test_more_rows_than_columns_and_the_other_way_round(n_rows: int, n_columns: int) -> None:
+def test_matrices_with_few_rows_or_columns(n_rows: int, n_columns: int) -> None:
     costs = np.random.default_rng(1).standard_normal((1, n_rows, n_columns)).astype(np.float32)
     (starts,) = first_columns(costs, [n_rows], [n_columns])
     assert len(starts) == n_rows

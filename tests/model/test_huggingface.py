@@ -32,7 +32,7 @@ from tests.support.tiny_model import TINY_CONFIG, tiny_weights
         ("model.decoder.layers.0.fc2.weight", "decoder.layers.0.mlp.down.kernel"),
     ],
 )
-def test_names(theirs: str, ours: str) -> None:
+def test_network_names(theirs: str, ours: str) -> None:
     assert network_name(theirs) == ours
 
 
@@ -52,28 +52,28 @@ def test_a_sharded_checkpoint_reads_as_one(tmp_path: Path, tiny_folder: Path) ->
 
 
 @pytest.mark.parametrize("dtype", [np.float16, ml_dtypes.bfloat16])
-def test_half_precision_is_kept(tmp_path: Path, dtype: type) -> None:
+def test_half_precision_is_preserved(tmp_path: Path, dtype: type) -> None:
     save_file({"model.encoder.conv1.bias": np.ones(4, dtype)}, tmp_path / "model.safetensors")
     ((_, weight),) = read_weights(weight_files(tmp_path))
     assert weight.dtype == dtype
 
 
-def test_the_copy_of_the_embedding_is_left_out(tmp_path: Path) -> None:
+def test_the_copy_of_the_embedding_is_skipped(tmp_path: Path) -> None:
     save_file({"proj_out.weight": np.ones((2, 2), np.float32)}, tmp_path / "model.safetensors")
     assert list(read_weights(weight_files(tmp_path))) == []
 
 
-def test_config_of_another_model() -> None:
+def test_config_of_another_model_raises() -> None:
     with pytest.raises(ValueError, match="model_type 'bert'"):
         read_config({"model_type": "bert"})
 
 
-def test_config_that_lacks_a_size() -> None:
-    with pytest.raises(ValueError, match="does not give 'd_model'"):
+def test_config_without_a_size_raises() -> None:
+    with pytest.raises(ValueError, match="lacks 'd_model'"):
         read_config({k: v for k, v in TINY_CONFIG.items() if k != "d_model"})
 
 
-def test_generation_config_goes_before_config() -> None:
+def test_generation_config_overrides_config() -> None:
     decoding = read_decoding(
         {"suppress_tokens": [1], "begin_suppress_tokens": [220]},
         {"suppress_tokens": [2, 3], "alignment_heads": [[3, 1]]},

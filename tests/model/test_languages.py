@@ -12,5 +12,5 @@ from model.languages import code_of
         ("Haitian Creole", "ht"), ("kab", None), ("", None), ("deu", None), ("x-de", None),
     ],
 )  # fmt: skip
-def test_a_language_by_code_name_or_tag(language: str, code: str | None) -> None:
+def test_code_of_a_code_name_or_tag(language: str, code: str | None) -> None:
     assert code_of(language) == code

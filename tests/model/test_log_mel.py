@@ -35,20 +35,20 @@ def chirp(seconds: float) -> NDArray[np.float32]:
 
 
 @pytest.mark.parametrize("n_mels", [80, 128])
-def test_filters_are_those_of_transformers(n_mels: int) -> None:
+def test_filters_match_transformers(n_mels: int) -> None:
     expected = mel_filter_bank(201, n_mels, 0.0, 8000.0, 16_000, norm="slaney", mel_scale="slaney")
     np.testing.assert_allclose(mel_filters(n_mels), expected, atol=1e-8)
 
 
 @pytest.mark.parametrize("n_mels", [80, 128])
 @pytest.mark.parametrize("seconds", [0.01, 1.0, 30.0])
-def test_log_mel_is_that_of_transformers(n_mels: int, seconds: float) -> None:
+def test_log_mel_matches_transformers(n_mels: int, seconds: float) -> None:
     samples = chirp(seconds)
     np.testing.assert_allclose(ours(samples, n_mels), theirs(samples, n_mels), atol=1e-4)
 
 
 @pytest.mark.parametrize("n_mels", [80, 128])
-def test_log_mel_of_real_speech(n_mels: int) -> None:
+def test_log_mel_of_real_speech_matches_transformers(n_mels: int) -> None:
     if not SPEECH.exists():
         pytest.skip(f"{SPEECH} is not here")
     audio, rate = sf.read(SPEECH, dtype="float32", always_2d=True)
@@ -56,7 +56,7 @@ def test_log_mel_of_real_speech(n_mels: int) -> None:
     np.testing.assert_allclose(ours(samples, n_mels), theirs(samples, n_mels), atol=1e-4)
 
 
-def test_each_window_has_its_own_floor() -> None:
+def test_the_floor_is_per_window() -> None:
     batch = np.zeros((2, WINDOW_SAMPLES), np.float32)
     batch[0, :16_000], batch[1, :16_000] = chirp(1.0), 0.01 * chirp(1.0)
     together = np.asarray(log_mel(jnp.asarray(batch), 80))

@@ -26,7 +26,7 @@ def test_axes_that_are_not_named_have_one_device(text: str, shape: tuple[int, in
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "message"),
     [
         ("batch=4", "mesh 'batch=4' has an unknown axis 'batch'; write data=N, model=N, or data=N,model=N"),
         ("4", "mesh '4' has an unknown axis '4'"),
@@ -42,17 +42,17 @@ def test_axes_that_are_not_named_have_one_device(text: str, shape: tuple[int, in
         ("data=4 model=2", "has data=4 model=2, which must be"),
     ],
 )
-def test_what_is_no_mesh_is_told(text: str, said: str) -> None:
-    with pytest.raises(MeshError, match=re.escape(said)):
+def test_an_invalid_mesh_raises_with_the_reason(text: str, message: str) -> None:
+    with pytest.raises(MeshError, match=re.escape(message)):
         parse_mesh(text)
 
 
-def test_a_batch_that_does_not_divide_is_refused() -> None:
+def test_a_batch_that_does_not_divide_raises() -> None:
     MeshShape(data=4, model=3).check_batch(8)
     with pytest.raises(MeshError, match="batch_size 6 cannot be divided over the mesh axis data=4; take"):
         MeshShape(data=4).check_batch(6)
 
 
-def test_it_needs_no_jax() -> None:
+def test_mesh_shape_does_not_import_jax() -> None:
     program = "import sys, model.mesh_shape; assert 'jax' not in sys.modules"
     subprocess.run([sys.executable, "-c", program], check=True)

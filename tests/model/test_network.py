@@ -17,30 +17,30 @@ def network() -> Whisper:
 
 
 @pytest.mark.parametrize("n_mels", [80, 128])
-def test_the_encoder_gives_a_vector_every_20_ms(n_mels: int) -> None:
+def test_the_encoder_returns_a_vector_every_20_ms(n_mels: int) -> None:
     config = WhisperConfig(n_mels, 32, 64, 1, 2, 1, 2, 300)
     network = random_whisper(config)
     assert network.encoder(jnp.zeros((2, n_mels, 3000))).shape == (2, 1500, 32)
 
 
-def test_tokens_one_by_one_give_what_they_give_at_once(network: Whisper) -> None:
+def test_incremental_decoding_equals_one_pass(network: Whisper) -> None:
     encoded = jax.random.normal(jax.random.key(0), (2, 1500, 32))
     tokens = jnp.asarray([[5, 6, 7, 8], [9, 1, 2, 3]], jnp.int32)
-    memory = network.decoder.remember(encoded)
-    at_once, _ = network.decoder(tokens, 0, network.decoder.init_caches(2, 16), memory)
+    cross_kv = network.decoder.cross_kv(encoded)
+    one_pass, _ = network.decoder(tokens, 0, network.decoder.init_caches(2, 16), cross_kv)
     caches = network.decoder.init_caches(2, 16)
     for position in range(4):
-        one_by_one, caches = network.decoder(tokens[:, position : position + 1], position, caches, memory)
-    np.testing.assert_allclose(one_by_one, at_once, atol=1e-5)
+        incremental, caches = network.decoder(tokens[:, position : position + 1], position, caches, cross_kv)
+    np.testing.assert_allclose(incremental, one_pass, atol=1e-5)
 
 
-def test_the_decoder_does_not_see_what_comes_later(network: Whisper) -> None:
+def test_later_cache_slots_are_masked(network: Whisper) -> None:
     encoded = jax.random.normal(jax.random.key(0), (1, 1500, 32))
-    memory = network.decoder.remember(encoded)
-    early, caches = network.decoder(jnp.asarray([[5]]), 0, network.decoder.init_caches(1, 16), memory)
+    cross_kv = network.decoder.cross_kv(encoded)
+    early, caches = network.decoder(jnp.asarray([[5]]), 0, network.decoder.init_caches(1, 16), cross_kv)
     dirty = tuple(cache._replace(key=cache.key.at[:, :, 5:].set(1e3)) for cache in caches)
-    clean_next, _ = network.decoder(jnp.asarray([[6]]), 1, caches, memory)
-    dirty_next, _ = network.decoder(jnp.asarray([[6]]), 1, dirty, memory)
+    clean_next, _ = network.decoder(jnp.asarray([[6]]), 1, caches, cross_kv)
+    dirty_next, _ = network.decoder(jnp.asarray([[6]]), 1, dirty, cross_kv)
     np.testing.assert_array_equal(clean_next, dirty_next)
     assert early.shape == (1, 300)
 
@@ -50,7 +50,7 @@ def test_logits_are_float32_in_every_precision(dtype: jnp.dtype) -> None:
     network = random_whisper(CONFIG, Precision(np.dtype(dtype)))
     encoded = network.encoder(jnp.zeros((1, 80, 3000), dtype))
     assert encoded.dtype == dtype
-    memory = network.decoder.remember(encoded)
-    logits, caches = network.decoder(jnp.asarray([[1]]), 0, network.decoder.init_caches(1, 8), memory)
+    cross_kv = network.decoder.cross_kv(encoded)
+    logits, caches = network.decoder(jnp.asarray([[1]]), 0, network.decoder.init_caches(1, 8), cross_kv)
     assert logits.dtype == jnp.float32
     assert caches[0].key.dtype == dtype

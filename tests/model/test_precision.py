@@ -1,17 +1,14 @@
-from pathlib import Path
-
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from model.cpu_features import cpu_features
 from model.precision import (
     Arithmetic,
     Precision,
     choose_arithmetic,
-    in_two_digits,
     quantize,
     quantize_weight,
+    split_digits,
     sum_digits,
 )
 
@@ -19,7 +16,7 @@ RANDOM = np.random.default_rng(0)
 
 
 @pytest.mark.parametrize("axis", [0, 1])
-def test_a_weight_is_off_by_half_a_step_of_its_own_scale_at_most(axis: int) -> None:
+def test_the_error_of_a_quantized_weight_is_at_most_half_a_step(axis: int) -> None:
     weight = (RANDOM.standard_normal((30, 40)) * np.geomspace(1e-3, 1e3, 40)).astype(np.float16)
     values, scale = quantize_weight(weight, axis=axis)
     steps = np.expand_dims(scale, axis)
@@ -37,7 +34,7 @@ def test_zeros_stay_zeros() -> None:
     assert jnp.isfinite(rows.scale).all()
 
 
-def test_each_token_has_a_scale_of_its_own() -> None:
+def test_quantize_has_one_scale_per_token() -> None:
     x = jnp.asarray(RANDOM.standard_normal((2, 3, 16)) * np.array([1e-3, 1, 1e3])[:, None], jnp.float32)
     rows = quantize(x)
     assert rows.scale.shape == (2, 3, 1)
@@ -45,10 +42,10 @@ def test_each_token_has_a_scale_of_its_own() -> None:
     assert float(jnp.abs(rows.values[:, 0]).max()) == 127
 
 
-def test_two_digits_are_worth_fifteen_bits() -> None:
+def test_two_digits_have_about_fifteen_bits() -> None:
     x = jnp.asarray(RANDOM.standard_normal((2, 3, 64)), jnp.float32)
     matrix = jnp.asarray(RANDOM.integers(-127, 128, (64, 5)), jnp.int8)
-    digits = in_two_digits(x)
+    digits = split_digits(x)
     assert digits.values.shape == (2, 6, 64)
     products = jnp.einsum("btk,kn->btn", digits.values, matrix, preferred_element_type=jnp.int32)
     exact = np.einsum("btk,kn->btn", np.asarray(x, np.float64), np.asarray(matrix, np.float64))
@@ -69,35 +66,26 @@ def test_two_digits_are_worth_fifteen_bits() -> None:
         (set(), Arithmetic.NONE),
     ],
 )
-def test_the_machine_decides(features: set[str], expected: Arithmetic) -> None:
+def test_auto_depends_on_the_processor(features: set[str], expected: Arithmetic) -> None:
     known = frozenset(features)
     assert choose_arithmetic("auto", "auto", backend="cpu", features=known) is expected
-    # A dtype that somebody chose is kept, accelerators have their own, and what was asked for is done.
+    # Explicit dtypes and quantizations are kept, and accelerators use their dtype.
     assert choose_arithmetic("auto", "float32", backend="cpu", features=known) is Arithmetic.NONE
     assert choose_arithmetic("auto", "auto", backend="gpu", features=known) is Arithmetic.NONE
     assert choose_arithmetic("a8", "float32", backend="cpu", features=known) is Arithmetic.A8
     assert choose_arithmetic("none", "auto", backend="cpu", features=known) is Arithmetic.NONE
 
 
-def test_an_unknown_quantization() -> None:
+def test_an_unknown_quantization_raises() -> None:
     with pytest.raises(
         ValueError, match="quantization 'int4' is unknown; use auto, none, bf16, a8, bf16-a8, w8"
     ):
         choose_arithmetic("int4", "auto", backend="cpu", features=frozenset())
 
 
-def test_what_linux_says_of_a_processor(tmp_path: Path) -> None:
-    listing = tmp_path / "cpuinfo"
-    listing.write_text("processor : 0\nflags\t\t: fpu avx2 avx512_vnni\n\nprocessor : 1\nflags : other\n")
-    assert cpu_features(listing) == {"fpu", "avx2", "avx512_vnni"}
-    assert cpu_features(tmp_path / "none") == frozenset()
-    listing.write_text("Features : asimd\n")
-    assert cpu_features(listing) == frozenset()
-
-
 def test_encoder_and_decoder_may_differ() -> None:
     mixed = Precision(np.dtype(np.float32), Arithmetic.BF16_A8)
-    assert mixed.of_encoder == Precision(np.dtype(np.float32), Arithmetic.BF16)
-    assert mixed.of_decoder == Precision(np.dtype(np.float32), Arithmetic.A8)
+    assert mixed.for_encoder == Precision(np.dtype(np.float32), Arithmetic.BF16)
+    assert mixed.for_decoder == Precision(np.dtype(np.float32), Arithmetic.A8)
     same = Precision(np.dtype(np.float32), Arithmetic.W8)
-    assert same.of_encoder is same.of_decoder is same
+    assert same.for_encoder is same.for_decoder is same

@@ -16,13 +16,13 @@ from model.program_store import ProgramStore
 
 
 class Traced:
-    """A function that knows how often it was traced."""
+    """A function that counts how often it is traced."""
 
     def __init__(self) -> None:
         self.n = 0
 
     def function(self) -> Callable[..., Any]:
-        """The same each time, to people and not to `jax.jit`, which remembers what it has traced."""
+        """A new function object with the same code: `jax.jit` caches traces per object."""
 
         def function(x: jax.Array, n: int) -> tuple[jax.Array, jax.Array]:
             self.n += 1
@@ -32,7 +32,7 @@ class Traced:
 
 
 @pytest.fixture(autouse=True)
-def without_the_cache_of_jax() -> None:
+def require_no_jax_cache() -> None:
     if jax.config.jax_compilation_cache_dir is not None:  # type: ignore[attr-defined]
         pytest.skip("JAX_COMPILATION_CACHE_DIR is set: JAX keeps the programs")
 
@@ -46,7 +46,7 @@ def programs(folder: Path) -> list[Path]:
 
 
 @pytest.mark.parametrize("ahead", [False, True])
-def test_a_program_that_was_kept_is_neither_traced_nor_compiled(tmp_path: Path, ahead: bool) -> None:
+def test_a_stored_program_is_neither_traced_nor_compiled(tmp_path: Path, ahead: bool) -> None:
     traced, x = Traced(), jnp.arange(5.0)
     first = compiled(traced, ProgramStore(tmp_path, "net"))(x, 3)
     assert traced.n == 1
@@ -59,7 +59,7 @@ def test_a_program_that_was_kept_is_neither_traced_nor_compiled(tmp_path: Path, 
     assert traced.n == 1
 
 
-def test_each_shape_type_static_number_and_name_is_a_program_of_its_own(tmp_path: Path) -> None:
+def test_each_shape_dtype_static_number_and_name_has_its_own_program(tmp_path: Path) -> None:
     def run(x: jax.Array, n: int, name: str = "name") -> object:
         return compiled(Traced(), ProgramStore(tmp_path, "net"), name)(x, n)[0].tolist()
 
@@ -72,7 +72,7 @@ def test_each_shape_type_static_number_and_name_is_a_program_of_its_own(tmp_path
 
 
 @pytest.mark.parametrize("change", ["network", "software", "machine", "environment"])
-def test_what_was_made_of_something_else_is_not_taken(
+def test_a_program_of_another_network_or_environment_is_not_loaded(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, change: str
 ) -> None:
     traced = Traced()
@@ -89,7 +89,7 @@ def test_what_was_made_of_something_else_is_not_taken(
     assert traced.n == 2
 
 
-def test_a_buffer_that_was_donated_is_still_written_in_place(tmp_path: Path) -> None:
+def test_a_donated_buffer_is_written_in_place(tmp_path: Path) -> None:
     for _ in range(2):
         state = jnp.ones((64, 64))
         add = Compiled(lambda x, n: x + n, "add", ProgramStore(tmp_path, "net"), static=1, donate_argnums=0)
@@ -115,9 +115,7 @@ def test_a_damaged_program_is_compiled_again(
     assert traced.n == 2
 
 
-def test_a_folder_that_others_may_write_to_is_not_used(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_a_folder_writable_by_others_is_not_used(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     traced, x, folder = Traced(), jnp.arange(3.0), tmp_path / "shared"
     compiled(traced, ProgramStore(folder, "net"))(x, 2)
     folder.chmod(0o777)
@@ -125,28 +123,28 @@ def test_a_folder_that_others_may_write_to_is_not_used(
     store.load_ahead()
     compiled(traced, store)(x, 2)
     assert traced.n == 2
-    assert "others may write" in caplog.text
+    assert "other users may write" in caplog.text
 
 
-def test_what_is_made_is_the_users_own_whatever_the_umask(tmp_path: Path) -> None:
-    before = os.umask(0o002)
+def test_folders_are_private_whatever_the_umask(tmp_path: Path) -> None:
+    umask = os.umask(0o002)
     try:
         compiled(Traced(), ProgramStore(tmp_path / "cache" / "programs", "net"))(jnp.arange(3.0), 2)
     finally:
-        os.umask(before)
+        os.umask(umask)
     assert len(programs(tmp_path / "cache" / "programs")) == 1
 
 
-def test_where_nothing_can_be_written_programs_are_compiled(
+def test_without_a_writable_folder_programs_are_compiled(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     (tmp_path / "file").write_text("no folder")
     result = compiled(Traced(), ProgramStore(tmp_path / "file", "net"))(jnp.arange(3.0), 2)
     assert result[0].tolist() == [0, 2, 4]
-    assert "cannot be kept" in caplog.text
+    assert "cannot be cached" in caplog.text
 
 
-def test_what_was_not_used_for_longest_is_removed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_least_recently_used_folder_is_removed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(program_store, "_MAX_FOLDERS", 2)
     for number, name in enumerate(["a", "b", "c"]):
         ProgramStore(tmp_path, name)
@@ -162,10 +160,10 @@ def test_what_was_not_used_for_longest_is_removed(tmp_path: Path, monkeypatch: p
     assert {path.name for path in tmp_path.iterdir()} != kept
 
 
-def test_nothing_is_kept_that_may_come_from_the_cache_of_jax(
+def test_programs_from_the_cache_of_jax_are_not_stored(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It would load, and fail when it is run."""
+    """Such a program would load, and fail when it is run."""
     monkeypatch.setattr(program_store, "jax_keeps_programs", lambda: True)
     compiled(Traced(), ProgramStore(tmp_path, "net"))(jnp.arange(3.0), 2)
     assert programs(tmp_path) == []

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from safetensors.numpy import save_file
 
 from model.checkpoint import Checkpoint, CheckpointError, find_checkpoint
+from model.interface import ModelOptions
 from model.precision import Precision
 from model.programs import Programs
 from model.rules import DecodingRules, make_rules
@@ -18,7 +19,7 @@ from tests.support.tiny_model import save_huggingface, tiny_weights
 
 def rules_of(checkpoint: Checkpoint) -> DecodingRules:
     special = WhisperTokenizer(checkpoint.tokenizer).special
-    return make_rules(special, checkpoint.decoding, multilingual=True, task="transcribe", timestamps=True)
+    return make_rules(special, checkpoint.decoding, ModelOptions(beam_size=1), multilingual=True)
 
 
 def encode(checkpoint: Checkpoint, dtype: str) -> NDArray[np.float32]:

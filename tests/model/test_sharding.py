@@ -16,7 +16,7 @@ from jax.sharding import PartitionSpec
 
 from model.checkpoint import Checkpoint
 from model.config import WhisperConfig
-from model.interface import TranscriberSettings
+from model.interface import ModelOptions
 from model.mesh_shape import MeshError, parse_mesh
 from model.sharding import DATA, MODEL, batch_sharding, check_mesh, make_mesh, weight_spec
 from model.transcriber import load_transcriber
@@ -41,17 +41,17 @@ CONFIG = WhisperConfig(80, 384, 1536, 4, 6, 4, 6, 51_865)
         ("decoder.norm.scale", PartitionSpec()),
     ],
 )
-def test_each_kind_of_weight_has_its_spec(name: str, spec: PartitionSpec) -> None:
+def test_weight_specs(name: str, spec: PartitionSpec) -> None:
     assert weight_spec(name) == spec
 
 
-def test_one_device_is_a_mesh_of_one() -> None:
+def test_the_default_mesh_has_one_device() -> None:
     mesh = make_mesh()
     assert dict(mesh.shape) == {DATA: 1, MODEL: 1}
     assert batch_sharding(mesh).spec == PartitionSpec(DATA)
 
 
-def test_too_few_devices() -> None:
+def test_too_few_devices_raise() -> None:
     n_devices = len(jax.local_devices())
     with pytest.raises(ValueError, match=f"needs {n_devices * 2} devices, and this process has {n_devices}"):
         make_mesh(data=n_devices, model=2)
@@ -59,12 +59,12 @@ def test_too_few_devices() -> None:
 
 def test_a_model_is_loaded_on_the_mesh_of_its_settings(tiny_folder: Path) -> None:
     data = len(jax.local_devices()) * 2
-    settings = TranscriberSettings(str(tiny_folder), batch_size=data, mesh=f"data={data}")
+    options = ModelOptions(model=str(tiny_folder), batch_size=data, mesh=f"data={data}")
     with pytest.raises(MeshError, match=f"a mesh of data={data}, model=1 needs {data} devices"):
-        load_transcriber(settings)
+        load_transcriber(options)
 
 
-def test_what_does_not_divide_is_refused() -> None:
+def test_heads_and_batches_that_do_not_divide_raise() -> None:
     class Mesh:
         shape = {DATA: 4, MODEL: 4}  # noqa: RUF012  stands in for a mesh of 16 devices
 
@@ -80,17 +80,17 @@ SHARDED = """
 import sys
 from dataclasses import replace
 import numpy as np
-from model.interface import Request, TranscriberSettings
+from model.interface import ModelOptions, Request
 from model.sharding import make_mesh
 from model.transcriber import load_transcriber
 samples = [np.random.default_rng(i).standard_normal(80_000).astype(np.float32) * 0.1 for i in range(4)]
-requests = [Request(s, "en", temperature=0.5 * (i == 3), seed=i) for i, s in enumerate(samples)]
-settings = TranscriberSettings(
-    sys.argv[1], batch_size=4, beam_size=int(sys.argv[2]), word_timestamps=True, max_new_tokens=30
-)
-one = load_transcriber(settings, make_mesh()).transcribe(requests)
-on_mesh = load_transcriber(replace(settings, parallel_batches=3), make_mesh(data=2, model=2))
-assert on_mesh.n_lanes == 1  # devices must start programs in the same order
+requests = [
+    Request(s, "en", temperature=0.5 * (i == 3), seed=i, word_timestamps=True) for i, s in enumerate(samples)
+]
+options = ModelOptions(model=sys.argv[1], batch_size=4, beam_size=int(sys.argv[2]), max_new_tokens=30)
+one = load_transcriber(options, make_mesh()).transcribe(requests)
+on_mesh = load_transcriber(replace(options, parallel_batches=3), make_mesh(data=2, model=2))
+assert on_mesh.max_concurrent_calls == 1  # devices must start programs in the same order
 many = on_mesh.transcribe(requests)
 texts = [[(s.start, s.stop, s.text, s.tokens) for s in r.segments] for r in one]
 assert texts == [[(s.start, s.stop, s.text, s.tokens) for s in r.segments] for r in many], (one, many)
@@ -99,7 +99,7 @@ assert any(r.segments for r in one)
 
 
 @pytest.mark.parametrize("beam_size", ["1", "3"])
-def test_a_mesh_of_four_writes_what_one_device_writes(tiny_folder: object, beam_size: str) -> None:
+def test_a_mesh_of_four_devices_returns_the_same_segments(tiny_folder: object, beam_size: str) -> None:
     environment = {**os.environ, "XLA_FLAGS": "--xla_force_host_platform_device_count=4"}
     command = [sys.executable, "-c", SHARDED, str(tiny_folder), beam_size]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
@@ -113,7 +113,7 @@ Found = dict[str, dict[str, Any]]
 
 @pytest.fixture(scope="module")
 def on_meshes(packaged: Callable[[str], Checkpoint], tmp_path_factory: pytest.TempPathFactory) -> Found:
-    """What a real model does on one virtual device and on each mesh; see `tests.support.on_meshes`."""
+    """Results of a real model on one virtual device and on each mesh; see `tests.support.on_meshes`."""
     packaged(REAL_MODEL)
     if not AUDIO.exists():
         pytest.skip(f"{AUDIO} is not here; scripts/setup.sh fetches the samples")
@@ -121,7 +121,7 @@ def on_meshes(packaged: Callable[[str], Checkpoint], tmp_path_factory: pytest.Te
     flags = ("--xla_force_host_platform_device_count=8", f"--xla_dump_to={folder}", "--xla_dump_hlo_as_text")
     environment = {
         **os.environ,
-        "JAX_ENABLE_COMPILATION_CACHE": "false",  # XLA writes no program that it need not compile
+        "JAX_ENABLE_COMPILATION_CACHE": "false",  # XLA dumps only programs that it compiles
         "XLA_FLAGS": " ".join(flags),
     }
     arguments = [REAL_MODEL, "8", str(AUDIO), str(folder), "", *MESHES]
@@ -134,24 +134,24 @@ def on_meshes(packaged: Callable[[str], Checkpoint], tmp_path_factory: pytest.Te
 
 @pytest.mark.weights
 @pytest.mark.parametrize("mesh", MESHES)
-def test_a_mesh_of_any_shape_writes_what_one_device_writes(mesh: str, on_meshes: Found) -> None:
-    written = on_meshes[mesh]["written"]
-    assert written == on_meshes[""]["written"]
-    assert all(segments for segments in written)
-    assert len({json.dumps(segments) for segments in written}) == len(written), "windows cannot be told apart"
+def test_every_mesh_returns_the_segments_of_one_device(mesh: str, on_meshes: Found) -> None:
+    windows = on_meshes[mesh]["segments"]
+    assert windows == on_meshes[""]["segments"]
+    assert all(segments for segments in windows)
+    assert len({json.dumps(segments) for segments in windows}) == len(windows), "two windows are the same"
 
 
 @pytest.mark.weights
 @pytest.mark.parametrize("mesh", ["", *MESHES])
-def test_each_device_keeps_the_weights_that_are_planned(
+def test_each_device_has_the_weights_of_its_spec(
     mesh: str, on_meshes: Found, packaged: Callable[[str], Checkpoint]
 ) -> None:
     shape = parse_mesh(mesh)
-    planned = 0
+    expected = 0
     for name, weight in packaged(REAL_MODEL).weights():
         parts = math.prod(shape._asdict()[axis] for axis in weight_spec(name) if axis is not None)
-        planned += weight.size * np.dtype(np.float32).itemsize // parts
-    assert on_meshes[mesh]["weight_bytes"] == [planned] * (shape.data * shape.model)
+        expected += weight.size * np.dtype(np.float32).itemsize // parts
+    assert on_meshes[mesh]["weight_bytes"] == [expected] * (shape.data * shape.model)
 
 
 @pytest.mark.weights
@@ -160,15 +160,15 @@ def test_no_weight_is_sent_between_devices(
     mesh: str, on_meshes: Found, packaged: Callable[[str], Checkpoint]
 ) -> None:
     weights = {tuple(sorted(weight.shape)) for _, weight in packaged(REAL_MODEL).weights()}
-    sent = [one for program in on_meshes[mesh]["collectives"].values() for one in program]
+    sent = [collective for program in on_meshes[mesh]["collectives"].values() for collective in program]
     moved = [shape for operation, shapes in sent if operation != "all-reduce" for shape in shapes]
     assert not [shape for shape in moved if tuple(sorted(shape)) in weights]
-    assert any(operation == "all-reduce" for operation, _ in sent), "was a program not seen?"
+    assert any(operation == "all-reduce" for operation, _ in sent), "no program with an all-reduce was dumped"
 
 
 @pytest.mark.weights
-def test_devices_with_windows_of_their_own_decode_alone(on_meshes: Found) -> None:
+def test_data_parallel_devices_exchange_only_scalars(on_meshes: Found) -> None:
     programs = on_meshes["data=8"]["collectives"]
     assert programs
     sent = [shape for program in programs.values() for _, shapes in program for shape in shapes]
-    assert all(shape == [] for shape in sent), "more than whether all have finished"
+    assert all(shape == [] for shape in sent), "devices exchange more than whether all have finished"

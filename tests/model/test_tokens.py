@@ -1,3 +1,7 @@
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -20,7 +24,7 @@ def at(seconds: float) -> int:
     return BEGIN + round(seconds * 50)
 
 
-def test_special_tokens_are_where_the_multilingual_models_have_them(tokenizer: WhisperTokenizer) -> None:
+def test_special_tokens_have_the_ids_of_the_multilingual_models(tokenizer: WhisperTokenizer) -> None:
     special = tokenizer.special
     assert (special.end_of_text, special.start_of_transcript) == (50_257, 50_258)
     assert (special.translate, special.transcribe) == (50_358, 50_359)
@@ -34,7 +38,7 @@ def test_there_are_a_hundred_languages() -> None:
     assert (LANGUAGES["en"], LANGUAGES["yue"]) == ("english", "cantonese")
 
 
-def test_text_comes_back_whole(tokenizer: WhisperTokenizer) -> None:
+def test_text_survives_a_round_trip(tokenizer: WhisperTokenizer) -> None:
     text = " Grüße, 世界"
     assert tokenizer.decode([50_258, *tokenizer.encode_text(text), at(3), 50_257]) == text
 
@@ -59,18 +63,18 @@ def test_text_without_any_timestamp_is_the_whole_window(tokenizer: WhisperTokeni
     assert [(s.start, s.stop, s.text) for s in segments] == [(0, 480_000, " plain")]
 
 
-def test_times_in_the_padding_move_to_the_end(tokenizer: WhisperTokenizer) -> None:
+def test_times_in_the_padding_are_clamped_to_the_end(tokenizer: WhisperTokenizer) -> None:
     segments = segments_of([at(0), *tokenizer.encode_text(" hi"), at(30)], tokenizer, 16_001)
     assert [(s.start, s.stop) for s in segments] == [(0, 16_001)]
 
 
-def test_special_ids_that_the_model_writes_are_no_text(tokenizer: WhisperTokenizer) -> None:
+def test_special_ids_among_the_generated_ids_are_ignored(tokenizer: WhisperTokenizer) -> None:
     one = tokenizer.encode_text(" one")
     (segment,) = segments_of([at(0), 50_283, *one, 50_258, at(4)], tokenizer, 480_000)
     assert (segment.text, segment.tokens) == (" one", tuple(one))
 
 
-def test_a_segment_that_tokens_ran_out_in_is_left_to_be_decoded_again(tokenizer: WhisperTokenizer) -> None:
+def test_the_unfinished_segment_at_the_token_limit_is_dropped(tokenizer: WhisperTokenizer) -> None:
     one, two = tokenizer.encode_text(" one"), tokenizer.encode_text(" two")
     (segment,) = segments_of([at(0), *one, at(2), at(2), *two], tokenizer, 480_000, complete=False)
     assert (segment.stop, segment.text) == (32_000, " one")
@@ -80,14 +84,14 @@ def test_a_segment_that_tokens_ran_out_in_is_left_to_be_decoded_again(tokenizer:
     assert [s.text for s in closed] == [" one", " two"]
 
 
-def test_segments_of_blanks_vanish(tokenizer: WhisperTokenizer) -> None:
+def test_segments_of_whitespace_are_dropped(tokenizer: WhisperTokenizer) -> None:
     assert segments_of([at(0), *tokenizer.encode_text("  "), at(4)], tokenizer, 480_000) == ()
 
 
 @given(st.lists(st.integers(0, 1500), max_size=20), st.integers(1, 480_000), st.integers(0, 2**20))
 def test_no_text_is_lost_and_times_stay_in_the_window(times: list[int], n_samples: int, words: int) -> None:
-    # No fixture here: hypothesis calls this many times, and the ids need no text.
-    class Plain:
+    # No fixture: hypothesis calls this many times, and the ids need no real text.
+    class FakeTokenizer:
         special = type("S", (), {"end_of_text": 500, "timestamp_begin": 1000})
 
         @staticmethod
@@ -100,36 +104,34 @@ def test_no_text_is_lost_and_times_stay_in_the_window(times: list[int], n_sample
         if words >> i & 1:
             ids.append(i)
             written.append(i)
-    segments = segments_of(ids, Plain(), n_samples)  # type: ignore[arg-type]
+    segments = segments_of(ids, FakeTokenizer(), n_samples)  # type: ignore[arg-type]
     assert [t for s in segments for t in s.tokens] == written
     bounds = [t for s in segments for t in (s.start, s.stop)]
     assert bounds == sorted(bounds)
     assert all(0 <= t <= n_samples for t in bounds)
 
 
-def test_compression_ratio_tells_loops() -> None:
+def test_compression_ratio_detects_repetition() -> None:
     assert compression_ratio("") == 0.0
-    assert compression_ratio("thank you " * 30) > 2.4 > compression_ratio("A plain sentence, said once.")
+    assert compression_ratio("thank you " * 30) > 2.4 > compression_ratio("A plain sentence, spoken once.")
 
 
-def test_a_file_that_is_no_tokenizer(tmp_path: Path) -> None:
+def test_an_invalid_tokenizer_file_raises(tmp_path: Path) -> None:
     (tmp_path / "tokenizer.json").write_text("{}")
     with pytest.raises(TokenizerError, match=r"tokenizer\.json cannot be read"):
         WhisperTokenizer(tmp_path / "tokenizer.json")
 
 
-def test_a_tokenizer_of_another_model(tmp_path: Path) -> None:
+def test_a_tokenizer_of_another_model_raises(tmp_path: Path) -> None:
     from tokenizers import Tokenizer
     from tokenizers.models import BPE
 
     Tokenizer(BPE({"a": 0}, [])).save(str(tmp_path / "tokenizer.json"))
-    with pytest.raises(TokenizerError, match="no tokenizer of Whisper: it lacks"):
+    with pytest.raises(TokenizerError, match="is not a Whisper tokenizer: it lacks"):
         WhisperTokenizer(tmp_path / "tokenizer.json")
 
 
 def test_old_checkpoints_without_tokenizer_json(tmp_path: Path) -> None:
-    import json
-
     (tmp_path / "vocab.json").write_text(json.dumps({"a": 0, "b": 1, "ab": 2, "<|endoftext|>": 3}))
     (tmp_path / "merges.txt").write_text("#version: 0.2\na b\n")
     specials = ["startoftranscript", "en", "translate", "transcribe", "startoflm", "startofprev", "nospeech"]
@@ -138,3 +140,38 @@ def test_old_checkpoints_without_tokenizer_json(tmp_path: Path) -> None:
     tokenizer = WhisperTokenizer(tmp_path)
     assert tokenizer.decode([2, 0]) == "aba"
     assert tokenizer.special.languages == {"en": added["<|en|>"]}
+
+
+@pytest.mark.weights
+def test_a_vocabulary_gives_the_tokenizer_that_its_tokenizer_json_gives(
+    tmp_path: Path, packaged: Callable[[str], Checkpoint]
+) -> None:
+    path = packaged("openai/whisper-base").tokenizer
+    content = json.loads(path.read_text("utf-8"))
+    merges = [pair if isinstance(pair, str) else " ".join(pair) for pair in content["model"]["merges"]]
+    (tmp_path / "vocab.json").write_text(json.dumps(content["model"]["vocab"]))
+    (tmp_path / "merges.txt").write_text("\n".join(["#version: 0.2", *merges, ""]))
+    vocabulary = content["model"]["vocab"]
+    added = {one["content"]: one["id"] for one in content["added_tokens"] if one["content"] not in vocabulary}
+    (tmp_path / "added_tokens.json").write_text(json.dumps(added))
+    expected, converted = WhisperTokenizer(path), WhisperTokenizer(tmp_path)
+    assert converted.special == expected.special
+    for text in (
+        " Hello, world!",
+        "naïve café",
+        "日本語のテキスト。",
+        " 12,345.67 €",
+        "\u00ad\n\t x",
+        "don't",
+    ):
+        ids = expected.encode_text(text)
+        assert converted.encode_text(text) == ids
+        assert converted.decode(ids) == expected.decode(ids) == text
+
+
+def test_added_tokens_with_a_gap_in_their_ids_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "vocab.json").write_text(json.dumps({"a": 0, "b": 1, "ab": 2}))
+    (tmp_path / "merges.txt").write_text("#version: 0.2\na b\n")
+    (tmp_path / "added_tokens.json").write_text(json.dumps({"<|endoftext|>": 3, "<|en|>": 7}))
+    with pytest.raises(TokenizerError, match="has the id 7"):
+        WhisperTokenizer(tmp_path)

@@ -6,6 +6,7 @@ import threading
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import ctranslate2
 import numpy as np
@@ -21,27 +22,33 @@ from model.checkpoint import Checkpoint
 from model.interface import (
     SAMPLE_RATE,
     WINDOW_SAMPLES,
+    ModelOptions,
     Request,
     Transcriber,
-    TranscriberSettings,
     WindowResult,
 )
-from model.network import AudioMemory
-from model.prefill import Asked
+from model.network import CrossKV
+from model.prefill import DecodeInput
 from model.transcriber import WhisperTranscriber, load_transcriber
 from tests.support.tiny_model import save_huggingface, tiny_weights
 
 DATA = Path("../shared/data")
 
 
-def load(folder: Path | str, **settings: object) -> WhisperTranscriber:
-    return load_transcriber(
-        TranscriberSettings(str(folder), **{"batch_size": 2, "quantization": "none", **settings})
-    )  # type: ignore[arg-type]
+def load(folder: Path | str, **changed: Any) -> WhisperTranscriber:  # noqa: ANN401  # of any option's type
+    """A greedy model for batches of two windows."""
+    defaults = {"batch_size": 2, "quantization": "none", "beam_size": 1}
+    return load_transcriber(ModelOptions(model=str(folder), **{**defaults, **changed}))
 
 
-def ask(windows: Sequence[NDArray[np.float32]], languages: Sequence[str | None]) -> list[Request]:
-    return [Request(samples, language) for samples, language in zip(windows, languages, strict=True)]
+def requests_of(
+    windows: Sequence[NDArray[np.float32]],
+    languages: Sequence[str | None],
+    **options: Any,  # noqa: ANN401  # of any option's type
+) -> list[Request]:
+    return [
+        Request(samples, language, **options) for samples, language in zip(windows, languages, strict=True)
+    ]
 
 
 def noise(seconds: float, seed: int = 0) -> NDArray[np.float32]:
@@ -61,7 +68,7 @@ def tiny(tiny_folder: Path) -> WhisperTranscriber:
 
 
 def test_it_is_a_transcriber(tiny: Transcriber) -> None:
-    (result,) = tiny.transcribe(ask([noise(3)], ["de"]))
+    (result,) = tiny.transcribe(requests_of([noise(3)], ["de"]))
     assert isinstance(result, WindowResult)
     assert result.language == "de"
     assert result.language_probs == {}
@@ -70,45 +77,46 @@ def test_it_is_a_transcriber(tiny: Transcriber) -> None:
 
 
 def test_a_window_does_not_depend_on_its_neighbours(tiny: WhisperTranscriber) -> None:
-    alone = tiny.transcribe(ask([noise(5, seed=1)], ["en"]))[0]
-    first, second = tiny.transcribe(ask([noise(30, seed=2), noise(5, seed=1)], ["en", "en"]))
+    alone = tiny.transcribe(requests_of([noise(5, seed=1)], ["en"]))[0]
+    first, second = tiny.transcribe(requests_of([noise(30, seed=2), noise(5, seed=1)], ["en", "en"]))
     assert second.segments == alone.segments
     assert second.avg_logprob == pytest.approx(alone.avg_logprob, abs=1e-4)
     assert first.segments != second.segments
 
 
 @pytest.mark.parametrize("quantization", ["none", "auto"])
-def test_what_is_heard_is_the_same_to_the_bit_whatever_shares_the_batch(quantization: str) -> None:
+def test_a_window_has_the_same_result_in_every_batch_to_the_bit(quantization: str) -> None:
     talk, rate = sf.read("samples/en/joined.flac", dtype="float32")
     assert rate == SAMPLE_RATE
     model = load(
         "openai/whisper-base", batch_size=8, quantization=quantization
     )  # a real one: rounding shows, and in this one whether a program has 4 rows or 8
-    asked = ask([talk[n * SAMPLE_RATE :][: (9 - n) * SAMPLE_RATE] for n in range(5)], ["en"] * 5)
-    together = model.transcribe(asked)
+    windows = [talk[n * SAMPLE_RATE :][: (9 - n) * SAMPLE_RATE] for n in range(5)]
+    requests = requests_of(windows, ["en"] * 5)
+    together = model.transcribe(requests)
     for first, n in ((0, 4), (3, 2), (4, 1)):
-        assert model.transcribe(asked[first : first + n]) == together[first : first + n]
+        assert model.transcribe(requests[first : first + n]) == together[first : first + n]
 
 
 def test_language_is_detected_where_none_is_given(tiny: WhisperTranscriber) -> None:
-    given, detected = tiny.transcribe(ask([noise(5), noise(5)], ["yo", None]))
+    given, detected = tiny.transcribe(requests_of([noise(5), noise(5)], ["yo", None]))
     assert given.language == "yo"
     assert detected.language == max(detected.language_probs, key=detected.language_probs.__getitem__)
     assert 0.9 < sum(detected.language_probs.values()) <= 1.0001
 
 
 def test_detecting_a_language_is_decoding_in_it(tiny: WhisperTranscriber) -> None:
-    (detected,) = tiny.transcribe(ask([noise(5)], [None]))
-    (given,) = tiny.transcribe(ask([noise(5)], [detected.language]))
+    (detected,) = tiny.transcribe(requests_of([noise(5)], [None]))
+    (given,) = tiny.transcribe(requests_of([noise(5)], [detected.language]))
     assert given.segments == detected.segments
 
 
 def test_threads_may_call_at_the_same_time(tiny: WhisperTranscriber) -> None:
-    expected = [tiny.transcribe(ask([noise(2, seed)], ["en"]))[0].segments for seed in range(4)]
+    expected = [tiny.transcribe(requests_of([noise(2, seed)], ["en"]))[0].segments for seed in range(4)]
     results: dict[int, object] = {}
 
     def call(seed: int) -> None:
-        results[seed] = tiny.transcribe(ask([noise(2, seed)], ["en"]))[0].segments
+        results[seed] = tiny.transcribe(requests_of([noise(2, seed)], ["en"]))[0].segments
 
     threads = [threading.Thread(target=call, args=(seed,)) for seed in range(4)]
     for thread in threads:
@@ -119,30 +127,28 @@ def test_threads_may_call_at_the_same_time(tiny: WhisperTranscriber) -> None:
 
 
 def test_as_many_calls_are_worth_making_as_there_are_cores_or_as_is_asked_for(tiny_folder: Path) -> None:
-    assert load(tiny_folder).n_lanes == len(os.sched_getaffinity(0))
-    assert load(tiny_folder, parallel_batches=3).n_lanes == 3
+    assert load(tiny_folder).max_concurrent_calls == len(os.sched_getaffinity(0))
+    assert load(tiny_folder, parallel_batches=3).max_concurrent_calls == 3
 
 
-def test_without_timestamps_a_window_is_one_segment(tiny_folder: Path) -> None:
-    (result,) = load(tiny_folder, timestamps=False).transcribe(ask([noise(3)], ["en"]))
+def test_without_timestamps_a_window_is_one_segment(tiny: WhisperTranscriber) -> None:
+    (result,) = tiny.transcribe(requests_of([noise(3)], ["en"], timestamps=False))
     assert not result.timestamped
     assert [(s.start, s.stop) for s in result.segments] in ([(0, 48_000)], [])
 
 
-@pytest.fixture(scope="module")
-def timed(tiny_folder: Path) -> WhisperTranscriber:
-    return load(tiny_folder, word_timestamps=True)
-
-
-def ask_sampled(language: str) -> list[Request]:
-    """Windows that the tiny model writes many tokens of in Japanese, where each is a word."""
-    return [Request(noise(5, seed), language, temperature=1.0, seed=seed) for seed in (19, 23)]
+def sampled_requests(language: str, *, words: bool = True) -> list[Request]:
+    """Windows of which the tiny model writes many tokens in Japanese, where each is a word."""
+    return [
+        Request(noise(5, seed), language, temperature=1.0, seed=seed, word_timestamps=words)
+        for seed in (19, 23)
+    ]
 
 
 @pytest.mark.parametrize("language", ["en", "ja"])
-def test_words_are_the_text_in_order_and_inside_the_window(timed: WhisperTranscriber, language: str) -> None:
+def test_words_are_the_text_in_order_and_inside_the_window(tiny: WhisperTranscriber, language: str) -> None:
     n_words = 0
-    for result in timed.transcribe(ask_sampled(language)):
+    for result in tiny.transcribe(sampled_requests(language)):
         last = 0
         for segment in result.segments:
             assert "".join(word.text for word in segment.words) == segment.text
@@ -156,8 +162,9 @@ def test_words_are_the_text_in_order_and_inside_the_window(timed: WhisperTranscr
     assert n_words >= {"en": 4, "ja": 20}[language]
 
 
-def test_word_times_change_no_text(tiny: WhisperTranscriber, timed: WhisperTranscriber) -> None:
-    plain, with_words = tiny.transcribe(ask_sampled("ja")), timed.transcribe(ask_sampled("ja"))
+def test_word_times_change_no_text(tiny: WhisperTranscriber) -> None:
+    plain = tiny.transcribe(sampled_requests("ja", words=False))
+    with_words = tiny.transcribe(sampled_requests("ja"))
     for without, result in zip(plain, with_words, strict=True):
         assert not any(segment.words for segment in without.segments)
         assert all(segment.words for segment in result.segments)
@@ -170,8 +177,8 @@ def silence_rows(transcriber: WhisperTranscriber, rows: list[int], monkeypatch: 
     """Makes the model write nothing of the windows in these rows of a batch."""
     generate = transcriber._programs.generate
 
-    def silenced(memory: AudioMemory, asked: Asked) -> Generated:
-        generated = generate(memory, asked)
+    def silenced(cross_kv: CrossKV, decode_input: DecodeInput, *, timestamps: bool) -> Generated:
+        generated = generate(cross_kv, decode_input, timestamps=timestamps)
         generated.n_tokens[rows] = 0
         return generated
 
@@ -180,21 +187,21 @@ def silence_rows(transcriber: WhisperTranscriber, rows: list[int], monkeypatch: 
 
 @pytest.mark.parametrize("silent", [0, 1])
 def test_a_window_without_text_has_no_words_and_harms_no_other(
-    timed: WhisperTranscriber, silent: int, monkeypatch: pytest.MonkeyPatch
+    tiny: WhisperTranscriber, silent: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    expected = timed.transcribe(ask_sampled("ja"))
-    silence_rows(timed, [silent], monkeypatch)
-    results = timed.transcribe(ask_sampled("ja"))
+    expected = tiny.transcribe(sampled_requests("ja"))
+    silence_rows(tiny, [silent], monkeypatch)
+    results = tiny.transcribe(sampled_requests("ja"))
     assert results[silent].segments == ()
     assert results[1 - silent] == expected[1 - silent]
 
 
 def test_without_any_text_nothing_is_aligned(
-    timed: WhisperTranscriber, monkeypatch: pytest.MonkeyPatch
+    tiny: WhisperTranscriber, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    silence_rows(timed, [0, 1], monkeypatch)
-    monkeypatch.setattr(timed._programs, "align", lambda *_: pytest.fail("it was aligned"))
-    assert [result.segments for result in timed.transcribe(ask_sampled("ja"))] == [(), ()]
+    silence_rows(tiny, [0, 1], monkeypatch)
+    monkeypatch.setattr(tiny._programs, "align", lambda *_: pytest.fail("it was aligned"))
+    assert [result.segments for result in tiny.transcribe(sampled_requests("ja"))] == [(), ()]
 
 
 @pytest.mark.parametrize(
@@ -213,7 +220,7 @@ def test_what_is_wrong_is_said(
     tiny: WhisperTranscriber, windows: list[NDArray[np.float32]], languages: list[str], message: str
 ) -> None:
     with pytest.raises(ValueError, match=message):
-        tiny.transcribe(ask(windows, languages))
+        tiny.transcribe(requests_of(windows, languages))
 
 
 @pytest.mark.parametrize(
@@ -240,7 +247,7 @@ def test_an_unknown_dtype(tiny_folder: Path) -> None:
 
 @pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
 def test_half_precision_runs(tiny_folder: Path, dtype: str) -> None:
-    (result,) = load(tiny_folder, dtype=dtype).transcribe(ask([noise(2)], ["en"]))
+    (result,) = load(tiny_folder, dtype=dtype).transcribe(requests_of([noise(2)], ["en"]))
     assert np.isfinite(result.avg_logprob)
 
 
@@ -253,7 +260,9 @@ def test_each_arithmetic_says_about_the_same(
     exact, close = tiny.encode(windows), rounded.encode(windows)
     assert 0 < np.linalg.norm(close - exact) / np.linalg.norm(exact) < 0.1 or quantization == "w8"
     for result, reference in zip(
-        rounded.transcribe(ask(windows, ["en"] * 2)), tiny.transcribe(ask(windows, ["en"] * 2)), strict=True
+        rounded.transcribe(requests_of(windows, ["en"] * 2)),
+        tiny.transcribe(requests_of(windows, ["en"] * 2)),
+        strict=True,
     ):
         assert np.isfinite(result.avg_logprob)
         assert result.no_speech_prob == pytest.approx(reference.no_speech_prob, rel=0.5)
@@ -263,14 +272,14 @@ def test_weights_that_are_not_finite_are_an_error_and_no_text(tmp_path: Path) ->
     weights = tiny_weights()
     weights["model.decoder.layer_norm.bias"][3] = np.nan
     with pytest.raises(ValueError, match="probabilities are not finite"):
-        load(save_huggingface(tmp_path / "nan", weights)).transcribe(ask([noise(2)], ["en"]))
+        load(save_huggingface(tmp_path / "nan", weights)).transcribe(requests_of([noise(2)], ["en"]))
 
 
 def test_compiled_programs_are_kept(tiny_folder: Path, tmp_path: Path) -> None:
     program = (
-        "import sys, numpy as np; from model.interface import Request, TranscriberSettings;"
+        "import sys, numpy as np; from model.interface import ModelOptions, Request;"
         "from model.transcriber import load_transcriber;"
-        "t = load_transcriber(TranscriberSettings(sys.argv[1], batch_size=1));"
+        "t = load_transcriber(ModelOptions(model=sys.argv[1], batch_size=1, beam_size=1));"
         "t.transcribe([Request(np.ones(100, np.float32), 'en')])"
     )
     places = ("JAX_COMPILATION_CACHE_DIR", "WHISPER_BEAM_CACHE")
@@ -299,19 +308,76 @@ def test_sampling_goes_by_the_seed(tiny: WhisperTranscriber) -> None:
     assert len({str(sampled(seed)) for seed in range(4)}) > 1
 
 
-def test_hot_words_come_before_the_prompt_and_are_kept_first(tiny_folder: Path) -> None:
-    model = load(tiny_folder, prompt=" of the settings ", hotwords="Mainz")
-    special, encode = model.tokenizer.special, model.tokenizer.encode_text
-    assert model._prompt(Request(noise(1))) == [
-        special.start_of_previous, *encode(" Mainz"), *encode(" of the settings")
-    ]  # fmt: skip
-    assert model._prompt(Request(noise(1), prompt="", hotwords=" ")) == []
-    own = model._prompt(Request(noise(1), prompt="own <|endoftext|>", hotwords=""))
+def test_hot_words_come_before_the_prompt_and_are_kept_first(tiny: WhisperTranscriber) -> None:
+    special, encode, rules = tiny.tokenizer.special, tiny.tokenizer.encode_text, tiny._rules
+
+    def prompt(**texts: str) -> list[int]:
+        return tiny._prompt(Request(noise(1), **texts), rules)  # type: ignore[arg-type]
+
+    both = prompt(prompt=" of the talk ", hotwords="Mainz")
+    assert both == [special.start_of_previous, *encode(" Mainz"), *encode(" of the talk")]
+    assert prompt() == prompt(prompt="", hotwords=" ") == []
+    own = prompt(prompt="own <|endoftext|>")
     assert own == [special.start_of_previous, *[i for i in encode(" own ") if i < special.end_of_text]]
-    long = model._prompt(Request(noise(1), prompt="first " + "word " * 500 + "last", hotwords="Caxton"))
-    assert len(long) == model._rules.max_prompt
+    long = prompt(prompt="first " + "word " * 500 + "last", hotwords="Caxton")
+    assert len(long) == rules.max_prompt
     assert long[1 : 1 + len(encode(" Caxton"))] == encode(" Caxton")
     assert long[-len(encode(" last")) :] == encode(" last")
+
+
+MIXED = {
+    "tasks": ({"task": "transcribe"}, {"task": "translate"}),
+    "timestamps": ({"timestamps": True}, {"timestamps": False}),
+    "words": ({"word_timestamps": True}, {"word_timestamps": False}),
+    "prompts": ({"prompt": "Dear sir"}, {"timestamps": False}),
+    "everything": (
+        {"task": "translate", "timestamps": False, "word_timestamps": True, "prompt": "Dear sir"},
+        {"temperature": 0.8, "seed": 3},
+        {"timestamps": False, "temperature": 0.8, "seed": 3, "hotwords": "Mainz"},
+        {"task": "translate", "word_timestamps": True},
+    ),
+}
+"""Options of requests that share a batch, by the name of the case."""
+
+
+def assert_as_alone(model: WhisperTranscriber, requests: Sequence[Request]) -> None:
+    together = model.transcribe(requests)
+    for request, result in zip(requests, together, strict=True):
+        assert model.transcribe([request]) == [result]  # to the bit
+        assert result.timestamped == request.timestamps
+        has_words = any(segment.words for segment in result.segments)
+        assert has_words == (request.word_timestamps and bool(result.segments))
+
+
+@pytest.fixture(scope="module")
+def tiny_beams(tiny_folder: Path) -> WhisperTranscriber:
+    return load(tiny_folder, batch_size=4, beam_size=2, max_new_tokens=20)
+
+
+@pytest.mark.parametrize("case", MIXED)
+def test_requests_that_differ_share_a_batch(tiny_beams: WhisperTranscriber, case: str) -> None:
+    requests = [Request(noise(5, seed), "ja", **options) for seed, options in enumerate(MIXED[case])]  # type: ignore[arg-type]
+    assert_as_alone(tiny_beams, requests)
+
+
+def test_the_task_changes_the_text(tiny: WhisperTranscriber) -> None:
+    transcribed, translated = tiny.transcribe(
+        [Request(noise(5), "ja"), Request(noise(5), "ja", task="translate")]
+    )
+    assert transcribed.avg_logprob != translated.avg_logprob
+
+
+def test_a_batch_of_one_kind_runs_one_program(
+    tiny: WhisperTranscriber, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tiny._programs, "search", lambda *_, **__: pytest.fail("it searched"))
+    calls = list(tiny._decode_calls([Request(noise(1)), Request(noise(1), task="translate")], 4))
+    assert len(calls) == 1
+
+
+def test_an_unknown_task_is_refused(tiny: WhisperTranscriber) -> None:
+    with pytest.raises(ValueError, match="task 'summarise' is unknown; use transcribe or translate"):
+        tiny.transcribe([Request(noise(1), task="summarise")])
 
 
 def test_prompts_reach_the_decoder(tiny: WhisperTranscriber) -> None:
@@ -321,7 +387,9 @@ def test_prompts_reach_the_decoder(tiny: WhisperTranscriber) -> None:
     assert plain.segments == alone.segments
 
 
-def test_a_loop_has_no_unfinished_segment(tiny: WhisperTranscriber, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_text_that_repeats_itself_has_no_unfinished_segment(
+    tiny: WhisperTranscriber, monkeypatch: pytest.MonkeyPatch
+) -> None:
     begin = tiny.tokenizer.special.timestamp_begin
     one = tiny.tokenizer.encode_text(" one")
     tokens = np.full((2, 224), tiny.tokenizer.special.end_of_text)
@@ -332,12 +400,36 @@ def test_a_loop_has_no_unfinished_segment(tiny: WhisperTranscriber, monkeypatch:
         np.zeros((2, len(tiny.tokenizer.special.languages))),
     )  # fmt: skip
     monkeypatch.setattr(tiny, "_generate", lambda *args: generated)
-    looped, ended = tiny.transcribe(ask([noise(5)] * 2, ["en"] * 2))
-    assert (looped.looped, len(looped.segments)) == (True, 1)
-    assert (ended.looped, len(ended.segments)) == (False, 2)
+    stopped, ended = tiny.transcribe(requests_of([noise(5)] * 2, ["en"] * 2))
+    assert (stopped.repeated, len(stopped.segments)) == (True, 1)
+    assert (ended.repeated, len(ended.segments)) == (False, 2)
 
 
 # The rest needs the real weights.
+
+
+@pytest.mark.weights
+@pytest.mark.parametrize("beam_size", [1, 5])
+def test_requests_that_differ_share_a_batch_of_a_real_model(
+    packaged: Callable[[str], Checkpoint], beam_size: int
+) -> None:
+    packaged("openai/whisper-base")
+    talk, _ = sf.read("samples/en/joined.flac", dtype="float32")
+    model = load("openai/whisper-base", batch_size=4, beam_size=beam_size)
+    for options in MIXED.values():
+        windows = [talk[n * 5 * SAMPLE_RATE :][: 8 * SAMPLE_RATE] for n in range(len(options))]
+        assert_as_alone(
+            model,
+            [Request(window, "en", **one) for window, one in zip(windows, options, strict=True)],  # type: ignore[arg-type]
+        )
+
+
+@pytest.mark.weights
+def test_an_english_only_model_does_not_translate(packaged: Callable[[str], Checkpoint]) -> None:
+    packaged("openai/whisper-tiny.en")
+    model = load("openai/whisper-tiny.en")
+    with pytest.raises(ValueError, match="knows English only: it cannot translate"):
+        model.transcribe([Request(noise(1), task="translate")])
 
 
 @pytest.mark.weights
@@ -345,7 +437,7 @@ def test_encoder_scores_and_ids_are_those_of_ctranslate2(packaged: Callable[[str
     checkpoint = packaged("openai/whisper-tiny.en")
     ours = load("openai/whisper-tiny.en")
     samples = speech(DATA / "english/jfk.flac") if DATA.exists() else noise(11)
-    (result,) = ours.transcribe(ask([samples], ["en"]))
+    (result,) = ours.transcribe(requests_of([samples], ["en"]))
     with ctranslate2_folder(checkpoint) as folder:
         theirs = ctranslate2.models.Whisper(str(folder), device="cpu", compute_type="float32")
         reference = Reference(theirs, checkpoint, ours, samples, "en")
@@ -365,9 +457,10 @@ def test_ids_are_those_of_transformers(packaged: Callable[[str], Checkpoint], na
     packaged(f"openai/whisper-{name}")
     reference = json.loads(reference_file.read_text())["ids"]
     files = list(reference)[:4]
+    model = load(f"openai/whisper-{name}", batch_size=4)
+    windows = [speech(DATA / file) for file in files]
     for kind, timestamps in (("timestamps", True), ("plain", False)):
-        model = load(f"openai/whisper-{name}", batch_size=4, timestamps=timestamps)
-        results = model.transcribe(ask([speech(DATA / file) for file in files], ["en"] * 4))
+        results = model.transcribe(requests_of(windows, ["en"] * 4, timestamps=timestamps))
         for file, result in zip(files, results, strict=True):
             text_ids = [i for i in reference[file][kind] if i < 50_256]
             assert [i for s in result.segments for i in s.tokens] == text_ids, file

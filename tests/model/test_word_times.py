@@ -15,20 +15,20 @@ STEP = 320  # samples of a position
 VOCABULARY = (" a", " b", "c", ",", ".", ' "', " é", "\xc3", "\xa9", "日")
 
 
-class Pieces(WhisperTokenizer):
-    """A tokenizer whose ids are places in `VOCABULARY`; two of them are halves of a character."""
+class ByteTokenizer(WhisperTokenizer):
+    """A tokenizer whose ids are indices of `VOCABULARY`; two of them are halves of a character."""
 
     def __init__(self) -> None:
-        self.pieces = [p.encode("latin-1") if p in "\xc3\xa9" else p.encode() for p in VOCABULARY]
+        self.token_bytes = [t.encode("latin-1") if t in "\xc3\xa9" else t.encode() for t in VOCABULARY]
 
     def decode(self, ids: Sequence[int]) -> str:
-        return b"".join(self.pieces[i] for i in ids).decode(errors="replace")
+        return b"".join(self.token_bytes[i] for i in ids).decode(errors="replace")
 
 
 def segment(tokens: Sequence[str], start: int = 0, stop: int = 0) -> Segment:
-    """From tokens and times in positions."""
+    """A segment of tokens, with times in positions."""
     ids = tuple(VOCABULARY.index(token) for token in tokens)
-    return Segment(start * STEP, stop * STEP, Pieces().decode(ids), ids)
+    return Segment(start * STEP, stop * STEP, ByteTokenizer().decode(ids), ids)
 
 
 def timed(
@@ -37,24 +37,24 @@ def timed(
     """Words of each segment with their times in positions."""
     n_tokens = sum(len(s.tokens) for s in segments)
     probs = np.full(n_tokens, 0.5, np.float32)
-    result = with_words(segments, np.array(positions), probs, Pieces(), n_positions * STEP, "en")
+    result = with_words(segments, np.array(positions), probs, ByteTokenizer(), n_positions * STEP, "en")
     for one in result:
         if one.words:
             assert (one.start, one.stop) == (one.words[0].start, one.words[-1].stop)
     return [[(w.text, w.start / STEP, w.stop / STEP) for w in one.words] for one in result]
 
 
-def test_words_last_from_their_first_token_to_the_next_word() -> None:
+def test_a_word_lasts_from_its_first_token_to_the_next_word() -> None:
     result = timed([segment([" a", "c", " b", ","], 0, 40)], [2, 5, 9, 20, 22])
     assert result == [[(" ac", 2, 9), (" b,", 9, 20)]]
 
 
-def test_a_word_is_as_probable_as_its_tokens_on_average() -> None:
+def test_a_words_probability_is_the_mean_of_its_tokens() -> None:
     (result,) = with_words(
         [segment([" a", "c", ",", " b"], 0, 40)],
         np.array([0, 1, 2, 3, 4]),
         np.array([0.5, 0.25, 0.125, 1.0, 0.0, 0.0], np.float32),  # longer than the text: padding
-        Pieces(),
+        ByteTokenizer(),
         1500 * STEP,
         "en",
     )
@@ -66,44 +66,44 @@ def test_segments_share_the_alignment_of_their_window() -> None:
     assert result == [[(" a", 0, 10), (" b", 10, 20)], [(" a", 20, 30)]]
 
 
-def test_a_pause_after_a_sentence_is_no_part_of_the_full_stop() -> None:
+def test_a_pause_after_a_sentence_is_removed_from_the_full_stop() -> None:
     # The median of 10, 10, 10, 60 and 10 positions is 10: the full stop may last 20.
     segments = [segment([" a", " b", " a"], 0, 30), segment([".", " b"], 30, 100)]
     result = timed(segments, [0, 10, 20, 30, 90, 100])
     assert result[1] == [(".", 30, 50), (" b", 90, 100)]
-    # Where it joins the word before it, its time is left out.
+    # Where the full stop is merged into the word before it, its time is dropped.
     result = timed([segment([" a", " b", " a", ".", " b"], 0, 100)], [0, 10, 20, 30, 90, 100])
     assert result == [[(" a", 0, 10), (" b", 10, 20), (" a.", 20, 30), (" b", 90, 100)]]
 
 
-def test_a_pause_after_a_sentence_is_no_part_of_the_next_word() -> None:
+def test_a_pause_after_a_sentence_is_removed_from_the_next_word() -> None:
     result = timed([segment([" a", " b", " a", ".", " b"], 0, 100)], [0, 10, 20, 30, 40, 100])
     assert result == [[(" a", 0, 10), (" b", 10, 20), (" a.", 20, 30), (" b", 80, 100)]]
-    # Nor where the next word is in the next segment.
+    # Also where the next word is in the next segment.
     result = timed(
         [segment([" a", " b", " a", "."], 0, 40), segment([" b"], 40, 100)], [0, 10, 20, 30, 40, 100]
     )
     assert result[1] == [(" b", 80, 100)]
 
 
-def test_words_are_never_taken_to_be_longer_than_0_7_s() -> None:
+def test_the_median_duration_is_at_most_0_7_s() -> None:
     # They last 50 positions, of which 35 count.
     result = timed([segment([" a", " b", " a", ".", " b"], 0, 280)], [0, 50, 100, 150, 200, 280])
     assert result[0][-1] == (" b", 210, 280)
 
 
-def test_a_pause_before_a_segment_is_no_part_of_its_first_word() -> None:
+def test_a_pause_before_a_segment_is_removed_from_its_first_words() -> None:
     long_first = [segment([" a", " b", " a", " b"], 0, 130)]
     assert timed(long_first, [0, 100, 110, 120, 130])[0][0] == (" a", 80, 100)
-    # Nor of the first two.
+    # Also from the first two.
     long_second = timed([segment([" a", " b", " a", " b", " a"], 0, 130)], [0, 50, 100, 110, 120, 130])
     assert long_second[0][:2] == [(" a", 60, 80), (" b", 80, 100)]
-    # But the same word is left long where it follows at once on the last segment.
+    # The same word keeps its duration if it directly follows the previous segment.
     follows = [segment([" a", " b"], 0, 20), segment([" a", " b", " a"], 20, 80)]
     assert timed(follows, [0, 10, 20, 45, 55, 65])[1][0] == (" a", 20, 45)
 
 
-def test_where_words_reach_far_over_their_segment_its_own_times_hold() -> None:
+def test_words_far_beyond_their_segment_are_clamped_to_its_times() -> None:
     # 0.5 s are 25 positions; the median is 30.
     words = [" a", " b", " a"]
     assert timed([segment(words, 26, 60)], [0, 30, 60, 90]) == [
@@ -118,7 +118,7 @@ def test_where_words_reach_far_over_their_segment_its_own_times_hold() -> None:
     assert nearly[0][2] == (" a", 60, 120)
 
 
-def test_a_word_that_is_made_longer_delays_the_next() -> None:
+def test_a_word_that_becomes_longer_delays_the_next() -> None:
     segments = [segment([" a", " b", " a"], 0, 61), segment([" a", " b"], 90, 153)]
     result = timed(segments, [0, 30, 60, 87, 120, 153])
     assert result == [[(" a", 0, 30), (" b", 30, 60), (" a", 60, 90)], [(" a", 90, 120), (" b", 120, 153)]]
@@ -126,25 +126,30 @@ def test_a_word_that_is_made_longer_delays_the_next() -> None:
 
 def test_times_end_with_the_window() -> None:
     result = with_words(
-        [segment([" a", " b"], 0, 2)], np.array([0, 0, 1]), np.ones(2, np.float32), Pieces(), 100, "en"
+        [segment([" a", " b"], 0, 2)], np.array([0, 0, 1]), np.ones(2, np.float32), ByteTokenizer(), 100, "en"
     )
     assert [(w.start, w.stop) for w in result[0].words] == [(0, 0), (0, 100)]
     assert (result[0].start, result[0].stop) == (0, 100)
 
 
 @pytest.mark.parametrize("n_samples", [1, 319, 320, 1599])
-def test_windows_that_are_all_but_empty(n_samples: int) -> None:
+def test_windows_of_few_samples(n_samples: int) -> None:
     one = segment([" a"])
-    (result,) = with_words([one], np.array([0, 0]), np.ones(1, np.float32), Pieces(), n_samples, "en")
+    (result,) = with_words([one], np.array([0, 0]), np.ones(1, np.float32), ByteTokenizer(), n_samples, "en")
     assert result.words == (Word(0, 0, " a", 1.0),)
-    assert with_words([], np.array([0]), np.ones(0, np.float32), Pieces(), n_samples, "en") == ()
+    assert with_words([], np.array([0]), np.ones(0, np.float32), ByteTokenizer(), n_samples, "en") == ()
 
 
 def test_segments_without_tokens_or_text_stay_as_they_are() -> None:
-    bare = Segment(5, 6, " said somewhere else")
+    bare = Segment(5, 6, " from another decoder")
     spaces = Segment(7, 8, "", ())
     result = with_words(
-        [bare, segment([" a"], 1, 2), spaces], np.array([1, 2]), np.ones(1, np.float32), Pieces(), 9999, "en"
+        [bare, segment([" a"], 1, 2), spaces],
+        np.array([1, 2]),
+        np.ones(1, np.float32),
+        ByteTokenizer(),
+        9999,
+        "en",
     )
     assert result[0] == bare
     assert result[2] == spaces
@@ -168,12 +173,12 @@ def windows(draw: st.DrawFn) -> tuple[list[Segment], list[int], int]:
 
 @settings(max_examples=300, deadline=None)
 @given(windows(), st.sampled_from(["en", "ja"]))
-def test_words_are_the_text_in_order_and_inside_the_window(
+def test_words_concatenate_to_the_text_in_order_and_inside_the_window(
     window: tuple[list[Segment], list[int], int], language: str
 ) -> None:
     segments, positions, n_samples = window
     probs = np.full(len(positions), 0.5, np.float32)
-    result = with_words(segments, np.array(positions), probs, Pieces(), n_samples, language)
+    result = with_words(segments, np.array(positions), probs, ByteTokenizer(), n_samples, language)
     now = 0
     for before, after in zip(segments, result, strict=True):
         assert (after.text, after.tokens) == (before.text, before.tokens)
@@ -188,8 +193,8 @@ def test_words_are_the_text_in_order_and_inside_the_window(
             assert after == before
 
 
-def test_each_window_of_a_batch_has_its_own_row() -> None:
-    """Weights that point at known positions come out as these, whatever the padding holds."""
+def test_add_words_maps_rows_to_windows() -> None:
+    """Words get the positions with high weights, whatever the padding contains."""
     batch = TokenBatch(np.zeros((3, 64), np.int32), np.array([2, 0, 1], np.int32), np.array([50, 10, 20]))
     weights = np.random.default_rng(0).standard_normal((3, 60, 1500)).astype(np.float32) * 9
     weights[0, :3, :50] = weights[1, :1, :10] = weights[2, :2, :20] = -1
@@ -200,7 +205,7 @@ def test_each_window_of_a_batch_has_its_own_row() -> None:
         [[segment([" a", " b"], 0, 50)], [], [segment(["日"], 0, 20)]],
         batch,
         Alignment(weights, probs),
-        Pieces(),
+        ByteTokenizer(),
         [50 * STEP, 10 * STEP, 20 * STEP],
         ["en", "en", "ja"],
     )

@@ -10,24 +10,24 @@ from model.tokens import WhisperTokenizer
 from model.words import merge_punctuation, split_words
 
 
-class Pieces(WhisperTokenizer):
-    """A tokenizer whose ids are places in a list of bytes."""
+class ByteTokenizer(WhisperTokenizer):
+    """A tokenizer whose ids are indices of a list of byte strings."""
 
-    def __init__(self, *pieces: str | bytes) -> None:
-        self.pieces = [piece.encode() if isinstance(piece, str) else piece for piece in pieces]
+    def __init__(self, *token_texts: str | bytes) -> None:
+        self.token_texts = [text.encode() if isinstance(text, str) else text for text in token_texts]
 
     def decode(self, ids: Sequence[int]) -> str:
-        return b"".join(self.pieces[i] for i in ids).decode(errors="replace")
+        return b"".join(self.token_texts[i] for i in ids).decode(errors="replace")
 
 
-def split(*pieces: str | bytes, language: str = "en") -> list[tuple[str, int]]:
-    tokenizer = Pieces(*pieces)
-    ids = range(len(pieces))
+def split(*token_texts: str | bytes, language: str = "en") -> list[tuple[str, int]]:
+    tokenizer = ByteTokenizer(*token_texts)
+    ids = range(len(token_texts))
     return [tuple(word) for word in split_words(tokenizer.decode(ids), ids, tokenizer, language)]
 
 
 @pytest.mark.parametrize(
-    ("pieces", "words"),
+    ("token_texts", "words"),
     [
         ((" Hello", ",", " wor", "ld", "."), [(" Hello", 1), (",", 1), (" world", 2), (".", 1)]),
         ((' "', "Hello", ',"', " he", "."), [(' "Hello,"', 3), (" he", 1), (".", 1)]),
@@ -40,30 +40,30 @@ def split(*pieces: str | bytes, language: str = "en") -> list[tuple[str, int]]:
     ],
 )
 def test_words_are_cut_at_spaces_and_punctuation(
-    pieces: tuple[str | bytes, ...], words: list[tuple[str, int]]
+    token_texts: tuple[str | bytes, ...], words: list[tuple[str, int]]
 ) -> None:
-    assert split(*pieces) == words
+    assert split(*token_texts) == words
 
 
 def test_languages_without_spaces_are_cut_between_characters() -> None:
-    # 私 in two tokens, one of which brings the end of the token before; は日 in one.
-    pieces = ("それ", b"\xe3\x80\x81\xe7\xa7", b"\x81", "は日", "。")
+    # 私 is split over two tokens, the first of which also contains 、; は日 is one token.
+    token_texts = ("それ", b"\xe3\x80\x81\xe7\xa7", b"\x81", "は日", "。")
     words = [("それ", 1), ("、私", 2), ("は日", 1), ("。", 1)]
     for language in ("ja", "zh", "th", "lo", "my", "yue"):
-        assert split(*pieces, language=language) == words
-    assert split(*pieces, language="ko") == [("それ、私は日。", 5)]
+        assert split(*token_texts, language=language) == words
+    assert split(*token_texts, language="ko") == [("それ、私は日。", 5)]
 
 
-def test_bytes_that_are_no_text_are_not_lost() -> None:
+def test_invalid_utf8_is_not_lost() -> None:
     assert split(" a", b"\xe7\xa7", " b", language="en") == [(" a�", 2), (" b", 1)]
     assert split(" a", b"\xe7", language="ja") == [(" a", 1), ("�", 1)]
-    # Two that are one sign together, which the first alone has said already.
+    # Two tokens that decode to one replacement character, as the first one alone does.
     assert split(b"\xe7", b"\xa7", " b") == [("�", 1), (" b", 2)]
     assert split(" b", b"\xe7", b"\xa7") == [(" b�", 3)]
 
 
-def test_a_text_that_is_not_its_tokens_is_still_whole() -> None:
-    tokenizer = Pieces(" one", " two", " three")
+def test_text_that_differs_from_its_tokens_is_still_complete() -> None:
+    tokenizer = ByteTokenizer(" one", " two", " three")
     assert split_words(" one two", [0, 1, 2], tokenizer, "en") == [(" one", 1), (" two", 2)]
     assert split_words(" one two three", [0, 1], tokenizer, "en") == [(" one", 1), (" two three", 1)]
     assert split_words(" other", [0, 1], tokenizer, "en") == [(" other", 2)]
@@ -72,10 +72,10 @@ def test_a_text_that_is_not_its_tokens_is_still_whole() -> None:
 
 @settings(max_examples=200, deadline=None)
 @given(st.lists(st.binary(min_size=1, max_size=5), max_size=8), st.sampled_from(["en", "ja"]))
-def test_all_text_and_all_tokens_are_in_the_words(pieces: list[bytes], language: str) -> None:
-    words = split(*pieces, language=language)
-    assert "".join(text for text, _ in words) == b"".join(pieces).decode(errors="replace")
-    assert sum(n for _, n in words) == len(pieces)
+def test_all_text_and_all_tokens_are_in_the_words(token_texts: list[bytes], language: str) -> None:
+    words = split(*token_texts, language=language)
+    assert "".join(text for text, _ in words) == b"".join(token_texts).decode(errors="replace")
+    assert sum(n for _, n in words) == len(token_texts)
     assert all(n > 0 for _, n in words)
 
 
@@ -88,7 +88,7 @@ def merged(*texts: str) -> list[tuple[str, int, int]]:
     return [(word.text, word.start, word.stop) for word in result]
 
 
-def test_punctuation_joins_its_word_and_leaves_its_times() -> None:
+def test_punctuation_is_merged_and_word_times_are_unchanged() -> None:
     assert merged(' "', "Hello", ",", '"', " he", " said", ".") == [
         (' "Hello,"', 10, 19),
         (" he", 40, 49),
@@ -101,8 +101,8 @@ def test_punctuation_joins_its_word_and_leaves_its_times() -> None:
     [
         ([" ¿", " Qué", "?"], [" ¿ Qué?"]),
         ([" (", " [", "a", "]", ")"], [" ( [a])"]),
-        ([" 3", ".5", "%"], [" 3", ".5", "%"]),  # a per cent sign stands for a word
-        ([" a", " -"], [" a", " -"]),  # nothing follows that it could open
+        ([" 3", ".5", "%"], [" 3", ".5", "%"]),  # a per cent sign counts as a word
+        ([" a", " -"], [" a", " -"]),  # no word follows it
         ([".", " a"], [".", " a"]),
         (["それ", "、", "私", "。"], ["それ、", "私。"]),
         ([" a ", "."], [" a ", "."]),
@@ -110,7 +110,7 @@ def test_punctuation_joins_its_word_and_leaves_its_times() -> None:
         ([], []),
     ],
 )
-def test_which_punctuation_belongs_to_which_word(texts: list[str], words: list[str]) -> None:
+def test_punctuation_is_merged_into_the_word_it_belongs_to(texts: list[str], words: list[str]) -> None:
     assert [text for text, *_ in merged(*texts)] == words
 
 
@@ -121,7 +121,7 @@ def test_merging_loses_nothing(texts: list[str]) -> None:
     assert [start for _, start, _ in words] == sorted(start for _, start, _ in words)
 
 
-# The rest needs the real vocabulary.
+# The test below needs the real vocabulary.
 
 
 @pytest.mark.weights
@@ -129,9 +129,9 @@ def test_the_real_vocabulary(packaged: Callable[[str], Checkpoint]) -> None:
     tokenizer = WhisperTokenizer(packaged("openai/whisper-base").tokenizer)
 
     def words(text: str, language: str) -> list[str]:
-        pieces = split_words(text, tokenizer.encode_text(text), tokenizer, language)
-        assert "".join(piece.text for piece in pieces) == text
-        timed = [Word(0, 0, piece.text, 1.0) for piece in pieces]
+        split = split_words(text, tokenizer.encode_text(text), tokenizer, language)
+        assert "".join(word.text for word in split) == text
+        timed = [Word(0, 0, word.text, 1.0) for word in split]
         return [word.text for word in merge_punctuation(timed)]
 
     assert words(' "Hello," he said.', "en") == [' "Hello,"', " he", " said."]

@@ -6,10 +6,15 @@ from pathlib import Path
 
 import pytest
 
-from pipelines.command_line import check_beam_flags, options_table, parse
+from pipelines.command_line import (
+    check_beam_flags,
+    options_table,
+    parse,
+    with_options_table,
+)
 from pipelines.options import OptionsError, TranscribeOptions
 
-README = Path(__file__).parents[2] / "README.md"
+PAGE = Path(__file__).parents[2] / "docs" / "options.md"
 REQUIRED = ["--input", "a.wav", "--output", "out"]
 OPTIONS = TranscribeOptions(input=("a.wav",), output="out")
 
@@ -81,9 +86,101 @@ def test_every_option_can_be_given_on_the_command_line() -> None:
     assert parse(argv) == (TranscribeOptions(**given), [])
 
 
-def test_what_is_not_ours_is_left_for_beam() -> None:
+def test_other_options_are_left_for_beam() -> None:
     _, rest = parse([*REQUIRED, "--direct_num_workers", "2", "--project=p"])
     assert rest == ["--direct_num_workers", "2", "--project=p"]
+
+
+@pytest.mark.parametrize(
+    ("line", "recordings", "beam_args"),
+    [
+        ("a.mp3 b.mp3 -o out", "a.mp3 b.mp3", ""),
+        ("-o out a.mp3", "a.mp3", ""),
+        ("a.mp3 -o=out b.mp3 --input c.mp3 d.mp3 --seed 0 e.mp3", "a.mp3 b.mp3 c.mp3 d.mp3 e.mp3", ""),
+        ("--word-timestamps a.mp3 --no-vad b.mp3 -o out", "a.mp3 b.mp3", ""),
+        ("a.mp3 -o out --flink_master localhost:8081", "a.mp3", "--flink_master localhost:8081"),
+        ("a.mp3 --flink_master host:1 -o out --num -1", "a.mp3", "--flink_master host:1 --num -1"),
+        ("-o out --flink_master host:1 -- a.mp3 -b.mp3", "a.mp3 -b.mp3", "--flink_master host:1"),
+        ("-o out --streaming -- --c.mp3 -d", "--c.mp3 -d", "--streaming"),
+        ("--streaming --input a.mp3 b.mp3 -o out", "a.mp3 b.mp3", "--streaming"),
+        ("--flink_master host:1 --input=a.mp3 --language en -o out", "a.mp3", "--flink_master host:1"),
+    ],
+)
+def test_recordings_and_the_values_of_beams_options(line: str, recordings: str, beam_args: str) -> None:
+    options, rest = parse(line.split())
+    assert (options.input, options.output) == (tuple(recordings.split()), "out")
+    assert rest == beam_args.split()
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        (
+            "--runner FlinkRunner --flink_master localhost:8081 talks.mp3 -o out",
+            "talks.mp3: belongs to no option; recordings stand before Beam's options, or behind -- "
+            "(--flink_master is Beam's)",
+        ),
+        ("a.mp3 --flink_master=host:1 talks.mp3 -o out", "talks.mp3: belongs to no option"),
+        ("a.mp3 --flink_master host:1 --language en talks.mp3 -o out", "talks.mp3: belongs to no option"),
+        ("--streaming --vad talks.mp3 -o out", "talks.mp3: belongs to no option"),
+        (
+            "--langauge en talks.mp3 -o out",
+            "--langauge is not an option of whisper-beam (did you mean --language?)",
+        ),
+        ("-output out talks.mp3", "-output is not an option of whisper-beam (did you mean --output?)"),
+        (
+            "--streaming talks.mp3 -o out",
+            "talks.mp3 was taken for the value of --streaming: recordings stand before Beam's options",
+        ),
+        (
+            "--word-timestamp talks.mp3 -o out",
+            "--word_timestamp is not an option of whisper-beam (did you mean --word_timestamps?)",
+        ),
+    ],
+)
+def test_a_word_that_may_be_a_value_is_not_taken_for_a_recording(line: str, message: str) -> None:
+    with pytest.raises(OptionsError, match=re.escape(message)):
+        parse(line.split())
+
+
+@pytest.mark.parametrize("text", ["- Good morning.", "-1", "", "true", "a --b"])
+def test_text_that_begins_with_a_dash_is_a_value(text: str) -> None:
+    assert parse([*REQUIRED, "--initial-prompt", text])[0].initial_prompt == text
+
+
+@pytest.mark.parametrize(
+    "flags",
+    [
+        ["--word-timestamps", "--no-return-timestamps", "--max-span-s", "600"],
+        ["--word_timestamps", "--no_return_timestamps", "--max_span_s=600"],
+        ["--word-timestamps=true", "--return-timestamps", "FALSE", "--max-span_s=600"],
+    ],
+)
+def test_dashes_and_underscores_are_alike(flags: list[str]) -> None:
+    options, rest = parse([*flags, *REQUIRED])
+    assert (options.word_timestamps, options.return_timestamps, options.max_span_s) == (True, False, 600)
+    assert not rest
+
+
+@pytest.mark.parametrize("name", ["base", "whisper-base", "openai/whisper-base"])
+def test_the_model_has_its_full_name(name: str) -> None:
+    assert parse([*REQUIRED, "--model", name])[0] == OPTIONS
+
+
+@pytest.mark.parametrize("line", ["--version", "a.mp3 --streaming --version"])
+def test_the_version(line: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as stopped:
+        parse(line.split())
+    assert not stopped.value.code
+    assert re.fullmatch(r"whisper-beam \d+\.\d+\.\d+\n", capsys.readouterr().out)
+
+
+def test_help_names_the_program_and_the_rule_for_recordings(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        parse(["--help"], "some-program")
+    text = capsys.readouterr().out
+    assert text.startswith("usage: some-program [RECORDING ...] -o DIR")
+    assert "some-program -o out --flink_master localhost:8081 -- talks/*.mp3" in text
 
 
 @pytest.mark.parametrize(
@@ -102,7 +199,7 @@ def test_switches_may_have_a_value_as_templates_give_them(flag: str, vad: bool) 
 
 
 @pytest.mark.parametrize(
-    ("flag", "said"),
+    ("flag", "message"),
     [
         ("--vad=yes", "--vad yes: give true or false, or no value for true"),
         ("--vad=", "--vad : give true or false"),
@@ -110,11 +207,11 @@ def test_switches_may_have_a_value_as_templates_give_them(flag: str, vad: bool) 
         ("--no-overwrite", None),
     ],
 )
-def test_switches_take_no_other_value(flag: str, said: str | None) -> None:
-    if said is None:  # Beam is asked for it, and does not know it
+def test_switches_take_no_other_value(flag: str, message: str | None) -> None:
+    if message is None:  # left for Beam, which does not know it
         assert parse([*REQUIRED, flag])[1] == [flag]
         return
-    with pytest.raises(OptionsError, match=re.escape(said)):
+    with pytest.raises(OptionsError, match=re.escape(message)):
         parse([*REQUIRED, flag])
 
 
@@ -123,7 +220,7 @@ def test_flags_are_not_abbreviated() -> None:
 
 
 @pytest.mark.parametrize(
-    ("argv", "said"),
+    ("argv", "message"),
     [
         ([], "required: --output"),
         (["--output", "out"], "give --input or --dataset"),
@@ -137,24 +234,27 @@ def test_flags_are_not_abbreviated() -> None:
         ([*REQUIRED, "--mesh", "data"], "--mesh: mesh 'data' has data=, which must be"),
     ],
 )
-def test_bad_command_lines_are_told(argv: list[str], said: str) -> None:
-    with pytest.raises(OptionsError, match=re.escape(said)):
+def test_the_message_for_an_invalid_command_line(argv: list[str], message: str) -> None:
+    with pytest.raises(OptionsError, match=re.escape(message)):
         parse(argv)
 
 
 @pytest.mark.parametrize(
-    ("rest", "unknown", "said"),
+    ("rest", "unknown", "message"),
     [
         (["--langauge", "fr"], ["langauge"], "--langauge: no such option (did you mean --language?)"),
         (["--projct=p"], ["projct"], "--projct: no such option (did you mean --project?)"),
         (["--xyzzy"], ["xyzzy"], "--xyzzy: no such option; --help"),
-        (["stray"], [], "stray: belongs to no option"),
-        (["--project=p", "stray"], [], "stray: belongs to no option"),
-        (["--project", "p", "stray"], [], "stray: belongs to no option"),
+        (["--word-timestmps"], ["word-timestmps"], "--word-timestmps: no such option (did you mean --word_t"),
+        (["-x"], [], "-x: no such option; --help"),
+        (["--project=p", "stray"], [], "stray: is the value of no option of Beam's; recordings stand before"),
+        (["--streaming", "stray", "--project", "p"], [], "stray: is the value of no option of Beam's"),
     ],
 )
-def test_what_nobody_knows_is_told_with_the_nearest(rest: list[str], unknown: list[str], said: str) -> None:
-    with pytest.raises(OptionsError, match=re.escape(said)):
+def test_the_message_for_unknown_arguments_names_the_nearest(
+    rest: list[str], unknown: list[str], message: str
+) -> None:
+    with pytest.raises(OptionsError, match=re.escape(message)):
         check_beam_flags(rest, ["project", "region"], unknown)
 
 
@@ -169,11 +269,15 @@ def test_the_table_names_every_option_with_default_and_choices() -> None:
     assert "| `--return_timestamps` `--no-return_timestamps` | on |" in table
     assert "`transcribe`, `translate` |" in table
     assert "| `--mesh` |  | devices" in table
+    assert "| `--output` `-o` |  |" in table
 
 
-def test_the_readme_has_the_table_of_the_options() -> None:
-    written = re.search(r"<!-- options -->\n+(.*?)\n+<!-- /options -->", README.read_text("utf-8"), re.DOTALL)
-    assert written, "README.md has no table between <!-- options --> and <!-- /options -->"
-    assert written[1] == options_table(), (
-        'paste: python -c "from pipelines.command_line import options_table; print(options_table())"'
-    )
+def test_the_page_has_the_table_of_the_options() -> None:
+    page = PAGE.read_text("utf-8")
+    assert options_table() in page, "run: python -m pipelines.command_line docs/options.md"
+    assert with_options_table(page) == page
+
+
+def test_a_page_without_markers_is_refused() -> None:
+    with pytest.raises(ValueError, match="no <!-- options -->"):
+        with_options_table("# Options\n")

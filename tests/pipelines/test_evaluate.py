@@ -1,4 +1,4 @@
-"""The command, from the rows of a run to what it shows and leaves behind."""
+"""The program, from the rows of a run to its output and files."""
 
 from __future__ import annotations
 
@@ -30,6 +30,22 @@ def manifest(path: Path, *rows: dict[str, object]) -> str:
     return str(path)
 
 
+@pytest.mark.parametrize(
+    "arguments",
+    [["OUT"], ["--run", "OUT"], ["--run=OUT"], ["--worst", "5", "OUT"], ["OUT", "--text-column=t"]],
+)
+def test_the_folder_is_an_argument_or_an_option(arguments: list[str], tmp_path: Path) -> None:
+    out = write_run(tmp_path / "a-run", [row("/a.wav", "a", "a")])
+    assert main([word.replace("OUT", str(out)) for word in arguments]) == 0
+    assert evaluation(out)["total"]["wer"] == 0
+
+
+def test_a_folder_that_begins_with_a_dash(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    write_run(tmp_path / "--a-run", [row("/a.wav", "a", "a")])
+    assert main(["--worst", "1", "--", "--a-run"]) == 0
+
+
 def test_a_real_run_is_evaluated_from_its_manifest(
     tmp_path: Path, out: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -41,15 +57,15 @@ def test_a_real_run_is_evaluated_from_its_manifest(
     before = json.loads((out / "run.json").read_text())
     capsys.readouterr()
     assert evaluate(out) == 0
-    said = capsys.readouterr().out
-    assert "en           2     10  10.00  12.00            1        0         0" in said
-    assert f"the worst: {out}/evaluation/report.html" in said
+    printed = capsys.readouterr().out
+    assert "en           2     10  10.00  12.00            1        0         0" in printed
+    assert f"the worst: {out}/evaluation/report.html" in printed
     after = json.loads((out / "run.json").read_text())
-    told = after.pop("evaluation")
+    report = after.pop("evaluation")
     assert after == before
-    assert told["total"].items() >= {"words": 10, "wer": 0.1, "substitutions": 1, "recordings": 2}.items()
-    assert told["references"] == "rows"
-    assert told["normaliser"].startswith("whisper-normalizer 0.")
+    assert report["total"].items() >= {"words": 10, "wer": 0.1, "substitutions": 1, "recordings": 2}.items()
+    assert report["references"] == "rows"
+    assert report["normaliser"].startswith("whisper-normalizer 0.")
     assert "b.wav" not in (out / "evaluation/report.html").read_text()  # it has no errors
     assert transcribe(Path(source), out) == 0  # the run is still known as finished
     assert "evaluation" in json.loads((out / "run.json").read_text())
@@ -82,9 +98,13 @@ def test_errors_by_recording_and_language(tmp_path: Path, parquet: bool) -> None
         ("/t/d.wav", "words", 3, round(1 / 3, 6), round(5 / 11, 6), 0, 0, 1, True),
         ("/t/e.wav", "words", 2, 0.0, 0.0, 0, 0, 0, True),
     ]
-    told = evaluation(out)
-    assert (told["total"]["words"], told["total"]["wer"], told["without_reference"]) == (12, 0.5, 1)
-    assert {name: group["words"] for name, group in told["languages"].items()} == {"de": 2, "en": 5, "ja": 5}
+    report = evaluation(out)
+    assert (report["total"]["words"], report["total"]["wer"], report["without_reference"]) == (12, 0.5, 1)
+    assert {name: group["words"] for name, group in report["languages"].items()} == {
+        "de": 2,
+        "en": 5,
+        "ja": 5,
+    }
 
 
 def test_a_rerun_gives_the_same_bytes(tmp_path: Path) -> None:
@@ -122,13 +142,13 @@ def test_references_of_a_manifest_by_path_and_by_name(
         "/t/b.wav": 0,
         "/t/own.wav": 0,
     }
-    told = evaluation(out)
-    assert told["references"] == references
-    assert (told["without_reference"], told["ambiguous_names"], told["unused_references"]) == (3, 2, 2)
-    assert "recordings whose file name does not tell which reference is theirs: 2" in capsys.readouterr().out
+    report = evaluation(out)
+    assert report["references"] == references
+    assert (report["without_reference"], report["ambiguous_names"], report["unused_references"]) == (3, 2, 2)
+    assert "recordings whose file name matches several references or recordings: 2" in capsys.readouterr().out
 
 
-def test_a_recording_that_failed_has_lost_all_its_words(
+def test_all_words_of_a_failed_recording_are_deletions(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     rows = [row("/t/b.wav", "c'est vrai", language="fr"), row("/t/cut.wav", "oui", "oui", language="fr")]
@@ -147,9 +167,9 @@ def test_a_recording_that_failed_has_lost_all_its_words(
     lost, *others = scored(out)
     assert lost.items() >= {"uri": "/t/a.wav", "transcribed": False, "deletions": 5, "language": "fr"}.items()
     assert [one["wer"] for one in others] == [0, 0]
-    told = evaluation(out)
-    assert (told["total"]["recordings"], told["total"]["not_transcribed"]) == (3, 1)
-    assert (told["total"]["wer"], told["failed_without_reference"]) == (round(5 / 9, 6), 1)
+    report = evaluation(out)
+    assert (report["total"]["recordings"], report["total"]["not_transcribed"]) == (3, 1)
+    assert (report["total"]["wer"], report["failed_without_reference"]) == (round(5 / 9, 6), 1)
     assert "not_found: gone" in (out / "evaluation/report.html").read_text()
     assert "recordings without a transcript, all words deleted: 1" in capsys.readouterr().out
 
@@ -174,11 +194,11 @@ def test_times_of_words_and_of_segments(tmp_path: Path, capsys: pytest.CaptureFi
         {"audio": "/t/b.wav", "text": "1 segment", "segments": [segment]},
     ]
     assert evaluate(out, "--references", manifest(tmp_path / "m.jsonl", *listed)) == 0
-    told = evaluation(out)["timestamps"]
-    assert told["recordings"] == 2
-    assert told["starts"].items() >= {"compared": 3, "median_s": 0.1, "p95_s": 0.3}.items()
+    report = evaluation(out)["timestamps"]
+    assert report["recordings"] == 2
+    assert report["starts"].items() >= {"compared": 3, "median_s": 0.1, "p95_s": 0.3}.items()
     assert (
-        told["ends"].items()
+        report["ends"].items()
         >= {"compared": 3, "median_s": 0.25, "p95_s": 0.5, "within_0.2_s": 0.333333}.items()
     )
     assert [one["timestamps"] is None for one in scored(out)] == [False, False]
@@ -195,7 +215,7 @@ def test_hostile_text_reaches_the_page_as_text(tmp_path: Path) -> None:
     assert page.count("&lt;script&gt;") == 2  # the name, and the text as it was written
 
 
-def test_anything_that_is_a_place_will_do(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_folder_may_be_a_url(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     local = write_run(tmp_path / "out", [row("/a.wav", "a", "b")], parquet=True)
     url = f"memory://{tmp_path.name}/out"
     fsspec.filesystem("memory").put(f"{local}/", f"/{tmp_path.name}/out", recursive=True)
@@ -208,7 +228,7 @@ def test_anything_that_is_a_place_will_do(tmp_path: Path, capsys: pytest.Capture
 
 
 @pytest.mark.parametrize(
-    ("flags", "said"),
+    ("flags", "expected"),
     [
         ([], "none of its rows has a reference; give --references a manifest"),
         (
@@ -220,13 +240,16 @@ def test_anything_that_is_a_place_will_do(tmp_path: Path, capsys: pytest.Capture
         (["--references", "m.jsonl", "--text_column", "said"], "no column said among audio, text"),
         (["--worst", "-1"], "--worst -1: must be at least 0"),
         (["--worst", "many"], "invalid int value: 'many'"),
-        (["--best", "3"], "unrecognized arguments: --best 3"),
+        (["--best=3"], "unrecognized arguments: --best=3; --help"),
+        (["--html-page", "x"], "unrecognized arguments: --html_page (did you mean --html?)"),
+        (["--referenecs=m.jsonl"], "--referenecs=m.jsonl (did you mean --references?); --help"),
+        (["other"], "give the run's folder once: as an argument, or with --run"),
         (["--run", "nowhere"], "--run nowhere: no finished run is there"),
     ],
 )
-def test_what_cannot_be_done_is_told_and_changes_nothing(
+def test_refusals_have_a_message_and_change_nothing(
     flags: Sequence[str],
-    said: str,
+    expected: str,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
@@ -238,16 +261,16 @@ def test_what_cannot_be_done_is_told_and_changes_nothing(
     assert evaluate(out, *flags) == 1
     message = capsys.readouterr().err
     assert message.startswith("Nothing was evaluated: ")
-    assert said in message
+    assert expected in message
     assert "Traceback" not in message
     assert snapshot(out) == before
 
 
-def test_a_file_of_rows_that_is_gone_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_missing_file_of_rows(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = write_run(tmp_path, [row("/a.wav", "a", "a")])
-    shutil.rmtree(out / "transcripts")
+    shutil.rmtree(out / "jsonl")
     assert evaluate(out) == 1
-    assert "transcripts/part-00000-of-00001.jsonl" in capsys.readouterr().err
+    assert "jsonl/part-00000-of-00001.jsonl" in capsys.readouterr().err
 
 
 def test_ctrl_c_gives_130(
@@ -262,15 +285,16 @@ def test_ctrl_c_gives_130(
 
 
 @pytest.mark.parametrize(
-    ("flags", "exit_code", "said"),
+    ("flags", "exit_code", "expected"),
     [
         (["--help"], 0, "--references MANIFEST"),
-        (["--run", "out", "--refs", "r.jsonl"], 1, "--refs r.jsonl; --help lists the options"),
+        ([], 1, "give the run's folder once: as an argument, or with --run; --help lists the options"),
+        (["out", "--refs", "r.jsonl"], 1, "--refs r.jsonl; --help lists the options"),
         (["--run", "out", "--worst", "all"], 1, "invalid int value: 'all'"),
     ],
 )
 def test_help_and_refusals_need_none_of_the_heavy_libraries(
-    flags: list[str], exit_code: int, said: str
+    flags: list[str], exit_code: int, expected: str
 ) -> None:
     program = (
         "import sys\n"
@@ -284,10 +308,10 @@ def test_help_and_refusals_need_none_of_the_heavy_libraries(
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
     assert "AssertionError" not in done.stderr, done.stderr
     assert done.returncode == exit_code, done.stderr
-    assert said in done.stdout + done.stderr
+    assert expected in done.stdout + done.stderr
 
 
-def test_an_evaluation_brings_neither_beam_nor_jax(tmp_path: Path) -> None:
+def test_an_evaluation_imports_neither_beam_nor_jax(tmp_path: Path) -> None:
     out = write_run(tmp_path, [row("/a.wav", "a", "a")])
     program = (
         "import sys\n"

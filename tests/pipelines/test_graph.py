@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pickle
 import random
-from dataclasses import astuple, replace
+from dataclasses import replace
 from typing import Any
 
 import apache_beam as beam
@@ -12,17 +12,18 @@ from apache_beam.portability.common_urns import resource_hints
 from apache_beam.pvalue import PCollection
 from apache_beam.runners.portability.fn_api_runner.fn_runner import FnApiRunner
 
-from model.interface import Transcriber, TranscriberSettings
+from model.interface import DecodingOptions, ModelOptions, Transcriber
 from pipelines import graph
 from pipelines.backend import Backend, silero_detector
-from pipelines.graph import build, fallback_of, settings_of
+from pipelines.graph import build
 from pipelines.options import TranscribeOptions
 from transforms.core.types import AudioSource, AudioSpan
 from transforms.dofns.transcribe import TranscribeSpans
-from transforms.merging.settings import Assembly
-from transforms.recognition.fallback import Fallback
+from transforms.fetch.policy import FetchPolicy
+from transforms.merging.settings import MergeSettings
+from transforms.recognition.fallback import FallbackPolicy
 from transforms.recognition.hallucinations import FILTERS
-from transforms.sources.work_items import Work, pack
+from transforms.sources.work_items import Work, serialize
 from transforms.windows.plan import WindowPlan
 
 ACCELERATOR, MIN_RAM_BYTES = resource_hints.ACCELERATOR, resource_hints.MIN_RAM_BYTES
@@ -37,7 +38,7 @@ OPTIONS = TranscribeOptions(
 )
 
 
-def load_none(settings: TranscriberSettings) -> Transcriber:
+def load_none(options: ModelOptions) -> Transcriber:
     raise AssertionError("a graph that is only built loads no model")
 
 
@@ -45,20 +46,20 @@ NOTHING = Backend(load_none, lambda _: (), silero_detector)
 
 
 def graph_of(language: str | None, options: TranscribeOptions = OPTIONS, *, share: bool = False) -> Any:  # noqa: ANN401
-    """The job as runners get it."""
+    """Returns the job graph as submitted to a runner."""
     pipeline = beam.Pipeline(runner=FnApiRunner(), options=PipelineOptions([]))
     build(pipeline, [AudioSource("id", "a.wav")], options, language, ("en", "fr"), NOTHING, share=share)
     return pipeline.to_runner_api()
 
 
 def stages(language: str | None, options: TranscribeOptions = OPTIONS) -> list[str]:
-    """The names of each fused stage's steps, in one text."""
+    """Returns the names of the steps of each fused stage, joined."""
     _, fused = FnApiRunner().create_stages(graph_of(language, options))
     return [" ".join(step.unique_name for step in stage.transforms) for stage in fused]
 
 
-def test_the_listing_is_in_the_graph_once() -> None:
-    """Runners take messages of a few megabytes; Beam's `Create` would have each name in them twice."""
+def test_graph_contains_the_listing_once() -> None:
+    """Runners limit messages to a few megabytes; Beam's `Create` would contain each name twice."""
     numbers = random.Random(0)
     work = [AudioSource(numbers.randbytes(8).hex(), numbers.randbytes(20).hex()) for _ in range(20_000)]
 
@@ -67,8 +68,8 @@ def test_the_listing_is_in_the_graph_once() -> None:
         build(pipeline, work, OPTIONS, "en", ("en",), NOTHING)
         return len(pipeline.to_runner_api().SerializeToString())
 
-    in_text = 4 / 3  # as Beam spells bytes
-    assert n_bytes(work) - n_bytes([]) < 1.1 * in_text * len(pack(work))
+    in_text = 4 / 3  # base64, as Beam encodes bytes
+    assert n_bytes(work) - n_bytes([]) < 1.1 * in_text * len(serialize(work))
 
 
 def hints_of(graph: Any, step: Any) -> dict[str, bytes]:  # noqa: ANN401
@@ -78,20 +79,20 @@ def hints_of(graph: Any, step: Any) -> dict[str, bytes]:  # noqa: ANN401
 HINTED = replace(OPTIONS, accelerator="type:nvidia-l4;count:1", min_ram="16GB", runner="DataflowRunner")
 
 
-def test_the_steps_that_run_the_model_have_the_hints_and_no_others() -> None:
+def test_only_steps_that_run_the_model_have_resource_hints() -> None:
     graph = graph_of(None, HINTED, share=True)
     steps = [step for step in graph.components.transforms.values() if step.environment_id]
     hinted = {step.unique_name.partition("/")[0] for step in steps if hints_of(graph, step)}
     assert hinted == {"Open", "Transcribe", "Transcribe spans", "Open again", "Transcribe again"}
     in_them = [step for step in steps if step.unique_name.partition("/")[0] in hinted]
-    said = {ACCELERATOR.urn: b"type:nvidia-l4;count:1", MIN_RAM_BYTES.urn: b"16000000000"}
-    assert all(hints_of(graph, step) == said for step in in_them)
+    hints = {ACCELERATOR.urn: b"type:nvidia-l4;count:1", MIN_RAM_BYTES.urn: b"16000000000"}
+    assert all(hints_of(graph, step) == hints for step in in_them)
     run_the_model = [step for step in in_them if step.unique_name.endswith("/Transcribe windows")]
     assert len(run_the_model) == 3
 
 
 @pytest.mark.parametrize("options", [OPTIONS, replace(HINTED, runner="PrismRunner")], ids=["none", "prism"])
-def test_without_hints_there_is_one_environment(options: TranscribeOptions) -> None:
+def test_graph_without_hints_has_one_environment(options: TranscribeOptions) -> None:
     graph = graph_of(None, options, share=True)
     used = {step.environment_id for step in graph.components.transforms.values() if step.environment_id}
     assert len(used) == 1
@@ -100,7 +101,7 @@ def test_without_hints_there_is_one_environment(options: TranscribeOptions) -> N
 
 @pytest.mark.parametrize("options", [OPTIONS, HINTED], ids=["no hints", "hints"])
 @pytest.mark.parametrize("suffix", ["", " again"])
-def test_samples_never_leave_their_stage(suffix: str, options: TranscribeOptions) -> None:
+def test_samples_stay_within_one_stage(suffix: str, options: TranscribeOptions) -> None:
     names = stages(None, options)
     steps = [f"Transcribe{suffix}/{step}" for step in ("Read windows", "Transcribe windows")]
     (together,) = [name for name in names if steps[0] in name]
@@ -108,75 +109,86 @@ def test_samples_never_leave_their_stage(suffix: str, options: TranscribeOptions
     assert f"Open{suffix}/" in together
 
 
-def test_with_a_language_there_is_no_vote() -> None:
+def test_graph_with_a_given_language_has_no_vote() -> None:
     assert any("Vote on language" in name for name in stages(None))
     assert not any("Vote" in name or "again" in name for name in stages("en"))
     redecoding = replace(OPTIONS, redecode_boundaries=0.3)
     assert any("again" in name for name in stages("en", redecoding))
 
 
-def test_workers_are_told_what_the_options_say() -> None:
-    assert settings_of(OPTIONS) == TranscriberSettings("m", "float16", "translate", False, 3, beam_size=5)
-    searching = replace(
-        OPTIONS,
-        word_timestamps=True,
-        beam_size=5,
-        patience=2.0,
-        length_penalty=0.6,
-        suppress_tokens=(1, 2),
-        max_new_tokens=100,
-        initial_prompt="Dear sir",
-        hotwords="Guttenberg",
-        quantization="a8",
-        parallel_batches=1,
-        mesh="model=2",
-    )
-    settings = settings_of(searching)
-    assert astuple(settings) == (
-        *("m", "float16", "translate", False, 3, 1, True, 5, 2.0, 0.6, (1, 2), 100, "Dear sir", "Guttenberg"),
-        *("a8", "model=2"),
-    )
-    assert pickle.loads(pickle.dumps(settings)) == settings
+def test_options_of_the_model_and_of_requests_reach_the_graph(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    model = ModelOptions(model="m", dtype="float16", batch_size=3)
+    decoding = DecodingOptions(task="translate", return_timestamps=False)
+    made = transforms_of(OPTIONS, monkeypatch)
+    assert (made.model, made.decoding, made.policy) == (model, decoding, FetchPolicy())
+    changed: dict[str, Any] = {
+        "beam_size": 2,
+        "patience": 2.0,
+        "length_penalty": 0.6,
+        "suppress_tokens": (1, 2),
+        "max_new_tokens": 100,
+        "quantization": "a8",
+        "parallel_batches": 1,
+        "mesh": "model=2",
+    }
+    prompted: dict[str, Any] = {
+        "word_timestamps": True,
+        "initial_prompt": "Dear sir",
+        "hotwords": "Guttenberg",
+    }
+    made = transforms_of(replace(OPTIONS, **changed, **prompted, fetch_timeout_s=60.0), monkeypatch)
+    assert made.model == replace(model, **changed)
+    assert made.decoding == replace(decoding, **prompted)
+    assert made.policy == FetchPolicy(fetch_timeout_s=60.0)
+    assert pickle.loads(pickle.dumps((made.model, made.decoding))) == (made.model, made.decoding)
 
 
-def test_the_graph_is_given_what_the_options_say(monkeypatch: pytest.MonkeyPatch) -> None:
+def transforms_of(options: TranscribeOptions, monkeypatch: pytest.MonkeyPatch) -> TranscribeSpans:
+    """The transform that the graph of a run with a language has."""
     made: list[TranscribeSpans] = []
 
-    class Listening(TranscribeSpans):
+    class Recording(TranscribeSpans):
         def expand(self, spans: PCollection[AudioSpan]) -> dict[str, PCollection[Any]]:
             made.append(self)
             return super().expand(spans)
 
-    monkeypatch.setattr(graph, "TranscribeSpans", Listening)
-    options = replace(OPTIONS, temperature=(0.0,), hallucination_filters=("rate",), vad=False, seed=3)
-    stages("en", options)
-    assert made[0].fallback == Fallback(temperatures=(0.0,), seed=3)
-    assert made[0].filters == ("rate",)
-    assert made[0].plan.detector is None
-    stages("en")
-    assert made[-1].filters == tuple(FILTERS)
-    assert made[-1].plan == WindowPlan(30, 5, silero_detector, over_speech=True)
-    stages("en", replace(OPTIONS, windows="grid", chunk_length_s=20.0, stride_length_s=4.0))
-    assert made[-1].plan == WindowPlan(20, 4, silero_detector, over_speech=False)
+    with monkeypatch.context() as patched:
+        patched.setattr(graph, "TranscribeSpans", Recording)
+        stages("en", options)
+    return made[0]
 
 
-def test_what_is_decoded_about_a_boundary_is_as_long_as_a_window(monkeypatch: pytest.MonkeyPatch) -> None:
-    made: list[Assembly] = []
+def test_filters_and_windows_come_from_the_options(monkeypatch: pytest.MonkeyPatch) -> None:
+    changed = replace(OPTIONS, hallucination_filters=("rate",), vad=False)
+    made = transforms_of(changed, monkeypatch)
+    assert (made.filters, made.plan.detector) == (("rate",), None)
+    made = transforms_of(OPTIONS, monkeypatch)
+    assert made.filters == tuple(FILTERS)
+    assert made.plan == WindowPlan(30, 5, silero_detector, over_speech=True)
+    made = transforms_of(
+        replace(OPTIONS, windows="grid", chunk_length_s=20.0, stride_length_s=4.0), monkeypatch
+    )
+    assert made.plan == WindowPlan(20, 4, silero_detector, over_speech=False)
+
+
+def test_second_pass_at_a_boundary_has_the_length_of_a_window(monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[MergeSettings] = []
     monkeypatch.setattr(
-        graph, "Assembly", lambda *args, **said: made.append(Assembly(*args, **said)) or made[-1]
+        graph, "MergeSettings", lambda *args, **more: made.append(MergeSettings(*args, **more)) or made[-1]
     )
     stages("en", replace(OPTIONS, chunk_length_s=20.0, redecode_boundaries=0.3))
     assert (made[0].window_s, made[0].redecode_below) == (20.0, 0.3)
 
 
-def test_the_fallback_is_what_the_options_say() -> None:
-    options = replace(
-        OPTIONS,
-        temperature=(0.0, 0.5),
-        compression_ratio_threshold=3.0,
-        logprob_threshold=-2.0,
-        no_speech_threshold=0.7,
-        seed=4,
-    )
-    assert fallback_of(options) == Fallback((0.0, 0.5), 3.0, -2.0, 0.7, 4)
-    assert fallback_of(OPTIONS) == Fallback()
+def test_fallback_policy_comes_from_the_options(monkeypatch: pytest.MonkeyPatch) -> None:
+    changed: dict[str, Any] = {
+        "temperature": (0.0, 0.5),
+        "compression_ratio_threshold": 3.0,
+        "logprob_threshold": -2.0,
+        "no_speech_threshold": 0.7,
+        "seed": 4,
+    }
+    assert transforms_of(replace(OPTIONS, **changed), monkeypatch).fallback == FallbackPolicy(**changed)
+    assert transforms_of(OPTIONS, monkeypatch).fallback == FallbackPolicy()

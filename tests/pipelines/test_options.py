@@ -6,7 +6,18 @@ from typing import Any
 import pytest
 from apache_beam.transforms.resources import parse_resource_hints
 
-from pipelines.options import OptionsError, TranscribeOptions, check_model_fits, language_code
+from model.interface import DecodingOptions, ModelOptions
+from model.option_fields import option_fields, part
+from pipelines.option_checks import language_code
+from pipelines.options import (
+    HELP_GROUPS,
+    OptionsError,
+    TranscribeOptions,
+    check_model_fits,
+    grouped_options,
+    shaping_options,
+)
+from transforms.recognition.fallback import FallbackPolicy
 from transforms.recognition.hallucinations import FILTERS
 
 
@@ -178,3 +189,22 @@ def test_resources_that_cannot_be(name: str, value: str, said: str) -> None:
 @pytest.mark.parametrize("ram", ["16GB", "1.5TiB", "512MB"])
 def test_memory_is_told_as_beam_takes_it(ram: str) -> None:
     assert parse_resource_hints({"min_ram": options(min_ram=ram).min_ram})
+
+
+def test_each_option_is_once_in_the_help() -> None:
+    names = [option.name for _, option in grouped_options()]
+    assert sorted(names) == sorted(option.name for option in option_fields(TranscribeOptions))
+    assert list(dict.fromkeys(title for title, _ in grouped_options())) == list(HELP_GROUPS)
+
+
+def test_parts_have_the_values_of_the_run() -> None:
+    changed = options(beam_size=1, task="translate", seed=3, temperature=0)
+    assert part(changed, ModelOptions) == ModelOptions(beam_size=1)
+    assert part(changed, DecodingOptions) == DecodingOptions(task="translate")
+    assert part(changed, FallbackPolicy) == FallbackPolicy(seed=3, temperature=(0,))
+
+
+def test_rows_depend_on_some_options_alone() -> None:
+    values = {"model": "m", "task": "translate", "batch_size": 3, "fetch_timeout_s": 9.0, "other": 1}
+    assert shaping_options(values) == {"model": "m", "task": "translate"}
+    assert shaping_options(values, without=("task",)) == {"model": "m"}

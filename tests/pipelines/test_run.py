@@ -1,4 +1,4 @@
-"""Whole runs on generated tones, through Beam, from files to files."""
+"""Runs over generated tones, through Beam, from files to files."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from pipelines.transcribe import main
 from tests.support.tone_backend import (
     LOADED,
     TONES,
+    expected_text,
     failures,
     rows,
     run,
     snapshot,
-    spoken,
     write_sparse,
     write_talk,
 )
@@ -32,7 +32,7 @@ def test_recordings_become_rows(tmp_path: Path, out: Path, capsys: pytest.Captur
     assert (short["uri"], long["uri"]) == tuple(
         str(tmp_path / "talks" / name) for name in ("deep/short.flac", "long.wav")
     )
-    assert long["text"] == spoken("en", 70)
+    assert long["text"] == expected_text("en", 70)
     assert (long["duration_s"], long["language"], long["task"]) == (70.0, "en", "transcribe")
     assert (long["model"], long["truncated"], long["reference"]) == ("openai/whisper-base", False, None)
     assert [segment["id"] for segment in long["segments"]] == list(range(70))
@@ -40,11 +40,11 @@ def test_recordings_become_rows(tmp_path: Path, out: Path, capsys: pytest.Captur
     assert long["segments"][0]["avg_logprob"] == -0.5
     assert len(LOADED) == 1
     assert failures(out) == []
-    said = capsys.readouterr()
-    assert "short.flac [en]" in said.out
-    assert "en0 en1 en2" in said.out
-    assert "2 of 2 recordings transcribed" in said.out
-    assert "Done: all 2 recordings" in said.err
+    output = capsys.readouterr()
+    assert "short.flac [en]" in output.out
+    assert "en0 en1 en2" in output.out
+    assert "2 of 2 recordings transcribed" in output.out
+    assert "Done: all 2 recordings" in output.err
 
 
 def test_run_json_and_success_are_written(tmp_path: Path, out: Path) -> None:
@@ -81,7 +81,7 @@ def test_run_json_and_success_are_written(tmp_path: Path, out: Path) -> None:
     assert (out / "_SUCCESS").read_bytes() == b""
 
 
-def test_the_same_input_gives_the_same_bytes_whatever_its_order_and_batches(tmp_path: Path) -> None:
+def test_output_does_not_depend_on_order_and_batch_size(tmp_path: Path) -> None:
     names = [str(write_talk(tmp_path / f"{n}.wav", 20 + 9 * n, french_from=10 * n)) for n in range(4)]
     for out, order, flags in (
         ("a", names, ["--batch_size=1"]),
@@ -92,7 +92,7 @@ def test_the_same_input_gives_the_same_bytes_whatever_its_order_and_batches(tmp_
         {
             name: content
             for name, content in snapshot(tmp_path / out).items()
-            if name.startswith("transcripts/")
+            if name.startswith(("parquet/", "jsonl/"))
         }
         for out in "ab"
     )
@@ -103,7 +103,7 @@ def test_the_same_input_gives_the_same_bytes_whatever_its_order_and_batches(tmp_
 FILES = "parquet,srt,vtt,tsv,txt"
 
 
-def test_each_recording_has_files_of_its_own(
+def test_each_recording_has_subtitle_files(
     tmp_path: Path, out: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     write_talk(tmp_path / "one/talk.wav", 2)
@@ -111,8 +111,8 @@ def test_each_recording_has_files_of_its_own(
     write_sparse(tmp_path / "silent.wav")
     (tmp_path / "bad.wav").write_bytes(b"nothing")
     assert run(f"{tmp_path}/**/*.wav", out, "--format", FILES) == 2
-    assert run(f"{tmp_path}/**/*.wav", out, "--format", FILES) == 2  # finished: its files are there
-    ids = {row["uri"]: row["audio_id"] for row in pq.read_table(out / "transcripts").to_pylist()}
+    assert run(f"{tmp_path}/**/*.wav", out, "--format", FILES) == 2  # the run is finished, its files exist
+    ids = {row["uri"]: row["audio_id"] for row in pq.read_table(out / "parquet").to_pylist()}
     assert len(ids) == 3
     for name in ("srt", "vtt", "tsv", "txt"):
         found = {path.name for path in (out / name).iterdir()}
@@ -122,22 +122,22 @@ def test_each_recording_has_files_of_its_own(
     assert (out / f"srt/silent.{ids[str(tmp_path / 'silent.wav')]}.srt").read_bytes() == b""
     report = json.loads((out / "run.json").read_text())
     assert report["recording_files"] == dict.fromkeys(("srt", "vtt", "tsv", "txt"), 3)
-    assert [name.split("/")[0] for name in report["files"]] == ["failures", "transcripts"]
+    assert [name.split("/")[0] for name in report["files"]] == ["failures", "parquet"]
     assert f"3 srt files: {out}/srt" in capsys.readouterr().out
 
 
-def test_rows_are_there_where_only_subtitles_are_asked_for(tmp_path: Path, out: Path) -> None:
+def test_rows_are_written_if_only_subtitles_are_requested(tmp_path: Path, out: Path) -> None:
     write_talk(tmp_path / "a.wav", 2)
     assert run(tmp_path / "a.wav", out, "--format", "srt") == 0
-    assert [path.name for path in (out / "transcripts").iterdir()] == ["part-00000-of-00001.parquet"]
+    assert [path.name for path in (out / "parquet").iterdir()] == ["part-00000-of-00001.parquet"]
     assert len(list((out / "srt").iterdir())) == 1
     assert run(tmp_path / "a.wav", out, "--format", "jsonl", "--overwrite") == 0
     assert list((out / "srt").iterdir()) == []
-    assert [path.name for path in (out / "transcripts").iterdir()] == ["part-00000-of-00001.jsonl"]
+    assert [path.name for path in (out / "jsonl").iterdir()] == ["part-00000-of-00001.jsonl"]
 
 
 @pytest.mark.parametrize("flags", [[], ["--direct_running_mode=multi_threading", "--direct_num_workers=3"]])
-def test_the_same_files_whatever_the_workers(tmp_path: Path, flags: list[str]) -> None:
+def test_output_does_not_depend_on_the_workers(tmp_path: Path, flags: list[str]) -> None:
     names = [str(write_talk(tmp_path / f"{n}.wav", 20 + 9 * n)) for n in range(4)]
     for out, order, more in (("a", names, []), ("b", names[::-1], [*flags, "--batch_size=3"])):
         arguments = ["--input", *order, "--output", str(tmp_path / out), "--format", f"{FILES},jsonl"]
@@ -151,7 +151,7 @@ def test_the_same_files_whatever_the_workers(tmp_path: Path, flags: list[str]) -
     assert len(first) == 4 * 4 + 2 * 2 + 1
 
 
-def test_a_page_and_the_progress_are_left_beside_the_report(tmp_path: Path) -> None:
+def test_page_and_progress_are_written_beside_the_report(tmp_path: Path) -> None:
     write_talk(tmp_path / "a.wav", 2)
     (tmp_path / "<b>.wav").write_bytes(b"nothing")
     for out in (str(tmp_path / "out"), f"memory://{tmp_path.name}/out"):
@@ -161,12 +161,12 @@ def test_a_page_and_the_progress_are_left_beside_the_report(tmp_path: Path) -> N
         assert "Hours of audio by language" in page
         assert "&lt;b&gt;.wav" in page
         with fsspec.open(f"{out}/progress.json") as file:
-            told = json.load(file)
-        counts = [told[name] for name in ("state", "recordings", "of", "failures", "eta_s")]
+            progress = json.load(file)
+        counts = [progress[name] for name in ("state", "recordings", "of", "failures", "eta_s")]
         assert counts == ["finished", 2, 2, 1, 0]
 
 
-def test_a_bad_recording_is_a_failure_and_the_others_go_on(
+def test_invalid_recording_is_a_failure_and_others_are_transcribed(
     tmp_path: Path, out: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     write_talk(tmp_path / "talks/good.wav", 2)
@@ -182,23 +182,23 @@ def test_a_bad_recording_is_a_failure_and_the_others_go_on(
     assert "2 of 3 recordings have no transcript" in capsys.readouterr().err
 
 
-def test_a_truncated_recording_is_a_row_and_a_failure(tmp_path: Path, out: Path) -> None:
+def test_truncated_recording_is_a_row_and_a_failure(tmp_path: Path, out: Path) -> None:
     whole = write_talk(tmp_path / "whole.wav", 10).read_bytes()
     (tmp_path / "cut.wav").write_bytes(whole[: len(whole) // 2])
     assert run(tmp_path / "cut.wav", out) == 2
     (row,) = rows(out)
     assert row["truncated"]
-    assert row["text"] == spoken("en", 4)
+    assert row["text"] == expected_text("en", 4)
     assert [(row["stage"], row["kind"]) for row in failures(out)] == [("decode", "truncated")]
 
 
-def test_a_poisoned_window_stands_alone(tmp_path: Path, out: Path) -> None:
+def test_failed_window_is_decoded_by_itself(tmp_path: Path, out: Path) -> None:
     write_talk(tmp_path / "bad.wav", 80, poison=40)
     write_talk(tmp_path / "good.wav", 80)
     assert run(tmp_path / "*.wav", out, "--batch_size", "8") == 2
     bad, good = rows(out)
-    assert good["text"] == spoken("en", 80)
-    assert bad["text"].startswith(spoken("en", 25))
+    assert good["text"] == expected_text("en", 80)
+    assert bad["text"].startswith(expected_text("en", 25))
     assert bad["text"].endswith("en78 en79")
     assert "en40" not in bad["text"]
     (failure,) = failures(out)
@@ -207,18 +207,18 @@ def test_a_poisoned_window_stands_alone(tmp_path: Path, out: Path) -> None:
     assert "the model choked" in failure["message"]
 
 
-def test_a_recording_of_which_nothing_could_be_transcribed_has_no_row(tmp_path: Path, out: Path) -> None:
+def test_recording_without_any_transcribed_window_has_no_row(tmp_path: Path, out: Path) -> None:
     write_talk(tmp_path / "bad.wav", 5, poison=2)
     assert run(tmp_path / "bad.wav", out) == 2
     assert rows(out) == []
     assert len(failures(out)) == 1
 
 
-def test_output_may_be_on_any_filesystem(tmp_path: Path) -> None:
+def test_output_on_any_filesystem(tmp_path: Path) -> None:
     write_talk(tmp_path / "a.wav", 2)
     url = f"memory://{tmp_path.name}/out"
     assert run(tmp_path / "a.wav", url) == 0
-    with fsspec.open(f"{url}/transcripts/part-00000-of-00001.parquet", "rb") as file:
+    with fsspec.open(f"{url}/parquet/part-00000-of-00001.parquet", "rb") as file:
         assert pq.read_table(file).column("text").to_pylist() == ["en0 en1"]
     assert fsspec.filesystem("memory").exists(f"/{tmp_path.name}/out/_SUCCESS")
     LOADED.clear()
@@ -226,30 +226,28 @@ def test_output_may_be_on_any_filesystem(tmp_path: Path) -> None:
     assert LOADED == []
 
 
-def test_a_finished_run_is_not_done_again(
-    tmp_path: Path, out: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_finished_run_is_not_repeated(tmp_path: Path, out: Path, capsys: pytest.CaptureFixture[str]) -> None:
     write_talk(tmp_path / "talks/a.wav", 2)
     (tmp_path / "talks/b.wav").write_bytes(b"nothing")
     assert run(tmp_path / "talks", out) == 2
-    first, said = snapshot(out), capsys.readouterr().out
+    first, output = snapshot(out), capsys.readouterr().out
     LOADED.clear()
     assert run(tmp_path / "talks", out, "--batch_size", "2") == 2
     assert LOADED == []
     assert snapshot(out) == first
-    assert capsys.readouterr().out == said
+    assert capsys.readouterr().out == output
 
 
 @pytest.mark.parametrize(
-    ("flags", "why"),
+    ("flags", "reason"),
     [
         (["--language", "fr"], "with --language auto, not fr"),
         (["--num_shards", "2"], "with --num_shards 1, not 2"),
         (["--input", "{new}"], "with --input"),
     ],
 )
-def test_another_run_in_the_folder_is_refused(
-    flags: list[str], why: str, tmp_path: Path, out: Path, capsys: pytest.CaptureFixture[str]
+def test_folder_of_another_run_is_refused(
+    flags: list[str], reason: str, tmp_path: Path, out: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     write_talk(tmp_path / "a.wav", 2)
     assert run(tmp_path / "a.wav", out) == 0
@@ -258,16 +256,16 @@ def test_another_run_in_the_folder_is_refused(
     flags = [flag.format(new=new) for flag in flags]
     assert run(tmp_path / "a.wav", out, *flags) == 1
     assert snapshot(out) == before
-    said = capsys.readouterr().err
-    assert why in said
-    assert "--overwrite" in said
+    output = capsys.readouterr().err
+    assert reason in output
+    assert "--overwrite" in output
 
 
-def test_overwrite_removes_what_the_run_wrote_and_nothing_else(tmp_path: Path, out: Path) -> None:
+def test_overwrite_removes_only_the_files_of_the_run(tmp_path: Path, out: Path) -> None:
     write_talk(tmp_path / "a.wav", 2)
     assert run(tmp_path / "a.wav", out, "--num_shards", "3") == 0
     (out / "notes.txt").write_text("mine")
-    (out / "transcripts/notes.txt").write_text("mine")
+    (out / "jsonl/notes.txt").write_text("mine")
     assert run(tmp_path / "a.wav", out, "--overwrite", "--format", "jsonl") == 0
     assert set(snapshot(out)) == {
         ".whisper-beam/run.json",
@@ -277,33 +275,33 @@ def test_overwrite_removes_what_the_run_wrote_and_nothing_else(tmp_path: Path, o
         "progress.json",
         "report.html",
         "run.json",
-        "transcripts/notes.txt",
-        "transcripts/part-00000-of-00001.jsonl",
+        "jsonl/notes.txt",
+        "jsonl/part-00000-of-00001.jsonl",
     }
 
 
-def test_transcripts_of_somebody_else_are_never_touched(
+def test_foreign_files_are_never_changed(
     tmp_path: Path, out: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     write_talk(tmp_path / "a.wav", 2)
-    (out / "transcripts").mkdir(parents=True)
-    (out / "transcripts/part-00000-of-00001.jsonl").write_text("mine")
+    (out / "jsonl").mkdir(parents=True)
+    (out / "jsonl/part-00000-of-00001.jsonl").write_text("mine")
     assert run(tmp_path / "a.wav", out, "--overwrite") == 1
     assert "did not write" in capsys.readouterr().err
-    assert snapshot(out) == {"transcripts/part-00000-of-00001.jsonl": b"mine"}
+    assert snapshot(out) == {"jsonl/part-00000-of-00001.jsonl": b"mine"}
 
 
-def test_a_finished_run_whose_files_are_gone_is_done_again(tmp_path: Path) -> None:
+def test_finished_run_with_missing_files_is_repeated(tmp_path: Path) -> None:
     source, out = write_talk(tmp_path / "a.wav", 2), tmp_path / "out"
     assert run(source, out) == 0
     first = rows(out)
-    for part in (out / "transcripts").iterdir():
+    for part in [*(out / "jsonl").iterdir(), *(out / "parquet").iterdir()]:
         part.unlink()
     assert run(source, out) == 0
     assert rows(out) == first
 
 
-def test_what_is_missing_of_a_recording_is_in_its_row(tmp_path: Path, out: Path) -> None:
+def test_missing_ranges_are_in_the_row(tmp_path: Path, out: Path) -> None:
     path = write_talk(tmp_path / "a.wav", 4)
     path.write_bytes(path.read_bytes()[: 44 + 2 * 2 * SAMPLE_RATE])
     assert run(path, out) == 2

@@ -1,4 +1,4 @@
-"""The command line: what it refuses, what it says, and how it ends."""
+"""The program: options that it refuses, its messages, and its exit codes."""
 
 from __future__ import annotations
 
@@ -16,25 +16,36 @@ from typing import IO, Any
 
 import pytest
 
-from model.interface import Request, TranscriberSettings, WindowResult
+from model.interface import ModelOptions, Request, WindowResult
 from pipelines.backend import Backend
 from pipelines.options import TranscribeOptions
 from pipelines.output.run_folder import public_options
 from pipelines.process.signals import INTERRUPTED
 from pipelines.transcribe import main
-from tests.support.tone_backend import TONES, ToneDetector, ToneTranscriber, languages_of, run, write_talk
+from tests.support.tone_backend import (
+    TONES,
+    ToneDetector,
+    ToneTranscriber,
+    languages_of,
+    rows,
+    run,
+    snapshot,
+    write_talk,
+)
 from transforms.core.cancellation import STOP
 from transforms.writing.atomic_files import PARTIAL_SUFFIX
 
 
 @pytest.mark.parametrize(
-    ("flags", "said"),
+    ("flags", "expected"),
     [
         (["--langauge", "fr"], "--langauge: no such option (did you mean --language?)"),
         (["--num_worker", "3"], "did you mean --num_workers?"),
-        (["--batch_size=2", "stray.wav"], "stray.wav: belongs to no option"),
+        (["--direct_num_workers", "2", "stray.wav"], "stray.wav: belongs to no option"),
+        (["--streaming", "stray.wav"], "stray.wav: is the value of no option of Beam's"),
         (["-language", "fr"], "-language: no such option (did you mean --language?)"),
-        (["--streaming", "--", "fr"], "--: belongs to no option"),
+        (["--streaming", "--", "none.wav"], "none.wav"),
+        (["none.wav"], "none.wav"),
         (["--direct_num_workers", "two"], "Beam cannot use --direct_num_workers two"),
         (["--model", "nobody/knows"], "no model 'nobody/knows'"),
         (["--language", "klingon"], "--language klingon: no such language"),
@@ -46,13 +57,13 @@ from transforms.writing.atomic_files import PARTIAL_SUFFIX
         (["--runner", "NoSuchRunner"], "NoSuchRunner"),
     ],
 )
-def test_bad_options_are_told_before_anything_is_read_or_written(
-    flags: list[str], said: str, tmp_path: Path, out: Path, capsys: pytest.CaptureFixture[str]
+def test_invalid_options_are_refused_before_anything_is_read_or_written(
+    flags: list[str], expected: str, tmp_path: Path, out: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     write_talk(tmp_path / "a.wav", 2)
     assert run(tmp_path / "a.wav", out, *flags) == 1
     message = capsys.readouterr().err
-    assert said in message
+    assert expected in message
     assert "Traceback" not in message
     assert not out.exists()
 
@@ -65,7 +76,7 @@ def test_no_match_is_an_error_with_the_pattern(
     assert not out.exists()
 
 
-def load_nothing(settings: TranscriberSettings) -> ToneTranscriber:
+def load_nothing(settings: ModelOptions) -> ToneTranscriber:
     raise MemoryError(f"no room for {settings.model}")
 
 
@@ -81,21 +92,23 @@ def test_a_run_that_breaks_ends_with_a_sentence_and_unfinished(
     assert not (out / "_SUCCESS").exists()
 
 
-def load_interrupted(settings: TranscriberSettings) -> ToneTranscriber:
+def load_interrupted(settings: ModelOptions) -> ToneTranscriber:
     signal.raise_signal(signal.SIGINT)
     raise AssertionError("the signal was lost")
 
 
-def test_ctrl_c_is_told_and_gives_130(tmp_path: Path, out: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_ctrl_c_prints_how_to_continue_and_exits_with_130(
+    tmp_path: Path, out: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     write_talk(tmp_path / "a.wav", 2)
     backend = Backend(load_interrupted, languages_of, ToneDetector)
     assert main(["--input", str(tmp_path / "a.wav"), "--output", str(out)], backend) == 130
-    assert "To go on, give the same command again." in capsys.readouterr().err
+    assert "To resume it, give the same command again." in capsys.readouterr().err
     assert json.loads((out / "progress.json").read_text())["state"] == "interrupted"
 
 
 @pytest.mark.parametrize("module", ["pipelines.options", "model.interface", "apache_beam", "pyarrow.parquet"])
-def test_ctrl_c_during_the_first_moments_is_told_without_a_traceback(module: str, tmp_path: Path) -> None:
+def test_ctrl_c_during_imports_shows_no_traceback(module: str, tmp_path: Path) -> None:
     program = (
         "import runpy, signal, sys\n"
         "class Interrupt:\n"
@@ -112,7 +125,7 @@ def test_ctrl_c_during_the_first_moments_is_told_without_a_traceback(module: str
 
 
 class InterruptedTranscriber(ToneTranscriber):
-    n_lanes = 1
+    max_concurrent_calls = 1
     compile_s = 0.0
 
     def transcribe(self, requests: Sequence[Request]) -> list[WindowResult]:
@@ -129,7 +142,7 @@ class InterruptedTranscriber(ToneTranscriber):
 CALLS: list[int] = []
 
 
-def test_ctrl_c_while_the_model_works_begins_no_further_batch(tmp_path: Path, out: Path) -> None:
+def test_after_ctrl_c_no_further_batch_is_started(tmp_path: Path, out: Path) -> None:
     CALLS.clear()
     write_talk(tmp_path / "a.wav", 10)
     backend = Backend(lambda _: InterruptedTranscriber(1), languages_of, ToneDetector)
@@ -157,9 +170,9 @@ def full_disk(where: str, number: int) -> Callable[..., IO[Any]]:
     return opened
 
 
-@pytest.mark.parametrize("where", ["transcripts/", "failures/", "srt/", "out/.report.html", "out/.run.json"])
+@pytest.mark.parametrize("where", ["parquet/", "failures/", "srt/", "out/.report.html", "out/.run.json"])
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EROFS])
-def test_a_disk_that_takes_no_more_ends_the_run_with_a_sentence(
+def test_a_full_disk_ends_the_run_with_one_message(
     where: str,
     number: int,
     tmp_path: Path,
@@ -173,8 +186,8 @@ def test_a_disk_that_takes_no_more_ends_the_run_with_a_sentence(
     with monkeypatch.context() as full:
         full.setattr(Path, "open", full_disk(where, number))
         assert run(f"{tmp_path}/*.wav", out, *flags) == 1
-    said = capsys.readouterr().err
-    (sentence,) = (line for line in said.splitlines() if not line.startswith("WARNING"))
+    printed = capsys.readouterr().err
+    (sentence,) = (line for line in printed.splitlines() if not line.startswith("WARNING"))
     assert sentence.startswith(f"The run failed: {out}/")
     assert f"cannot be written: {os.strerror(number)}" in sentence
     assert "while running" not in sentence
@@ -186,7 +199,7 @@ def test_a_disk_that_takes_no_more_ends_the_run_with_a_sentence(
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
-def test_a_folder_that_may_not_be_written_is_told(
+def test_a_folder_without_permission_to_write(
     tmp_path: Path, out: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     write_talk(tmp_path / "a.wav", 2)
@@ -195,7 +208,7 @@ def test_a_folder_that_may_not_be_written_is_told(
     assert f"--output {out} cannot be written: Permission denied" in capsys.readouterr().err
 
 
-def test_a_place_where_nobody_may_write_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_output_below_a_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     write_talk(tmp_path / "a.wav", 2)
     (tmp_path / "file").touch()
     assert run(tmp_path / "a.wav", tmp_path / "file/out") == 1
@@ -205,13 +218,14 @@ def test_a_place_where_nobody_may_write_is_told(tmp_path: Path, capsys: pytest.C
 
 
 HEAVY = ("apache_beam", "datasets", "flax", "jax", "jaxlib", "pyarrow", "scipy", "tokenizers", "transformers")
-NO_MODEL = ("flax", "jax", "jaxlib", "transformers")  # an option nobody knows: Beam must be asked, no more
+NO_MODEL = ("flax", "jax", "jaxlib", "transformers")  # an unknown option: only Beam is needed to tell
 
 
 @pytest.mark.parametrize(
-    ("argv", "exit_code", "said", "not_imported"),
+    ("argv", "exit_code", "expected", "not_imported"),
     [
         (["--help"], 0, "--stride_length_s SECONDS", HEAVY),
+        (["a.wav", "-o", "out", "--flink_master", "h:1", "b.wav"], 1, "b.wav: belongs to no option", HEAVY),
         (["--input", "a.wav"], 1, "required: --output", HEAVY),
         (["--input", "a.wav", "--output", "out", "--dtype", "bfloat"], 1, "did you mean bfloat16?", HEAVY),
         (["--input", "a.wav", "--output", "out", "--batch_size", "many"], 1, "invalid int value", HEAVY),
@@ -219,7 +233,7 @@ NO_MODEL = ("flax", "jax", "jaxlib", "transformers")  # an option nobody knows: 
     ],
 )
 def test_help_and_refusals_need_none_of_the_heavy_libraries(
-    argv: list[str], exit_code: int, said: str, not_imported: tuple[str, ...]
+    argv: list[str], exit_code: int, expected: str, not_imported: tuple[str, ...]
 ) -> None:
     program = (
         "import sys\n"
@@ -233,7 +247,7 @@ def test_help_and_refusals_need_none_of_the_heavy_libraries(
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
     assert "AssertionError" not in done.stderr, done.stderr
     assert done.returncode == exit_code, done.stderr
-    assert said in done.stdout + done.stderr
+    assert expected in done.stdout + done.stderr
 
 
 def test_a_log_level_that_does_not_exist(
@@ -244,7 +258,7 @@ def test_a_log_level_that_does_not_exist(
     assert "LOG_LEVEL=TRACE in the environment: not one of CRITICAL" in capsys.readouterr().err
 
 
-def test_lists_and_single_names_do_in_python() -> None:
+def test_lists_and_single_names_are_accepted_in_python() -> None:
     options = TranscribeOptions(input=["https://u:p@h/x.wav"], output="out", format="jsonl")  # type: ignore[arg-type]
     assert (options.input, options.format) == (("https://u:p@h/x.wav",), ("jsonl",))
     assert public_options(options)["input"] == ["https://h/x.wav"]
@@ -254,3 +268,20 @@ def test_lists_and_single_names_do_in_python() -> None:
 def test_an_empty_name_is_refused(flags: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     assert main(flags, TONES) == 1
     assert "is empty: is a variable of your shell not set?" in capsys.readouterr().err
+
+
+def test_recordings_as_arguments_and_short_flags(tmp_path: Path, out: Path) -> None:
+    talks = [write_talk(tmp_path / f"{name}.wav", 2) for name in "ab"]
+    assert main([str(talks[0]), "--word-timestamps=false", str(talks[1]), "-o", str(out)], TONES) == 0
+    assert json.loads((out / "run.json").read_text())["counts"]["recordings"] == 2
+
+
+def test_an_alias_of_a_model_is_the_same_run(tmp_path: Path, out: Path) -> None:
+    write_talk(tmp_path / "a.wav", 2)
+    assert run(tmp_path / "a.wav", out, "--model", "base") == 0
+    report = json.loads((out / "run.json").read_text())
+    assert report["options"]["model"] == "openai/whisper-base"
+    assert {row["model"] for row in rows(out)} == {"openai/whisper-base"}
+    before = snapshot(out)
+    assert run(tmp_path / "a.wav", out, "--model", "openai/whisper-base") == 0
+    assert snapshot(out) == before

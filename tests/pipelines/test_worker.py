@@ -1,4 +1,4 @@
-"""The worker asks its runner whom to connect to, and ends as soon as the runner does."""
+"""The worker fetches its endpoints from the runner, and ends when the runner does."""
 
 from __future__ import annotations
 
@@ -34,9 +34,9 @@ LIMIT_S = 60.0
 class Runner(
     beam_provision_api_pb2_grpc.ProvisionServiceServicer, beam_fn_api_pb2_grpc.BeamFnControlServicer
 ):
-    """Tells workers where it is, and has no work for them until it ends."""
+    """Provides its address to workers, and no work until it ends."""
 
-    told: dict[str, str] = field(default_factory=dict)
+    metadata: dict[str, str] = field(default_factory=dict)
     connected: threading.Event = field(default_factory=threading.Event)
     ended: threading.Event = field(default_factory=threading.Event)
     address: str = ""
@@ -44,7 +44,7 @@ class Runner(
     def GetProvisionInfo(  # noqa: N802  # of the service
         self, request: object, context: grpc.ServicerContext
     ) -> beam_provision_api_pb2.GetProvisionInfoResponse:
-        self.told = {pair.key: pair.value for pair in context.invocation_metadata()}
+        self.metadata = {pair.key: pair.value for pair in context.invocation_metadata()}
         control = endpoints_pb2.ApiServiceDescriptor(url=self.address)
         info = beam_provision_api_pb2.ProvisionInfo(control_endpoint=control)
         return beam_provision_api_pb2.GetProvisionInfoResponse(info=info)
@@ -74,10 +74,10 @@ def start(address: str) -> subprocess.Popen[bytes]:
     return subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
 
 
-def test_it_says_who_it_is_and_ends_with_its_runner(runner: Runner) -> None:
+def test_worker_sends_its_id_and_ends_with_its_runner(runner: Runner) -> None:
     with start(runner.address) as worker:
         assert runner.connected.wait(LIMIT_S)
-        assert runner.told["worker_id"] == "7-1"
+        assert runner.metadata["worker_id"] == "7-1"
         assert worker.poll() is None
         runner.ended.set()
         assert worker.wait(LIMIT_S) == 0
@@ -96,26 +96,24 @@ main(["--id=7-1", f"--provision_endpoint={address}"])
 
 
 @pytest.mark.parametrize("how", ["closed", "terminated", "killed"])
-def test_a_worker_that_is_not_wanted_any_more_holds_nothing_against_recordings(
-    runner: Runner, tmp_path: Path, how: str
-) -> None:
+def test_stopped_worker_releases_its_spans(runner: Runner, tmp_path: Path, how: str) -> None:
     command = [sys.executable, "-c", AT_WORK, str(tmp_path), runner.address]
     with subprocess.Popen(command, cwd=ROOT, stderr=subprocess.DEVNULL) as worker:
         assert runner.connected.wait(LIMIT_S)
-        assert read_index(str(tmp_path)).n_open == {"a": 1, "b": 1}
+        assert read_index(str(tmp_path)).n_crashed == {"a": 1, "b": 1}
         end = {"closed": runner.ended.set, "terminated": worker.terminate, "killed": worker.kill}[how]
         end()
         expected = {"closed": 0, "terminated": 128 + signal.SIGTERM, "killed": -signal.SIGKILL}[how]
         assert worker.wait(LIMIT_S) == expected
-    assert read_index(str(tmp_path)).n_open == ({"a": 1, "b": 1} if how == "killed" else {})
+    assert read_index(str(tmp_path)).n_crashed == ({"a": 1, "b": 1} if how == "killed" else {})
 
 
-def test_without_a_runner_it_ends() -> None:
+def test_worker_ends_without_a_runner() -> None:
     with start("localhost:1") as worker:
         assert worker.wait(LIMIT_S) == 1
 
 
-def test_beam_can_read_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_environment_can_be_read_by_beam(monkeypatch: pytest.MonkeyPatch) -> None:
     options = struct_pb2.Struct()
     options["beam:option:job_name:v1"] = "talks"
     info = beam_provision_api_pb2.ProvisionInfo(
@@ -125,7 +123,7 @@ def test_beam_can_read_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     )
     variables = environment("7-1", info)
     assert variables["RUNNER_CAPABILITIES"] == "a b"
-    assert "LOGGING_API_SERVICE_DESCRIPTOR" not in variables  # Beam takes none for none
+    assert "LOGGING_API_SERVICE_DESCRIPTOR" not in variables  # Beam treats a missing variable as no endpoint
     made = {}
     monkeypatch.setattr(sdk_worker_main, "SdkHarness", lambda **given: made.update(given))
     sdk_worker_main.create_harness(variables)

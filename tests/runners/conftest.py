@@ -1,4 +1,4 @@
-"""The runners' programs, skipped where they cannot be had, and what a test starts, ended with it."""
+"""Fixtures for runs on other runners; tests are skipped where a runner is not available."""
 
 from __future__ import annotations
 
@@ -10,41 +10,41 @@ from pathlib import Path
 import pytest
 
 from pipelines.runners.find_runner import RunnerError, build_prism, check_java
-from tests.support.runner_fixtures import SCRIPTS, Bench, Cluster
+from tests.support.runner_fixtures import SCRIPTS, Cluster, RunnerHarness
 
-KEPT = Path.home() / ".cache/whisper-beam"  # from one time to the next: to build Prism takes minutes
+CACHE = Path.home() / ".cache/whisper-beam"  # kept between test sessions, as building Prism takes minutes
 
 
 @pytest.fixture(scope="session")
 def prism() -> str:
-    """Prism, built by Go or found where it was."""
+    """Path of Prism, built by Go or cached."""
     go = shutil.which("go")
     if go is None:
-        pytest.skip("there is no Go to build Prism with")
+        pytest.skip("building Prism needs Go")
     try:
-        return str(build_prism(go, KEPT / "prism"))
+        return str(build_prism(go, CACHE / "prism"))
     except RunnerError as error:
         pytest.skip(str(error))
 
 
 @pytest.fixture(scope="session")
 def flink_job_server() -> str:
-    """The jar of Flink's job server, as Maven gets it or found where it was."""
+    """Path of the jar of Flink's job server, fetched by Maven or cached."""
     try:
         check_java("java")
     except RunnerError as error:
         pytest.skip(str(error))
-    said = subprocess.run([SCRIPTS / "flink_job_server.sh"], capture_output=True, text=True, check=False)
-    if said.returncode:
-        pytest.skip(f"there is no job server for Flink: {said.stderr}")
-    return said.stdout.strip()
+    stderr = subprocess.run([SCRIPTS / "flink_job_server.sh"], capture_output=True, text=True, check=False)
+    if stderr.returncode:
+        pytest.skip(f"there is no job server for Flink: {stderr.stderr}")
+    return stderr.stdout.strip()
 
 
 @pytest.fixture(scope="module", params=[1, 2])
 def cluster(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, flink_job_server: str
 ) -> Iterator[Cluster]:
-    """A Flink cluster of one task manager, and one of two."""
+    """A Flink cluster, with one task manager and with two."""
     assert flink_job_server
     cluster = Cluster(tmp_path_factory.mktemp("flink"), request.param)
     cluster.start()
@@ -53,19 +53,19 @@ def cluster(
 
 
 @pytest.fixture(scope="module")
-def finished(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
-    """Talks, and in `direct` what the local runner makes of them."""
-    bench = Bench(tmp_path_factory.mktemp("talks"))
-    bench.write_talks()
-    code, said = bench.run("direct").end()
-    assert code == 2, said
-    yield bench
-    bench.close()
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunnerHarness]:
+    """A folder with talks, and in `direct` the output of the local runner."""
+    harness = RunnerHarness(tmp_path_factory.mktemp("talks"))
+    harness.write_talks()
+    code, stderr = harness.run("direct").end()
+    assert code == 2, stderr
+    yield harness
+    harness.close()
 
 
 @pytest.fixture
-def bench(finished: Bench) -> Iterator[Bench]:
-    """The same, for one test."""
-    one = Bench(finished.folder)
+def harness(finished: RunnerHarness) -> Iterator[RunnerHarness]:
+    """The folder of `finished` for one test, which ends its processes."""
+    one = RunnerHarness(finished.folder)
     yield one
     one.close()

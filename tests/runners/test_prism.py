@@ -1,4 +1,4 @@
-"""Runs on Prism: workers in this process and in others, killed and interrupted."""
+"""Runs on Prism with workers in threads and in other processes, killed and interrupted."""
 
 from __future__ import annotations
 
@@ -7,79 +7,81 @@ import signal
 
 import pytest
 
-from tests.support.runner_fixtures import Bench, children, free_port, wait_for_port, wait_until
-from tests.support.runner_program import ASKED, LOADED
+from tests.support.runner_fixtures import RunnerHarness, children, free_port, wait_for_port, wait_until
+from tests.support.runner_program import LOAD_LOG, REQUEST_LOG
 
 
 @pytest.fixture(params=["loopback", "external", "job server"])
-def flags(request: pytest.FixtureRequest, bench: Bench, prism: str) -> list[str]:
-    """Workers are threads of the program; a process of a pool; the same, and Prism was there before."""
+def flags(request: pytest.FixtureRequest, harness: RunnerHarness, prism: str) -> list[str]:
+    """Options for workers in threads, in a worker pool, and in a worker pool with a running Prism."""
     if request.param == "loopback":
         return ["--runner", "PrismRunner", "--prism_location", prism]
-    external = ["--environment_type", "EXTERNAL", "--environment_config", bench.pool()]
+    external = ["--environment_type", "EXTERNAL", "--environment_config", harness.pool()]
     if request.param == "external":
         return ["--runner", "PrismRunner", "--prism_location", prism, *external]
     port = free_port()
-    bench.start(prism, "--job_port", f"{port}", "--serve_http=false")
+    harness.start(prism, "--job_port", f"{port}", "--serve_http=false")
     return ["--runner", "PortableRunner", "--job_endpoint", wait_for_port(port), *external]
 
 
-def test_rows_are_those_of_the_local_runner_to_the_byte(
-    bench: Bench, flags: list[str], request: pytest.FixtureRequest
+def test_files_equal_those_of_the_local_runner(
+    harness: RunnerHarness, flags: list[str], request: pytest.FixtureRequest
 ) -> None:
     name = request.node.name
-    code, said = bench.run(name, *flags).end()
-    assert code == 2, said
-    assert "failures are listed in" in said
-    assert "Traceback" not in said
-    bench.assert_same(name)
-    assert len(bench.notes(LOADED)) == 1  # of one process, which has one model
-    batches = [int(line.split()[1]) for line in bench.notes(ASKED)]
-    assert batches.count(2) > len(batches) / 2  # of different recordings, too
+    code, stderr = harness.run(name, *flags).end()
+    assert code == 2, stderr
+    assert "failures are listed in" in stderr
+    assert "Traceback" not in stderr
+    harness.assert_same(name)
+    assert len(harness.log_lines(LOAD_LOG)) == 1  # one worker process, which loads one model
+    batches = [int(line.split()[1]) for line in harness.log_lines(REQUEST_LOG)]
+    assert batches.count(2) > len(batches) / 2  # also windows of different recordings
 
 
-def test_after_a_worker_was_killed_the_same_command_goes_on(
-    bench: Bench, prism: str, request: pytest.FixtureRequest
+def test_same_command_resumes_after_a_worker_was_killed(
+    harness: RunnerHarness, prism: str, request: pytest.FixtureRequest
 ) -> None:
     name = request.node.name
     flags = ["--runner", "PrismRunner", "--prism_location", prism, "--environment_type", "EXTERNAL"]
-    flags += ["--environment_config", bench.pool()]
-    run = bench.run(name, *flags)
-    (worker,) = bench.wait_for_batches(12)
+    flags += ["--environment_config", harness.pool()]
+    run = harness.run(name, *flags)
+    (worker,) = harness.wait_for_batches(12)
     os.kill(worker, signal.SIGKILL)
-    code, said = run.end()
-    assert code == 1, said
-    assert said.startswith("The run failed: ")
-    assert "worker disconnected" in said
-    bench.assert_goes_on(name, *flags)
+    code, stderr = run.end()
+    assert code == 1, stderr
+    assert stderr.startswith("The run failed: ")
+    assert "worker disconnected" in stderr
+    harness.assert_resumes(name, *flags)
 
 
-def test_after_the_job_server_was_killed_the_same_command_goes_on(
-    bench: Bench, prism: str, request: pytest.FixtureRequest
+def test_same_command_resumes_after_the_job_server_was_killed(
+    harness: RunnerHarness, prism: str, request: pytest.FixtureRequest
 ) -> None:
     name = request.node.name
     flags = ["--runner", "PrismRunner", "--prism_location", prism]
-    run = bench.run(name, *flags)
-    bench.wait_for_batches(12)
+    run = harness.run(name, *flags)
+    harness.wait_for_batches(12)
     for child in children(run.process.pid):
         os.kill(child, signal.SIGKILL)
-    code, said = run.end()
-    assert code == 1, said
-    # Beam's workers, here threads of the program, may print tracebacks of their own, before it or behind it.
-    assert "The run failed: the job server does not answer any more" in said
-    bench.assert_goes_on(name, *flags)
+    code, stderr = run.end()
+    assert code == 1, stderr
+    # Beam's workers, threads of the program here, may print their own tracebacks.
+    assert "The run failed: the job server no longer answers" in stderr
+    harness.assert_resumes(name, *flags)
 
 
-def test_an_interrupted_run_ends_its_job(bench: Bench, prism: str, request: pytest.FixtureRequest) -> None:
+def test_interrupted_run_cancels_its_job(
+    harness: RunnerHarness, prism: str, request: pytest.FixtureRequest
+) -> None:
     name, port = request.node.name, free_port()
-    bench.start(prism, "--job_port", f"{port}", "--serve_http=false")
+    harness.start(prism, "--job_port", f"{port}", "--serve_http=false")
     flags = ["--runner", "PortableRunner", "--job_endpoint", wait_for_port(port), "--environment_type"]
-    flags += ["EXTERNAL", "--environment_config", bench.pool()]
-    run = bench.run(name, *flags)
-    bench.wait_for_batches(12)
+    flags += ["EXTERNAL", "--environment_config", harness.pool()]
+    run = harness.run(name, *flags)
+    harness.wait_for_batches(12)
     run.kill(signal.SIGINT)
-    code, said = run.end()
-    assert code == 130, said
-    wait_until(bench.is_idle)
-    assert bench.windows_asked() < bench.report("direct")["counts"]["windows"]
-    bench.assert_goes_on(name, *flags)
+    code, stderr = run.end()
+    assert code == 130, stderr
+    wait_until(harness.is_idle)
+    assert harness.n_windows_requested() < harness.report("direct")["counts"]["windows"]
+    harness.assert_resumes(name, *flags)

@@ -1,4 +1,4 @@
-"""Archives of a few files, in memory."""
+"""Builders of archives of a few files, in memory."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def zip_of(files: Files, method: int = zipfile.ZIP_DEFLATED) -> bytes:
     return file.getvalue()
 
 
-PACKERS: dict[str, Callable[[Files], bytes]] = {
+ARCHIVE_BUILDERS: dict[str, Callable[[Files], bytes]] = {
     "tar": tar_of,
     "tar.gz": lambda files: gzip.compress(tar_of(files)),
     "tar.bz2": lambda files: bz2.compress(tar_of(files)),

@@ -1,4 +1,4 @@
-"""A model that dies of one recording, in a module that worker processes can import."""
+"""A model that crashes its process at one recording, in a module that worker processes can import."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ import os
 import signal
 from collections.abc import Sequence
 
-from model.interface import Request, TranscriberSettings, WindowResult
+from model.interface import ModelOptions, Request, WindowResult
 from pipelines.backend import Backend
 from tests.support.tone_backend import ToneDetector, ToneTranscriber, languages_of
 
 
-class DeadlyTones(ToneTranscriber):
-    """Is killed, as by a system that is out of memory, where others would raise an exception."""
+class CrashingToneTranscriber(ToneTranscriber):
+    """Kills its process, as a system that is out of memory does, instead of raising an exception."""
 
     def transcribe(self, requests: Sequence[Request]) -> list[WindowResult]:
         try:
@@ -22,8 +22,8 @@ class DeadlyTones(ToneTranscriber):
             raise
 
 
-def load_deadly(settings: TranscriberSettings) -> DeadlyTones:
-    return DeadlyTones(settings.batch_size)
+def load_crashing(options: ModelOptions) -> CrashingToneTranscriber:
+    return CrashingToneTranscriber(options.batch_size)
 
 
-DEADLY = Backend(load_deadly, languages_of, ToneDetector)
+CRASHING = Backend(load_crashing, languages_of, ToneDetector)

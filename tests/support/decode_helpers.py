@@ -1,4 +1,4 @@
-"""Networks for tests, and decoding to the end as `model.programs` does it."""
+"""Random networks for tests, and complete decoding as in `model.programs`."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from model.batch_decoder import BatchDecoder, Generated, Method
 from model.config import WhisperConfig
 from model.network import Whisper
 from model.precision import Precision
-from model.prefill import Asked
+from model.prefill import DecodeInput
 from model.rules import DecodingRules
 
 FLOAT32 = Precision(np.dtype(np.float32))
 
 
 def random_whisper(config: WhisperConfig, precision: Precision = FLOAT32, seed: int = 0) -> Whisper:
-    """A network with random weights, as large as those that training begins with."""
+    """A network with random weights of the scale of an initialised network."""
     random = np.random.default_rng(seed)
     network = Whisper(config, precision=precision)
 
@@ -36,11 +36,11 @@ def random_whisper(config: WhisperConfig, precision: Precision = FLOAT32, seed: 
 
 def compiled(
     method: Method,
-    decoder: Any,  # noqa: ANN401  # a `Decoder`, or what behaves like one
+    decoder: Any,  # noqa: ANN401  # a `Decoder`, or a test double
     rules: DecodingRules,
     *,
     shrinks: bool = False,
-) -> Callable[[jax.Array, Asked], Generated]:
-    """Encoded audio [B, 1500, D] and what is asked of it, to what is written."""
+) -> Callable[[jax.Array, DecodeInput], Generated]:
+    """Returns a function of encoded audio [B, 1500, D] and the decoder's input that decodes it completely."""
     run = BatchDecoder(method, lambda _: decoder, rules, None, shrinks=shrinks)
-    return lambda encoded, asked: run(nnx.State({}), decoder.remember(encoded), asked)
+    return lambda encoded, decode_input: run(nnx.State({}), decoder.cross_kv(encoded), decode_input)

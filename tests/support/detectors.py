@@ -1,4 +1,4 @@
-"""Detectors that hear speech where samples are loud."""
+"""Speech detectors for tests: loud chunks are speech."""
 
 from __future__ import annotations
 
@@ -8,39 +8,39 @@ from numpy.typing import NDArray
 from model.interface import SPEECH_CHUNK, Samples
 
 
-class Loud:
-    """Takes loud chunks for speech."""
+class LoudnessDetector:
+    """Classifies loud chunks as speech."""
 
     def __init__(self) -> None:
         self._rest: Samples = np.empty(0, np.float32)
-        self._n_heard = 0
+        self._n_chunks = 0
 
     def __call__(self, samples: Samples) -> NDArray[np.float32]:
-        heard = np.concatenate([self._rest, samples])
-        n = len(heard) // SPEECH_CHUNK
-        self._rest = heard[n * SPEECH_CHUNK :]
-        is_loud = np.abs(heard[: n * SPEECH_CHUNK].reshape(n, SPEECH_CHUNK)).max(axis=1, initial=0) > 0.1
-        numbers = np.arange(self._n_heard, self._n_heard + n)
-        self._n_heard += n
-        return np.asarray(is_loud & self.hears(numbers), np.float32)
+        stream = np.concatenate([self._rest, samples])
+        n = len(stream) // SPEECH_CHUNK
+        self._rest = stream[n * SPEECH_CHUNK :]
+        is_loud = np.abs(stream[: n * SPEECH_CHUNK].reshape(n, SPEECH_CHUNK)).max(axis=1, initial=0) > 0.1
+        numbers = np.arange(self._n_chunks, self._n_chunks + n)
+        self._n_chunks += n
+        return np.asarray(is_loud & self.detects(numbers), np.float32)
 
-    def hears(self, numbers: NDArray[np.int64]) -> NDArray[np.bool_]:
-        """Whether it hears the chunks of these numbers, counted from where it began."""
+    def detects(self, numbers: NDArray[np.int64]) -> NDArray[np.bool_]:
+        """Whether speech can be detected in the chunks of these numbers, counted from the stream's start."""
         return np.ones(len(numbers), np.bool_)
 
     def finish(self) -> NDArray[np.float32]:
         return np.zeros(int(len(self._rest) > 0), np.float32)
 
 
-class SlowToHear(Loud):
-    """Needs three chunks to be sure of anything."""
+class DelayedDetector(LoudnessDetector):
+    """Detects no speech in the first three chunks."""
 
-    def hears(self, numbers: NDArray[np.int64]) -> NDArray[np.bool_]:
+    def detects(self, numbers: NDArray[np.int64]) -> NDArray[np.bool_]:
         return np.asarray(numbers >= 3)
 
 
-class NowAndThen(Loud):
-    """Does not hear one second in ten."""
+class IntermittentDetector(LoudnessDetector):
+    """Misses speech during one second in ten."""
 
-    def hears(self, numbers: NDArray[np.int64]) -> NDArray[np.bool_]:
+    def detects(self, numbers: NDArray[np.int64]) -> NDArray[np.bool_]:
         return np.asarray(numbers % 310 < 280)

@@ -1,4 +1,4 @@
-"""What tests of downloads ask for, and what they expect."""
+"""Helpers of the download tests: the expected body, policies, and scripted answers."""
 
 from __future__ import annotations
 
@@ -7,23 +7,14 @@ from dataclasses import replace
 
 import pytest
 
-from tests.support.servers import (
-    LOCAL,
-    QUICK,
-    Answer,
-    Handler,
-    Server,
-    send,
-)
+from tests.support.servers import LOCAL, QUICK, Answer, Handler, Server, send
 from transforms.core.errors import AudioError
 from transforms.core.uris import audio_source
 from transforms.fetch.open_audio import open_audio
 from transforms.fetch.policy import FetchPolicy
 
 BODY = random.Random(0).randbytes(300_000)
-
-
-GUARDED = FetchPolicy(limits=QUICK)
+GUARDED = FetchPolicy(fetch_timeout_s=10, limits=QUICK)
 
 
 def read(url: str, policy: FetchPolicy = LOCAL) -> bytes:
@@ -43,21 +34,21 @@ def error_of(url: str, policy: FetchPolicy = LOCAL) -> AudioError:
     return caught.value
 
 
-def whole(handler: Handler) -> None:
+def send_body(handler: Handler) -> None:
     send(handler, 200, BODY)
 
 
 def in_turn(*answers: Answer) -> Answer:
-    """Each answer once, the last one for ever."""
-    left = list(answers)
-    return lambda handler: (left.pop(0) if len(left) > 1 else left[0])(handler)
+    """Sends each answer once, then the last one repeatedly."""
+    remaining = list(answers)
+    return lambda handler: (remaining.pop(0) if len(remaining) > 1 else remaining[0])(handler)
 
 
-def stalls_of(server: Server, at: str) -> Answer:
+def stalling(server: Server, at: str) -> Answer:
     def answer(handler: Handler) -> None:
         if at == "start":
             server.stall()
-        elif at == "headers":  # a byte now and then: no socket's time limit ever ends that
+        elif at == "headers":  # a byte now and then never exceeds the time limit of a socket
             for _ in range(100):
                 handler.wfile.write(b"H")
                 server.stall(0.1)

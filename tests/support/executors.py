@@ -1,4 +1,4 @@
-"""Executors without threads, so that nothing depends on time."""
+"""Executors without threads, so that tests do not depend on timing."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from concurrent.futures import Executor, Future
 
 
 class InlineExecutor(Executor):
-    """Makes each call when it is submitted."""
+    """Runs each call when it is submitted."""
 
     def submit(self, fn, /, *args, **kwargs):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN002, ANN003, ANN201
         future: Future[object] = Future()
@@ -18,8 +18,8 @@ class InlineExecutor(Executor):
         return future
 
 
-class HeldExecutor(Executor):
-    """Makes no call until it is told to; then those that were submitted first are made first."""
+class DeferredExecutor(Executor):
+    """Runs calls only when `run_first` is called, in the order in which they were submitted."""
 
     def __init__(self) -> None:
         self.calls: list[tuple[Future[object], Callable[[], object]]] = []
@@ -29,7 +29,8 @@ class HeldExecutor(Executor):
         self.calls.append((future, lambda: fn(*args, **kwargs)))
         return future
 
-    def make(self, n: int) -> None:
+    def run_first(self, n: int) -> None:
+        """Runs the first `n` pending calls."""
         for future, call in self.calls[:n]:
             if future.set_running_or_notify_cancel():
                 future.set_result(call())

@@ -1,4 +1,4 @@
-"""Output folders as finished runs leave them, of rows that a test makes up."""
+"""Output folders of finished runs, with rows from a test."""
 
 from __future__ import annotations
 
@@ -31,11 +31,11 @@ def write_run(
     parquet: bool = False,
     task: str = "transcribe",
 ) -> Path:
-    """Each shard's rows are sorted, as a run sorts them."""
+    """Writes a finished run; the rows of each shard are sorted, as in a real run."""
     suffix = "parquet" if parquet else "jsonl"
     files = {"failures/part-00000-of-00001.jsonl": failures or []}
     for number, rows in enumerate(shards):
-        files[f"transcripts/part-{number:05d}-of-{len(shards):05d}.{suffix}"] = rows
+        files[f"{suffix}/part-{number:05d}-of-{len(shards):05d}.{suffix}"] = rows
     for name, rows in files.items():
         path = out / name
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -56,8 +56,8 @@ def write_run(
 
 
 def evaluation(out: Path) -> Row:
-    told: Row = json.loads((out / "run.json").read_text("utf-8"))["evaluation"]
-    return told
+    content: Row = json.loads((out / "run.json").read_text("utf-8"))["evaluation"]
+    return content
 
 
 def scored(out: Path) -> list[Row]:

@@ -1,4 +1,4 @@
-"""Damage of every kind to small files of every kind, and what must hold of it whatever comes out."""
+"""Damages small files of every format at random, and decodes them with the checks that must always hold."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from typing import NamedTuple
 import numpy as np
 from hypothesis import strategies as st
 
-from tests.support.encoding import encoded, ffmpeg_encoded, siren, video
-from transforms.audio.decoder import AudioReader
+from tests.support.encoding import condition_of, encoded, ffmpeg_encoded, siren, video
+from transforms.audio.decoder import AudioDecoder
 from transforms.core.errors import AudioError
 
-HEADER = 200  # bytes, which every other change falls into: there the damage is greatest
+HEADER = 200  # bytes; every other change falls into them, where damage has the most effect
 KINDS = ("flip", "put", "cut", "drop", "insert", "repeat", "move")
-MOST_S = 5.0  # of time that a file of a few kB may take
+MAX_S = 5.0  # to decode a file of a few kB
 
 
 class Change(NamedTuple):
@@ -24,10 +24,10 @@ class Change(NamedTuple):
 
     Attributes:
         kind: one of `KINDS`.
-        at: where, as a part of the header's bytes, or of the file's.
-        in_header: which of the two.
-        n_bytes: how many it touches.
-        content: what is put there.
+        at: position, as a fraction of the header or of the file.
+        in_header: `at` is a fraction of the header.
+        n_bytes: bytes changed.
+        content: bytes that are put or inserted.
     """
 
     kind: str
@@ -45,22 +45,22 @@ CHANGES = st.builds(
     st.one_of(st.integers(1, 8), st.integers(1, 2000)),
     st.one_of(st.binary(min_size=1, max_size=8), st.just(b"\xff" * 4), st.just(b"\0" * 8)),
 )
-"""All that there are, for Hypothesis."""
+"""All changes, for Hypothesis."""
 
 
 def changed(data: bytes, changes: list[Change]) -> bytes:
-    """The file after all changes, one after the other."""
+    """Applies all changes, one after the other."""
     for change in changes:
-        place = int(change.at * min(len(data), HEADER if change.in_header else len(data)))
+        position = int(change.at * min(len(data), HEADER if change.in_header else len(data)))
         before, hit, after = (
-            data[:place],
-            data[place : place + change.n_bytes],
-            data[place + change.n_bytes :],
+            data[:position],
+            data[position : position + change.n_bytes],
+            data[position + change.n_bytes :],
         )
         content = change.content
         data = {
             "flip": before + bytes(byte ^ 1 << change.n_bytes % 8 for byte in hit) + after,
-            "put": before + content + data[place + len(content) :],
+            "put": before + content + data[position + len(content) :],
             "cut": before,
             "drop": before + after,
             "insert": before + content + hit + after,
@@ -71,7 +71,7 @@ def changed(data: bytes, changes: list[Change]) -> bytes:
 
 
 def random_change(random: Random) -> Change:
-    """One of all that there are."""
+    """Draws a change at random."""
     content = random.choice(
         [random.randbytes(random.randint(1, 8)), b"\xff" * 4, b"\0" * 8, b"\x7f\xff\xff\xff"]
     )
@@ -81,7 +81,7 @@ def random_change(random: Random) -> Change:
 
 @cache
 def small_files() -> dict[str, bytes]:
-    """A fifth of a second in each of many formats, by their names."""
+    """Files of 0.2 s in many formats, by name."""
     libsndfile = {
         f"{fmt} {subtype}": encoded(siren(0.2), 16_000, fmt, subtype)
         for fmt, subtype in [
@@ -107,19 +107,20 @@ def small_files() -> dict[str, bytes]:
 
 
 def outcome(data: bytes, channel: int | None = None) -> str:
-    """What became of a file: `decoded`, `truncated`, or the kind of its error.
+    """Decodes a file; returns `decoded`, `truncated`, or the kind of its error.
 
     Raises:
-        AssertionError: blocks that are not what `AudioReader.blocks` promises.
+        AssertionError: a block breaks the contract of `AudioDecoder.blocks`.
     """
-    reader = AudioReader(io.BytesIO(data), channel)
+    decoder = AudioDecoder(io.BytesIO(data), channel)
     try:
-        for block in reader.blocks():
+        for block in decoder.blocks():
             assert block.dtype == np.float32
             assert block.ndim == 1
             assert len(block)
             assert np.isfinite(block).all()
     except AudioError as error:
         return error.kind
-    assert reader.problem or not reader.truncated
-    return "truncated" if reader.truncated else "decoded"
+    condition = condition_of(decoder)
+    assert condition.problem or not condition.truncated
+    return "truncated" if condition.truncated else "decoded"

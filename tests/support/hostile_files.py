@@ -1,9 +1,8 @@
-"""Files that want to hurt who opens them, each read in this process, which prints what that took.
+"""Decodes hostile files in this process and prints what each costs.
 
     python -m tests.support.hostile_files
 
-A line of JSON each: its name, what became of it, seconds of computing, and by how many MB it raised the
-peak of memory.
+Prints a line of JSON per file: name, outcome, seconds of CPU time, and MB by which it raised peak memory.
 """
 
 from __future__ import annotations
@@ -21,7 +20,7 @@ from tests.support.fuzzing import outcome
 
 
 def hostile_files() -> Iterator[tuple[str, bytes]]:
-    """By what is wrong with them."""
+    """Yields the files, each with a name that says what is wrong with it."""
     wav, flac = encoded(siren(1)), encoded(siren(1), fmt="FLAC")
     yield "0 bytes", b""
     yield "WAV, header only", wav[:44]
@@ -30,10 +29,10 @@ def hostile_files() -> Iterator[tuple[str, bytes]]:
     yield "Ogg, header only", encoded(siren(1), fmt="OGG", subtype="OPUS")[:50]
     yield "1 sample", encoded(siren(1)[:1])
     for name, value in {"NaN": np.nan, "infinite": np.inf, "absurd": 1e38}.items():
-        sound = siren(1)
-        yield f"all {name}", encoded(np.full_like(sound, value), subtype="FLOAT")
-        sound[5_000] = value
-        yield f"one {name}", encoded(sound, subtype="FLOAT")
+        samples = siren(1)
+        yield f"all {name}", encoded(np.full_like(samples, value), subtype="FLOAT")
+        samples[5_000] = value
+        yield f"one {name}", encoded(samples, subtype="FLOAT")
     yield "HTML", b"<!DOCTYPE html><html><body>404</body></html>" * 1000
     yield "2^36 samples", flac[:21] + bytes([flac[21] | 0x0F]) + b"\xff" * 4 + flac[26:]
     yield "2^31 samples", patched(patched(wav, 4, "<I", 0x7FFE_FFFF), 40, "<I", 0x7FFE_FFF0)
@@ -49,13 +48,13 @@ def hostile_files() -> Iterator[tuple[str, bytes]]:
 
 
 def main() -> None:
-    """Reads one after the other, a good one first, so that libraries are loaded."""
+    """Decodes the files in turn, after an intact one, so that libraries are loaded before."""
     outcome(encoded(siren(1)))
     for name, data in hostile_files():
         before_mb, started = peak_mb(), process_time()
-        became = outcome(data)
-        taken = {"seconds": process_time() - started, "mb": peak_mb() - before_mb}
-        sys.stdout.write(json.dumps({"name": name, "became": became, **taken}) + "\n")
+        found = outcome(data)
+        cost = {"seconds": process_time() - started, "mb": peak_mb() - before_mb}
+        sys.stdout.write(json.dumps({"name": name, "outcome": found, **cost}) + "\n")
 
 
 if __name__ == "__main__":

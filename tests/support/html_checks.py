@@ -1,4 +1,4 @@
-"""A page as a test reads it, and a text that would like to be more than text."""
+"""A parser of pages for tests, and hostile text that must be escaped."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ VOID = {"meta", "br"}
 
 
 class Page(HTMLParser):
-    """Fails where tags are not nested; keeps elements with attributes, and the text outside of styles."""
+    """Checks that tags are nested; collects elements with attributes, and the text outside of styles."""
 
     def __init__(self, html: str) -> None:
         super().__init__()

@@ -1,8 +1,8 @@
-"""Runs in processes that die: forked, so that what takes long to import is imported once.
+"""Runs in processes that die; the processes are forked, so that slow imports happen once.
 
-python killed_runs.py FOLDER kills N SEED     kills runs over FOLDER/talks at random moments; prints JSON
-python killed_runs.py FOLDER poison           runs over a recording that kills its process
-python killed_runs.py FOLDER signal NAME ...  tells a run with these flags to stop, and then goes on
+python killed_runs.py FOLDER kills N SEED     kills runs over FOLDER/talks at random times; prints JSON
+python killed_runs.py FOLDER poison           runs over a recording that crashes its process
+python killed_runs.py FOLDER signal NAME ...  stops a run with these flags by a signal, then resumes it
 """
 
 from __future__ import annotations
@@ -18,24 +18,24 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
-from model.interface import Request, TranscriberSettings, WindowResult
+from model.interface import ModelOptions, Request, WindowResult
 from pipelines.backend import Backend
 from pipelines.output.run_folder import LOG_FOLDER
 from pipelines.transcribe import main
-from tests.support.crashing_backend import DeadlyTones
+from tests.support.crashing_backend import CrashingToneTranscriber
 from tests.support.tone_backend import ToneDetector, ToneTranscriber, languages_of
 from transforms.checkpoint.commit_log import LogIndex, read_index
 
 FOLDER = Path(sys.argv[1])
-ASKED = FOLDER / "asked.log"
-FAILURES, TRANSCRIPTS = (f"out/{name}/part-00000-of-00001.jsonl" for name in ("failures", "transcripts"))
+REQUEST_LOG = FOLDER / "requests.log"
+FAILURES, TRANSCRIPTS = (f"out/{name}/part-00000-of-00001.jsonl" for name in ("failures", "jsonl"))
 
 
-class NotedTones(ToneTranscriber):
-    """Takes its time, and notes on disk what it was asked."""
+class LoggingToneTranscriber(ToneTranscriber):
+    """Slow transcriber that logs its requests to disk."""
 
     def transcribe(self, requests: Sequence[Request]) -> list[WindowResult]:
-        with ASKED.open("a") as file:
+        with REQUEST_LOG.open("a") as file:
             file.writelines(
                 hashlib.sha256(request.samples.tobytes()).hexdigest() + "\n" for request in requests
             )
@@ -43,34 +43,34 @@ class NotedTones(ToneTranscriber):
         return super().transcribe(requests)
 
 
-class DeadlyNotedTones(DeadlyTones, NotedTones):
-    """Dies where others would raise an exception."""
+class CrashingLoggingToneTranscriber(CrashingToneTranscriber, LoggingToneTranscriber):
+    """Crashes instead of raising an exception, and logs its requests."""
 
 
-def load_noted(settings: TranscriberSettings) -> NotedTones:
-    return NotedTones(settings.batch_size)
+def load_logging(options: ModelOptions) -> LoggingToneTranscriber:
+    return LoggingToneTranscriber(options.batch_size)
 
 
-def load_deadly(settings: TranscriberSettings) -> DeadlyNotedTones:
-    return DeadlyNotedTones(settings.batch_size)
+def load_crashing(options: ModelOptions) -> CrashingLoggingToneTranscriber:
+    return CrashingLoggingToneTranscriber(options.batch_size)
 
 
 def forked(out: Path, *flags: str, deadly: bool = False) -> int:
-    """The process id of a run."""
+    """Starts a run in a forked process; returns the process id."""
     child = os.fork()
     if child:
         return child
     os.setpgid(0, 0)
-    said = os.open(FOLDER / "said.log", os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+    output = os.open(FOLDER / "output.log", os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
     for stream in (1, 2):
-        os.dup2(said, stream)
-    backend = Backend(load_deadly if deadly else load_noted, languages_of, ToneDetector)
+        os.dup2(output, stream)
+    backend = Backend(load_crashing if deadly else load_logging, languages_of, ToneDetector)
     arguments = ["--input", str(FOLDER / "talks"), "--output", str(out), "--format", "jsonl,parquet,srt"]
     os._exit(main([*arguments, "--batch_size", "2", *flags], backend))
 
 
 def ended(child: int) -> int:
-    """The exit code of a run, -9 when it was killed."""
+    """Waits for a run; returns its exit code, -9 if it was killed."""
     return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
 
 
@@ -79,18 +79,18 @@ def kills(n: int, seed: int) -> dict[str, object]:
     started = time.monotonic()
     whole = ended(forked(FOLDER / "whole"))
     took = time.monotonic() - started
-    windows = Counter(ASKED.read_text().splitlines())
+    windows = Counter(REQUEST_LOG.read_text().splitlines())
     codes, redone, killed = [], [], 0
     for number in range(n):
-        ASKED.write_text("")
+        REQUEST_LOG.write_text("")
         child = forked(FOLDER / f"out{number}")
         time.sleep(moments.uniform(0.2, 1.0) * took)
         os.killpg(child, signal.SIGKILL)
         killed += ended(child) == -9
         codes.append(ended(forked(FOLDER / f"out{number}")))
-        asked = Counter(ASKED.read_text().splitlines())
-        assert windows <= asked
-        redone.append((asked - windows).total())
+        requests = Counter(REQUEST_LOG.read_text().splitlines())
+        assert windows <= requests
+        redone.append((requests - windows).total())
     return {"whole": whole, "killed": killed, "codes": codes, "redone": redone, "windows": windows.total()}
 
 
@@ -103,39 +103,39 @@ def poison() -> dict[str, object]:
 
 
 def signalled(name: str, flags: Sequence[str]) -> dict[str, object]:
-    """Once some recordings are under way, and some are done."""
+    """Sends a signal to a run once some recordings are in progress and some are done."""
     out = FOLDER / "out"
     child = forked(out, *flags)
     index = wait_for_work(out)
     os.kill(child, getattr(signal, name))
     code, state = ended(child), json.loads((out / "progress.json").read_text())["state"]
-    said = (FOLDER / "said.log").read_text()
+    output = (FOLDER / "output.log").read_text()
     after = read_index(str(out / LOG_FOLDER))
-    told = {
+    outcome = {
         "code": code,
         "state": state,
-        "said": said,
+        "output": output,
         "done_before": len(after),
         "success": ended(forked(out)),
     }
-    return {**told, "open_before": (+index.n_open).total(), "open_after": (+after.n_open).total()}
+    return {**outcome, "open_before": (+index.n_crashed).total(), "open_after": (+after.n_crashed).total()}
 
 
 def wait_for_work(out: Path) -> LogIndex:
     for _ in range(2_000):
         index = read_index(str(out / LOG_FOLDER))
-        if (+index.n_open).total() > 1 and len(index):
+        if (+index.n_crashed).total() > 1 and len(index):
             return index
         time.sleep(0.01)
-    raise AssertionError("the run does not work")
+    raise AssertionError("the run makes no progress")
 
 
 if __name__ == "__main__":
     match sys.argv[2:]:
         case "kills", n, seed:
-            told = kills(int(n), int(seed))
+            outcome = kills(int(n), int(seed))
         case "signal", name, *flags:
-            told = signalled(name, flags)
+            outcome = signalled(name, flags)
         case _:
-            told = poison()
-    print(json.dumps(told))
+            outcome = poison()
+    print(json.dumps(outcome))

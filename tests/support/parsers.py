@@ -1,4 +1,4 @@
-"""Small inputs of all that is parsed beside sound, and what must hold of each however it is damaged."""
+"""Small inputs of every parser except audio decoders, and checks that hold however an input is damaged."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from safetensors.numpy import save
 
 from model.checkpoint import CheckpointError, find_checkpoint
 from model.tokens import TokenizerError, WhisperTokenizer
-from tests.support.archive_builders import PACKERS
+from tests.support.archive_builders import ARCHIVE_BUILDERS
 from tests.support.fuzzing import small_files
 from tests.support.tiny_model import (
     CTRANSLATE2_CONFIG,
@@ -28,14 +28,14 @@ from tests.support.tiny_model import (
     tiny_weights,
 )
 from transforms.audio.container_lengths import (
-    looks_like_audio,
-    mp3_counts_its_frames,
+    declared_size,
+    has_audio_signature,
+    mp3_has_frame_count,
     mpeg_frame_bytes,
-    promised_bytes,
 )
 from transforms.audio.ogg import ogg_end
 from transforms.checkpoint.commit_log import LogWriter, read_index
-from transforms.checkpoint.spans import SpanResult, from_record, to_record, unit_key
+from transforms.checkpoint.spans import SpanResult, from_record, to_record, work_unit_key
 from transforms.core.errors import AudioError, DatasetError, ManifestError, to_failure
 from transforms.core.types import AudioSource, AudioSpan, Failure
 from transforms.sources.archives import ArchiveShard, read_archive
@@ -54,11 +54,11 @@ SOURCE = AudioSource("0" * 16, "a.wav")
 
 @cache
 def small_inputs() -> dict[str, bytes]:
-    """Inputs of every kind, by name: the kind, a slash, and what it is."""
+    """Returns inputs of every kind by name, `KIND/FORMAT`."""
     talk = {"a.wav": b"RIFF" * 50, "a.txt": b"said", "b/c.flac": b"fLaC" * 20, "b/c.json": b'{"text": "s"}'}
     return {
         **{f"manifest/{suffix}": data for suffix, data in MANIFESTS.items()},
-        **{f"archive/{name}": pack(talk) for name, pack in PACKERS.items()},
+        **{f"archive/{name}": pack(talk) for name, pack in ARCHIVE_BUILDERS.items()},
         "log/segment": _log(),
         **{f"checkpoint/{folder}/{name}": data for folder, name, data in _checkpoint_files()},
         **{f"headers/{name}": data for name, data in small_files().items()},
@@ -67,13 +67,13 @@ def small_inputs() -> dict[str, bytes]:
 
 
 def outcome(name: str, data: bytes) -> str:
-    """What became of an input: `read`, or a word for the error that its reader documents.
+    """Parses an input; returns `read`, or the name of an error that its reader documents.
 
     Raises:
-        Exception: any other; and `AssertionError` where what was read is not what its reader promises.
+        Exception: any other error; `AssertionError` where the parsed values violate the reader's contract.
     """
-    kind, _, what = name.partition("/")
-    return _READERS[kind](what, data)
+    kind, _, form = name.partition("/")
+    return _READERS[kind](form, data)
 
 
 def _read_manifest(suffix: str, data: bytes) -> str:
@@ -112,13 +112,13 @@ def _read_parquet(name: str, data: bytes) -> str:
 
 
 def _check_listed(found: Iterable[AudioSource | Failure]) -> None:
-    """Sources must be fit for what comes behind: a key, a row, a failure."""
+    """Checks that sources are valid for the next steps: a key, a row, a failure."""
     for one in found:
         if isinstance(one, Failure):
             one.message.encode()
             continue
         assert isinstance(one, AudioSource)
-        assert len(unit_key(AudioSpan(one))) == 32
+        assert len(work_unit_key(AudioSpan(one))) == 32
         to_failure(one, AudioError("fetch", "not_found", one.name)).uri.encode()
         json.loads(metadata_text(one.metadata) or "{}")
 
@@ -138,19 +138,19 @@ def _read_log(name: str, data: bytes) -> str:
 
 def _read_headers(name: str, data: bytes) -> str:
     file = io.BytesIO(data)
-    for found in (promised_bytes(file), mpeg_frame_bytes(data[:4])):
+    for found in (declared_size(file), mpeg_frame_bytes(data[:4])):
         assert found is None or found >= 0
     ogg_end(file)
-    mp3_counts_its_frames(file)
-    looks_like_audio(data[:16])
+    mp3_has_frame_count(file)
+    has_audio_signature(data[:16])
     return "read"
 
 
-def _read_checkpoint(what: str, data: bytes) -> str:
-    kept, damaged = what.split("/")
+def _read_checkpoint(path: str, data: bytes) -> str:
+    wanted, damaged = path.split("/")
     with tempfile.TemporaryDirectory() as folder:
-        for of, name, content in _checkpoint_files():
-            if of == kept:
+        for checkpoint_folder, name, content in _checkpoint_files():
+            if checkpoint_folder == wanted:
                 (Path(folder) / name).write_bytes(data if name == damaged else content)
         try:
             checkpoint = find_checkpoint(folder)
@@ -164,7 +164,7 @@ def _read_checkpoint(what: str, data: bytes) -> str:
 
 
 def _refused(error: Exception) -> str:
-    """An error must be fit for a terminal."""
+    """Checks that the message of an error can be printed; returns the error's name."""
     assert str(error)
     str(error).encode()
     return type(error).__name__
@@ -183,7 +183,7 @@ def _log() -> bytes:
         failed = to_failure(SOURCE, AudioError("fetch", "not_found", "gone"))
         results = (SpanResult("one", failures=(failed,)), SpanResult("two", counts={"windows": 2}))
         writer.commit((result.key, to_record(result)) for result in results)
-        writer.leave(["three"])
+        writer.release(["three"])
         writer.close()
         (segment,) = Path(folder).iterdir()
         return segment.read_bytes()
@@ -198,7 +198,7 @@ def _parquet() -> bytes:
 
 @cache
 def _checkpoint_files() -> tuple[tuple[str, str, bytes], ...]:
-    """Of a small checkpoint in each format: its folder, the name of a file in it, and that file."""
+    """Returns the files of a small checkpoint in each format: folder, file name and content."""
     weights = tiny_weights()
     for name in ("encoder.embed_positions", "decoder.embed_positions", "decoder.embed_tokens"):
         weights[f"model.{name}.weight"] = weights[f"model.{name}.weight"][:8]

@@ -1,4 +1,4 @@
-"""What a test starts, watches and kills: runs, job servers, pools of workers. All ends with the test."""
+"""Processes that tests start, watch and kill: runs, job servers, worker pools. All end with the test."""
 
 from __future__ import annotations
 
@@ -16,41 +16,41 @@ from pathlib import Path
 from typing import Any
 from urllib.request import urlopen
 
-from tests.support.runner_program import ASKED, LOADED
+from tests.support.runner_program import LOAD_LOG, REQUEST_LOG
 from tests.support.tone_backend import snapshot, write_talk
 
 ROOT = Path(__file__).parents[2]
 SCRIPTS = ROOT / "scripts"
 LIMIT_S = 120.0
-TOLD_TIMES = ("run.json", "report.html", "progress.json")
+TIMED_FILES = ("run.json", "report.html", "progress.json")
 
 
 @dataclass(frozen=True)
 class Started:
-    """A process in a group of its own, and the file that it says things in."""
+    """A process in its own process group, and the file with its standard error."""
 
     process: subprocess.Popen[bytes]
-    said: Path
+    stderr: Path
 
     def end(self) -> tuple[int, str]:
-        """Waits; gives the exit code and what was said."""
-        return self.process.wait(LIMIT_S), self.said.read_text()
+        """Waits for the process; returns its exit code and its standard error."""
+        return self.process.wait(LIMIT_S), self.stderr.read_text()
 
     def kill(self, signal_number: int = signal.SIGKILL) -> None:
-        """Sends a signal to all of the group."""
+        """Sends a signal to the process group."""
         with suppress(ProcessLookupError):
             os.killpg(self.process.pid, signal_number)
 
 
 @dataclass
-class Bench:
-    """A folder with talks, and the processes that a test has started."""
+class RunnerHarness:
+    """Folder with talks, and the processes that a test has started."""
 
     folder: Path
     started: list[Started] = field(default_factory=list)
 
     def write_talks(self, n: int = 8) -> None:
-        """Talks of several lengths and languages, one with a second that no model can take, one broken."""
+        """Writes talks of several lengths and languages, one that the model fails on, and one broken file."""
         talks = self.folder / "talks"
         for number in range(n):
             write_talk(talks / f"{number}.wav", 20 + 13 * number)
@@ -60,10 +60,10 @@ class Bench:
 
     def start(self, *command: str) -> Started:
         """Starts a program."""
-        said = self.folder / f"said{len(self.started)}.txt"
-        # A pool of workers starts whatever is called `python`.
+        stderr = self.folder / f"stderr{len(self.started)}.txt"
+        # A worker pool starts the `python` of the PATH.
         path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-        with said.open("wb") as file:
+        with stderr.open("wb") as file:
             process = subprocess.Popen(
                 command,
                 cwd=self.folder,
@@ -73,13 +73,13 @@ class Bench:
                 stderr=file,
                 start_new_session=True,
             )
-        self.started.append(Started(process, said))
+        self.started.append(Started(process, stderr))
         return self.started[-1]
 
     def run(self, name: str, *flags: str, talks: bool = True) -> Started:
-        """Starts a run, of the talks unless told, that writes to the folder `name`."""
-        for notes in (ASKED, LOADED):
-            (self.folder / notes).unlink(missing_ok=True)
+        """Starts a run that writes to the folder `name`; `talks` adds the talks as its input."""
+        for log in (REQUEST_LOG, LOAD_LOG):
+            (self.folder / log).unlink(missing_ok=True)
         output = ["--output", str(self.folder / name), "--format", "parquet,jsonl,srt"]
         talks_flags = ["--input", str(self.folder / "talks")] if talks else []
         return self.start(
@@ -93,57 +93,57 @@ class Bench:
         )
 
     def pool(self) -> str:
-        """Starts a pool of workers; gives its address."""
+        """Starts a worker pool; returns its address."""
         port = free_port()
         module = "apache_beam.runners.worker.worker_pool_main"
         self.start(sys.executable, "-m", module, "--service_port", f"{port}")
         return wait_for_port(port)
 
     def wait_for_batches(self, n: int) -> list[int]:
-        """Waits until the model was asked so often; gives the processes that did."""
-        wait_until(lambda: len(self.notes(ASKED)) >= n)
-        return sorted({int(line.split()[0]) for line in self.notes(ASKED)})
+        """Waits until the model was called `n` times; returns the ids of the calling processes."""
+        wait_until(lambda: len(self.log_lines(REQUEST_LOG)) >= n)
+        return sorted({int(line.split()[0]) for line in self.log_lines(REQUEST_LOG)})
 
-    def windows_asked(self) -> int:
-        """How many windows the model was given since the last run began."""
-        return sum(int(line.split()[1]) for line in self.notes(ASKED))
+    def n_windows_requested(self) -> int:
+        """Returns the number of windows passed to the model since the last run started."""
+        return sum(int(line.split()[1]) for line in self.log_lines(REQUEST_LOG))
 
-    def notes(self, name: str) -> list[str]:
-        """The lines of a file of notes, none where there is no file."""
+    def log_lines(self, name: str) -> list[str]:
+        """Returns the lines of a log; none if it does not exist."""
         path = self.folder / name
         return path.read_text().splitlines() if path.exists() else []
 
     def files(self, name: str) -> dict[str, bytes]:
-        """What a run wrote, without what tells how long it took."""
+        """Returns the files that a run wrote, without those that contain times of the run."""
         found = snapshot(self.folder / name)
-        return {path: content for path, content in found.items() if path not in TOLD_TIMES}
+        return {path: content for path, content in found.items() if path not in TIMED_FILES}
 
     def report(self, name: str) -> dict[str, Any]:
-        """`run.json` of a run."""
-        told: dict[str, Any] = json.loads((self.folder / name / "run.json").read_text())
-        return told
+        """Returns `run.json` of a run."""
+        content: dict[str, Any] = json.loads((self.folder / name / "run.json").read_text())
+        return content
 
     def is_idle(self) -> bool:
-        """Whether the model is not asked for a second."""
-        before = len(self.notes(ASKED))
+        """Whether the model is not called during a second."""
+        before = len(self.log_lines(REQUEST_LOG))
         time.sleep(1)
-        return len(self.notes(ASKED)) == before
+        return len(self.log_lines(REQUEST_LOG)) == before
 
     def assert_same(self, name: str) -> None:
-        """The files are those of the local runner to the byte, and what was counted is the same."""
+        """Asserts that files and counts equal those of the local runner, the files to the byte."""
         assert self.files(name) == self.files("direct")
         counts, expected = self.report(name)["counts"], self.report("direct")["counts"]
         assert {**counts, "done_before": 0} == expected
 
-    def assert_goes_on(self, name: str, *flags: str) -> None:
-        """The same command again loses nothing and doubles nothing, and does only what is left."""
-        code, said = self.run(name, *flags).end()
-        assert code == 2, said
+    def assert_resumes(self, name: str, *flags: str) -> None:
+        """Asserts that the same command again does the rest, and that nothing is lost or done twice."""
+        code, stderr = self.run(name, *flags).end()
+        assert code == 2, stderr
         self.assert_same(name)
         assert self.report(name)["counts"]["done_before"] > 0
 
     def close(self) -> None:
-        """Kills what is still there."""
+        """Kills all processes."""
         for one in self.started:
             one.kill()
             one.process.wait(LIMIT_S)
@@ -163,19 +163,19 @@ class Cluster:
     port: int = field(default_factory=lambda: free_port())
 
     def start(self) -> None:
-        """Starts it; workers import what the tests have pickled."""
+        """Starts the cluster; its workers can import modules of the tests."""
         self._script("start", f"{self.n_task_managers}")
 
     def stop(self) -> None:
-        """Ends all of it."""
+        """Stops the cluster."""
         self._script("stop")
 
     def flags(self) -> list[str]:
-        """What a run is given, with a job server that asks for little memory."""
+        """Returns the options of a run on the cluster, with a job server that needs little memory."""
         return [*self._script("options").split(), "--job_server_jvm_properties=-Xmx512m"]
 
     def kill_task_manager(self) -> None:
-        """Kills one with -9."""
+        """Kills a task manager with SIGKILL."""
         group = int((self.folder / "taskmanager-1.pid").read_text())
         for child in children(group):
             os.kill(child, signal.SIGKILL)
@@ -183,11 +183,11 @@ class Cluster:
     def is_idle(self) -> bool:
         """Whether no job is running."""
         with urlopen(f"http://localhost:{self.port}/overview", timeout=5) as answer:
-            told: dict[str, Any] = json.load(answer)
-        return told["jobs-running"] == 0
+            overview: dict[str, Any] = json.load(answer)
+        return overview["jobs-running"] == 0
 
     def _script(self, *arguments: str) -> str:
-        said = subprocess.run(
+        done = subprocess.run(
             [SCRIPTS / "flink_local.sh", *arguments],
             env={
                 **os.environ,
@@ -199,39 +199,39 @@ class Cluster:
             text=True,
             check=True,
         )
-        return said.stdout
+        return done.stdout
 
 
 def free_port() -> int:
-    """A port that nobody listens on."""
+    """Returns a port that is not in use."""
     with socket.socket() as one:
         one.bind(("localhost", 0))
         return int(one.getsockname()[1])
 
 
 def wait_for_port(port: int) -> str:
-    """Waits until somebody listens there; gives the address."""
+    """Waits until a server listens on the port; returns its address."""
 
-    def listens() -> bool:
+    def is_open() -> bool:
         with socket.socket() as one:
             return one.connect_ex(("localhost", port)) == 0
 
-    wait_until(listens)
+    wait_until(is_open)
     return f"localhost:{port}"
 
 
-def wait_until(true: Callable[[], bool]) -> None:
-    """Waits, but not for ever."""
-    ends = time.monotonic() + LIMIT_S
-    while not true():
-        assert time.monotonic() < ends
+def wait_until(condition: Callable[[], bool]) -> None:
+    """Waits until the condition holds, at most `LIMIT_S`."""
+    deadline_s = time.monotonic() + LIMIT_S
+    while not condition():
+        assert time.monotonic() < deadline_s
         time.sleep(0.05)
 
 
 def children(parent: int) -> list[int]:
-    """The processes that a process has started."""
-    told = Path(f"/proc/{parent}/task/{parent}/children").read_text()
-    found = [int(child) for child in told.split()]
+    """Returns the ids of the child processes."""
+    text = Path(f"/proc/{parent}/task/{parent}/children").read_text()
+    found = [int(child) for child in text.split()]
     others = Path(f"/proc/{parent}/task").iterdir()
     for task in others:
         found += [int(child) for child in (task / "children").read_text().split()]

@@ -1,6 +1,6 @@
-"""A run in a process of its own, over generated tones, with a model that is slow and notes who asked it.
+"""A run in its own process over generated tones, with a slow model that logs its calls.
 
-python -m tests.support.runner_program FOLDER OPTION...     notes are FOLDER/*.log
+python -m tests.support.runner_program FOLDER OPTION...     the logs are FOLDER/*.log
 """
 
 from __future__ import annotations
@@ -12,31 +12,31 @@ from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
-from model.interface import Request, TranscriberSettings, WindowResult
+from model.interface import ModelOptions, Request, WindowResult
 from pipelines.backend import Backend
 from pipelines.transcribe import main
 from tests.support.tone_backend import ToneDetector, ToneTranscriber, languages_of
 
 WINDOW_S = 0.1
-LOADED, ASKED = "loaded.log", "asked.log"
+LOAD_LOG, REQUEST_LOG = "loaded.log", "requests.log"
 
 
-class NotedTones(ToneTranscriber):
-    """Notes, a line a batch, the process that it is in and how many windows there are."""
+class LoggingToneTranscriber(ToneTranscriber):
+    """Slow transcriber that logs a line per batch: the process id and the number of windows."""
 
     def __init__(self, batch_size: int, folder: Path) -> None:
         super().__init__(batch_size)
         self._folder = folder
 
     def transcribe(self, requests: Sequence[Request]) -> list[WindowResult]:
-        note(self._folder / ASKED, f"{os.getpid()} {len(requests)}")
+        note(self._folder / REQUEST_LOG, f"{os.getpid()} {len(requests)}")
         time.sleep(WINDOW_S * len(requests))
         return super().transcribe(requests)
 
 
-def load_noted(folder: Path, settings: TranscriberSettings) -> NotedTones:
-    note(folder / LOADED, f"{os.getpid()}")
-    return NotedTones(settings.batch_size, folder)
+def load_logging(folder: Path, options: ModelOptions) -> LoggingToneTranscriber:
+    note(folder / LOAD_LOG, f"{os.getpid()}")
+    return LoggingToneTranscriber(options.batch_size, folder)
 
 
 def note(path: Path, line: str) -> None:
@@ -45,8 +45,8 @@ def note(path: Path, line: str) -> None:
 
 
 if __name__ == "__main__":
-    from tests.runners import program  # what is pickled must not be of `__main__`, which workers do not have
+    from tests.support import runner_program  # workers cannot unpickle functions of `__main__`
 
     folder = Path(sys.argv[1])
-    backend = Backend(partial(program.load_noted, folder), languages_of, ToneDetector)
+    backend = Backend(partial(runner_program.load_logging, folder), languages_of, ToneDetector)
     sys.exit(main(["--batch_size", "2", *sys.argv[2:]], backend))

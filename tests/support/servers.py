@@ -1,4 +1,4 @@
-"""HTTP servers on loopback that answer as they are told, and count who comes."""
+"""HTTP servers on loopback with scripted answers; they record requests and connections."""
 
 from __future__ import annotations
 
@@ -24,19 +24,18 @@ Answer = Callable[[Handler], None]
 QUICK = Limits(
     connect_s=1,
     read_s=0.3,
-    total_s=10,
     stall_s=0.3,
-    least_bytes_per_s=10_000,
+    min_bytes_per_s=10_000,
     give_up_s=3,
     back_off_s=0.002,
-    longest_wait_s=0.05,
+    max_wait_s=0.05,
     bytes_left_free=0,
 )
-LOCAL = FetchPolicy(allow_private_hosts=True, limits=QUICK)
+LOCAL = FetchPolicy(allow_private_hosts=True, fetch_timeout_s=10, limits=QUICK)
 
 
 @dataclass(frozen=True)
-class Asked:
+class HttpRequest:
     """A request: its path with the query, and its headers."""
 
     path: str
@@ -44,11 +43,17 @@ class Asked:
 
 
 class Server:
-    """Answers with what `answer` writes; `asked` are the requests, `accepted` the connections."""
+    """A server that calls `answer` for each request.
+
+    Attributes:
+        answer: writes the answer.
+        requests: all requests, in order.
+        accepted: number of connections.
+    """
 
     def __init__(self, answer: Answer, host: str) -> None:
         self.answer = answer
-        self.asked: list[Asked] = []
+        self.requests: list[HttpRequest] = []
         self.accepted = 0
         self.closing = threading.Event()
         self._http = _server_of(self, host)
@@ -58,7 +63,7 @@ class Server:
         self._thread.start()
 
     def use_tls(self, certificate: Path) -> None:
-        """From now on for `https`; the file holds the key, too."""
+        """Switches to `https`; the file contains the certificate and its key."""
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.load_cert_chain(certificate)
         self._http.socket = context.wrap_socket(self._http.socket, server_side=True)
@@ -66,11 +71,11 @@ class Server:
     def close(self) -> None:
         self.closing.set()
         self._http.shutdown()
-        self._http.server_close()  # waits for the threads that answer
+        self._http.server_close()  # waits for the threads of requests
         self._thread.join()
 
     def stall(self, seconds: float = 20.0) -> None:
-        """Answers nothing for a while, or until the server is closed."""
+        """Waits without answering, at most until the server is closed."""
         self.closing.wait(seconds)
 
 
@@ -82,18 +87,18 @@ def _server_of(server: Server, host: str) -> ThreadingHTTPServer:
             server.accepted += 1
             return super().get_request()
 
-    class Told(BaseHTTPRequestHandler):
+    class Recorded(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
-            server.asked.append(Asked(self.path, dict(self.headers)))
+            server.requests.append(HttpRequest(self.path, dict(self.headers)))
             try:
                 server.answer(self)
-            except OSError:  # whoever asked has gone
+            except OSError:  # the client has closed the connection
                 self.close_connection = True
 
         def log_message(self, *_: object) -> None:
             pass
 
-    return Counted((host, 0), Told)
+    return Counted((host, 0), Recorded)
 
 
 @contextmanager
@@ -112,7 +117,7 @@ def send(
     headers: Mapping[str, str] | None = None,
     reason: str | None = None,
 ) -> None:
-    """A whole answer; `headers` may claim another length."""
+    """Sends a complete answer; `headers` may declare another length."""
     handler.send_response(status, reason)
     for name, value in {"Content-Length": str(len(body)), **(headers or {})}.items():
         handler.send_header(name, value)
@@ -120,24 +125,24 @@ def send(
     handler.wfile.write(body)
 
 
-def send_range(handler: Handler, body: bytes, tag: str, most: int | None = None) -> None:
-    """As a server with ranges: what was asked for of the body, broken off behind `most` bytes."""
-    asked = re.fullmatch(r"bytes=(\d+)-", handler.headers.get("Range", ""))
-    if asked is None or handler.headers.get("If-Range", tag) != tag:
+def send_range(handler: Handler, body: bytes, tag: str, max_bytes: int | None = None) -> None:
+    """Answers like a server with range support; closes the connection after `max_bytes`."""
+    requested = re.fullmatch(r"bytes=(\d+)-", handler.headers.get("Range", ""))
+    if requested is None or handler.headers.get("If-Range", tag) != tag:
         handler.send_response(200)
         start = 0
     else:
-        start = int(asked[1])
+        start = int(requested[1])
         handler.send_response(206)
         handler.send_header("Content-Range", f"bytes {start}-{len(body) - 1}/{len(body)}")
     handler.send_header("Content-Length", str(len(body) - start))
     handler.send_header("ETag", tag)
     handler.end_headers()
-    handler.wfile.write(body[start:][:most])
+    handler.wfile.write(body[start:][:max_bytes])
 
 
 def write_certificate(path: Path, host: str) -> Path:
-    """Signed by itself; with its key."""
+    """Writes a self-signed certificate with its key."""
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, host)])
     now = datetime.now(UTC)

@@ -1,4 +1,4 @@
-"""A Whisper of one layer with random weights, in every format there is, made for the tests."""
+"""A Whisper of one layer with random weights, in each supported checkpoint format."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ Weights = dict[str, NDArray[np.float32]]
 
 
 def tiny_weights(seed: int = 0) -> Weights:
-    """Random weights under the names that transformers gives them."""
+    """Random weights under their names in transformers."""
     random = np.random.default_rng(seed)
 
     def normal(*shape: int) -> NDArray[np.float32]:
@@ -53,7 +53,7 @@ def tiny_weights(seed: int = 0) -> Weights:
 
 
 def tiny_tokenizer(n_text: int = 50_257) -> Tokenizer:
-    """Bytes, filler, and Whisper's special tokens, by default where the multilingual models have them."""
+    """Byte tokens, filler, and special tokens, by default with the ids of the multilingual models."""
     alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
     names = [*alphabet, *(f"filler{i}" for i in range(n_text - len(alphabet)))]
     tokenizer = Tokenizer(BPE({name: i for i, name in enumerate(names)}, []))
@@ -141,7 +141,7 @@ def fuse(
     source: str,
     groups: list[list[str]],
 ) -> None:
-    """Stacks the projections of each group on axis 0."""
+    """Concatenates the projections of each group on axis 0."""
     zeros = np.zeros(D_MODEL, np.float32)
     for index, group in enumerate(groups):
         names = [f"{source}.{name}_proj" for name in group]
@@ -154,20 +154,20 @@ def fuse(
 def ctranslate2_bytes(
     variables: Mapping[str, NDArray[np.generic]], version: int = 6, spec: str = "WhisperSpec"
 ) -> bytes:
-    """A `model.bin` of these variables."""
+    """Returns the bytes of a `model.bin` of these variables."""
     codes = {"float32": 0, "int8": 1, "int16": 2, "int32": 3, "float16": 4}
 
     def string(text: str) -> bytes:
         return struct.pack("<H", len(text) + 1) + text.encode() + b"\0"
 
-    pieces = [struct.pack("<I", version), string(spec), struct.pack("<II", 3, len(variables))]
+    chunks = [struct.pack("<I", version), string(spec), struct.pack("<II", 3, len(variables))]
     for name, value in variables.items():
         value = np.asarray(value)
-        pieces += [string(name), struct.pack("<B", value.ndim), struct.pack(f"<{value.ndim}I", *value.shape)]
-        pieces += [struct.pack("<BI", codes[value.dtype.name], value.nbytes), value.tobytes()]
+        chunks += [string(name), struct.pack("<B", value.ndim), struct.pack(f"<{value.ndim}I", *value.shape)]
+        chunks += [struct.pack("<BI", codes[value.dtype.name], value.nbytes), value.tobytes()]
     aliased = "decoder/embeddings/weight"
     alias = [string("decoder/projection/weight"), string(aliased)] if aliased in variables else []
-    return b"".join([*pieces, struct.pack("<I", len(alias) // 2), *alias])
+    return b"".join([*chunks, struct.pack("<I", len(alias) // 2), *alias])
 
 
 def save_ctranslate2(folder: Path, weights: Weights) -> Path:

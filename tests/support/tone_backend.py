@@ -1,4 +1,4 @@
-"""Generated tones, and a transcriber that hears which tone each second has."""
+"""Generated tones, and a transcriber that recognises the tone of each second."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from numpy.typing import NDArray
 from model.interface import (
     SAMPLE_RATE,
     SPEECH_CHUNK,
+    ModelOptions,
     Request,
     Samples,
     Segment,
-    TranscriberSettings,
     WindowResult,
 )
 from pipelines.backend import Backend
@@ -27,15 +27,15 @@ from pipelines.transcribe import main
 FRENCH = 0.8  # amplitude: a tone this loud is French
 ENGLISH = 0.2
 POISON_HZ = 6_000
-LOADED: list[TranscriberSettings] = []
-HEARD: list[str | None] = []  # the language asked for, a window each
-ASKED: list[Request] = []
+LOADED: list[ModelOptions] = []
+LANGUAGES_REQUESTED: list[str | None] = []  # the language of each request
+REQUESTS: list[Request] = []
 
 
 class ToneTranscriber:
-    """Hears `s17` in a second with the tone of second 17 (`tone`), and the language in its loudness."""
+    """Transcribes a second with the tone of second 17 (`tone`) as `en17` or `fr17`, by its amplitude."""
 
-    n_lanes = 2
+    max_concurrent_calls = 2
     compile_s = 0.0
 
     def __init__(self, batch_size: int) -> None:
@@ -43,19 +43,19 @@ class ToneTranscriber:
 
     def transcribe(self, requests: Sequence[Request]) -> list[WindowResult]:
         assert 1 <= len(requests) <= self.batch_size
-        HEARD.extend(request.language for request in requests)
-        ASKED.extend(requests)
-        return [self._hear(request.samples, request.language) for request in requests]
+        LANGUAGES_REQUESTED.extend(request.language for request in requests)
+        REQUESTS.extend(requests)
+        return [self._recognise(request.samples, request.language) for request in requests]
 
-    def _hear(self, samples: Samples, language: str | None) -> WindowResult:
-        heard = "fr" if np.abs(samples).max() > 0.5 else "en"
+    def _recognise(self, samples: Samples, language: str | None) -> WindowResult:
+        detected = "fr" if np.abs(samples).max() > 0.5 else "en"
         segments = tuple(
-            Segment(start, start + SAMPLE_RATE, f" {language or heard}{second_of(second)}")
+            Segment(start, start + SAMPLE_RATE, f" {language or detected}{second_of(second)}")
             for start in range(0, samples.size - SAMPLE_RATE + 1, SAMPLE_RATE)
             if (second := samples[start : start + SAMPLE_RATE]).any()
         )
-        probs = {} if language else {heard: 0.9, "de": 0.1}
-        return WindowResult(segments, language or heard, probs, avg_logprob=-0.5, compression_ratio=1.0)
+        probs = {} if language else {detected: 0.9, "de": 0.1}
+        return WindowResult(segments, language or detected, probs, avg_logprob=-0.5, compression_ratio=1.0)
 
 
 def second_of(samples: Samples) -> int:
@@ -83,7 +83,7 @@ def write_talk(path: Path, seconds: int, french_from: int | None = None, poison:
 
 
 def write_sparse(path: Path, *stretches: tuple[int, int]) -> Path:
-    """Tones in these seconds, (from, to) each, and digital silence between and after them: two minutes."""
+    """Writes two minutes of digital silence with tones in these (start, stop) seconds."""
     samples = np.zeros(120 * SAMPLE_RATE, np.float32)
     for start, stop in stretches:
         for second in range(start, stop):
@@ -92,9 +92,9 @@ def write_sparse(path: Path, *stretches: tuple[int, int]) -> Path:
     return path
 
 
-def load_tones(settings: TranscriberSettings) -> ToneTranscriber:
-    LOADED.append(settings)
-    return ToneTranscriber(settings.batch_size)
+def load_tones(options: ModelOptions) -> ToneTranscriber:
+    LOADED.append(options)
+    return ToneTranscriber(options.batch_size)
 
 
 def languages_of(model: str) -> tuple[str, ...]:
@@ -104,16 +104,16 @@ def languages_of(model: str) -> tuple[str, ...]:
 
 
 class ToneDetector:
-    """Takes every sound for speech."""
+    """Classifies every chunk that is not digital silence as speech."""
 
     def __init__(self) -> None:
         self._rest: Samples = np.empty(0, np.float32)
 
     def __call__(self, samples: Samples) -> NDArray[np.float32]:
-        heard = np.concatenate([self._rest, samples])
-        whole = len(heard) // SPEECH_CHUNK * SPEECH_CHUNK
-        self._rest = heard[whole:]
-        return heard[:whole].reshape(-1, SPEECH_CHUNK).any(axis=1).astype(np.float32)
+        buffered = np.concatenate([self._rest, samples])
+        whole = len(buffered) // SPEECH_CHUNK * SPEECH_CHUNK
+        self._rest = buffered[whole:]
+        return buffered[:whole].reshape(-1, SPEECH_CHUNK).any(axis=1).astype(np.float32)
 
     def finish(self) -> NDArray[np.float32]:
         return np.array([self._rest.any()] if len(self._rest) else [], np.float32)
@@ -129,10 +129,10 @@ def run(source: Path | str, out: Path | str, *flags: str) -> int:
 def rows(out: Path) -> list[dict[str, Any]]:
     lines = [
         json.loads(line)
-        for path in sorted((out / "transcripts").glob("*.jsonl"))
+        for path in sorted((out / "jsonl").glob("*.jsonl"))
         for line in path.read_text("utf-8").splitlines()
     ]
-    tables = [pq.read_table(path).to_pylist() for path in sorted((out / "transcripts").glob("*.parquet"))]
+    tables = [pq.read_table(path).to_pylist() for path in sorted((out / "parquet").glob("*.parquet"))]
     assert not tables or lines == [row for table in tables for row in table]
     return lines
 
@@ -143,10 +143,10 @@ def failures(out: Path) -> list[dict[str, Any]]:
 
 
 def snapshot(out: Path) -> dict[str, bytes]:
-    """The files of a run by name, without its lock, and its log, which is another in each run."""
+    """Returns the files of a run by name, without its lock and its log, which differ between runs."""
     paths = {str(path.relative_to(out)): path for path in out.rglob("*") if path.is_file()}
     return {name: path.read_bytes() for name, path in paths.items() if not name.endswith((".log", "/lock"))}
 
 
-def spoken(language: str, seconds: int) -> str:
+def expected_text(language: str, seconds: int) -> str:
     return " ".join(f"{language}{second}" for second in range(seconds))

@@ -17,7 +17,7 @@ from transforms.fetch.host_slots import HOSTS
 
 @pytest.fixture
 def _direct(monkeypatch: pytest.MonkeyPatch) -> None:
-    HOSTS._unanswered.clear()
+    HOSTS._n_unanswered.clear()
     for name in ("HTTP_PROXY", "http_proxy", "HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy"):
         monkeypatch.delenv(name, raising=False)
 

@@ -1,4 +1,4 @@
-"""Frames of a decoder into blocks whose places in the recording do not depend on where reading began."""
+"""Cuts decoded frames into blocks whose positions do not depend on where decoding began."""
 
 from __future__ import annotations
 
@@ -19,110 +19,111 @@ from transforms.core.sections import BLOCK_S
 MAX_BLOCK_VALUES = 1 << 22  # samples over all channels: 16 MB as float32
 
 
-class Run(NamedTuple):
-    """Consecutive frames of one sample rate; most recordings are a single one.
+class RateRun(NamedTuple):
+    """Consecutive frames of one sample rate; most recordings are a single run.
 
     Attributes:
-        number: counted from 0.
+        number: index of the run, from 0.
         rate: Hz.
-        n_before: samples at 16 kHz of the runs before it.
+        n_before: samples at 16 kHz in the runs before it.
     """
 
     number: int
     rate: int
     n_before: int
 
-    def time_s(self, at: int) -> float:
-        """The time in the recording of a place in the run, in samples of its own."""
-        return self.n_before / SAMPLE_RATE + at / self.rate
+    def time_s(self, position: int) -> float:
+        """Returns the time in the recording of a position in the run, given in samples at the run's rate."""
+        return self.n_before / SAMPLE_RATE + position / self.rate
 
-    def n_samples(self, at: int) -> int:
-        """Samples at 16 kHz of the recording up to there."""
-        return self.n_before + resampled_length(at, self.rate)
+    def n_samples(self, position: int) -> int:
+        """Returns the number of samples at 16 kHz from the recording's start to a position in the run."""
+        return self.n_before + resampled_length(position, self.rate)
 
 
 class PlacedFrame(NamedTuple):
-    """A frame, its channels, and how many samples of its run came before it."""
+    """A frame, its number of channels, and its position: the samples of its run before it."""
 
-    run: Run
+    run: RateRun
     channels: int
-    at: int
+    position: int
     frame: AudioFrame
 
 
 class Block(NamedTuple):
-    """Samples as FFmpeg has them, [channels, n], and how many of their run came before."""
+    """Samples in FFmpeg's format, [channels, n], and their position: the samples of their run before them."""
 
-    run: Run
-    at: int
+    run: RateRun
+    position: int
     values: NDArray[Any]
 
 
 def blocks_of(frames: Iterable[PlacedFrame], start_s: int = 0) -> Iterator[Block]:
-    """Cuts frames at each 30 s of their run, and in between where there are many channels.
+    """Cuts frames at each multiple of 30 s of their run, and more often if there are many channels.
 
     Args:
-        frames: consecutive ones.
-        start_s: what comes before it is left alone, a multiple of 30; but in runs behind the first.
+        frames: consecutive frames.
+        start_s: frames of the first run before this time are dropped; a multiple of 30. Later runs are
+            returned from their start.
 
     Yields:
-        Blocks of frames that are alike, none empty.
+        Non-empty blocks, each of frames of one run, number of channels and sample format.
     """
     for (run, channels, _), alike in itertools.groupby(frames, key=_kind):
         bounds = block_bounds(run.rate, channels)
         first = start_s * run.rate if run.number == 0 else 0
-        cutter = _Cutter(run, bounds)
-        for _, _, at, frame in alike:
-            if at >= first:
-                yield from cutter.add(at, values_of(frame))
-            elif at + frame.samples > first:
-                yield from cutter.add(first, values_of(frame)[:, first - at :])
-        yield from cutter.end()
+        builder = _BlockBuilder(run, bounds)
+        for _, _, position, frame in alike:
+            if position >= first:
+                yield from builder.add(position, values_of(frame))
+            elif position + frame.samples > first:
+                yield from builder.add(first, values_of(frame)[:, first - position :])
+        yield from builder.flush()
 
 
 def block_bounds(rate: int, channels: int) -> list[int]:
-    """Where the blocks within 30 s end, in samples: as many as are needed for none to be too large."""
+    """Returns the ends of the blocks within 30 s, in samples: as many as keep blocks below the limit."""
     length = BLOCK_S * rate
     n_blocks = -(-length * channels // MAX_BLOCK_VALUES)
     return [length * index // n_blocks for index in range(1, n_blocks + 1)]
 
 
-def _kind(placed: PlacedFrame) -> tuple[Run, int, str]:
+def _kind(placed: PlacedFrame) -> tuple[RateRun, int, str]:
     return placed.run, placed.channels, placed.frame.format.name
 
 
-class _Cutter:
-    """Collects values up to the next bound."""
+class _BlockBuilder:
+    """Buffers values up to the next block bound."""
 
-    def __init__(self, run: Run, bounds: list[int]) -> None:
+    def __init__(self, run: RateRun, bounds: list[int]) -> None:
         self._run, self._bounds = run, bounds
-        self._at = self._stop = 0
-        self._waiting: list[NDArray[Any]] = []
+        self._start = self._stop = 0
+        self._buffered: list[NDArray[Any]] = []
 
-    def add(self, at: int, values: NDArray[Any]) -> Iterable[Block]:
-        """Takes values from a place on; gives the blocks that are full."""
-        if self._waiting and at + values.shape[1] < self._stop:  # as most frames
-            self._waiting.append(values)
+    def add(self, position: int, values: NDArray[Any]) -> Iterable[Block]:
+        """Buffers the values at a position; returns the blocks that are complete."""
+        if self._buffered and position + values.shape[1] < self._stop:  # the common case
+            self._buffered.append(values)
             return ()
-        return self._cut(at, values)
+        return self._cut(position, values)
 
-    def _cut(self, at: int, values: NDArray[Any]) -> Iterator[Block]:
+    def _cut(self, position: int, values: NDArray[Any]) -> Iterator[Block]:
         while values.shape[1]:
-            if not self._waiting:
-                self._at, self._stop = at, self._bound_behind(at)
-            part = values[:, : self._stop - at]
-            self._waiting.append(part)
-            at += part.shape[1]
+            if not self._buffered:
+                self._start, self._stop = position, self._bound_after(position)
+            part = values[:, : self._stop - position]
+            self._buffered.append(part)
+            position += part.shape[1]
             values = values[:, part.shape[1] :]
-            if at == self._stop:
-                yield from self.end()
+            if position == self._stop:
+                yield from self.flush()
 
-    def end(self) -> Iterator[Block]:
-        """Gives what is left."""
-        if self._waiting:
-            yield Block(self._run, self._at, np.concatenate(self._waiting, axis=1))
-            self._waiting = []
+    def flush(self) -> Iterator[Block]:
+        """Yields the buffered values as a block, if there are any."""
+        if self._buffered:
+            yield Block(self._run, self._start, np.concatenate(self._buffered, axis=1))
+            self._buffered = []
 
-    def _bound_behind(self, at: int) -> int:
-        whole, offset = divmod(at, self._bounds[-1])
+    def _bound_after(self, position: int) -> int:
+        whole, offset = divmod(position, self._bounds[-1])
         return whole * self._bounds[-1] + self._bounds[bisect_right(self._bounds, offset)]

@@ -1,4 +1,4 @@
-"""A part of a recording, cut out of its samples as they are decoded."""
+"""A time range of a file, cut out of its samples as they are decoded."""
 
 from __future__ import annotations
 
@@ -9,19 +9,19 @@ from transforms.core.errors import AudioError
 from transforms.core.types import AudioSource
 
 TOLERANCE_S = 0.2
-"""An end may be said to be later than the file's by so much."""
+"""The end that a source names may be later than the file's end by this much."""
 
 
 class Clip:
-    """The samples of a source that names a part of its file; all of them of one that does not.
+    """The samples of the time range that a source names; the whole file if it names none.
 
     Args:
-        source: of the file.
-        first: the sample of the file that its blocks begin with, when they do not from its start.
+        source: the recording, with `start_s` and `end_s` of the range.
+        first: index in the file of the first sample of the blocks; 0 if they begin at the file's start.
 
     Attributes:
-        n_samples: from its start to where it was read.
-        problem: that the file ended before it did, in words; None when it did not.
+        n_samples: samples read so far, counted from the start of the range.
+        problem: message that the file ended before the range did; None if it did not.
     """
 
     def __init__(self, source: AudioSource, first: int = 0) -> None:
@@ -32,10 +32,10 @@ class Clip:
         self.problem: str | None = None
 
     def blocks(self, blocks: Iterable[Samples]) -> Iterator[Samples]:
-        """Passes on what is in it of consecutive blocks of the file, and reads no further than to its end.
+        """Yields what falls into the range of consecutive blocks; reads no block after the range's end.
 
         Raises:
-            AudioError: the file ends before it begins.
+            AudioError: the file ends before the range begins.
         """
         n_read = self._first
         for block in blocks:
@@ -46,9 +46,9 @@ class Clip:
                 yield part
             if self._stop is not None and n_read >= self._stop:
                 return
-        self._conclude(n_read)
+        self._check_end(n_read)
 
-    def _conclude(self, n_read: int) -> None:
+    def _check_end(self, n_read: int) -> None:
         file_s = n_read / SAMPLE_RATE
         if not self.n_samples:
             message = (

@@ -12,14 +12,14 @@ from numpy.typing import NDArray
 from model.interface import Samples
 
 DTYPES = {"u8": "u1", "s16": "i2", "s32": "i4", "s64": "i8", "flt": "f4", "dbl": "f8"}
-"""Of FFmpeg's sample formats; those whose channels are apart have a `p` behind their names."""
+"""NumPy's types of FFmpeg's sample formats; planar formats have a `p` appended to their names."""
 
 MAX_AMPLITUDE = 1e6
-"""Full scale is 1; far above this the power spectrum leaves float32, and no recorder writes it."""
+"""Larger samples are invalid. Full scale is 1; far above it the power spectrum overflows float32."""
 
-CANCELLED = 0.25
-"""Channels cancel each other when their mean has less than this part of the energy that it would have of
-channels that have nothing to do with each other: of two, when they correlate by less than -0.75."""
+MIN_ENERGY_RATIO = 0.25
+"""Channels cancel each other if their mean has less than this fraction of the energy that the mean of
+uncorrelated channels would have: two channels, if their correlation is below -0.75."""
 
 
 class Mono(NamedTuple):
@@ -27,23 +27,23 @@ class Mono(NamedTuple):
 
     Attributes:
         samples: float32[n], finite, full scale 1.
-        n_bad: in how many moments a channel that was listened to held no sample of sound, and silence was
-            taken for it: NaN, infinite, or beyond `MAX_AMPLITUDE`.
-        is_heard: whether any sample is a real one.
+        n_invalid: samples for which a decoded channel was invalid (NaN, infinite, or beyond `MAX_AMPLITUDE`)
+            and replaced by silence.
+        has_valid: whether any sample of the channel exists and is valid.
         is_cancelled: the channels would have cancelled each other, and this is the loudest of them.
     """
 
     samples: Samples
-    n_bad: int = 0
-    is_heard: bool = True
+    n_invalid: int = 0
+    has_valid: bool = True
     is_cancelled: bool = False
 
 
 def values_of(frame: AudioFrame) -> NDArray[Any]:
-    """The samples of a frame, [channels, n], as FFmpeg has them: integers or floats.
+    """Returns the samples of a frame, [channels, n], in FFmpeg's format: integers or floats.
 
-    PyAV's own `to_ndarray` looks for planes until it finds none, and behind eight of them there is no end:
-    sound in 7.1 makes it read, or crash, at any address. Nor does it know integers of 64 bits.
+    PyAV's `to_ndarray` counts planes up to a null pointer, which an array of eight planes does not have: with
+    7.1 audio it reads arbitrary memory, or crashes. It does not support 64-bit integers either.
     """
     channels, is_planar = frame.layout.nb_channels, frame.format.is_planar
     dtype = DTYPES[frame.format.name.removesuffix("p")]
@@ -54,39 +54,39 @@ def values_of(frame: AudioFrame) -> NDArray[Any]:
 
 
 def to_mono(values: NDArray[Any], channel: int | None) -> Mono:
-    """One channel, or the mean of all.
+    """Returns one channel, or the mean of all.
 
     Args:
         values: [channels, n], unsigned 8-bit, signed integers or floats.
-        channel: counted from 0; one that is not there is silent. None for the mean, or where channels cancel
-            each other, as with one microphone's poles swapped, for the loudest of them.
+        channel: counted from 0; silent if it does not exist. None for the mean, or, where channels cancel
+            each other (as with the polarity of one microphone inverted), for the loudest of them.
     """
     if channel is not None:
         if channel >= len(values):
-            return Mono(np.zeros(values.shape[1], np.float32), is_heard=False)
+            return Mono(np.zeros(values.shape[1], np.float32), has_valid=False)
         values = values[channel : channel + 1]
-    sound = _full_scale(values)
-    n_bad, is_heard = 0, sound.size > 0
+    scaled = _full_scale(values)
+    n_invalid, has_valid = 0, scaled.size > 0
     if values.dtype.kind == "f":
-        good = np.abs(sound) <= MAX_AMPLITUDE  # so that NaN is not
-        if not good.all():
-            n_bad, is_heard = int((~good.all(axis=0)).sum()), bool(good.any())
-            sound[~good] = 0
-    if len(sound) == 1:
-        return Mono(sound[0], n_bad, is_heard)
-    mean = sound.mean(axis=0, dtype=np.float32)
-    energies = np.einsum("cn,cn->c", sound, sound)
-    if np.dot(mean, mean) < CANCELLED * energies.mean() / len(sound):
-        return Mono(sound[energies.argmax()], n_bad, is_heard, is_cancelled=True)
-    return Mono(mean, n_bad, is_heard)
+        valid = np.abs(scaled) <= MAX_AMPLITUDE  # False for NaN
+        if not valid.all():
+            n_invalid, has_valid = int((~valid.all(axis=0)).sum()), bool(valid.any())
+            scaled[~valid] = 0
+    if len(scaled) == 1:
+        return Mono(scaled[0], n_invalid, has_valid)
+    mean = scaled.mean(axis=0, dtype=np.float32)
+    energies = np.einsum("cn,cn->c", scaled, scaled)
+    if np.dot(mean, mean) < MIN_ENERGY_RATIO * energies.mean() / len(scaled):
+        return Mono(scaled[energies.argmax()], n_invalid, has_valid, is_cancelled=True)
+    return Mono(mean, n_invalid, has_valid)
 
 
 def _full_scale(values: NDArray[Any]) -> NDArray[np.float32]:
-    """A copy as float32, with full scale 1."""
+    """Returns a copy as float32, with full scale 1."""
     with np.errstate(over="ignore", invalid="ignore"):  # float64 beyond float32 becomes infinite
-        sound = values.astype(np.float32)
+        scaled = values.astype(np.float32)
     if values.dtype.kind == "u":
-        sound -= np.float32(128)
+        scaled -= np.float32(128)
     if values.dtype.kind in "iu":
-        sound *= np.float32(2.0 ** (1 - 8 * values.dtype.itemsize))
-    return sound
+        scaled *= np.float32(2.0 ** (1 - 8 * values.dtype.itemsize))
+    return scaled

@@ -1,4 +1,4 @@
-"""FFmpeg, by way of PyAV: a file to the frames of its first audio stream, on behind damage."""
+"""FFmpeg, through PyAV: decodes the first audio stream of a file to frames, and continues after damage."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from av.audio.stream import AudioStream
 from av.container import InputContainer
 from av.packet import Packet
 
-from transforms.audio.blocks import PlacedFrame, Run
+from transforms.audio.blocks import PlacedFrame, RateRun
 from transforms.audio.container_lengths import (
     WITH_LENGTH,
     WITHOUT_LENGTH,
-    looks_like_audio,
-    mp3_counts_its_frames,
+    declared_size,
+    has_audio_signature,
+    mp3_has_frame_count,
     mpeg_frame_bytes,
-    promised_bytes,
 )
 from transforms.audio.damage_log import DamageLog
 from transforms.audio.ogg import OggClock, ogg_end
@@ -27,63 +27,63 @@ from transforms.core.types import Damage
 
 MIN_RATE, MAX_RATE = 4_000, 384_000  # Hz
 MAX_CHANNELS = 64
-MAX_DURATION_S = 100 * 3600.0  # a compressed silence of a few MB could keep a worker busy for years
-WHOLE_FRAMES = ("aac", "amr", "amrnb", "amrwb", "flac")
-"""Formats whose files end with a frame: when the last one is damaged, the file was cut."""
+MAX_DURATION_S = 100 * 3600.0  # compressed silence of a few MB could keep a worker busy for years
+ENDS_WITH_FRAME = ("aac", "amr", "amrnb", "amrwb", "flac")
+"""Formats whose files end with a frame: if the last one is damaged, the file was truncated."""
 
 
 class Frames:
-    """The frames of one stream, each with its place, on behind damage; they end where reading breaks off.
+    """Iterable over the frames of a stream and their positions; skips damage, ends where reading fails.
 
     Attributes:
-        n_channels: how many there were so far; where their number changes, the most.
-        ends_damaged: the last packet so far was not whole, of a format whose files end with a whole one.
-        broke_off: why there are no more; None where the file just ended.
+        n_channels: number of channels so far; the largest, if it changes within the file.
+        ends_damaged: the last packet so far was incomplete, in a format whose files end with a complete one.
+        read_error: why decoding ended early; None if the file ended.
     """
 
     def __init__(
-        self, container: InputContainer, stream: AudioStream, log: DamageLog, place: int = 0
+        self, container: InputContainer, stream: AudioStream, log: DamageLog, position: int = 0
     ) -> None:
-        """Takes a stream from its start on, or from a place.
+        """Sets up decoding from the stream's start or from a position.
 
         Args:
-            container: it is in this.
-            stream: one of it.
-            log: takes the damage of packets.
-            place: samples before the first one; not 0 only where `transforms.audio.pcm_seek` found it.
+            container: contains the stream.
+            stream: the stream to decode.
+            log: damaged packets are added to it.
+            position: samples before the first one decoded; 0, or a result of `transforms.audio.pcm_seek`.
         """
         self.n_channels = 0
         self.ends_damaged = False
-        self.broke_off: AudioError | None = None
-        self._container, self._stream, self._log, self._place = container, stream, log, place
-        self._run: Run | None = None
-        self._at = self._most = 0  # samples of the run that came, and that may come
+        self.read_error: AudioError | None = None
+        self._container, self._stream, self._log, self._start = container, stream, log, position
+        self._run: RateRun | None = None
+        self._position = self._max_position = 0  # samples of the run so far, and at most
         self._clock = OggClock()
 
     @property
     def n_samples(self) -> int:
-        """How many there were so far, as samples at 16 kHz."""
-        return self._run.n_samples(self._at) if self._run else 0
+        """Samples so far, as samples at 16 kHz."""
+        return self._run.n_samples(self._position) if self._run else 0
 
     def __iter__(self) -> Iterator[PlacedFrame]:
-        """Decodes, once."""
+        """Decodes the stream; may be called once."""
         try:
             for frame in self._decoded():
                 channels = frame.layout.nb_channels
                 run = self._run_of(frame.sample_rate, channels)
-                if self._at + frame.samples > self._most:
+                if self._position + frame.samples > self._max_position:
                     message = f"longer than {MAX_DURATION_S / 3600:.0f} hours; split it"
                     raise AudioError("decode", "too_long", message)
-                yield PlacedFrame(run, channels, self._at, frame)
-                self._at += frame.samples
+                yield PlacedFrame(run, channels, self._position, frame)
+                self._position += frame.samples
         except AudioError as error:
-            self.broke_off = error
+            self.read_error = error
 
-    def ogg_lost_s(self, file: BinaryIO) -> float:
-        """Seconds that are missing at the end of an Ogg file, once there are no more frames.
+    def ogg_missing_s(self, file: BinaryIO) -> float:
+        """Returns the seconds missing at the end of an Ogg file, once there are no more frames.
 
         Raises:
-            AudioError: its end is missing.
+            AudioError: the last page of the file is missing.
         """
         end = ogg_end(file)
         if end is None:
@@ -91,17 +91,17 @@ class Frames:
             raise AudioError("decode", "truncated", message)
         return self._clock.end(end, self._stream.time_base)
 
-    def _run_of(self, rate: int, channels: int) -> Run:
-        """Which a frame belongs to: one of another rate begins the next."""
+    def _run_of(self, rate: int, channels: int) -> RateRun:
+        """Returns the run that a frame belongs to; a frame of another rate starts a new run."""
         run = self._run
         if run is not None and run.rate == rate and channels <= self.n_channels:
             return run
         check_bounds(rate, channels)
         self.n_channels = max(self.n_channels, channels)
         if run is None or run.rate != rate:
-            self._run = Run(0 if run is None else run.number + 1, rate, self.n_samples)
-            self._at = self._place if run is None else 0
-            self._most = int((MAX_DURATION_S - self._run.time_s(0)) * rate)
+            self._run = RateRun(0 if run is None else run.number + 1, rate, self.n_samples)
+            self._position = self._start if run is None else 0
+            self._max_position = int((MAX_DURATION_S - self._run.time_s(0)) * rate)
             return self._run
         return run
 
@@ -111,59 +111,59 @@ class Frames:
         for packet in self._packets():
             try:
                 frames = packet.decode()
-            except av.FFmpegError:  # one damaged packet of thousands: players skip it, and so do we
+            except av.FFmpegError:  # one damaged packet of thousands is skipped, as players do
                 seconds = float((packet.duration or 0) * (packet.time_base or 0))
-                self._tell(Damage(n_damaged=1, damaged_s=seconds))
-                self.ends_damaged = name in WHOLE_FRAMES
+                self._record(Damage(n_damaged=1, damaged_s=seconds))
+                self.ends_damaged = name in ENDS_WITH_FRAME
                 continue
             if packet.size:
                 self.ends_damaged = name == "mp3" and _is_cut(packet)
             for frame in frames:
                 if is_ogg:
-                    self._tell(Damage(lost_s=self._clock.hear(frame)))
+                    self._record(Damage(lost_s=self._clock.feed(frame)))
                 yield frame
 
-    def _tell(self, damage: Damage) -> None:
-        """Of what was found at the place that was reached."""
-        self._log.add(self._run.time_s(self._at) if self._run else 0.0, damage)
+    def _record(self, damage: Damage) -> None:
+        """Records damage at the current position."""
+        self._log.add(self._run.time_s(self._position) if self._run else 0.0, damage)
 
     def _packets(self) -> Iterator[Packet[AudioStream]]:
-        packets = self._from_place()
+        packets = self._from_start()
         while True:
             try:
                 yield next(packets)
             except StopIteration:
                 return
-            except IndexError:  # damage may look like a new stream, which PyAV does not expect: on behind it
-                self._tell(Damage(n_damaged=1))
+            except IndexError:  # damage may look like a new stream, which PyAV does not expect
+                self._record(Damage(n_damaged=1))
                 packets = self._container.demux(self._stream)
             except av.FFmpegError as error:
                 message = f"FFmpeg gave up: {error.strerror}"
-                self.broke_off = AudioError("decode", "corrupt", message)
+                self.read_error = AudioError("decode", "corrupt", message)
                 return
             except OSError as error:
                 message = f"reading broke off: {error}"
-                self.broke_off = AudioError("fetch", "io", message, retryable=True)
+                self.read_error = AudioError("fetch", "io", message, retryable=True)
                 return
 
-    def _from_place(self) -> Iterator[Packet[AudioStream]]:
-        if self._place:
-            self._container.seek(self._place, stream=self._stream)
+    def _from_start(self) -> Iterator[Packet[AudioStream]]:
+        if self._start:
+            self._container.seek(self._start, stream=self._stream)
         yield from self._container.demux(self._stream)
 
 
 class _BareFile:
-    """A file without its name, which FFmpeg would guess the format from."""
+    """A file without a name, because FFmpeg would guess the format from it."""
 
     def __init__(self, file: BinaryIO) -> None:
         self.read, self.seek, self.tell = file.read, file.seek, file.tell
 
 
 def open_container(file: BinaryIO) -> InputContainer:
-    """Opens a file in FFmpeg, which may open nothing else: playlists and references are refused.
+    """Opens a file in FFmpeg, which may open no other file: playlists and references are refused.
 
     Raises:
-        AudioError: it is no audio, or too damaged to begin with.
+        AudioError: the file is not audio, or too damaged to open.
     """
     file.seek(0)
     head = file.read(16)
@@ -175,7 +175,7 @@ def open_container(file: BinaryIO) -> InputContainer:
     try:
         return av.open(_BareFile(file), "r", container_options=allowed, metadata_errors="replace")
     except av.FFmpegError as error:
-        if looks_like_audio(head):
+        if has_audio_signature(head):
             message = f"begins like audio, {head!r}, but cannot be read ({error.strerror}): cut or damaged"
             raise AudioError("decode", "corrupt", message) from error
         message = f"no audio format that is known; it begins with {head!r}"
@@ -185,26 +185,26 @@ def open_container(file: BinaryIO) -> InputContainer:
 
 
 def audio_stream(container: InputContainer) -> AudioStream:
-    """The first one.
+    """Returns the first audio stream of a container.
 
     Raises:
-        AudioError: there is none that can be decoded.
+        AudioError: there is no audio stream that can be decoded.
     """
     if not container.streams.audio:
         raise AudioError("decode", "no_audio_stream", f"a {container.format.name} file without any sound")
     stream = container.streams.audio[0]
     if stream.codec_context is None:
         raise AudioError("decode", "unsupported", "encoded in a way that FFmpeg cannot decode")
-    if stream.codec_context.sample_rate:  # 0 where only the first frame will tell
+    if stream.codec_context.sample_rate:  # 0 if it is known only from the first frame on
         check_bounds(stream.codec_context.sample_rate, stream.codec_context.layout.nb_channels)
     return stream
 
 
 def check_bounds(rate: int, channels: int) -> None:
-    """Refuses what would not be sound, or take too much memory.
+    """Checks that a rate in Hz and a number of channels are plausible and do not need too much memory.
 
     Raises:
-        AudioError: a rate in Hz, or a number of channels, that is not read.
+        AudioError: one of them is out of bounds.
     """
     if not MIN_RATE <= rate <= MAX_RATE:
         message = f"a sample rate of {rate} Hz; {MIN_RATE} to {MAX_RATE} Hz are read"
@@ -214,23 +214,23 @@ def check_bounds(rate: int, channels: int) -> None:
 
 
 def declared_s(container: InputContainer, stream: AudioStream, file: BinaryIO) -> float | None:
-    """Seconds that the header promises; None where FFmpeg can but estimate."""
+    """Returns the seconds that the header declares; None if FFmpeg can only estimate them."""
     name = container.format.name
     position = file.tell()
     try:
-        if name.split(",")[0] in WITHOUT_LENGTH and not (name == "mp3" and mp3_counts_its_frames(file)):
+        if name.split(",")[0] in WITHOUT_LENGTH and not (name == "mp3" and mp3_has_frame_count(file)):
             return None
         return _stream_s(container, stream)
     finally:
         file.seek(position)
 
 
-def promise(file: BinaryIO) -> float:
-    """How much longer a file says it is than it is, as a factor of at least 1."""
+def declared_size_ratio(file: BinaryIO) -> float:
+    """Returns the size that a file's header declares, divided by its real size; at least 1."""
     position = file.tell()
     try:
-        promised = promised_bytes(file)
-        return 1.0 if promised is None else max(1.0, promised / file.seek(0, 2))
+        n_bytes = declared_size(file)
+        return 1.0 if n_bytes is None else max(1.0, n_bytes / file.seek(0, 2))
     finally:
         file.seek(position)
 
@@ -238,12 +238,12 @@ def promise(file: BinaryIO) -> float:
 def _stream_s(container: InputContainer, stream: AudioStream) -> float | None:
     if stream.duration is not None and stream.time_base is not None:
         return float(stream.duration * stream.time_base)
-    if container.duration is not None and len(container.streams) == 1:  # else it may be the pictures'
+    if container.duration is not None and len(container.streams) == 1:  # else it may be that of the video
         return container.duration / av.time_base
     return None
 
 
 def _is_cut(packet: Packet[AudioStream]) -> bool:
-    """Whether a packet of MPEG audio is shorter than its frame."""
+    """Whether a packet of MPEG audio is shorter than the frame that its header declares."""
     n_bytes = mpeg_frame_bytes(bytes(packet)[:4])
     return n_bytes is not None and packet.size < n_bytes

@@ -1,4 +1,4 @@
-"""Where else than at its start a file may be read exactly: uncompressed samples, where a byte is a time."""
+"""Seeks in uncompressed files, the only ones in which a byte offset is an exact time."""
 
 from __future__ import annotations
 
@@ -11,26 +11,26 @@ from av.container import InputContainer
 
 from transforms.audio.ffmpeg import audio_stream, open_container
 
-FORMATS = ("aiff", "au", "caf", "w64", "wav")  # FFmpeg's names; "wav" is RF64 as well
+FORMATS = ("aiff", "au", "caf", "w64", "wav")  # FFmpeg's names; "wav" includes RF64
 
 
 class _Packet(NamedTuple):
-    """What a packet says of itself: its time and place, in samples and bytes, and how much it holds."""
+    """A packet's start and length, in samples, and its offset and size, in bytes."""
 
     start: int | None
     n_samples: int
-    position: int | None
+    offset: int | None
     n_bytes: int
 
 
-def exact_place(file: BinaryIO, time_s: int) -> int:
-    """The place of the last packet, in samples, that begins at a time or before it, and can be sought.
+def exact_position(file: BinaryIO, time_s: int) -> int:
+    """Returns the position, in samples, of the last seekable packet that starts at a time or before it.
 
-    It is a whole number of packets from the start, so that all packets from there on are those that a reader
-    from the start gets. 0 where nothing but decoding from the start is exact.
+    It is a whole number of packets from the start, so that all packets from there on are those of a decoder
+    that starts at 0. Returns 0 if only decoding from the start is exact.
 
     Raises:
-        AudioError: it is no audio, or too damaged to begin with.
+        AudioError: the file is not audio, or too damaged to open.
     """
     if not time_s:
         return 0
@@ -39,22 +39,22 @@ def exact_place(file: BinaryIO, time_s: int) -> int:
         if container.format.name not in FORMATS or not stream.codec_context.name.startswith("pcm_"):
             return 0
         try:
-            return _sought(container, stream, time_s)
-        except (av.FFmpegError, OSError, StopIteration):  # the reader from the start will say what is wrong
+            return _seek(container, stream, time_s)
+        except (av.FFmpegError, OSError, StopIteration):  # decoding from the start will report what is wrong
             return 0
 
 
-def _sought(container: InputContainer, stream: AudioStream, time_s: int) -> int:
+def _seek(container: InputContainer, stream: AudioStream, time_s: int) -> int:
     rate = stream.codec_context.sample_rate
     first = _next_packet(container, stream)
-    if first.start != 0 or first.position is None or stream.time_base != Fraction(1, rate):
+    if first.start != 0 or first.offset is None or stream.time_base != Fraction(1, rate):
         return 0
     sample_bytes, rest = divmod(first.n_bytes, first.n_samples)
-    place = time_s * rate // first.n_samples * first.n_samples
-    container.seek(place, stream=stream)
+    position = time_s * rate // first.n_samples * first.n_samples
+    container.seek(position, stream=stream)
     found = _next_packet(container, stream)
-    is_exact = (found.start, found.position) == (place, first.position + place * sample_bytes)
-    return place if is_exact and not rest else 0
+    is_exact = (found.start, found.offset) == (position, first.offset + position * sample_bytes)
+    return position if is_exact and not rest else 0
 
 
 def _next_packet(container: InputContainer, stream: AudioStream) -> _Packet:

@@ -1,8 +1,9 @@
-"""One channel of any rate into 16 kHz, in sections that know nothing of each other.
+"""Resamples one channel of any rate to 16 kHz, in independent sections.
 
-A resampler remembers what it heard. Here it begins anew at given places, one second before each, and goes on
-one second beyond the next: within the filter's reach both have heard the same, so that no seam is to be seen,
-and whoever begins at such a place gets the very samples that one who began at the start of the file gets.
+A resampler's output depends on earlier input. Here a section has its own resampler, which is fed from one
+second before the section to one second after it: within the reach of the filter, neighbours get the same
+input. So there is no audible seam, and decoding that starts at a section yields the same samples, bit for
+bit, as decoding that starts at the beginning of the file.
 """
 
 from __future__ import annotations
@@ -16,55 +17,55 @@ import soxr
 
 from model.interface import SAMPLE_RATE, Samples
 
-LEAD_S = 1
-"""Seconds that a section hears on either side of it: hundreds of times what the filter reaches."""
+MARGIN_S = 1
+"""Seconds of input on either side of a section: hundreds of times the reach of the filter."""
 
 
 def resampled_length(n_samples: int, rate: int) -> int:
-    """Samples at 16 kHz of so many at a rate in Hz: soxr's rounding."""
+    """Returns the number of samples at 16 kHz of `n_samples` at a rate in Hz, with soxr's rounding."""
     return (2 * n_samples * SAMPLE_RATE + rate) // (2 * rate)
 
 
 def resample(
-    pieces: Iterable[tuple[int, Samples]], rate: int, starts_s: Iterable[int] = (0,)
+    blocks: Iterable[tuple[int, Samples]], rate: int, starts_s: Iterable[int] = (0,)
 ) -> Iterator[Samples]:
-    """Resamples consecutive pieces of one recording.
+    """Resamples consecutive blocks of one recording.
 
     Args:
-        pieces: each with its place, in samples of the recording; the first at most `LEAD_S` behind the
-            recording's start or before the first section.
-        rate: of the pieces, Hz.
-        starts_s: where sections begin, in seconds, rising.
+        blocks: each with its position, in samples of the recording; the first begins at the recording's start
+            or at least `MARGIN_S` before the first section.
+        rate: of the blocks, Hz.
+        starts_s: starts of the sections in seconds, ascending.
 
     Yields:
-        float32[n] at 16 kHz, n > 0, from the first section's start on. However they are cut, they are the
-        same; with one section alone, those of `soxr.resample(whole, rate, 16_000)`.
+        float32[n] at 16 kHz, n > 0, from the first section's start on. The samples do not depend on the sizes
+        of the blocks; with a single section, they are those of `soxr.resample(samples, rate, 16_000)`.
     """
     if rate == SAMPLE_RATE:
-        yield from _from_place(pieces, next(iter(starts_s)) * rate)
+        yield from _from_position(blocks, next(iter(starts_s)) * rate)
         return
     sections = _sections(rate, starts_s)
-    begun = deque([next(sections)])
-    coming = next(sections, None)
-    for at, samples in pieces:
-        while coming is not None and at + len(samples) > coming.first:
-            begun.append(coming)
-            coming = next(sections, None)
-        for section in begun:
-            section.hear(at, samples)
-        yield from begun[0].given()
-        while begun[0].is_done:
-            begun.popleft()
-            yield from begun[0].given()
-    for section in begun:
-        section.end()
-        yield from section.given()
+    started = deque([next(sections)])
+    following = next(sections, None)
+    for position, samples in blocks:
+        while following is not None and position + len(samples) > following.first:
+            started.append(following)
+            following = next(sections, None)
+        for section in started:
+            section.feed(position, samples)
+        yield from started[0].pop_output()
+        while started[0].is_done:
+            started.popleft()
+            yield from started[0].pop_output()
+    for section in started:
+        section.finish()
+        yield from section.pop_output()
 
 
-def _from_place(pieces: Iterable[tuple[int, Samples]], start: int) -> Iterator[Samples]:
-    for at, samples in pieces:
-        if at + len(samples) > start:
-            yield samples[max(start - at, 0) :]
+def _from_position(blocks: Iterable[tuple[int, Samples]], start: int) -> Iterator[Samples]:
+    for position, samples in blocks:
+        if position + len(samples) > start:
+            yield samples[max(start - position, 0) :]
 
 
 def _sections(rate: int, starts_s: Iterable[int]) -> Iterator[_Section]:
@@ -75,47 +76,47 @@ def _sections(rate: int, starts_s: Iterable[int]) -> Iterator[_Section]:
 
 
 class _Section:
-    """A part of a recording with a resampler of its own.
+    """A section of a recording with a resampler of its own.
 
     Attributes:
-        first: the place of the first sample that it hears.
-        is_done: it has heard all that it needs.
+        first: position of the first sample that it needs as input.
+        is_done: it has all the input that it needs.
     """
 
     def __init__(self, rate: int, start_s: int, stop_s: int | None) -> None:
-        first_s = max(start_s - LEAD_S, 0)
+        first_s = max(start_s - MARGIN_S, 0)
         self.first = first_s * rate
         self.is_done = False
-        self._last = None if stop_s is None else (stop_s + LEAD_S) * rate
-        self._unwanted = (start_s - first_s) * SAMPLE_RATE  # samples of its output
-        self._left = None if stop_s is None else (stop_s - start_s) * SAMPLE_RATE
+        self._stop = None if stop_s is None else (stop_s + MARGIN_S) * rate
+        self._n_to_drop = (start_s - first_s) * SAMPLE_RATE  # samples of its output
+        self._n_to_emit = None if stop_s is None else (stop_s - start_s) * SAMPLE_RATE
         self._stream = soxr.ResampleStream(rate, SAMPLE_RATE, 1, dtype="float32", quality="HQ")
-        self._given: list[Samples] = []
+        self._output: list[Samples] = []
 
-    def hear(self, at: int, samples: Samples) -> None:
-        """Takes what is its own of the next samples."""
+    def feed(self, position: int, samples: Samples) -> None:
+        """Resamples those of the next samples that fall within the section or its margins."""
         if self.is_done:
             return
-        stop = None if self._last is None else self._last - at
+        stop = None if self._stop is None else self._stop - position
         self.is_done = stop is not None and stop <= len(samples)
-        part = samples[max(self.first - at, 0) : stop]
-        self._give(self._stream.resample_chunk(part, last=self.is_done))
+        part = samples[max(self.first - position, 0) : stop]
+        self._append(self._stream.resample_chunk(part, last=self.is_done))
 
-    def end(self) -> None:
-        """Says that there is no more to come."""
+    def finish(self) -> None:
+        """Flushes the resampler at the end of the recording."""
         if not self.is_done:
-            self._give(self._stream.resample_chunk(np.empty(0, np.float32), last=True))
+            self._append(self._stream.resample_chunk(np.empty(0, np.float32), last=True))
             self.is_done = True
 
-    def given(self) -> Iterator[Samples]:
-        """What came out since it was asked last."""
-        yield from self._given
-        self._given.clear()
+    def pop_output(self) -> Iterator[Samples]:
+        """Yields the output since the last call."""
+        yield from self._output
+        self._output.clear()
 
-    def _give(self, output: Samples) -> None:
-        wanted = output[self._unwanted :][: self._left]
-        self._unwanted -= min(self._unwanted, len(output))
-        if self._left is not None:
-            self._left -= len(wanted)
+    def _append(self, output: Samples) -> None:
+        wanted = output[self._n_to_drop :][: self._n_to_emit]
+        self._n_to_drop -= min(self._n_to_drop, len(output))
+        if self._n_to_emit is not None:
+            self._n_to_emit -= len(wanted)
         if len(wanted):
-            self._given.append(wanted)
+            self._output.append(wanted)

@@ -1,15 +1,20 @@
-"""What a run has done so far, on disk: so that a run that was killed goes on, and does nothing twice.
+"""Commit log of a run, on disk: after a crash, the run continues and repeats nothing that was committed.
 
-A folder of segments, each written by one process, at its end. A record is a line: the CRC-32 of the rest, a
-space, and JSON. What a kill or a power cut leaves half written at the end of a segment has no right CRC, and
-counts for nothing. On a file system that can only put whole objects, each commit is a segment of its own.
+The log is a folder of segments. One process appends to each. A record is a line: the CRC-32 of the rest, a
+space, and JSON. A record that a kill or a power cut left incomplete at the end of a segment has a wrong CRC
+and is ignored. On a file system that can only write whole objects, each commit is a segment.
 
-Records: `{"begun": KEY}` before work on a unit begins, and `{"done": KEY, "attempt": N, ...}` with all that
-came out of it. When a unit is given up for a reason that is not its own, as a process ends or a disk is full,
-its beginning is written over with `{"freed": KEY}`: that takes no room. Objects are never written over, and
-`{"left": KEY}` is put beside them. So a unit that was begun several times and not done has perhaps killed its
-process, which each time died before it could end. What is worked on part by part has the
-keys KEY, KEY/PART, KEY/OTHER.
+Records, by the key of a span:
+
+- `{"begun": KEY}` before work on the span starts;
+- `{"done": KEY, "attempt": N, ...}` with its result;
+- if work on it ends early for another reason, such as the end of the process or a full disk, its first record
+  is overwritten with `{"freed": KEY}`, which has the same length, so that it needs no space on the disk.
+  Objects cannot be overwritten: there, `{"left": KEY}` is added.
+
+So a span that was started several times, and neither finished nor released, may have crashed the process that
+worked on it. The first span of a work unit has the key KEY, the others
+KEY/CHANNEL/START (`transforms.checkpoint.spans.span_key`).
 """
 
 from __future__ import annotations
@@ -36,15 +41,20 @@ logger = logging.getLogger(__name__)
 
 SUFFIX = ".log"
 
+# Names in the records, which are a file format: logs of earlier runs contain them.
+_STARTED, _FINISHED, _RELEASED = "begun", "done", "left"
+_RELEASED_IN_PLACE = "freed"
+assert len(_RELEASED_IN_PLACE) == len(_STARTED), "a record is overwritten by one of the same length"
+
 Record = dict[str, Any]
-"""As JSON has it."""
+"""A JSON object."""
 
 
 class LogWriter:
-    """Adds records to a log; one a process or thread, which alone writes its segments.
+    """Appends records to a log. Each process or thread has its own writer, which writes its own segments.
 
     Args:
-        url: the folder of the log; made if there is none.
+        url: the folder of the log; created if it does not exist.
     """
 
     def __init__(self, url: str) -> None:
@@ -52,80 +62,80 @@ class LogWriter:
         self._is_local = isinstance(self._fs, LocalFileSystem)
         self._file: IO[bytes] | None = None
         self._path, self._n_bytes = "", 0
-        self._begun: dict[str, list[tuple[str, int]]] = {}  # where it says so: segment, byte
-        self._lock = threading.RLock()  # `leave_all` may come from another thread
+        self._started: dict[str, list[tuple[str, int]]] = {}  # their start records: segment, byte
+        self._lock = threading.RLock()  # `release_all_writers` may be called by another thread
 
     def begin(self, keys: Sequence[str]) -> None:
-        """Says that work on these units begins.
+        """Records that work on these spans starts.
 
-        That is not forced to the disk: it is there for processes that die, and not for power cuts.
+        It is not synced to the disk, as it is needed after a crash of the process, not after a power cut.
         """
         with self._lock:
-            _OPEN.add(self)
+            _ACTIVE_WRITERS.add(self)
             for key in keys:
-                path, start = self._add([_line({"begun": key})], durable=False)
-                self._begun.setdefault(key, []).append((path, start))
+                path, start = self._add([_line({_STARTED: key})], durable=False)
+                self._started.setdefault(key, []).append((path, start))
 
-    def leave(self, keys: Sequence[str]) -> None:
-        """Says that work on these units ended before they were done, and not because of them.
+    def release(self, keys: Sequence[str]) -> None:
+        """Records that work on these spans ended early for a reason that is not theirs.
 
         Raises:
-            OSError: it cannot be said; `leave_all` tries again.
+            OSError: it cannot be written; `release_all_writers` tries again.
         """
         with self._lock:
             for key in keys:
-                places = self._begun.get(key, [])
-                while places:
-                    self._free(key, *places[-1])
-                    places.pop()
-                self._forget(key)
+                starts = self._started.get(key, [])
+                while starts:
+                    self._overwrite_start(key, *starts[-1])
+                    starts.pop()
+                self._drop(key)
 
-    def leave_open(self) -> None:
-        """Says so of all that was begun here, and is neither left nor done.
+    def release_all(self) -> None:
+        """Releases all spans that were started here and are neither finished nor released.
 
         Raises:
-            OSError: it cannot be said; `leave_all` tries again.
+            OSError: it cannot be written; `release_all_writers` tries again.
         """
         with self._lock:
-            self.leave(list(self._begun))
+            self.release(list(self._started))
 
     def commit(self, results: Iterable[tuple[str, Record]]) -> None:
-        """Adds what came out of units, each with its key; it is on the disk when this returns.
+        """Adds the results of spans, each with its key; they are on the disk when this returns.
 
-        Of a unit that is there twice the result with the highest `attempt` counts, and of these the first.
+        If a span has several results, that with the highest `attempt` counts, and among equals the first.
 
         Raises:
             OSError: it cannot be written; what was committed before stays.
         """
         with self._lock:
-            done = [(key, _line({"done": key, **result})) for key, result in results]
-            if done:
-                self._add([line for _, line in done], durable=True)
-            for key, _ in done:
-                self._forget(key)
+            lines = [(key, _line({_FINISHED: key, **result})) for key, result in results]
+            if lines:
+                self._add([line for _, line in lines], durable=True)
+            for key, _ in lines:
+                self._drop(key)
 
     def close(self) -> None:
-        """Ends the segment; what is added later makes another."""
+        """Closes the segment; later records start another."""
         with self._lock:
             if self._file is not None:
                 self._file.close()
                 self._file = None
 
-    def _forget(self, key: str) -> None:
-        self._begun.pop(key, None)
-        if not self._begun:
-            _OPEN.discard(self)
+    def _drop(self, key: str) -> None:
+        self._started.pop(key, None)
+        if not self._started:
+            _ACTIVE_WRITERS.discard(self)
 
-    def _free(self, key: str, path: str, start: int) -> None:
+    def _overwrite_start(self, key: str, path: str, start: int) -> None:
         if not self._is_local:
-            self._add([_line({"left": key})], durable=False)
+            self._add([_line({_RELEASED: key})], durable=False)
             return
         with open(path, "r+b", buffering=0) as file:
             file.seek(start)
-            file.write(_line({"freed": key}))  # as long as what it takes the place of
+            file.write(_line({_RELEASED_IN_PLACE: key}))
 
     def _add(self, lines: Sequence[bytes], *, durable: bool) -> tuple[str, int]:
-        """Gives the segment and the byte at which they begin."""
+        """Appends lines; returns the segment and the byte at which they start."""
         content = b"".join(lines)
         if not self._is_local:
             self._fs.makedirs(self._root, exist_ok=True)
@@ -133,12 +143,12 @@ class LogWriter:
             self._fs.pipe_file(path, content)
             return path, 0
         try:
-            return self._written(content, durable=durable)
+            return self._append(content, durable=durable)
         except OSError:
-            self._cut_off()
+            self._truncate()
             raise
 
-    def _written(self, content: bytes, *, durable: bool) -> tuple[str, int]:
+    def _append(self, content: bytes, *, durable: bool) -> tuple[str, int]:
         file, start = self._file or self._new_file(), self._n_bytes
         if file.write(content) != len(content):
             raise OSError(f"a record of {len(content)} bytes was cut: is the disk full?")
@@ -150,12 +160,12 @@ class LogWriter:
     def _new_file(self) -> IO[bytes]:
         os.makedirs(self._root, exist_ok=True)
         self._path, self._n_bytes = self._new_path(), 0
-        self._file = open(self._path, "xb", buffering=0)  # noqa: SIM115  # for many commits
+        self._file = open(self._path, "xb", buffering=0)  # noqa: SIM115  # stays open for many commits
         _sync_folder(self._root)
         return self._file
 
-    def _cut_off(self) -> None:
-        """Takes away what could not be written as a whole; another record makes another segment."""
+    def _truncate(self) -> None:
+        """Removes an incomplete record; the next record starts another segment."""
         if self._file is not None:
             with suppress(OSError):
                 os.ftruncate(self._file.fileno(), self._n_bytes)
@@ -165,28 +175,26 @@ class LogWriter:
         return f"{self._root}/{uuid.uuid4().hex}{SUFFIX}"
 
 
-_OPEN: set[LogWriter] = set()
-"""The writers of this process that have begun something, and neither left nor done it."""
+_ACTIVE_WRITERS: set[LogWriter] = set()
+"""Writers of this process with spans that are neither finished nor released."""
 
 
-def leave_all() -> None:
-    """Says of all that this process works on that it was left, if that can be written.
+def release_all_writers() -> None:
+    """Releases all spans that this process works on, as far as that can be written.
 
-    A process that ends has not died of it, whatever ended it. Python's own end does this, too.
+    A process that ends in an orderly way was not crashed by them. It is also called when Python exits.
     """
-    for writer in list(_OPEN):
-        with suppress(
-            Exception
-        ):  # of whatever file system; what ended the process is to be told, and not this
-            writer.leave_open()
+    for writer in list(_ACTIVE_WRITERS):
+        with suppress(Exception):  # of any file system: report what ended the process instead
+            writer.release_all()
         writer.close()
 
 
-atexit.register(leave_all)
+atexit.register(release_all_writers)
 
 
-class _Place(NamedTuple):
-    """Where a record is: its segment, its first byte and the one behind it."""
+class _Location(NamedTuple):
+    """Location of a result: its segment, its first byte, and one past its last byte."""
 
     path: str
     start: int
@@ -196,68 +204,69 @@ class _Place(NamedTuple):
 
 @dataclass
 class LogIndex:
-    """What a log holds, by the keys of units; the results themselves are read when they are asked for.
+    """Content of a log, by the keys of spans; the results themselves are read on demand.
 
     Attributes:
-        n_open: how often a unit was begun, and neither left nor done: its process died.
+        n_crashed: how often a span was started, and neither finished nor released: its process crashed.
     """
 
-    n_open: Counter[str] = field(default_factory=Counter)
-    _places: dict[str, _Place] = field(default_factory=dict)
-    _further: dict[str, dict[str, None]] = field(default_factory=dict)  # keys of further parts, in order
+    n_crashed: Counter[str] = field(default_factory=Counter)
+    _locations: dict[str, _Location] = field(default_factory=dict)
+    # The keys of the spans after the first one, by unit, in order.
+    _later_keys: dict[str, dict[str, None]] = field(default_factory=dict)
     _fs: Any = None
 
     def __contains__(self, key: str) -> bool:
-        return key in self._places
+        return key in self._locations
 
     def __len__(self) -> int:
-        return len(self._places)
+        return len(self._locations)
 
     def keys_of(self, unit: str) -> list[str]:
-        """The keys of a unit's parts that were begun, its own first."""
-        return [unit, *self._further.get(unit, ())]
+        """Returns the keys of a unit's spans that were started or finished, after its own key."""
+        return [unit, *self._later_keys.get(unit, ())]
 
     def next_attempt(self, key: str) -> int:
-        """The number that a result must have to count before what is there, 1 where there is none."""
-        return self._places[key].attempt + 1 if key in self._places else 1
+        """Returns the `attempt` with which a new result replaces the one in the log; 1 if there is none."""
+        return self._locations[key].attempt + 1 if key in self._locations else 1
 
     def read(self, key: str) -> Record:
-        """What came out of a unit that is done.
+        """Returns the result of a span.
 
         Raises:
-            KeyError: it is not.
+            KeyError: it is not finished.
             OSError: it cannot be read.
         """
-        place = self._places[key]
-        record = _parsed(self._fs.cat_file(place.path, start=place.start, end=place.stop))
-        if record is None or record.get("done") != key:
-            raise OSError(f"{redact(place.path)} has changed while it was read")
+        location = self._locations[key]
+        record = _parsed(self._fs.cat_file(location.path, start=location.start, end=location.stop))
+        if record is None or record.get(_FINISHED) != key:
+            raise OSError(f"{redact(location.path)} has changed while it was read")
         return record
 
-    def add(self, record: Record, place: _Place) -> None:
-        """Takes in a record that was found."""
-        key = record.get("begun") or record.get("done") or ""
+    def add(self, record: Record, location: _Location) -> None:
+        """Adds a record of the log."""
+        key = record.get(_STARTED) or record.get(_FINISHED) or ""
         if "/" in key:
-            self._further.setdefault(key.partition("/")[0], {})[key] = None
-        if "begun" in record:
-            self._count_open(record["begun"], 1)
-        elif "left" in record:
-            self._count_open(record["left"], -1)
-        elif "done" in record:
-            self._count_open(record["done"], -1)
-            known = self._places.get(record["done"])
-            if known is None or place.attempt > known.attempt:
-                self._places[record["done"]] = place
+            self._later_keys.setdefault(key.partition("/")[0], {})[key] = None
+        if _STARTED in record:
+            self._count_unfinished(record[_STARTED], 1)
+        elif _RELEASED in record:
+            self._count_unfinished(record[_RELEASED], -1)
+        elif _FINISHED in record:
+            self._count_unfinished(record[_FINISHED], -1)
+            known = self._locations.get(record[_FINISHED])
+            if known is None or location.attempt > known.attempt:
+                self._locations[record[_FINISHED]] = location
 
-    def _count_open(self, key: str, n: int) -> None:
-        """What comes to nothing, as it does for nearly all of millions, is forgotten."""
-        self.n_open[key] += n
-        if not self.n_open[key]:
-            del self.n_open[key]
+    def _count_unfinished(self, key: str, n: int) -> None:
+        """Keeps counts other than 0 only: nearly all of millions of spans have 0."""
+        self.n_crashed[key] += n
+        if not self.n_crashed[key]:
+            del self.n_crashed[key]
 
 
 def read_index(url: str) -> LogIndex:
-    """Reads a log through; one that is not there is empty.
+    """Reads a log; one that does not exist is empty.
 
     Raises:
         OSError: it cannot be read.
@@ -269,7 +278,7 @@ def read_index(url: str) -> LogIndex:
         return index
     for path in sorted(_segments(fs, root)):
         for start, stop, record in _records(fs, path):
-            index.add(record, _Place(path, start, stop, record.get("attempt", 1)))
+            index.add(record, _Location(path, start, stop, record.get("attempt", 1)))
     return index
 
 
@@ -280,11 +289,11 @@ def _segments(fs: Any, root: str) -> Iterator[str]:  # noqa: ANN401  # fsspec is
         if entry["type"] == "file":
             yield entry["name"]
         else:
-            logger.warning("%s is no file, and is not read as a part of the log", redact(entry["name"]))
+            logger.warning("%s is not a file, and is not read as a part of the log", redact(entry["name"]))
 
 
 def _records(fs: Any, path: str) -> Iterator[tuple[int, int, Record]]:  # noqa: ANN401  # fsspec is untyped
-    """Where each good record of a segment is, in bytes, and what it says."""
+    """Yields each valid record of a segment: its first byte, one past its last byte, and its content."""
     try:
         file = fs.open(path, "rb")
     except PermissionError as error:
@@ -303,25 +312,25 @@ def _records(fs: Any, path: str) -> Iterator[tuple[int, int, Record]]:  # noqa: 
 
 
 def _line(record: Record) -> bytes:
-    # ASCII, as a file name that is no valid Unicode must come back as it was; no line breaks are in it.
+    # ASCII, so that file names that are not valid Unicode are preserved; JSON contains no line breaks.
     content = json.dumps(record, ensure_ascii=True, separators=(",", ":")).encode()
     return b"%08x %s\n" % (zlib.crc32(content), content)
 
 
 def _parsed(line: bytes) -> Record | None:
-    """The record of a line; None when it is damaged, or was not written to its end."""
-    told, _, content = line.rstrip(b"\n").partition(b" ")
-    if not line.endswith(b"\n") or told != b"%08x" % zlib.crc32(content):
+    """Returns the record of a line; None if it is damaged or incomplete."""
+    checksum, _, content = line.rstrip(b"\n").partition(b" ")
+    if not line.endswith(b"\n") or checksum != b"%08x" % zlib.crc32(content):
         return None
     try:
         record = json.loads(content)
-    except ValueError:  # of nothing, the CRC is 0
+    except ValueError:  # empty content, whose CRC is 0
         return None
     return record if isinstance(record, dict) else None
 
 
 def _sync_folder(path: str) -> None:
-    """Forces a new file's name to the disk; where folders cannot be opened, as on Windows, it is not."""
+    """Syncs the name of a new file to the disk; not on Windows, where folders cannot be opened."""
     if not hasattr(os, "O_DIRECTORY"):
         return
     folder = os.open(path, os.O_RDONLY | os.O_DIRECTORY)

@@ -1,4 +1,4 @@
-"""Who works in this process at the same time: many together, or one that may kill the process, alone."""
+"""Shared/exclusive lock of a process: ordinary bundles run together; a span that may crash it runs alone."""
 
 from __future__ import annotations
 
@@ -7,56 +7,56 @@ from collections.abc import Callable
 from typing import Any
 from weakref import WeakSet
 
-_PATIENCE_S = 0.2  # how long an interrupt may go unheard
+_POLL_S = 0.2  # maximum delay of the reaction to a cancellation
 
 
-class Room:
-    """Many may be in it, or one that is alone; whoever wants to be alone goes before who comes later.
+class SharedExclusiveLock:
+    """A lock with shared holders or one exclusive holder; exclusive requests precede later shared ones.
 
-    Who waits must not work on anything, and is not in the room: so nobody waits for ever. Who is forgotten
-    without having left is in it no more.
+    A holder that requests the exclusive lock must have released its shared one, and must have no pending
+    work: so there is no deadlock. A holder that is garbage-collected releases the lock.
     """
 
     def __init__(self) -> None:
         self._changed = threading.Condition()
-        self._members: WeakSet[Any] = WeakSet()
-        self._has_one_alone = False
-        self._n_waiting = 0  # to be alone
+        self._holders: WeakSet[Any] = WeakSet()
+        self._is_exclusive = False
+        self._n_waiting = 0  # for the exclusive lock
 
     @property
     def wanted(self) -> bool:
-        """Whether somebody waits to be alone: those inside should end what they work on, and leave."""
+        """Whether an exclusive request waits: shared holders should finish their work and release it."""
         with self._changed:
             return self._n_waiting > 0
 
-    def enter(self, member: object, *, alone: bool, check: Callable[[], None]) -> None:
-        """Waits until there is room, and is in it; at once for who is in it already, together with others.
+    def acquire(self, holder: object, *, exclusive: bool, check: Callable[[], None]) -> None:
+        """Waits for the lock and holds it; a holder of the shared lock acquires it again at once.
 
         Args:
-            member: whoever can be referred to weakly; not in the room, if it is to be alone.
-            alone: with nobody else.
-            check: is called now and then meanwhile; may raise, and then nothing is entered.
+            holder: weakly referenceable; must not hold the lock when it requests the exclusive one.
+            exclusive: whether to hold it without other holders.
+            check: called while it waits; if it raises, the lock is not held.
         """
         with self._changed:
-            self._n_waiting += alone
+            self._n_waiting += exclusive
             try:
-                while not self._has_room(member, alone):
+                while not self._is_available(holder, exclusive):
                     check()
-                    self._changed.wait(_PATIENCE_S)
+                    self._changed.wait(_POLL_S)
             finally:
-                self._n_waiting -= alone
+                self._n_waiting -= exclusive
                 self._changed.notify_all()
-            self._members.add(member)
-            self._has_one_alone = alone
+            self._holders.add(holder)
+            self._is_exclusive = exclusive
 
-    def leave(self, member: object) -> None:
-        """Is in it no more, if it was."""
+    def release(self, holder: object) -> None:
+        """Releases the lock, if it is held."""
         with self._changed:
-            self._members.discard(member)
+            self._holders.discard(holder)
             self._changed.notify_all()
 
-    def _has_room(self, member: object, alone: bool) -> bool:
-        if alone:
-            return not self._members
-        is_taken = self._has_one_alone and len(self._members) > 0
-        return member in self._members or not (is_taken or self._n_waiting)
+    def _is_available(self, holder: object, exclusive: bool) -> bool:
+        if exclusive:
+            return not self._holders
+        is_taken = self._is_exclusive and len(self._holders) > 0
+        return holder in self._holders or not (is_taken or self._n_waiting)

@@ -1,68 +1,86 @@
-"""What was committed before is not done again: the Beam half of `transforms.checkpoint.commit_log`."""
+"""Finds the spans of a recording that were committed by an earlier run, which are not repeated."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 
+import msgspec
+
 from transforms.checkpoint.commit_log import LogIndex
-from transforms.checkpoint.spans import (
-    Place,
-    SpanResult,
-    Unit,
-    place_of,
-)
+from transforms.checkpoint.spans import SpanResult, SpanStart, WorkUnit, from_record, span_start_of
 from transforms.core.sections import BLOCK_S
 from transforms.core.types import AudioSpan
 
 
 @dataclass(frozen=True)
-class Resuming:
-    """Where a run keeps what it has done.
+class ResumeSettings:
+    """Where a run commits its spans, and which committed spans it repeats.
 
     Attributes:
-        log: URL of the folder of its commit log.
-        retry_failed: do again what ended with a failure.
+        log: URL of the folder of the commit log.
+        retry_failed: repeat spans that ended with a failure.
     """
 
     log: str
     retry_failed: bool = False
 
 
-_LIFTED = ("forbidden", "forbidden_host", "forbidden_uri")
-"""Kinds of failures that an option, or a permission, may have lifted since."""
+_PERMISSION_KINDS = ("forbidden", "forbidden_host", "forbidden_uri")
+"""Kinds of failures that a changed option or permission may have resolved since."""
 
 
-def _again(result: SpanResult, resuming: Resuming) -> bool:
-    """Whether a span that is done is to be done again."""
-    lifted = any(failure.retryable or failure.kind in _LIFTED for failure in result.failures)
-    return lifted or (resuming.retry_failed and result.has_failed)
+def committed_results(unit: WorkUnit, index: LogIndex, resume: ResumeSettings) -> list[SpanResult]:
+    """Returns the valid results of a unit's spans, in order: each second once, without retried ones."""
+    found = []
+    for key in index.keys_of(unit.key):
+        if key in index:
+            with suppress(
+                msgspec.ValidationError
+            ):  # another format, yet with a valid CRC: the span is repeated
+                found.append(from_record(index.read(key), unit.span.source))
+    kept: list[SpanResult] = []
+    for result in sorted(found, key=lambda one: one.start):
+        ends = [one.stop_s for one in kept if one.start.channel == result.start.channel]
+        is_new = not ends or (ends[-1] is not None and ends[-1] <= result.start.start_s)
+        if is_new and not _is_retried(result, resume):
+            kept.append(result)
+    return kept
 
 
-def _is_in(place: Place, span: AudioSpan) -> bool:
-    """Whether what begins there is this range's of the recording."""
-    start_s = place[1]
-    return span.start_s <= start_s and (span.stop_s is None or start_s < span.stop_s)
+def _is_retried(result: SpanResult, resume: ResumeSettings) -> bool:
+    """Whether a committed span is to be repeated."""
+    lifted = any(failure.retryable or failure.kind in _PERMISSION_KINDS for failure in result.failures)
+    return lifted or (resume.retry_failed and result.has_failed)
 
 
-def _resumed(unit: Unit, done: Sequence[SpanResult], index: LogIndex) -> Unit:
-    """The unit, with what is known of it from before.
+def is_in_range(start: SpanStart, span: AudioSpan) -> bool:
+    """Whether a span that starts there belongs to this range of the recording."""
+    return span.start_s <= start.start_s and (span.stop_s is None or start.start_s < span.stop_s)
 
-    Other ranges of it may be under way in other processes, which have not died; and who died of a span that
-    is done now did not die of what is missing.
+
+def with_history(unit: WorkUnit, done: Sequence[SpanResult], index: LogIndex) -> WorkUnit:
+    """Returns the unit with its history in the log: finished ranges, attempts, crashes.
+
+    Only crashes in missing spans of its own range count: other ranges may be in progress in other processes,
+    which have not crashed, and a crash in a span that is finished now was not caused by a missing one.
     """
     keys = index.keys_of(unit.key)
-    is_done = {result.key for result in done}
-    open_here = [key for key in keys if key not in is_done and _is_in(place_of(key), unit.span)]
+    done_keys = {result.key for result in done}
+    started_here = [
+        key for key in keys if key not in done_keys and is_in_range(span_start_of(key), unit.span)
+    ]
     return replace(
         unit,
-        done=tuple((result.place[0], result.range) for result in done),
+        done=tuple((result.start.channel, result.range) for result in done),
         attempts={key: index.next_attempt(key) for key in keys if key in index},
         n_channels=max((result.n_channels for result in done), default=1),
-        n_deaths=max((index.n_open[key] for key in open_here), default=0),
+        n_crashes=max((index.n_crashed[key] for key in started_here), default=0),
     )
 
 
-def _lacks_channels(unit: Unit) -> bool:
-    others = range(1, unit.n_channels)
-    return unit.span.split and any(next(unit.missing(one, BLOCK_S), None) is not None for one in others)
+def is_complete(unit: WorkUnit) -> bool:
+    """Whether no span of the unit is missing, in any known channel."""
+    channels = range(unit.n_channels if unit.span.split else 1)
+    return all(next(unit.missing(channel, BLOCK_S), None) is None for channel in channels)

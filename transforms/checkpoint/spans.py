@@ -1,6 +1,7 @@
-"""What came out of a span, as it is committed: another run of the same command need not do it again.
+"""Work units and their spans, and the result of a span in the form in which it is committed.
 
-A recording is worked on as a unit, or range by range; a unit is committed span by span.
+A work unit is a recording, or a range of a long one. It is committed span by span, so that another run of the
+same command does not repeat a finished span.
 """
 
 from __future__ import annotations
@@ -8,36 +9,42 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 
 from model.interface import SAMPLE_RATE
 from transforms.core.errors import AudioError, to_failure
-from transforms.core.recording_parts import Range, is_damaged, missing
+from transforms.core.recording_parts import Range, is_damaged, missing_ranges
 from transforms.core.redaction import redact
 from transforms.core.types import AudioSource, AudioSpan, Failure, RecordingPart, Window, WindowTranscript
-from transforms.core.uris import is_url, stamp_of_file
+from transforms.core.uris import is_url, file_stamp
 
-MAX_DEATHS = 3
-"""How often a unit may have been begun and never ended, before it is held to kill its process."""
+MAX_CRASHES = 3
+"""Crashes of the process in a unit after which the unit counts as their cause and is not tried again."""
 
 
-Place = tuple[int, int]
-"""Where a span begins: the channel, 0 where all are one recording, and the second."""
+class SpanStart(NamedTuple):
+    """Start of a span: the channel (0 if all channels are one recording), and the second."""
+
+    channel: int
+    start_s: int
+
+
+FIRST_SPAN = SpanStart(0, 0)
 
 
 @dataclass(frozen=True)
-class Unit:
-    """A recording, or a range of one, that is to be worked on.
+class WorkUnit:
+    """A recording, or a range of one, to be transcribed.
 
     Attributes:
-        key: see `unit_key`.
-        done: the ranges that are done, each with its channel.
-        attempts: of the next result, by the keys of spans that were done before; the last one counts.
-        n_channels: how many there are, so far as that is known.
-        n_deaths: how often one of its spans was begun and never ended. It may have killed its process: after
-            the first time it is worked on alone.
+        key: see `work_unit_key`.
+        done: the ranges that are finished, each with its channel.
+        attempts: number of the next result, by the keys of spans that have one; the last result counts.
+        n_channels: channels of the file, as far as known.
+        n_crashes: how often the process crashed in the same span of it. After the first time, the unit is
+            worked on exclusively.
     """
 
     key: str
@@ -45,56 +52,56 @@ class Unit:
     done: tuple[tuple[int, Range], ...] = ()
     attempts: Mapping[str, int] = field(default_factory=dict)
     n_channels: int = 1
-    n_deaths: int = 0
+    n_crashes: int = 0
 
     def missing(self, channel: int, length_s: int) -> Iterator[Range]:
-        """The spans of a channel that are to be worked on."""
+        """Yields the spans of a channel that are not finished."""
         done = [one for of, one in self.done if of == channel]
-        return missing(self.span.start_s, self.span.stop_s, done, length_s)
+        return missing_ranges(self.span.start_s, self.span.stop_s, done, length_s)
 
 
 @dataclass(frozen=True)
-class Begun:
-    """What is read next is of this span; `alone` when it may kill its process."""
+class SpanStarted:
+    """The next events are of this span; `exclusive` if it may crash the process."""
 
     key: str
-    place: Place = (0, 0)
+    start: SpanStart = FIRST_SPAN
     attempt: int = 1
-    alone: bool = False
+    exclusive: bool = False
 
 
 @dataclass(frozen=True)
-class Ended:
-    """No more is read of a span.
+class SpanEnded:
+    """The reading of a span has ended.
 
     Attributes:
-        stop_s: where it ends; None for the recording's end.
-        n_channels: of the file, so far as that is known.
+        stop_s: end of the span; None for the recording's end.
+        n_channels: channels of the file, as far as known.
     """
 
     stop_s: int | None = None
     n_channels: int = 1
 
 
-Step = Begun | tuple[AudioSource, Window] | RecordingPart | Failure | Ended
-"""Of the reading of a span; each comes with a name that its reading has alone."""
+ReadEvent = SpanStarted | tuple[AudioSource, Window] | RecordingPart | Failure | SpanEnded
+"""An event of the reading of a span; it comes with the name of the reading."""
 
 
 @dataclass(frozen=True)
 class SpanResult:
-    """All that came out of a span.
+    """Result of a span. Its fields are the columns of the commit log's records.
 
     Attributes:
         key: of the span, see `span_key`.
-        place: where it begins.
-        stop_s: where it ends; None for the recording's end.
-        n_channels: see `Ended`.
-        counts: what to add to the counters of the run (`transforms.core.metrics`), by name.
-        attempt: see `Unit`.
+        start: start of the span.
+        stop_s: end of the span; None for the recording's end.
+        n_channels: see `SpanEnded`.
+        counts: increments of the counters of the run (`transforms.core.metrics`), by name.
+        attempt: see `WorkUnit`.
     """
 
     key: str
-    place: Place = (0, 0)
+    start: SpanStart = FIRST_SPAN
     stop_s: int | None = None
     n_channels: int = 1
     windows: tuple[WindowTranscript, ...] = ()
@@ -106,16 +113,16 @@ class SpanResult:
     @property
     def range(self) -> Range:
         """Its seconds."""
-        return self.place[1], self.stop_s
+        return self.start.start_s, self.stop_s
 
     @property
     def has_failed(self) -> bool:
-        """Whether something is not there that another attempt might bring."""
+        """Whether something is missing or failed, so that another attempt might help."""
         return bool(self.failures) or any(map(is_damaged, self.parts))
 
     def all_counts(self) -> dict[str, int]:
-        """`counts`, and what can be told from the rest."""
-        channel, start_s = self.place
+        """Returns `counts`, and the counts that follow from the other fields."""
+        channel, start_s = self.start
         return {
             **self.counts,
             "listed": int(channel > 0 and start_s == 0),  # the first channel was counted as the file
@@ -123,29 +130,29 @@ class SpanResult:
         }
 
 
-def span_key(unit: str, place: Place) -> str:
-    """What a span of a unit is known again by; the first one by what its unit is."""
-    return unit if place == (0, 0) else f"{unit}/{place[0]}/{place[1]}"
+def span_key(unit: str, start: SpanStart) -> str:
+    """Returns the key of a span of a unit; the first span has the key of the unit."""
+    return unit if start == FIRST_SPAN else f"{unit}/{start.channel}/{start.start_s}"
 
 
-def place_of(key: str) -> Place:
-    """Where the span of a key begins."""
-    _, *place = key.split("/")
-    return (int(place[0]), int(place[1])) if place else (0, 0)
+def span_start_of(key: str) -> SpanStart:
+    """Returns the start of the span with that key."""
+    _, *start = key.split("/")
+    return SpanStart(int(start[0]), int(start[1])) if start else FIRST_SPAN
 
 
-def unit_key(span: AudioSpan) -> str:
-    """What a unit is known again by: the recording, its content as far as that is seen, and what is asked.
+def work_unit_key(span: AudioSpan) -> str:
+    """Returns a key that identifies a unit in all runs: the recording, its content, and the windows wanted.
 
-    The content is known by a digest of the payload, or by size and time of a local file; of a URL it is not.
-    What goes into the row alone, as a reference does, does not count; nor do the options of the run, which
-    has a log of its own.
+    The content is identified by a digest of the payload, or by size and time of a local file; that of a URL
+    is not. Fields that only go into the row, such as the reference, are not part of the key; nor are the options
+    of the run, as each set of options has a log of its own.
     """
     source = span.source
     known_by = replace(source, uri="", payload=None, reference=None, metadata=())
     windows = None if span.windows is None else sorted(span.windows)
-    told = f"{known_by!r} {_content(source)} {span.language} {windows} {span.extra} {span.split}"
-    return hashlib.sha256(told.encode("utf-8", "surrogatepass")).hexdigest()[:32]
+    identity = f"{known_by!r} {_content(source)} {span.language} {windows} {span.extra} {span.split}"
+    return hashlib.sha256(identity.encode("utf-8", "surrogatepass")).hexdigest()[:32]
 
 
 def _content(source: AudioSource) -> str:
@@ -153,27 +160,30 @@ def _content(source: AudioSource) -> str:
         return hashlib.sha256(source.payload).hexdigest()
     if is_url(source.uri):
         return ""
-    return stamp_of_file(source.uri) or "missing"
+    return file_stamp(source.uri) or "missing"
 
 
 def to_record(result: SpanResult) -> dict[str, Any]:
-    """The result as JSON has it; of its sources what no listing knows, and no text that may hold a secret."""
+    """Returns the result as a JSON object.
+
+    Sources are reduced to audio_id and channel: the rest is known from the listing, and may contain secrets.
+    """
 
     def bare(one: RecordingPart) -> RecordingPart:
         source = AudioSource(one.source.audio_id, "", channel=one.source.channel)
         return replace(one, source=source)
 
-    told = replace(result, parts=tuple(map(bare, result.parts)))
-    record: dict[str, Any] = msgspec.to_builtins(told)
+    reduced = replace(result, parts=tuple(map(bare, result.parts)))
+    record: dict[str, Any] = msgspec.to_builtins(reduced)
     return record
 
 
 def from_record(record: Mapping[str, Any], source: AudioSource) -> SpanResult:
-    """A result that was committed, with what is now known of the recording.
+    """Returns a committed result, with the source as it is listed now.
 
     Args:
         record: from `to_record`.
-        source: the recording as it is listed now: its reference, say, may have been corrected since.
+        source: the recording as it is listed now; for example, its reference may have been corrected since.
 
     Raises:
         msgspec.ValidationError: the record is of another version.
@@ -188,18 +198,18 @@ def from_record(record: Mapping[str, Any], source: AudioSource) -> SpanResult:
     return replace(result, parts=tuple(map(listed_now, result.parts)))
 
 
-def quarantined(unit: Unit) -> SpanResult:
-    """The failure of a unit that was begun too often and never ended."""
+def quarantined(unit: WorkUnit) -> SpanResult:
+    """Returns the failure of a unit that crashed its process too often."""
     reason = (
-        f"the process that worked on it died {unit.n_deaths} times, the last ones while it worked on "
+        f"the process that worked on it died {unit.n_crashes} times, the last ones while it worked on "
         "nothing else; it may take more memory than there is, or crash a decoder; --retry_failed tries again"
     )
     error = AudioError("transcribe", "quarantined", reason, retryable=True)
-    error.attempts = unit.n_deaths
+    error.attempts = unit.n_crashes
     return SpanResult(unit.key, failures=(to_failure(unit.span.source, error),))
 
 
 def seconds_of(result: SpanResult) -> float:
-    """Seconds of audio in a result."""
+    """Returns the seconds of audio in a result."""
     ends = (part.stop_s if part.n_samples is None else part.n_samples / SAMPLE_RATE for part in result.parts)
     return sum((end_s or 0.0) - part.start_s for part, end_s in zip(result.parts, ends, strict=True))

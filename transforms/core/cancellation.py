@@ -1,15 +1,15 @@
-"""The wish that the run stops, for all that works in this process. No Beam, which a download needs not."""
+"""Cancellation of the run in this process; free of Beam, because downloads check it, too."""
 
 from __future__ import annotations
 
 import threading
 
 STOP = threading.Event()
-"""Set while a run is to stop."""
+"""Set once the run is to stop."""
 
 
 class StopRequestedError(Exception):
-    """The run was asked to stop; raised between two blocks, so that no thread outlives the program."""
+    """Raised between two blocks of work after a stop request, so that no thread outlives the program."""
 
 
 def check_stop() -> None:

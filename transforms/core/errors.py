@@ -1,4 +1,4 @@
-"""What can be wrong with a recording or with what the user named, and how it is told without secrets."""
+"""Errors of recordings and of the user's input; their messages contain no secrets."""
 
 from __future__ import annotations
 
@@ -7,15 +7,15 @@ from transforms.core.types import AudioSource, Failure
 
 
 class AudioError(Exception):
-    """A known problem with one recording; the others go on.
+    """A known problem of one recording; the run continues with the others.
 
     Attributes:
-        stage: where it happened: `list`, `fetch`, `decode`, `transcribe` or `merge`.
-        kind: a short word to count by, such as `not_found` or `not_audio`.
+        stage: where it occurred: `list`, `fetch`, `decode`, `transcribe` or `merge`.
+        kind: short name of the kind of error, such as `not_found` or `not_audio`; failures are counted by it.
         message: what was wrong, with the value, and what to do; redacted.
-        retryable: whether trying again, with nothing changed, might succeed.
-        attempts: how often it was tried.
-        retry_after_s: seconds that a server asked to wait before the next attempt; None where none did.
+        retryable: whether another attempt, with nothing changed, might succeed.
+        attempts: number of attempts made.
+        retry_after_s: seconds that a server asked to wait before the next attempt; None if it did not.
     """
 
     attempts = 1
@@ -23,21 +23,21 @@ class AudioError(Exception):
 
     def __init__(self, stage: str, kind: str, message: str, retryable: bool = False) -> None:
         self.stage, self.kind, self.message, self.retryable = stage, kind, redact(message), retryable
-        super().__init__(stage, kind, self.message, retryable)  # what pickle builds it from again
+        super().__init__(stage, kind, self.message, retryable)  # pickle reconstructs it from these
 
     def __str__(self) -> str:
         return f"{self.stage}: {self.kind}: {self.message}"
 
 
 class InputError(ValueError):
-    """What the user named cannot be listed: an error at the start, before any audio is read."""
+    """The user's input cannot be listed; raised at the start, before any audio is read."""
 
     def __init__(self, message: str) -> None:
         super().__init__(redact(message))
 
 
 class NoInputError(InputError):
-    """Nothing matches what the user named."""
+    """Nothing matches the user's input."""
 
 
 class ManifestError(InputError):
@@ -49,7 +49,7 @@ class DatasetError(InputError):
 
 
 def to_failure(source: AudioSource, error: AudioError) -> Failure:
-    """The row that tells of a recording's error, without credentials."""
+    """Returns the failure of a recording for an error, without credentials."""
     return Failure(
         source.audio_id,
         redact(source.name),

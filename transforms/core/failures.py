@@ -1,4 +1,4 @@
-"""What goes wrong with one recording is a `Failure`, and the others go on."""
+"""Turns the errors of one recording into a `Failure`, so that the run continues with the others."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ T = TypeVar("T")
 
 
 def caught(items: Iterator[T], source: AudioSource, stage: str) -> Iterator[T | Failure]:
-    """Passes the items on; an exception on the way ends them with a `Failure` of the source."""
+    """Yields the items; after an exception, yields a `Failure` of the source and ends."""
     try:
         yield from items
     except AudioError as error:
         yield to_failure(source, error)
-    except Exception as error:  # a library's surprise over one file must not cost the other ten thousand
+    except Exception as error:  # a bug that one file triggers must not end the run of ten thousand others
         yield unexpected(source, stage, error)
 
 
 def unexpected(source: AudioSource, stage: str, error: Exception) -> Failure:
-    """The failure for an exception that nobody foresaw, with its type, so that it can be reported."""
+    """Returns the failure for an unexpected exception; the message contains its type, for bug reports."""
     reason = f"{type(error).__name__}: {error}; if the recording plays elsewhere, please report this"
     return to_failure(source, AudioError(stage, "unexpected", reason, retryable=False))

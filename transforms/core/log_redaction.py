@@ -1,4 +1,4 @@
-"""Logs without secrets, whoever writes them and wherever they go."""
+"""Redacts credentials in the log records of all loggers and handlers of this process."""
 
 from __future__ import annotations
 
@@ -11,33 +11,33 @@ _FORMATTER = logging.Formatter()
 
 
 class _RecordFactory:
-    """Makes records of what another factory makes, with credentials taken out.
+    """Wraps a record factory and redacts credentials in its records.
 
-    A filter on a handler would not do: workers have handlers of their runner's.
+    A filter on a handler would not suffice, because workers have the handlers of their runner.
     """
 
-    def __init__(self, make: Any) -> None:  # noqa: ANN401  # whatever `logging` has
+    def __init__(self, make: Any) -> None:  # noqa: ANN401  # as in `logging`
         self._make = make
 
     def __call__(self, *args: Any, **kwargs: Any) -> logging.LogRecord:  # noqa: ANN401
         record: logging.LogRecord = self._make(*args, **kwargs)
         try:
             message = record.getMessage()
-        except Exception:  # a message that does not fit its arguments: `logging` tells of that by itself
+        except Exception:  # the message does not fit its arguments, which `logging` reports itself
             return record
-        if (shown := redact(message)) != message:
-            record.msg, record.args = shown, None
+        if (redacted := redact(message)) != message:
+            record.msg, record.args = redacted, None
         if record.exc_info and record.exc_info[0] is not None:
             trace = _FORMATTER.formatException(record.exc_info)
-            if (shown := redact(trace)) != trace:
-                record.exc_info, record.exc_text = None, shown
+            if (redacted := redact(trace)) != trace:
+                record.exc_info, record.exc_text = None, redacted
         return record
 
 
 def hide_secrets() -> None:
-    """From now on, no record of this process's logs holds what `transforms.core.redaction.redact` takes out.
+    """Applies `transforms.core.redaction.redact` to all log records of this process; idempotent.
 
-    urllib3 logs paths with their parameters, and tracebacks quote URLs. Calling it again changes nothing.
+    urllib3 logs paths with their parameters, and tracebacks quote URLs.
     """
     make = logging.getLogRecordFactory()
     if not isinstance(make, _RecordFactory):

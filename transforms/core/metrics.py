@@ -1,54 +1,79 @@
-"""What a run has done so far: counters for Beam, and a tally in this process for a progress bar.
+"""Counters and distributions as a sink that is passed to code that counts, so that counting needs no Beam.
 
-Beam's metrics are what a run reports in the end, on any runner; they cannot be read while the in-process
-runner works. The tally can, and is simply not seen where workers are other processes.
+In a pipeline the sink is Beam's metrics (`transforms.dofns.counters`), which every runner reports at the end;
+elsewhere it is `CountingMetrics`, or `NO_METRICS`.
 """
 
 from __future__ import annotations
 
+import threading
+from collections import Counter
 from collections.abc import Iterator
-from functools import cache
 from time import perf_counter
-from typing import TypeVar
-
-from apache_beam.metrics.metric import Metrics
+from typing import Protocol, TypeVar
 
 T = TypeVar("T")
 
 NAMESPACE = "whisper_beam"
 STAGES = ("read", "load", "compile", "model", "merge", "write")
-"""Where seconds are counted: fetch, decode and window; load the model; compile it; the model; merge; write.
-
-Those of compiling and of the model are of all lanes together, divided by their number; meanwhile others are
-read."""
+"""Stages whose seconds are counted: fetch, decode and cut windows; load the model; compile it; run it; merge;
+write. Seconds of `compile` and `model` are summed over concurrent calls and divided by their number."""
 
 
-@cache
-def _counter(name: str) -> Metrics.DelegatingCounter:
-    """Kept: Beam makes another each time, and a short recording counts twenty things."""
-    return Metrics.counter(NAMESPACE, name)
+class Metrics(Protocol):
+    """A sink of counts and distributions."""
+
+    def count(self, name: str, n: int = 1) -> None:
+        """Adds to a counter."""
+
+    def distribute(self, name: str, value: float) -> None:
+        """Adds a value to a distribution, rounded to a whole number; the name contains the unit."""
 
 
-def count(name: str, n: int = 1) -> None:
-    """Adds to the Beam counter of that name; must be called where Beam runs."""
-    _counter(name).inc(n)
+class CountingMetrics:
+    """Sums in memory. Threads may share one.
 
-
-def count_seconds(stage: str, seconds: float) -> None:
-    """Adds to the time of one of `STAGES`; counters are whole numbers, so in microseconds."""
-    _counter(f"{stage}_us").inc(round(seconds * 1e6))
-
-
-def distribute(name: str, value: float) -> None:
-    """Adds a value to the Beam distribution of that name: consoles show count, mean and extremes.
-
-    Distributions are of whole numbers, so the unit goes into the name and is small enough to round to.
+    Attributes:
+        counters: by name.
+        distributions: by name, the values in the order in which they were added.
     """
-    Metrics.distribution(NAMESPACE, name).update(round(value))
+
+    def __init__(self) -> None:
+        self.counters: Counter[str] = Counter()
+        self.distributions: dict[str, list[int]] = {}
+        self._lock = threading.Lock()
+
+    def count(self, name: str, n: int = 1) -> None:
+        """See `Metrics`."""
+        with self._lock:
+            self.counters[name] += n
+
+    def distribute(self, name: str, value: float) -> None:
+        """See `Metrics`."""
+        with self._lock:
+            self.distributions.setdefault(name, []).append(round(value))
 
 
-def timed(items: Iterator[T], stage: str) -> Iterator[T]:
-    """Passes the items on and counts the time spent getting them, not what is done with them."""
+class _NoMetrics:
+    """Ignores everything."""
+
+    def count(self, name: str, n: int = 1) -> None:
+        """See `Metrics`."""
+
+    def distribute(self, name: str, value: float) -> None:
+        """See `Metrics`."""
+
+
+NO_METRICS: Metrics = _NoMetrics()
+
+
+def count_seconds(metrics: Metrics, stage: str, seconds: float) -> None:
+    """Adds to the time of one of `STAGES`; counters are whole numbers, so in microseconds."""
+    metrics.count(f"{stage}_us", round(seconds * 1e6))
+
+
+def timed(items: Iterator[T], stage: str, metrics: Metrics) -> Iterator[T]:
+    """Yields the items and counts the time that the iterator takes, without that of its consumer."""
     while True:
         started = perf_counter()
         try:
@@ -56,5 +81,5 @@ def timed(items: Iterator[T], stage: str) -> Iterator[T]:
         except StopIteration:
             return
         finally:
-            count_seconds(stage, perf_counter() - started)
+            count_seconds(metrics, stage, perf_counter() - started)
         yield item

@@ -1,11 +1,11 @@
-"""How far a run is: a tally of this process for the progress bar."""
+"""Progress of a run: a tally of this process, for the progress bar."""
 
 from __future__ import annotations
 
 import threading
 from dataclasses import dataclass, field, replace
 
-from transforms.core.cancellation import STOP, check_stop
+from transforms.core.cancellation import STOP
 
 
 @dataclass(frozen=True)
@@ -15,18 +15,18 @@ class Tally:
     recordings: int = 0
     failures: int = 0
     audio_s: float = 0.0
-    resumed: int = 0  # of the recordings, those that were done before this run began
+    resumed: int = 0  # of the recordings, those completed before this run started
 
 
 @dataclass
 class Progress:
-    """A `Tally` that threads may add to. One a process: `PROGRESS`."""
+    """A `Tally` that threads may add to; one per process: `PROGRESS`."""
 
     _tally: Tally = Tally()
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def reset(self) -> None:
-        """Begins a run."""
+        """Starts a run: resets the tally and cancellation."""
         with self._lock:
             self._tally = Tally()
         STOP.clear()
@@ -44,17 +44,10 @@ class Progress:
             )
 
     def tally(self) -> Tally:
-        """The counts now."""
+        """Returns the current counts."""
         with self._lock:
             return self._tally
 
-    def request_stop(self) -> None:
-        """Lets the next `check` raise."""
-        STOP.set()
-
-    def check(self) -> None:
-        """Raises `StopRequestedError` once a stop was requested."""
-        check_stop()
-
 
 PROGRESS = Progress()
+"""The progress of the pipeline that runs in this process."""

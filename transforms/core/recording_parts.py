@@ -1,4 +1,4 @@
-"""What was read of a recording range by range, and all of it put together."""
+"""Parts of a recording that were read range by range, and how they join to the whole recording."""
 
 from __future__ import annotations
 
@@ -7,26 +7,27 @@ from collections.abc import Iterable, Iterator, Sequence
 from model.interface import SAMPLE_RATE
 from transforms.core.types import Damage, Intervals, Recording, RecordingPart
 
-TOLERANCE_S, TOLERANCE = 0.1, 0.001  # a header may be wrong by this much, absolute or relative
+TOLERANCE_S, TOLERANCE = 0.1, 0.001  # tolerated error of a header, absolute and relative
 
 
 def truncated_and_problem(
     damage: Damage, declared_s: float | None, decoded_s: float
 ) -> tuple[bool, str | None]:
-    """Whether a recording counts as truncated, and what is wrong with it.
+    """Returns whether a recording counts as truncated, and a message that says what is wrong with it.
 
     Args:
-        damage: all of the recording's.
-        declared_s: seconds that its header promises; None where it promises nothing.
+        damage: the damage of the whole recording.
+        declared_s: seconds that its header declares; None if it declares none.
         decoded_s: seconds that could be decoded.
 
     Returns:
-        True when more than 0.1 s, and more than a thousandth, is missing or was no sound, or reading broke
-        off; and what is missing or damaged, in words, or None when nothing is.
+        True if reading failed, the file is cut short, more than 0.1 s is missing or invalid, or the declared
+        duration exceeds the decoded one by more than 0.1 s and a thousandth; and a message that says what is
+        missing or damaged, or None if nothing is.
     """
     declared_s = declared_s or 0.0
     is_short = declared_s - decoded_s > max(TOLERANCE_S, TOLERANCE * declared_s)
-    problems = [damage.broke_off] if damage.broke_off is not None else []
+    problems = [damage.read_error] if damage.read_error is not None else []
     if damage.is_cut:
         problems.append("the end of the file is not whole: it was cut short")
     if damage.n_damaged:
@@ -35,63 +36,64 @@ def truncated_and_problem(
         problems.append(f"{damage.lost_s:.2f} s are missing in between")
     if is_short:
         problems.append(f"{decoded_s:.2f} s of {declared_s:.2f} s declared could be decoded")
-    if damage.n_bad:
-        problems.append(f"{damage.n_bad} samples that are not finite, or absurd, were taken for silence")
+    if damage.n_invalid:
+        problems.append(f"{damage.n_invalid} samples that are not finite, or absurd, were taken for silence")
     if damage.cancelled_s:
         problems.append(
             f"channels cancel each other for {damage.cancelled_s:.2f} s: the loudest was taken there"
         )
-    missing_s = max(damage.damaged_s, damage.lost_s, damage.bad_s)
-    is_truncated = damage.broke_off is not None or damage.is_cut or is_short or missing_s > TOLERANCE_S
+    missing_s = max(damage.damaged_s, damage.lost_s, damage.invalid_s)
+    is_truncated = damage.read_error is not None or damage.is_cut or is_short or missing_s > TOLERANCE_S
     return is_truncated, "; ".join(problems) or None
 
 
-LEAST_GAP = SAMPLE_RATE
-"""Samples, 1 s: what is cut out of a shorter pause is not worth telling."""
+MIN_GAP = SAMPLE_RATE
+"""Samples, 1 s: shorter stretches that are cut out are not reported."""
 
 Range = tuple[int, int | None]
-"""(start, stop) in seconds, multiples of 30; None for the recording's end."""
+"""(start, stop) in seconds, multiples of 30; None for the end of the recording."""
 
 
 class Coverage:
-    """What the windows of a range cover, of windows that come by their start."""
+    """The stretches that the windows of a range cover; windows are added in the order of their starts."""
 
     def __init__(self) -> None:
         self.covered: tuple[int, int] | None = None
         self.gaps: list[tuple[int, int]] = []
 
-    def add(self, pieces: Intervals) -> None:
-        """Adds a window's pieces, in samples."""
-        for start, stop in pieces:
+    def add(self, stretches: Intervals) -> None:
+        """Adds the stretches of a window, in samples."""
+        for start, stop in stretches:
             if self.covered is None:
                 self.covered = (start, stop)
                 continue
             first, last = self.covered
-            if start - last >= LEAST_GAP:
+            if start - last >= MIN_GAP:
                 self.gaps.append((last, start))
             self.covered = (first, max(last, stop))
 
 
-def missing(start_s: int, stop_s: int | None, done: Iterable[Range], length_s: int) -> Iterator[Range]:
-    """The ranges from `start_s` to `stop_s` that are not done, each of at most `length_s`.
+def missing_ranges(start_s: int, stop_s: int | None, done: Iterable[Range], length_s: int) -> Iterator[Range]:
+    """Yields the ranges from `start_s` to `stop_s` that are not done, each of at most `length_s`.
 
-    Without end where `stop_s` is None. They begin at multiples of the length, or where a range is done.
+    Without end if `stop_s` is None. They begin at multiples of the length, or at the end of a range that is
+    done.
     """
-    at = start_s
-    for begins, ends in sorted(done, key=lambda one: one[0]):
-        if ends is not None and ends <= at:
+    at_s = start_s
+    for done_start_s, done_stop_s in sorted(done, key=lambda item: item[0]):
+        if done_stop_s is not None and done_stop_s <= at_s:
             continue
-        if stop_s is not None and begins >= stop_s:
+        if stop_s is not None and done_start_s >= stop_s:
             break
-        if begins > at:
-            yield from _pieces(at, begins, length_s)
-        if ends is None:
+        if done_start_s > at_s:
+            yield from _split_range(at_s, done_start_s, length_s)
+        if done_stop_s is None:
             return
-        at = max(at, ends)
-    yield from _pieces(at, stop_s, length_s)
+        at_s = max(at_s, done_stop_s)
+    yield from _split_range(at_s, stop_s, length_s)
 
 
-def _pieces(start_s: int, stop_s: int | None, length_s: int) -> Iterator[Range]:
+def _split_range(start_s: int, stop_s: int | None, length_s: int) -> Iterator[Range]:
     while stop_s is None or start_s < stop_s:
         following = (start_s // length_s + 1) * length_s
         yield start_s, following if stop_s is None else min(following, stop_s)
@@ -99,15 +101,15 @@ def _pieces(start_s: int, stop_s: int | None, length_s: int) -> Iterator[Range]:
 
 
 def is_damaged(part: RecordingPart) -> bool:
-    """Whether something is missing in a part, or at the recording's end if that is its end."""
+    """Whether audio is missing in a part, or at the end of the recording if the part ends there."""
     decoded_s = (part.n_samples or 0) / SAMPLE_RATE
     return truncated_and_problem(part.damage, part.declared_s, decoded_s)[0]
 
 
-def chosen(parts: Iterable[RecordingPart]) -> list[RecordingPart] | None:
-    """Parts that are the recording, each range once, in order; None where one is missing.
+def complete_parts(parts: Iterable[RecordingPart]) -> list[RecordingPart] | None:
+    """Returns the parts that make up the recording, each range once, in order; None if a range is missing.
 
-    A recording that was named twice, with other hints, has some twice: the same are chosen in every run.
+    A recording that was listed twice, with different hints, has some parts twice: every run keeps the same.
     """
     by_start = {part.start_s: part for part in sorted(parts, key=repr, reverse=True)}
     found, at = list[RecordingPart](), 0
@@ -121,19 +123,19 @@ def chosen(parts: Iterable[RecordingPart]) -> list[RecordingPart] | None:
         at = following.stop_s
 
 
-def whole(parts: Sequence[RecordingPart]) -> Recording:
-    """The recording of parts that follow each other, from its start to its end."""
+def join_parts(parts: Sequence[RecordingPart]) -> Recording:
+    """Joins consecutive parts, from the start of a recording to its end."""
     last = parts[-1]
     n_samples = last.n_samples or 0
     damage = sum((part.damage for part in parts), Damage())
     truncated, problem = truncated_and_problem(damage, last.declared_s, n_samples / SAMPLE_RATE)
-    n_spoken = [part.n_spoken for part in parts if part.n_spoken is not None]
+    n_speech_samples = [part.n_speech_samples for part in parts if part.n_speech_samples is not None]
     return Recording(
         source=last.source,
         duration_s=n_samples / SAMPLE_RATE,
         n_windows=sum(part.n_windows for part in parts),
         n_skipped=sum(part.n_skipped for part in parts),
-        speech_s=sum(n_spoken) / SAMPLE_RATE if n_spoken else None,
+        speech_s=sum(n_speech_samples) / SAMPLE_RATE if n_speech_samples else None,
         skipped=tuple(_skipped(parts, n_samples)),
         truncated=truncated,
         problem=problem,
@@ -142,7 +144,7 @@ def whole(parts: Sequence[RecordingPart]) -> Recording:
 
 
 def _skipped(parts: Iterable[RecordingPart], n_samples: int) -> Iterator[tuple[float, float]]:
-    """The stretches of a second and more that no window covers, in seconds."""
+    """Yields the stretches of a second or more that no window covers, in seconds."""
     covered = 0
     for part in parts:
         if part.covered is not None:
@@ -155,5 +157,5 @@ def _skipped(parts: Iterable[RecordingPart], n_samples: int) -> Iterator[tuple[f
 
 
 def _gap(start: int, stop: int) -> Iterator[tuple[float, float]]:
-    if stop - start >= LEAST_GAP:
+    if stop - start >= MIN_GAP:
         yield start / SAMPLE_RATE, stop / SAMPLE_RATE

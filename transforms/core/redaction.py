@@ -1,4 +1,4 @@
-"""Credentials taken out of text: of URLs, headers and messages."""
+"""Removes credentials from URLs, headers and messages."""
 
 from __future__ import annotations
 
@@ -6,20 +6,10 @@ import re
 from urllib.parse import unquote
 
 _URL = re.compile(r"[\w+.-]+://[^\s'\"<>]*")
-
-
 _USER_INFO = re.compile(r"(?<=://)(?:[^\s/?#@]*@)+")
-
-
 _PARAMETERS = re.compile(r"[?#]([^\s?#'\"<>]+)")
-
-
 _PATH_PARAMETER = re.compile(r";([\w.-]+)=[^\s;/?#'\"<>]*")
-
-
-_PUNCTUATION = ".,:;)]}"  # behind a URL, of the sentence that quotes it
-
-
+_PUNCTUATION = ".,:;)]}"  # after a URL, of the sentence that quotes it
 _SECRET_NAME = re.compile(
     r"x-(amz|goog)-.+"
     r"|.*(token|signature|secret|passw|passphrase|credential|session|sessid|bearer|(api|access)[-_]?key).*"
@@ -27,13 +17,7 @@ _SECRET_NAME = re.compile(
     r"|googleaccessid|hdnea|hdnts",
     re.IGNORECASE,
 )
-
-
-_LONE_SECRET = re.compile(
-    r"(?=.*\d)(?=.*[A-Za-z])[\w.~%+/-]{20,}"
-)  # a parameter that is a value without a name
-
-
+_LONE_SECRET = re.compile(r"(?=.*\d)(?=.*[A-Za-z])[\w.~%+/-]{20,}")  # a parameter without a name
 _HEADER = re.compile(
     r"((?:proxy-)?authorization|(?:set-)?cookie|x-[\w-]*(?:token|key|secret)[\w-]*)"
     r"(['\"]?\s*[:=]\s*|['\"],\s*)(b?'[^'\n]*'|b?\"[^\"\n]*\"|(?:(?:basic|bearer|digest)\s+)?[^\s'\",]+)",
@@ -42,12 +26,12 @@ _HEADER = re.compile(
 
 
 def redact(text: str) -> str:
-    """Takes credentials out of a URI, or out of a message that quotes some, so that it may be written.
+    """Removes credentials from a URI, or from a message that quotes URIs, so that it may be written.
 
-    What goes: `user:password@`, the parameters of signed URLs and others named like a secret, and headers
-    that authorize. A name of a file that is no valid Unicode comes back escaped, since no output format could
-    hold it. The path of a local file has no parameters: what looks like some, as wget leaves it, is its name,
-    so a text that begins with a path is changed only where it quotes a URL.
+    Removed are `user:password@`, the parameters of signed URLs and others with the name of a secret, and the
+    values of headers that authorize. File names that are invalid Unicode are escaped, because no output
+    format can store them. Paths of local files have no parameters, but may contain `?` (wget writes such
+    names), so in a text that begins with a path only quoted URLs are changed.
     """
     if text.startswith("/"):
         text = _URL.sub(lambda url: _redacted(url[0]), text)
@@ -67,16 +51,16 @@ def _without_secret(parameter: re.Match[str]) -> str:
 
 def _without_secrets(parameters: re.Match[str]) -> str:
     shown = parameters[1].rstrip(_PUNCTUATION)
-    given = re.split("[&;]", shown)
-    kept = [part for part in given if not _is_secret(part)]
-    if len(kept) == len(given):
+    parts = re.split("[&;]", shown)
+    kept = [part for part in parts if not _is_secret(part)]
+    if len(kept) == len(parts):
         return parameters[0]
     rest = parameters[1][len(shown) :]
     return (parameters[0][0] + "&".join(kept) if kept else "") + rest
 
 
 def _is_secret(parameter: str) -> bool:
-    """By its name; by its value, where it has no name; or because its value is a URL with a secret."""
+    """Whether a parameter is secret: by its name; by its value, if it has no name; or by a URL in it."""
     name, separator, value = parameter.partition("=")
     if not separator:
         return _LONE_SECRET.fullmatch(name) is not None

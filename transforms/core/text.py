@@ -1,4 +1,4 @@
-"""Text into words, and the key by which two words are the same."""
+"""Splits text into words, and normalizes words for comparison."""
 
 from __future__ import annotations
 
@@ -7,40 +7,34 @@ import unicodedata
 from collections.abc import Iterable
 
 UNSPACED_LANGUAGES = frozenset({"zh", "yue", "ja", "th", "lo", "my", "km", "bo"})
-"""Codes of Whisper's languages that put no space between words: their "words" are characters here."""
-
-
-_SPACED_PIECE = re.compile(r"\s*\S+|\s+")
-
-
-_OPENING = ("Ps", "Pi")  # Unicode categories of opening brackets and quotes: they belong to what follows
-
-
+"""Codes of Whisper's languages written without spaces: their "words" are single characters here."""
+_SPACED_TOKEN = re.compile(r"\s*\S+|\s+")
+_OPENING = ("Ps", "Pi")  # Unicode categories of opening brackets and quotes, which belong to the next word
 _LETTER_CLASSES = ("L", "M", "N")
 
 
 def split_words(text: str, language: str) -> tuple[str, ...]:
-    """Splits a text so that the pieces, joined, give it back exactly.
+    """Splits a text into words that, joined, are exactly the text.
 
-    Languages written without spaces are split at every character (a base with its combining marks), but a
-    run of ASCII letters and digits stays whole; all others at spaces. A piece has at least one letter or
-    digit: punctuation goes with the word before it, opening brackets and quotes with the word after. A
-    text without any letter or digit (`...`) is one piece; an empty or white one has none.
+    Languages written without spaces are split at every character (a base with its combining marks), except
+    within runs of ASCII letters and digits; other languages are split at spaces. A word has at least one
+    letter or digit: punctuation is attached to the word before it, opening brackets and quotes to the word
+    after. A text without letters or digits (`...`) is one word; an empty or blank text has none.
 
     Args:
-        text: of a segment, its leading space included.
+        text: text of a segment, with its leading space.
         language: Whisper's code, such as `en`.
     """
     if not text.strip():
         return ()
     unspaced = language in UNSPACED_LANGUAGES
-    return tuple(_attach_punctuation(_characters(text) if unspaced else _SPACED_PIECE.findall(text)))
+    return tuple(_attach_punctuation(_characters(text) if unspaced else _SPACED_TOKEN.findall(text)))
 
 
 def word_key(text: str) -> str:
-    """What is left of a word for comparing: NFKC, casefolded, of letters, marks and digits alone.
+    """Returns the key by which words are compared: NFKC, casefolded, only letters, marks and digits.
 
-    A text that has none of these is compared as it is, so that `...` equals `...`.
+    A text without any of these is its own key, so that `...` equals `...`.
     """
     return _letters(text) or text.strip()
 
@@ -54,33 +48,33 @@ def _letters(text: str) -> str:
 
 
 def _characters(text: str) -> list[str]:
-    """Splits at every character but before combining marks and inside runs of ASCII letters and digits."""
-    pieces: list[str] = []
+    """Splits at every character, except before combining marks and within ASCII letters and digits."""
+    tokens: list[str] = []
     for char in text:
         marks = unicodedata.category(char).startswith("M")
-        if pieces and (marks or (_is_ascii_word(pieces[-1][-1]) and _is_ascii_word(char))):
-            pieces[-1] += char
+        if tokens and (marks or (_is_ascii_word(tokens[-1][-1]) and _is_ascii_word(char))):
+            tokens[-1] += char
         else:
-            pieces.append(char)
-    return pieces
+            tokens.append(char)
+    return tokens
 
 
 def _is_ascii_word(char: str) -> bool:
     return char.isascii() and char.isalnum()
 
 
-def _attach_punctuation(pieces: Iterable[str]) -> list[str]:
-    """Joins pieces without letters to the one before; to the one after if they open, or come first."""
+def _attach_punctuation(tokens: Iterable[str]) -> list[str]:
+    """Joins tokens without letters to the token before; to the one after if they open, or come first."""
     words: list[str] = []
     opening = ""
-    for piece in pieces:
-        if _letters(piece):
-            words.append(opening + piece)
+    for token in tokens:
+        if _letters(token):
+            words.append(opening + token)
             opening = ""
-        elif not words or opening or piece.isspace() or unicodedata.category(piece[-1]) in _OPENING:
-            opening += piece
+        elif not words or opening or token.isspace() or unicodedata.category(token[-1]) in _OPENING:
+            opening += token
         else:
-            words[-1] += piece
+            words[-1] += token
     if words:
         words[-1] += opening
     else:

@@ -1,8 +1,7 @@
-"""The records that flow through the pipeline. No Beam and no JAX, so that anything may import them.
+"""Records that flow through the pipeline; free of Beam and JAX, so that any module may import them.
 
 Times inside a window are integer samples (`model.interface.Segment`); from `WindowTranscript` on they are
-seconds of the recording. `transforms.windows.splices.in_recording` is the one place that finds one by the
-other.
+seconds of the recording. Only `transforms.windows.splices.in_recording` converts one to the other.
 """
 
 from __future__ import annotations
@@ -15,14 +14,14 @@ from typing import Any
 from model.interface import Samples
 
 Metadata = tuple[tuple[str, str], ...]
-"""Names of columns, each with its value as JSON."""
+"""Further columns of a row: (name, value as JSON) each."""
 
 
 class Record:
-    """A frozen dataclass that is shipped as the values of its fields, in their order.
+    """Base of frozen dataclasses that are pickled as the values of their fields, in order.
 
-    Python would ship their names with them, in each: more than the values, of short recordings. Every byte
-    that crosses a grouping is paid for, and the local runner holds it in memory.
+    Python would pickle the names of the fields with each record: more bytes than the values, for short
+    recordings. Each byte that crosses a grouping has a cost, and the local runner keeps it in memory.
     """
 
     def __reduce__(self) -> tuple[type[Any], tuple[Any, ...]]:
@@ -31,62 +30,64 @@ class Record:
 
 @dataclass(frozen=True)
 class Damage(Record):
-    """What is wrong with a part of a recording; nothing is, by default.
+    """Damage of a part of a recording; none by default.
 
     Args:
-        n_damaged: packets that could not be decoded, and were skipped.
-        damaged_s: seconds in them, so far as they say.
-        lost_s: seconds that are missing between the pages of an Ogg file.
-        n_bad: samples that were no sound, and taken for silence.
-        bad_s: seconds of these.
-        cancelled_s: seconds for which the channels cancelled each other, and the loudest was taken.
-        is_cut: the end of the file is not whole.
-        broke_off: why reading ended before the file did; None where it did not.
+        n_damaged: packets that could not be decoded and were skipped.
+        damaged_s: seconds in these packets, as far as they declare them.
+        lost_s: seconds missing between the pages of an Ogg file.
+        n_invalid: invalid samples (not finite, or absurdly large), which became silence.
+        invalid_s: seconds of these.
+        cancelled_s: seconds in which the channels cancelled each other and the loudest was used.
+        is_cut: the end of the file is incomplete.
+        read_error: message of the error that ended decoding before the end of the file; None if none did.
     """
 
     n_damaged: int = 0
     damaged_s: float = 0.0
     lost_s: float = 0.0
-    n_bad: int = 0
-    bad_s: float = 0.0
+    n_invalid: int = 0
+    invalid_s: float = 0.0
     cancelled_s: float = 0.0
     is_cut: bool = False
-    broke_off: str | None = None
+    read_error: str | None = None
 
     def __add__(self, other: Damage) -> Damage:
-        """That of two parts."""
+        """Returns the damage of two parts together."""
         return Damage(
             self.n_damaged + other.n_damaged,
             self.damaged_s + other.damaged_s,
             self.lost_s + other.lost_s,
-            self.n_bad + other.n_bad,
-            self.bad_s + other.bad_s,
+            self.n_invalid + other.n_invalid,
+            self.invalid_s + other.invalid_s,
             self.cancelled_s + other.cancelled_s,
             self.is_cut or other.is_cut,
-            self.broke_off if self.broke_off is not None else other.broke_off,
+            self.read_error if self.read_error is not None else other.read_error,
         )
 
 
-UNHARMED = Damage()
+NO_DAMAGE = Damage()
 
 
 @dataclass(frozen=True)
 class AudioSource(Record):
-    """A recording that somebody named.
+    """A recording to transcribe: a file, a time range of a file, or a channel of one.
+
+    >>> AudioSource("6b1f0d2c9e8a4f35", "talk.mp3", start_s=10, end_s=20.5).name
+    'talk.mp3#t=10,20.5'
 
     Attributes:
-        audio_id: unique in a run and the same in every run: a hash of `name`; of a channel that is a
-            recording of its own, with the channel behind it (`of_channel`).
-        uri: where the file is, for people and for `fetch`.
-        payload: the encoded bytes, for rows of a dataset and members of an archive; else None.
-        reference: what was really said, where the manifest or the dataset knows it.
-        prompt: text that may have come before it, where the manifest or the dataset has one.
-        hotwords: names and terms to be expected in it, where the manifest or the dataset has them.
-        start_s: where in the file it starts, in seconds, more than 0; None for the file's start.
-        end_s: where it ends, in seconds of the file; None for the file's end.
-        language: the code that it is to be decoded in; None for the run's.
-        metadata: further columns of its row, each name with its value as JSON.
-        channel: the one to be transcribed, from 0; None for the mean of all.
+        audio_id: the same in every run: a hash of `name`, with the channel of a split file (`of_channel`).
+        uri: location of the file, for display and for `transforms.fetch`.
+        payload: the encoded bytes of a row of a dataset or a member of an archive; else None.
+        reference: reference transcript, if the manifest or dataset has one.
+        prompt: text that precedes the recording, if the manifest or dataset has one.
+        hotwords: names and terms that may occur in it, if the manifest or dataset has them.
+        start_s: start in the file, in seconds, more than 0; None for the start of the file.
+        end_s: end in the file, in seconds; None for the end of the file.
+        language: code of the language to decode in; None for the language of the run.
+        metadata: further columns of its row, (name, value as JSON) each.
+        channel: the channel to transcribe, from 0; None for the mean of all.
     """
 
     audio_id: str
@@ -98,17 +99,17 @@ class AudioSource(Record):
     start_s: float | None = None
     end_s: float | None = None
     language: str | None = None
-    metadata: tuple[tuple[str, str], ...] = ()
+    metadata: Metadata = ()
     channel: int | None = None
 
     @property
     def name(self) -> str:
-        """The URI, and of a part of a file its seconds as a W3C media fragment: `talk.mp3#t=10,20.5`."""
+        """The URI, with a time range as a W3C media fragment: `talk.mp3#t=10,20.5`."""
         return self.uri + media_fragment(self.start_s, self.end_s)
 
 
 def media_fragment(start_s: float | None, end_s: float | None) -> str:
-    """`#t=START,END` in seconds, with either left out that is None; nothing where both are."""
+    """Returns `#t=START,END` in seconds, without the one that is None; an empty string if both are None."""
     if start_s is None and end_s is None:
         return ""
     start, end = ("" if time_s is None else _seconds(time_s) for time_s in (start_s, end_s))
@@ -120,27 +121,26 @@ def _seconds(time_s: float) -> str:
 
 
 def of_channel(source: AudioSource, channel: int) -> AudioSource:
-    """A channel of a file, as a recording of its own."""
+    """Returns a channel of a file as a recording of its own."""
     return replace(source, audio_id=f"{file_id(source.audio_id)}-{channel}", channel=channel)
 
 
 def file_id(audio_id: str) -> str:
-    """The id of the file that a recording is, or is a channel of."""
+    """Returns the id of the file of a recording, which may be a channel of it."""
     return audio_id.partition("-")[0]
 
 
 @dataclass(frozen=True)
 class AudioSpan(Record):
-    """The unit of work: a range of one recording, or some windows of it, to be transcribed in one language.
+    """A unit of work: a range of a recording, or some of its windows, to transcribe in one language.
 
     Attributes:
-        language: the code to decode in, or None to let each window detect it.
-        windows: indices of the windows wanted; None for all of them.
-        extra: further windows, off the plan: (index, first sample) each. They are as long as windows may be,
-            with nothing cut out.
+        language: code of the language to decode in; None to detect it per window.
+        windows: indices of the windows to decode; None for all.
+        extra: windows outside the plan, (index, first sample) each; of the maximum length, nothing cut out.
         split: each channel is a recording of its own.
-        start_s: where the range begins; a multiple of 30 seconds (`transforms.core.sections.BLOCK_S`).
-        stop_s: where it ends, likewise; None for the recording's end.
+        start_s: start of the range; a multiple of 30 s (`transforms.core.sections.BLOCK_S`).
+        stop_s: end of the range, likewise; None for the end of the recording.
     """
 
     source: AudioSource
@@ -153,52 +153,58 @@ class AudioSpan(Record):
 
 
 Intervals = tuple[tuple[int, int], ...]
-"""(start, stop) in samples, in order; one may begin where the one before it ends."""
+"""(start, stop) in samples, in order; an interval may begin where the one before it ends."""
 
 
 @dataclass(frozen=True)
 class Window:
-    """What the model sees: at most 30 s of a recording.
+    """The model's input: at most 30 s of a recording.
+
+    Two seconds of a recording, with the two seconds between them cut out:
+
+    >>> import numpy as np
+    >>> stretches = ((0, 16_000), (48_000, 64_000))
+    >>> window = Window("6b1f0d2c9e8a4f35", 0, stretches, np.zeros(32_000, np.float32), n_unshared=32_000)
+    >>> sum(stop - start for start, stop in window.stretches) == len(window.samples)
+    True
 
     Attributes:
-        index: tells the windows of a recording apart: the how-many-th of the plan, from 0.
-        pieces: the stretches of the recording, in samples at 16 kHz, that it holds one behind the other; what
-            is between them was cut out. They do not touch.
-        samples: float32[n], 1 <= n <= 480,000, mono, 16 kHz: those of the pieces.
-        n_own: how many of them, from the first on, no later window hears: all, if it shares none with the
-            next.
-        language: the code to decode in, or None to detect it.
-        speech: where in it somebody speaks; None when nobody listened for that.
+        index: identifies a window of the recording: its number in the plan (`transforms.core.window_index`).
+        stretches: intervals of the recording, in samples at 16 kHz, that the window contains one after the
+            other; the audio between them was cut out. They do not touch.
+        samples: float32[n], 1 <= n <= 480,000, mono, 16 kHz: those of the stretches.
+        n_unshared: number of leading samples not covered by any later window.
+        language: code of the language to decode in; None to detect it.
+        speech: intervals of speech in the window, in samples of the window; None without VAD.
     """
 
     audio_id: str
     index: int
-    pieces: Intervals
+    stretches: Intervals
     samples: Samples = field(repr=False)
-    n_own: int
+    n_unshared: int
     language: str | None = None
     speech: Intervals | None = None
 
 
 @dataclass(frozen=True)
 class RecordingPart(Record):
-    """What is known of a range of a recording once it was read; all of them are a `Recording`.
+    """The result of reading a range of a recording; all parts together make a `Recording`.
 
-    Windows, and intervals of speech, are of the range that they start in.
+    Windows and intervals of speech belong to the range in which they start.
 
     Attributes:
         source: with `payload` None.
-        start_s: where the range begins; a multiple of 30.
-        stop_s: where it ends, likewise; None for the recording's end.
+        start_s: start of the range; a multiple of 30.
+        stop_s: end of the range, likewise; None for the end of the recording.
         n_windows: windows of the plan.
         n_skipped: see `Recording`.
-        n_spoken: samples of speech; None when nobody listened for that.
-        covered: the first sample that a window holds which was transcribed, and behind the last one; None
-            where there is none.
-        gaps: the stretches of a second and more between them that none holds, (start, stop) in samples.
-        damage: what is missing or damaged in it.
-        n_samples: of the recording, where it ends with this part; else None.
-        declared_s: seconds that the file's header promises, likewise.
+        n_speech_samples: samples of speech; None without VAD.
+        covered: (start, stop) in samples, of the first to the last transcribed window; None if there is none.
+        gaps: stretches of a second or more between them that none covers, (start, stop) in samples.
+        damage: missing or damaged audio of the range.
+        n_samples: samples of the recording, if this is its last part; else None.
+        declared_s: seconds that the header of the file declares, if this is its last part; else None.
     """
 
     source: AudioSource
@@ -206,7 +212,7 @@ class RecordingPart(Record):
     stop_s: int | None = None
     n_windows: int = 0
     n_skipped: int = 0
-    n_spoken: int | None = None
+    n_speech_samples: int | None = None
     covered: tuple[int, int] | None = None
     gaps: tuple[tuple[int, int], ...] = ()
     damage: Damage = field(default_factory=Damage)
@@ -216,20 +222,18 @@ class RecordingPart(Record):
 
 @dataclass(frozen=True)
 class Recording:
-    """What is known of a recording once its last sample was read.
+    """The result of reading a recording to its end.
 
     Attributes:
         source: with `payload` None.
         duration_s: seconds that could be decoded.
-        n_windows: windows of the plan. One that is packed with speech has none where nobody speaks.
-        n_skipped: those of them in which nobody speaks, and that were therefore not transcribed: windows of
-            the grid alone.
-        speech_s: seconds in which somebody speaks; None when nobody listened for that.
-        skipped: the stretches of a second and more that no window holds which was transcribed, (start, end)
-            in seconds.
-        truncated: less could be decoded than the file declares, or decoding broke off.
-        problem: what is missing or damaged, in words; None when nothing is.
-        declared_s: seconds that the file's header promises; None where it promises nothing.
+        n_windows: windows of the plan. Windows packed with speech do not cover non-speech.
+        n_skipped: windows at a fixed stride without speech, which were not transcribed.
+        speech_s: seconds of speech; None without VAD.
+        skipped: stretches of a second or more that no transcribed window covers, (start, end) in seconds.
+        truncated: less could be decoded than the file declares, or decoding ended with an error.
+        problem: message that says what is missing or damaged; None if nothing is.
+        declared_s: seconds that the header of the file declares; None if it declares none.
     """
 
     source: AudioSource
@@ -245,7 +249,7 @@ class Recording:
 
 @dataclass(frozen=True)
 class Word(Record):
-    """A word of a segment, in seconds of the recording; `text` has the space before it."""
+    """A word of a segment, in seconds of the recording; `text` includes its leading space."""
 
     start_s: float
     end_s: float
@@ -258,9 +262,9 @@ class Segment(Record):
     """A stretch of a recording with its text, in seconds of the recording; scores are its window's.
 
     Attributes:
-        language: the code it was decoded in.
-        fallback: why the first decoding was not kept (`transforms.recognition.fallback`); None when it was.
-        words: when word times were asked for; their texts joined are the segment's.
+        language: code of the language it was decoded in.
+        fallback: why the first pass was rejected (`transforms.recognition.fallback`); None if it was kept.
+        words: with word timestamps; their texts, joined, are that of the segment.
     """
 
     start_s: float
@@ -277,15 +281,18 @@ class Segment(Record):
 
 @dataclass(frozen=True)
 class WindowTranscript(Record):
-    """What the model said of one window, in seconds of the recording.
+    """The transcript of one window, in seconds of the recording.
+
+    >>> segment = Segment(0.0, 2.5, " Hello there.", -0.2, 0.01, 0.9, temperature=0.0, language="en")
+    >>> window = WindowTranscript("6b1f0d2c9e8a4f35", 0, 0.0, 30.0, (segment,), "en")
+    >>> "".join(segment.text for segment in window.segments)
+    ' Hello there.'
 
     Attributes:
-        start_s: where the window starts.
-        end_s: where it ends; never after the recording. Between the two there may be silence that the window
-            does not hold.
-        timestamped: the segments' times are the model's; else they are the window's bounds.
-        speech: where somebody speaks in it, (start, end) in seconds of the recording; None when nobody
-            listened for that.
+        start_s: start of the window.
+        end_s: end of the window; never after the end of the recording. Audio between the two may be cut out.
+        timestamped: the segments' times are those of the model; else they are the window's bounds.
+        speech: intervals of speech, (start, end) in seconds of the recording; None without VAD.
     """
 
     audio_id: str
@@ -301,18 +308,18 @@ class WindowTranscript(Record):
 
 
 class CutKind(StrEnum):
-    """What a boundary between two windows was cut by."""
+    """How the position of a boundary between two windows was found."""
 
     RUN = "run"
-    """Inside two or more words in a row that both windows agree on."""
+    """Within a run of two or more words that both windows agree on."""
     PAUSE = "pause"
-    """In a silence."""
+    """In a pause."""
     MIDDLE = "middle"
-    """By time alone, as near the middle of the shared seconds as the words allow."""
+    """By time only, as near the middle of the shared seconds as the words allow."""
     EMPTY = "empty"
-    """One window says nothing in the shared seconds, and the other is kept whole."""
+    """One window has no words in the shared seconds, and the other is kept entirely."""
     DISJOINT = "disjoint"
-    """The windows share no seconds, and both are kept whole."""
+    """The windows share no seconds, and both are kept entirely."""
 
 
 @dataclass(frozen=True)
@@ -320,10 +327,10 @@ class Boundary:
     """Where two neighbouring windows were joined.
 
     Attributes:
-        time_s: of the cut, in seconds of the recording.
-        kind: what it was cut by.
-        agreement: of the words in the shared seconds, the ratio that both windows agree on, 0 to 1; 1 when
-            nobody speaks there or no seconds are shared.
+        time_s: in seconds of the recording.
+        kind: how it was found.
+        agreement: fraction of the words in the shared seconds that both windows agree on, 0 to 1; 1 without
+            speech or shared seconds there.
     """
 
     time_s: float
@@ -333,14 +340,17 @@ class Boundary:
 
 @dataclass(frozen=True)
 class Transcript:
-    """A recording's merged text: one row of the dataset.
+    """The merged transcript of a recording: one row of the dataset.
+
+    >>> Transcript("6b1f0d2c", "talk.mp3", 3.0, False, "en", "transcribe", "Hello.", (), "tiny").duration_s
+    3.0
 
     Attributes:
-        language: None when nobody speaks, and none was given.
-        language_probs: the outcome of the windows' vote; empty when a language was given.
+        language: code of the language; None if there is no speech and no language was set.
+        language_probs: result of the vote of the windows; empty if a language was set.
         speech_s, skipped, declared_s, problem: see `Recording`.
         channel: see `AudioSource`.
-        boundaries: where its windows were joined, in order.
+        boundaries: joins of neighbouring windows, in order.
         metadata: see `AudioSource`.
     """
 
@@ -361,20 +371,23 @@ class Transcript:
     channel: int | None = None
     declared_s: float | None = None
     problem: str | None = None
-    metadata: tuple[tuple[str, str], ...] = ()
+    metadata: Metadata = ()
 
 
 @dataclass(frozen=True)
 class Failure(Record):
-    """A recording, or a part of one, that could not be done.
+    """A recording, or a part of one, that could not be processed: one row of the failures.
+
+    >>> Failure("6b1f0d2c9e8a4f35", "talk.mp3", "fetch", "not_found", "no such file: talk.mp3").retryable
+    False
 
     Attributes:
         uri: without credentials.
         stage: `list`, `fetch`, `decode`, `transcribe` or `merge`.
-        kind: a short word to count by: `not_found`, `empty`, `not_audio`, `corrupt`, `truncated`, ...
+        kind: short name of the kind of error: `not_found`, `empty`, `not_audio`, `corrupt`, `truncated`, ...
         message: what was wrong, with the value, and what to do; without credentials.
-        retryable: whether trying again, with nothing changed, might succeed.
-        attempts: how often it was tried.
+        retryable: whether another attempt, with nothing changed, might succeed.
+        attempts: number of attempts made.
     """
 
     audio_id: str

@@ -1,4 +1,4 @@
-"""Names of recordings: plain absolute paths for local files, URLs for everything else."""
+"""Identifiers of recordings: absolute paths for local files, URLs for all others."""
 
 from __future__ import annotations
 
@@ -19,27 +19,27 @@ _AZURE_SIGNATURE = {
 
 
 def is_url(uri: str) -> bool:
-    """Whether this is a URL (`s3://...`, `simplecache::https://...`), and not a local path."""
+    """Whether a URI is a URL (`s3://...`, `simplecache::https://...`), not a local path."""
     return _URL.match(uri) is not None
 
 
 def is_http(uri: str) -> bool:
-    """Whether this is an `http(s)` URL."""
+    """Whether a URI is an `http(s)` URL."""
     return uri.lower().startswith(("http://", "https://"))
 
 
 def plain(uri: str) -> str:
-    """A `file://` URL as the path it stands for (RFC 8089); anything else as it is."""
+    """Returns the path of a `file://` URL (RFC 8089); any other URI unchanged."""
     return unquote(uri[len("file://") :]) if uri.lower().startswith("file://") else uri
 
 
 def suffix(uri: str) -> str:
-    """The extension, lower case with its dot; for `http(s)` that of the path, without the query."""
+    """Returns the extension in lower case, with its dot; of an `http(s)` URL, that of its path."""
     return posixpath.splitext(_split_http(uri)[0] if is_http(uri) else uri)[1].lower()
 
 
 def join(base: str, name: str) -> str:
-    """A name that the file `base` lists: as it is when absolute, else relative to the folder of `base`."""
+    """Resolves a name that the file `base` lists: relative to the folder of `base`, unless it is absolute."""
     if is_url(name):
         return plain(name)
     if is_http(base):
@@ -51,36 +51,36 @@ def join(base: str, name: str) -> str:
 
 
 def audio_source(uri: str, payload: bytes | None = None, reference: str | None = None) -> AudioSource:
-    """A recording, with the id that its URI gives it."""
+    """Returns a recording with the id of its URI."""
     return AudioSource(audio_id_of(uri), uri, payload, reference)
 
 
 def audio_id_of(uri: str, part: str = "") -> str:
-    """The first 16 hexadecimal digits of SHA-256 of the URI without its credentials, and of a part of it.
+    """Returns the id of a URI, or a part of it: 16 hexadecimal digits of its SHA-256, without credentials.
 
     A URL that was signed again is the same recording: `user:password@` and the parameters of the signing
-    schemes of Amazon, Google and Azure do not count. Other parameters do, those that look like a secret
-    too, for they may be all that tells two recordings apart.
+    schemes of Amazon, Google and Azure are left out. Other parameters are kept, also those that look like a
+    secret, because they may be the only difference between two recordings.
 
     Args:
-        uri: of a file.
-        part: what tells this part of the file from others: `//MEMBER` of an archive, `#t=START,END`.
+        uri: URI of a file.
+        part: suffix that identifies a part of the file: `//MEMBER` of an archive, `#t=START,END`.
     """
     scheme, separator, rest = uri.partition("://")
     authority, slash, path = rest.partition("/")
     if separator:
         uri = scheme + separator + authority.rpartition("@")[2] + slash + path
     if is_http(uri):
-        place, query = _split_http(uri)
+        location, query = _split_http(uri)
         kept = _unsigned(query)
-        uri = f"{place}?{kept}" if kept else place
+        uri = f"{location}?{kept}" if kept else location
     return hashlib.sha256((uri + part).encode("utf-8", "surrogatepass")).hexdigest()[:16]
 
 
 def _split_http(url: str) -> tuple[str, str]:
-    """Splits off the query and drops the fragment; unlike `urlsplit` it takes any text."""
-    place, _, query = url.partition("#")[0].partition("?")
-    return place, query
+    """Splits off the query and drops the fragment; unlike `urlsplit`, accepts any text."""
+    location, _, query = url.partition("#")[0].partition("?")
+    return location, query
 
 
 def _unsigned(query: str) -> str:
@@ -98,8 +98,8 @@ def _unsigned(query: str) -> str:
     )
 
 
-def stamp_of_file(uri: str) -> str | None:
-    """Bytes and time of a local file, by which a change is seen; None elsewhere, or if it is not there."""
+def file_stamp(uri: str) -> str | None:
+    """Returns size and modification time of a local file, to detect changes; None if it does not exist."""
     try:
         status = os.stat(uri)
     except (OSError, ValueError):

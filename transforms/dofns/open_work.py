@@ -12,13 +12,14 @@ from apache_beam.pvalue import TaggedOutput
 from transforms.core.errors import AudioError, to_failure
 from transforms.core.failures import caught
 from transforms.core.log_redaction import hide_secrets
-from transforms.core.metrics import count
+from transforms.core.metrics import timed
 from transforms.core.progress import PROGRESS
 from transforms.core.types import AudioSource, AudioSpan, Failure
+from transforms.dofns.counters import BEAM_METRICS
 from transforms.dofns.tags import ORIGINS, SHARED, failed
-from transforms.fetch.policy import CAREFUL, FetchPolicy
-from transforms.reading.range_split import shares
-from transforms.sources.work_items import Work, name_of, open_work, origin_of
+from transforms.fetch.policy import DEFAULT_POLICY, FetchPolicy
+from transforms.reading.range_split import split_into_ranges
+from transforms.sources.work_items import Work, failure_source, open_work, origin_of
 
 
 class OpenWork(beam.DoFn):
@@ -41,15 +42,15 @@ class OpenWork(beam.DoFn):
         channel: int | None = None,
         *,
         split: bool = False,
-        policy: FetchPolicy = CAREFUL,
-        share_s: int | None = None,
+        policy: FetchPolicy = DEFAULT_POLICY,
+        max_range_s: int | None = None,
     ) -> None:
         self._language = language
         self._known = frozenset(known)
         self._channel = channel
         self._split = split
         self._policy = policy
-        self._share_s = share_s
+        self._max_range_s = max_range_s
 
     def setup(self) -> None:
         """Keeps the credentials of what is fetched out of the worker's log."""
@@ -57,10 +58,12 @@ class OpenWork(beam.DoFn):
 
     def process(self, work: Work) -> Iterator[AudioSpan | TaggedOutput[str, Any]]:
         """Opens a shard row by row, so that one row's audio is held at a time."""
-        for found in caught(open_work(work, self._policy), name_of(work), "list"):
+        for found in caught(
+            timed(open_work(work, self._policy), "read", BEAM_METRICS), failure_source(work), "list"
+        ):
             source = found if isinstance(found, Failure) else self._checked(found)
             if source.audio_id:  # it is a recording, and no shard as a whole
-                count("listed")
+                BEAM_METRICS.count("listed")
             if isinstance(source, Failure):
                 PROGRESS.add(recordings=1 if source.audio_id else 0)
                 yield failed(source)
@@ -70,10 +73,10 @@ class OpenWork(beam.DoFn):
             yield from self._spans(AudioSpan(one, source.language or self._language, split=self._split))
 
     def _spans(self, span: AudioSpan) -> Iterator[AudioSpan | TaggedOutput[str, AudioSpan]]:
-        if self._share_s is None or span.split:  # how many channels there are is known when all was read
+        if self._max_range_s is None or span.split:  # how many channels there are is known when all was read
             yield span
             return
-        ranges = shares(span.source, self._share_s, self._policy)
+        ranges = split_into_ranges(span.source, self._max_range_s, self._policy)
         for start_s, stop_s in ranges:
             part = replace(span, start_s=start_s, stop_s=stop_s)
             yield part if len(ranges) == 1 else TaggedOutput(SHARED, part)

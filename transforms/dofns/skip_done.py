@@ -3,100 +3,84 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import suppress
 from dataclasses import replace
 
 import apache_beam as beam
-import msgspec
 from apache_beam.pvalue import TaggedOutput
 from apache_beam.utils.shared import Shared
 
 from transforms.checkpoint.commit_log import LogIndex, read_index
-from transforms.checkpoint.resume import Resuming, _again, _is_in, _lacks_channels, _resumed
+from transforms.checkpoint.resume import (
+    ResumeSettings,
+    committed_results,
+    is_complete,
+    is_in_range,
+    with_history,
+)
 from transforms.checkpoint.spans import (
-    MAX_DEATHS,
+    MAX_CRASHES,
     SpanResult,
-    Unit,
-    from_record,
+    WorkUnit,
     quarantined,
     seconds_of,
-    unit_key,
+    work_unit_key,
 )
-from transforms.core.metrics import count
 from transforms.core.progress import PROGRESS
-from transforms.core.sections import BLOCK_S
 from transforms.core.types import AudioSpan, Failure, RecordingPart, WindowTranscript
+from transforms.dofns.counters import BEAM_METRICS
 from transforms.dofns.tags import PARTS, UNITS, failed
 
 Output = tuple[str, WindowTranscript] | TaggedOutput[str, Failure | tuple[str, RecordingPart]]
 
 
 class SkipDone(beam.DoFn):
-    """Gives what came out of a span before, and what is missing as `Unit`, tagged `UNITS`.
+    """Emits the committed results of a span, and what is missing of it as a `WorkUnit`, tagged `UNITS`.
 
     Args:
-        resuming: None where nothing is kept.
+        resume: None where nothing is recorded.
         shared: the handle of the index of the log: a process reads it once.
     """
 
-    def __init__(self, resuming: Resuming | None, shared: Shared) -> None:
-        self._resuming = resuming
+    def __init__(self, resume: ResumeSettings | None, shared: Shared) -> None:
+        self._resume = resume
         self._shared = shared
         self._index: LogIndex | None = None
 
     def setup(self) -> None:
         """Reads the log."""
-        if self._resuming is not None:
-            log = self._resuming.log
+        if self._resume is not None:
+            log = self._resume.log
             self._index = self._shared.acquire(lambda: read_index(log))
 
-    def process(self, span: AudioSpan) -> Iterator[Output | TaggedOutput[str, Unit]]:
-        """Looks it up."""
-        unit = Unit(unit_key(span), span)
-        if self._resuming is not None and self._index is not None:
-            done = self._done_before(unit, self._index, self._resuming)
+    def process(self, span: AudioSpan) -> Iterator[Output | TaggedOutput[str, WorkUnit]]:
+        """Looks the span up."""
+        unit = WorkUnit(work_unit_key(span), span)
+        if self._resume is not None and self._index is not None:
+            done = committed_results(unit, self._index, self._resume)
             for result in done:
-                if not _is_in(result.place, span):
+                if not is_in_range(result.start, span):
                     continue
-                self._tell(result, span)
+                if span.windows is None:  # a second pass is no further audio
+                    PROGRESS.add(audio_s=seconds_of(result))
                 yield from outputs_of(result)
-            unit = _resumed(unit, done, self._index)
-            if unit.n_deaths >= MAX_DEATHS and not self._resuming.retry_failed:
+            unit = with_history(unit, done, self._index)
+            if unit.n_crashes >= MAX_CRASHES and not self._resume.retry_failed:
                 yield from outputs_of(quarantined(unit))
                 return
-        if next(unit.missing(0, BLOCK_S), None) is not None or _lacks_channels(unit):
+        if not is_complete(unit):
             yield TaggedOutput(UNITS, unit)
         elif span.windows is None and span.start_s == 0:
-            # Of one that workers share, other ranges may be missing.
+            # Where workers share the recording, other ranges of it may be missing.
             recording = replace(unit, span=replace(span, stop_s=None))
-            is_done = next(recording.missing(0, BLOCK_S), None) is None
-            count("resumed", int(is_done))
-            PROGRESS.add(recordings=1, resumed=int(is_done))
-
-    def _done_before(self, unit: Unit, index: LogIndex, resuming: Resuming) -> list[SpanResult]:
-        """What came out of its spans, those that are done alone; each second of it once."""
-        found = []
-        for key in index.keys_of(unit.key):
-            if key in index:
-                with suppress(msgspec.ValidationError):  # of another version of the records: it is done again
-                    found.append(from_record(index.read(key), unit.span.source))
-        kept: list[SpanResult] = []
-        for result in sorted(found, key=lambda one: one.place):
-            ends = [one.stop_s for one in kept if one.place[0] == result.place[0]]
-            is_new = not ends or (ends[-1] is not None and ends[-1] <= result.place[1])
-            if is_new and not _again(result, resuming):
-                kept.append(result)
-        return kept
-
-    def _tell(self, result: SpanResult, span: AudioSpan) -> None:
-        if span.windows is None:  # not only some windows of a recording that counts elsewhere
-            PROGRESS.add(audio_s=seconds_of(result))
+            is_done = int(is_complete(recording))
+            BEAM_METRICS.count("resumed", is_done)
+            PROGRESS.add(recordings=1, resumed=is_done)
 
 
 def outputs_of(result: SpanResult) -> Iterator[Output]:
-    """What a span gives to the stages behind, counted."""
+    """The windows, parts and failures of a span as elements, counted."""
     for name, n in result.all_counts().items():
-        count(name, n)
+        BEAM_METRICS.count(name, n)
     for window in result.windows:
         yield window.audio_id, window
     for part in result.parts:

@@ -1,41 +1,25 @@
-"""Names of the tagged outputs of the DoFns."""
+"""Names of the tagged outputs of the DoFns, and failures as elements of theirs."""
 
 from __future__ import annotations
 
 from apache_beam.pvalue import TaggedOutput
 
-from transforms.core.metrics import count
 from transforms.core.progress import PROGRESS
-from transforms.core.types import (
-    Failure,
-)
-
-ORIGINS = "origins"
-
-
-PARTS = "parts"
-
-
-SHARED = "shared"
-
-
-SPANS = "spans"
-
-
-UNITS = "units"
-
-
-WINDOWS = "windows"
-
+from transforms.core.types import Failure
+from transforms.dofns.counters import BEAM_METRICS
 
 FAILURES = "failures"
+ORIGINS = "origins"
+PARTS = "parts"
+SECOND_PASS = "second_pass"
+SHARED = "shared"
+SPANS = "spans"
+UNITS = "units"
+WINDOWS = "windows"
 
 
 def failed(failure: Failure) -> TaggedOutput[str, Failure]:
     """Counts a failure and puts it on its output."""
-    count("failures")
+    BEAM_METRICS.count("failures")
     PROGRESS.add(failures=1)
     return TaggedOutput(FAILURES, failure)
-
-
-SECOND_LOOK = "second_look"

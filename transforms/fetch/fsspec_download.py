@@ -1,4 +1,4 @@
-"""Downloads from whatever file system fsspec knows: object stores and the like."""
+"""Downloads from file systems of fsspec, such as object stores."""
 
 from __future__ import annotations
 
@@ -14,24 +14,23 @@ from transforms.fetch.spool import Spool
 
 READ_BYTES = 1 << 20
 
-
-Part = tuple[int, int]
-"""Of an object: its first byte, and the one behind its last."""
+ByteRange = tuple[int, int]
+"""(start, stop): the first byte of a range of an object, and the byte after its last."""
 
 
 def copy_object(
-    url: str, spool: Spool, policy: FetchPolicy, deadline: float, part: Part | None = None
+    url: str, spool: Spool, policy: FetchPolicy, deadline: float, byte_range: ByteRange | None = None
 ) -> None:
-    """One attempt, from the start: what is known of time is checked between two blocks.
+    """Makes one attempt, from the start; the deadline is checked between two blocks.
 
-    Within a block, and for its redirects, a file system keeps to limits of its own.
+    Within a block, and for redirects, the limits are those of the file system.
 
     Args:
-        url: of the object.
-        spool: to copy it to.
+        url: the object.
+        spool: receives the copy.
         policy: what may be fetched.
-        deadline: when it must be there, as `time.monotonic` has it.
-        part: what of it is wanted, a few megabytes at most; None for all.
+        deadline: end of the download, on the clock of `time.monotonic`.
+        byte_range: the range to copy, a few megabytes at most; None for the whole object.
 
     Raises:
         AudioError: with stage `fetch`.
@@ -40,7 +39,11 @@ def copy_object(
         check_hosts_named(url)
     spool.restart()
     try:
-        expected = _copy(url, spool, policy, deadline) if part is None else _copy_part(url, spool, *part)
+        expected = (
+            _copy(url, spool, policy, deadline)
+            if byte_range is None
+            else _copy_range(url, spool, *byte_range)
+        )
     except (AudioError, StopRequestedError):
         raise
     except FileNotFoundError as error:
@@ -49,9 +52,9 @@ def copy_object(
         raise AudioError("fetch", "forbidden", f"not allowed to read: {error}") from None
     except IsADirectoryError as error:
         raise AudioError("fetch", "not_a_file", f"a folder, where a file was expected: {error}") from None
-    except (ImportError, ValueError) as error:  # no such scheme, or its package is missing
+    except (ImportError, ValueError) as error:  # unknown scheme, or its package is missing
         raise AudioError("fetch", "unsupported", f"{error}") from None
-    except Exception as error:  # each file system raises errors of its own for a broken connection
+    except Exception as error:  # each file system has its own errors for a broken connection
         message = f"{type(error).__name__}: {error}"
         raise AudioError("fetch", "io", message, retryable=True) from None
     if expected is not None and spool.n_bytes != expected:
@@ -59,14 +62,14 @@ def copy_object(
         raise AudioError("fetch", "short_body", message, retryable=True)
 
 
-def _copy_part(url: str, spool: Spool, start: int, stop: int) -> int:
+def _copy_range(url: str, spool: Spool, start: int, stop: int) -> int:
     fs, path = fsspec.core.url_to_fs(url)
-    spool.write(fs.cat_file(path, start=start, end=stop))  # an open file would read megabytes ahead
+    spool.write(fs.cat_file(path, start=start, end=stop))  # an open file would read ahead by megabytes
     return stop - start
 
 
 def _copy(url: str, spool: Spool, policy: FetchPolicy, deadline: float) -> int | None:
-    """Copies an object; gives the length it should have, None where its file system does not say."""
+    """Copies an object; returns its declared length, or None if the file system does not declare it."""
     with fsspec.open(url, "rb") as file:
         size = getattr(file, "size", None)
         if size is not None:
@@ -75,6 +78,6 @@ def _copy(url: str, spool: Spool, policy: FetchPolicy, deadline: float) -> int |
             spool.write(block)
             check_stop()
             if monotonic() > deadline:
-                message = f"not done in {policy.limits.total_s:g} s (--fetch_timeout_s)"
+                message = f"not done in {policy.fetch_timeout_s:g} s (--fetch_timeout_s)"
                 raise AudioError("fetch", "timeout", message, retryable=True)
     return None if size is None else int(size)

@@ -1,9 +1,9 @@
-"""Connections of downloads: to addresses that were checked, and broken off when an answer takes too long.
+"""Connections of downloads: to checked addresses only, and closed when an answer takes too long.
 
-An address is checked by the connection itself, between the resolution of the name and the first packet, so
-that no second answer of a name server (DNS rebinding) and no redirect gets past it. Through a proxy, the
-peer is the proxy, which the user's environment names; then the host of the URL is checked as far as its name
-can be resolved here, and the proxy decides what it reaches.
+A connection checks the address itself, between the resolution of the name and the first packet, so that
+neither a second answer of the name server (DNS rebinding) nor a redirect can bypass the check. With a proxy,
+which comes from the user's environment, the peer is the proxy; then the host of the URL is checked if its
+name can be resolved here, and the proxy decides which hosts it reaches.
 """
 
 from __future__ import annotations
@@ -25,25 +25,28 @@ from urllib3.exceptions import HTTPError, NameResolutionError
 from transforms.core.errors import AudioError
 from transforms.fetch.public_addresses import check_public, public_addresses
 
-MOST_ADDRESSES = 3
-"""Of a host that are tried: each may take as long as a connection may."""
+MAX_ADDRESSES = 3
+"""Addresses of a host that are tried; each may take as long as a connection may."""
 
 
 class Watchdog:
-    """Breaks connections off at a moment that can be put off.
+    """Closes connections at a deadline that can be postponed.
 
-    A socket's own time limit starts again with every byte, so it never ends headers that come a byte at a
-    time. This does: it shuts the socket down from a thread of its own, which lives as long as the context.
+    The timeout of a socket restarts with every byte, so headers that arrive a byte at a time never exceed it.
+    The watchdog shuts the socket down from a thread, which ends with the context.
 
     Args:
-        until: the moment, as `time.monotonic` has it.
+        deadline: on the clock of `time.monotonic`.
+
+    Attributes:
+        tripped: the deadline has passed.
     """
 
-    def __init__(self, until: float) -> None:
-        self._until = until
+    def __init__(self, deadline: float) -> None:
+        self._deadline = deadline
         self._sockets: list[socket.socket] = []
         self._lock = threading.Lock()
-        self._over = threading.Event()
+        self._closed = threading.Event()
         self._thread = threading.Thread(target=self._run, name="download watchdog", daemon=True)
         self.tripped = False
 
@@ -54,43 +57,43 @@ class Watchdog:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._over.set()
+        self._closed.set()
         self._thread.join()
         for watched in self._sockets:
             watched.close()
 
-    def put_off(self, until: float) -> None:
-        """Sets another, later moment."""
-        self._until = until
+    def postpone(self, deadline: float) -> None:
+        """Sets a later deadline."""
+        self._deadline = deadline
 
     def watch(self, connection: socket.socket) -> None:
-        """Watches a connection, too; through a descriptor of its own, for TLS takes the one given away."""
+        """Adds a connection, with a duplicated descriptor because TLS takes over the original one."""
         with self._lock:
             self._sockets.append(connection.dup())
         if self.tripped:
-            self._break_off()
+            self._shut_down()
 
     def _run(self) -> None:
-        while (left_s := self._until - monotonic()) > 0:
-            if self._over.wait(left_s):
+        while (left_s := self._deadline - monotonic()) > 0:
+            if self._closed.wait(left_s):
                 return
         self.tripped = True
-        self._break_off()
+        self._shut_down()
 
-    def _break_off(self) -> None:
+    def _shut_down(self) -> None:
         with self._lock:
             for watched in self._sockets:
                 try:
                     watched.shutdown(socket.SHUT_RDWR)
-                except OSError:  # it is closed already
+                except OSError:  # already closed
                     continue
 
 
 class GuardedAdapter(HTTPAdapter):
-    """Lets `requests` connect to public addresses alone, under a watchdog's eyes.
+    """Makes `requests` connect to public addresses only, supervised by a watchdog.
 
     Args:
-        watchdog: of this download.
+        watchdog: that of this download.
         allow_private: connect to any address.
     """
 
@@ -102,18 +105,18 @@ class GuardedAdapter(HTTPAdapter):
         self,
         request: requests.PreparedRequest,
         verify: bool | str,
-        proxies: Any = None,  # noqa: ANN401  # as requests has it
+        proxies: Any = None,  # noqa: ANN401  # as in requests
         cert: Any = None,  # noqa: ANN401
     ) -> HTTPConnectionPool:
-        """The pool of a request's host, whose connections are guarded."""
+        """Returns the pool of a request's host, with guarded connections."""
         pool: HTTPConnectionPool = super().get_connection_with_tls_context(request, verify, proxies, cert)
         is_direct = select_proxy(request.url or "", proxies) is None
         if is_direct:
             pool.ConnectionCls = _GuardedHTTPS if pool.scheme == "https" else _GuardedHTTP
         else:
             if not self._allow_private:
-                _check_behind_proxy(request.url or "")
-            # Those of SOCKS proxies are of a class of their own, and go unwatched.
+                _check_proxied_host(request.url or "")
+            # Connections of SOCKS proxies have a class of their own, and are not watched.
             pool.ConnectionCls = _GUARDED.get(pool.ConnectionCls, pool.ConnectionCls)
         if issubclass(pool.ConnectionCls, _GuardedHTTP):
             pool.conn_kw["watchdog"] = self._watchdog
@@ -122,11 +125,11 @@ class GuardedAdapter(HTTPAdapter):
 
 
 class _GuardedHTTP(HTTPConnection):
-    """Resolves, checks, and connects to what was checked."""
+    """Resolves a name, checks its addresses, and connects to a checked address."""
 
     def __init__(
         self,
-        *args: Any,  # noqa: ANN401  # as urllib3 has them
+        *args: Any,  # noqa: ANN401  # as in urllib3
         watchdog: Watchdog,
         public_only: bool,
         **settings: Any,  # noqa: ANN401
@@ -146,7 +149,7 @@ class _GuardedHTTP(HTTPConnection):
         except socket.gaierror as error:
             raise NameResolutionError(host, self, error) from error
         failure: Exception = OSError(f"{host} has no address")
-        for address in addresses[:MOST_ADDRESSES]:
+        for address in addresses[:MAX_ADDRESSES]:
             try:
                 return self._connect_to(address, host)
             except (OSError, HTTPError) as error:
@@ -154,7 +157,7 @@ class _GuardedHTTP(HTTPConnection):
         raise failure
 
     def _connect_to(self, address: str, host: str) -> socket.socket:
-        self.host = address  # numbers: nothing is resolved again
+        self.host = address  # numeric, so that nothing is resolved again
         try:
             connection = super()._new_conn()
         finally:
@@ -168,14 +171,14 @@ class _GuardedHTTP(HTTPConnection):
 
 
 class _GuardedHTTPS(_GuardedHTTP, HTTPSConnection):
-    """The same, with TLS for the name."""
+    """The same, with TLS for the name of the host."""
 
 
 _GUARDED: dict[Any, Any] = {HTTPConnection: _GuardedHTTP, HTTPSConnection: _GuardedHTTPS}
 
 
-def _check_behind_proxy(url: str) -> None:
+def _check_proxied_host(url: str) -> None:
     try:
         public_addresses(urlsplit(url).hostname or "", None)
-    except (OSError, UnicodeError):  # a network may resolve names of the outside nowhere but in its proxy
+    except (OSError, UnicodeError):  # in some networks only the proxy resolves external names
         return

@@ -1,4 +1,4 @@
-"""Bounds how many downloads a process has under way from a host, and knows which hosts are silent."""
+"""Limits the downloads of a process from each host at a time, and detects unresponsive hosts."""
 
 from __future__ import annotations
 
@@ -9,28 +9,28 @@ from contextlib import contextmanager
 
 from transforms.core.errors import AudioError
 
-SILENT_AFTER = 5
-"""Downloads in a row of which a host answered no attempt, until it counts as silent."""
+UNRESPONSIVE_AFTER = 5
+"""Consecutive downloads without any answer after which a host counts as unresponsive."""
 
 
 class HostSlots:
-    """Bounds how many downloads a process has under way from a host, and knows which hosts are silent."""
+    """Limits the downloads of a process from each host at a time, and detects unresponsive hosts."""
 
     def __init__(self) -> None:
         self._taken: Counter[str] = Counter()
-        self._unanswered: Counter[str] = Counter()
+        self._n_unanswered: Counter[str] = Counter()
         self._changed = threading.Condition()
 
     @contextmanager
-    def slot(self, host: str, most: int, timeout_s: float) -> Iterator[None]:
-        """Waits until fewer than `most` others hold a slot of the host, and holds one.
+    def slot(self, host: str, n_max: int, timeout_s: float) -> Iterator[None]:
+        """Waits for one of the `n_max` slots of a host, and holds it in the context.
 
         Raises:
-            AudioError: `timeout`, when none was free in time.
+            AudioError: `timeout`, if no slot was free in time.
         """
         with self._changed:
-            if not self._changed.wait_for(lambda: self._taken[host] < most, timeout=max(timeout_s, 0)):
-                message = f"{most} other downloads from {host} took all of the {timeout_s:.0f} s there were"
+            if not self._changed.wait_for(lambda: self._taken[host] < n_max, timeout=max(timeout_s, 0)):
+                message = f"{n_max} other downloads from {host} took all of the {timeout_s:.0f} s there were"
                 raise AudioError("fetch", "timeout", message, retryable=True)
             self._taken[host] += 1
         try:
@@ -42,21 +42,21 @@ class HostSlots:
                     del self._taken[host]
                 self._changed.notify_all()
 
-    def is_silent(self, host: str) -> bool:
-        """Whether the last downloads from a host all were given up without any answer."""
+    def is_unresponsive(self, host: str) -> bool:
+        """Whether the last downloads from a host all ended without any answer."""
         with self._changed:
-            return self._unanswered.get(host, 0) >= SILENT_AFTER
+            return self._n_unanswered.get(host, 0) >= UNRESPONSIVE_AFTER
 
-    def answered(self, host: str) -> None:
-        """Says that a host answered, whatever it said."""
+    def record_answer(self, host: str) -> None:
+        """Records that a host answered, with any status."""
         with self._changed:
-            self._unanswered.pop(host, None)
+            self._n_unanswered.pop(host, None)
 
-    def given_up(self, host: str) -> None:
-        """Says that a download was given up; it counts if the host has not answered since."""
+    def record_no_answer(self, host: str) -> None:
+        """Records a download that ended without any answer from the host."""
         with self._changed:
-            self._unanswered[host] += 1
+            self._n_unanswered[host] += 1
 
 
 HOSTS = HostSlots()
-"""Of this process."""
+"""The slots of this process."""

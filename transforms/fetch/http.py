@@ -1,4 +1,4 @@
-"""Downloads over http and https: each attempt goes on where the last one broke off, if the server lets it."""
+"""Downloads over http and https: each attempt resumes where the last one ended, if the server supports it."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from transforms.fetch.policy import FetchPolicy, Limits
 from transforms.fetch.spool import Spool
 
 READ_BYTES = 256 << 10
-RETRIED = frozenset({408, 416, 429, 500, 502, 503, 504})  # 416: what was copied is no part of what is there
+RETRIED = frozenset({408, 416, 429, 500, 502, 503, 504})  # 416: the copied part does not match the resource
 NO_ANSWER = frozenset({"timeout", "connection"})
 KINDS = {401: "forbidden", 403: "forbidden", 404: "not_found", 410: "not_found"}
 _CONTENT_RANGE = re.compile(r"bytes (\d+)-(\d+)/(\d+|\*)", re.IGNORECASE)
@@ -32,27 +32,27 @@ Headers = Mapping[str, str]
 
 
 class HttpDownload:
-    """The copy of what a URL gives.
+    """Downloads a URL to a spool.
 
     Args:
-        url: with its credentials, if it has any; they go to its own host alone.
-        spool: takes the copy.
-        deadline: when the download must be done, as `time.monotonic` has it.
+        url: with its credentials, if any; they are sent to its own host only.
+        spool: receives the copy.
+        deadline: end of the download, on the clock of `time.monotonic`.
     """
 
     def __init__(self, url: str, spool: Spool, policy: FetchPolicy, deadline: float) -> None:
         self._url, self._spool, self._policy, self._deadline = url, spool, policy, deadline
         self._limits = policy.limits
-        self._validator: str | None = None  # that of the copy, when it can be gone on with
+        self._validator: str | None = None  # that of the copy, if it can be resumed
         self._total: int | None = None
 
     def attempt(self) -> None:
-        """Fetches what is missing of the copy.
+        """Fetches the missing part of the copy.
 
         Raises:
-            AudioError: with stage `fetch`; what came until then stays in the spool.
+            AudioError: with stage `fetch`; the bytes received so far stay in the spool.
         """
-        with Watchdog(self._soon()) as watchdog, _Session() as session:
+        with Watchdog(self._next_deadline()) as watchdog, _Session() as session:
             adapter = GuardedAdapter(watchdog, self._policy.allow_private_hosts)
             session.mount("http://", adapter)
             session.mount("https://", adapter)
@@ -61,24 +61,24 @@ class HttpDownload:
             # `from None`: these exceptions quote the URL with its credentials, and a traceback shows them.
             except (requests.RequestException, urllib3.exceptions.HTTPError, OSError, ValueError) as error:
                 raise self._timeout() if watchdog.tripped else _as_audio_error(error) from None
-            if watchdog.tripped:  # a body of unknown length that ended because it was broken off
+            if watchdog.tripped:  # a body of unknown length ended because its socket was closed
                 raise self._timeout()
 
-    def _soon(self) -> float:
-        """When the next sign of life is due."""
+    def _next_deadline(self) -> float:
+        """Returns when the next bytes must have arrived."""
         return min(self._deadline, monotonic() + self._limits.read_s)
 
     def _timeout(self) -> AudioError:
         limit = "no answer in time"
         if monotonic() >= self._deadline:
-            limit = f"not done in {self._limits.total_s:g} s (--fetch_timeout_s)"
+            limit = f"not done in {self._policy.fetch_timeout_s:g} s (--fetch_timeout_s)"
         return AudioError("fetch", "timeout", limit, retryable=True)
 
     def _follow(self, session: requests.Session, watchdog: Watchdog) -> None:
         url, limits = self._url, self._limits
         for _ in range(limits.redirects + 1):
             with HOSTS.slot(host_of(url), limits.per_host, self._deadline - monotonic()):
-                watchdog.put_off(min(self._deadline, monotonic() + limits.connect_s + limits.read_s))
+                watchdog.postpone(min(self._deadline, monotonic() + limits.connect_s + limits.read_s))
                 with session.get(
                     url,
                     stream=True,
@@ -86,10 +86,10 @@ class HttpDownload:
                     headers=self._headers(),
                     timeout=(limits.connect_s, limits.read_s),
                 ) as response:
-                    HOSTS.answered(host_of(url))
+                    HOSTS.record_answer(host_of(url))
                     target = requests.Session.get_redirect_target(session, response)
                     if target is None:
-                        self._take(response, watchdog)
+                        self._copy(response, watchdog)
                         return
             url = _redirected(url, target)
         raise AudioError("fetch", "redirects", f"more than {limits.redirects} redirects")
@@ -100,16 +100,16 @@ class HttpDownload:
             return {**headers, "Range": f"bytes={self._spool.n_bytes}-", "If-Range": self._validator}
         return headers
 
-    def _take(self, response: requests.Response, watchdog: Watchdog) -> None:
+    def _copy(self, response: requests.Response, watchdog: Watchdog) -> None:
         if response.status_code == 416:
-            self._begin_again()
+            self._restart()
         _check_status(response, self._limits)
         encoding = response.headers.get("Content-Encoding", "").strip().lower()
-        is_encoded = encoding not in ("", "identity")  # its length is not that of the copy
+        is_encoded = encoding not in ("", "identity")  # then its length is not that of the copy
         if response.status_code == 206:
-            self._go_on(response.headers, is_encoded)
+            self._resume(response.headers, is_encoded)
         else:
-            self._begin_again()
+            self._restart()
             if not is_encoded:
                 self._total = _length(response.headers)
                 self._validator = _validator(response.headers)
@@ -120,14 +120,14 @@ class HttpDownload:
             message = f"{self._spool.n_bytes} of {self._total} bytes came"
             raise AudioError("fetch", "short_body", message, retryable=True)
 
-    def _begin_again(self) -> None:
+    def _restart(self) -> None:
         self._spool.restart()
         self._validator = self._total = None
 
-    def _go_on(self, headers: Headers, is_encoded: bool) -> None:
-        """Checks that the part of a 206 is the one that is missing."""
-        given = headers.get("Content-Range", "")
-        part = _CONTENT_RANGE.fullmatch(given.strip())
+    def _resume(self, headers: Headers, is_encoded: bool) -> None:
+        """Checks that the range of a 206 is the missing one."""
+        sent = headers.get("Content-Range", "")
+        part = _CONTENT_RANGE.fullmatch(sent.strip())
         fits = part is not None and not is_encoded and int(part[1]) == self._spool.n_bytes
         if part is not None and fits and part[3] != "*":
             total = int(part[3])
@@ -135,62 +135,62 @@ class HttpDownload:
             self._total = total
         if not fits:
             wanted = self._spool.n_bytes
-            self._begin_again()
-            message = f"the server sent the part {given!r}, where the bytes from {wanted} on were missing"
+            self._restart()
+            message = f"the server sent the part {sent!r}, where the bytes from {wanted} on were missing"
             raise AudioError("fetch", "bad_range", message, retryable=True)
 
     def _read(self, raw: Any, is_encoded: bool, watchdog: Watchdog) -> None:  # noqa: ANN401  # see requests
-        """Copies a body as it comes: `read1` gives what is there, `read` would wait for a whole block."""
+        """Copies a body as it arrives: `read1` returns available bytes, `read` waits for a full block."""
         rate = Rate(self._limits)
-        watchdog.put_off(self._soon())
+        watchdog.postpone(self._next_deadline())
         with closing(raw):
             while block := raw.read1(READ_BYTES, decode_content=is_encoded):
                 self._spool.write(block)
                 check_stop()
                 rate.check(len(block))
-                watchdog.put_off(self._soon())
+                watchdog.postpone(self._next_deadline())
                 if monotonic() > self._deadline:
                     raise self._timeout()
 
 
 class Rate:
-    """Tells a body that trickles from one that flows."""
+    """Detects a body that arrives too slowly."""
 
     def __init__(self, limits: Limits) -> None:
         self._limits = limits
-        self._since, self._n_bytes = monotonic(), 0
+        self._started, self._n_bytes = monotonic(), 0
 
     def check(self, n_bytes: int) -> None:
-        """Counts bytes that came; raises `AudioError` (`timeout`) when they are too few."""
+        """Counts bytes received; raises `AudioError` (`timeout`) if the rate is too low."""
         self._n_bytes += n_bytes
-        seconds = monotonic() - self._since
+        seconds = monotonic() - self._started
         if seconds < self._limits.stall_s:
             return
-        if self._n_bytes < self._limits.least_bytes_per_s * seconds:
+        if self._n_bytes < self._limits.min_bytes_per_s * seconds:
             message = (
-                f"{self._n_bytes} bytes in {seconds:.0f} s, fewer than {self._limits.least_bytes_per_s:g} a s"
+                f"{self._n_bytes} bytes in {seconds:.0f} s, fewer than {self._limits.min_bytes_per_s:g} a s"
             )
             raise AudioError("fetch", "timeout", message, retryable=True)
-        self._since, self._n_bytes = monotonic(), 0
+        self._started, self._n_bytes = monotonic(), 0
 
 
 class _Session(requests.Session):
-    """Follows no redirect: `requests` would read a redirect's body into memory, however long it is."""
+    """A session without redirects: `requests` would read the whole body of a redirect into memory."""
 
     def get_redirect_target(self, resp: requests.Response) -> None:
-        """None."""
+        """Returns None: no redirect is followed."""
 
 
 def host_of(url: str) -> str:
-    """The name of a URL's host; empty where it has none, or is none."""
+    """Returns the host name of a URL; empty if it has none, or is invalid."""
     try:
         return urlsplit(url).hostname or ""
-    except ValueError:  # urllib3 says what is wrong with it
+    except ValueError:  # urllib3 reports what is wrong with it
         return ""
 
 
 def _redirected(url: str, target: str) -> str:
-    """Where a redirect leads. Credentials of the URL go along on its own host, and nowhere else."""
+    """Returns the target of a redirect. Credentials of the URL are sent to its own host only."""
     found = urljoin(url, target)
     if not is_http(found):
         message = f"redirected to {found}; redirects are followed to http and https alone"
@@ -205,34 +205,34 @@ def _check_status(response: requests.Response, limits: Limits) -> None:
     kind = KINDS.get(status, f"http_{status}")
     message = f"the server answered {status} {response.reason}"
     error = AudioError("fetch", kind, message, retryable=status in RETRIED)
-    error.retry_after_s = _retry_after(response.headers, limits.longest_wait_s)
+    error.retry_after_s = _retry_after(response.headers, limits.max_wait_s)
     raise error
 
 
-def _retry_after(headers: Headers, most_s: float) -> float | None:
-    """The seconds that a server asks to wait (RFC 9110, 10.2.3), `most_s` at most; None if it does not."""
-    given = headers.get("Retry-After", "").strip()
-    if given.isascii() and given.isdigit():
-        return min(float(given), most_s)
-    moment = _date(given)
-    return None if moment is None else min(max((moment - datetime.now(UTC)).total_seconds(), 0.0), most_s)
+def _retry_after(headers: Headers, max_s: float) -> float | None:
+    """Returns the wait in seconds that a server asks for (RFC 9110, 10.2.3), at most `max_s`, or None."""
+    value = headers.get("Retry-After", "").strip()
+    if value.isascii() and value.isdigit():
+        return min(float(value), max_s)
+    time = _date(value)
+    return None if time is None else min(max((time - datetime.now(UTC)).total_seconds(), 0.0), max_s)
 
 
 def _date(text: str) -> datetime | None:
     try:
-        moment = parsedate_to_datetime(text)
+        time = parsedate_to_datetime(text)
     except ValueError:
         return None
-    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+    return time if time.tzinfo else time.replace(tzinfo=UTC)
 
 
 def _length(headers: Headers) -> int | None:
-    given = headers.get("Content-Length", "").strip()
-    return int(given) if given.isascii() and given.isdigit() and "Transfer-Encoding" not in headers else None
+    value = headers.get("Content-Length", "").strip()
+    return int(value) if value.isascii() and value.isdigit() and "Transfer-Encoding" not in headers else None
 
 
 def _validator(headers: Headers) -> str | None:
-    """What `If-Range` may name: a strong tag, or a date that is strong too (RFC 9110, 8.8.2.2)."""
+    """Returns the validator for `If-Range`: a strong tag, or a strong date (RFC 9110, 8.8.2.2)."""
     tag = headers.get("ETag", "").strip()
     if tag.startswith('"'):
         return tag
@@ -242,7 +242,7 @@ def _validator(headers: Headers) -> str | None:
 
 
 def _as_audio_error(error: Exception) -> AudioError:
-    """What went wrong, as a failure that can be counted."""
+    """Converts an error of a library to one with a kind that can be counted."""
     timeouts = (requests.Timeout, urllib3.exceptions.TimeoutError, TimeoutError)
     broken = (urllib3.exceptions.ProtocolError, urllib3.exceptions.DecodeError)
     lost = (requests.ConnectionError, urllib3.exceptions.HTTPError, OSError)

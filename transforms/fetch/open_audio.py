@@ -1,4 +1,4 @@
-"""The bytes of a recording, wherever it is, as a seekable file on this machine."""
+"""Opens the bytes of a recording, from any source, as a seekable local file."""
 
 from __future__ import annotations
 
@@ -14,23 +14,23 @@ from typing import BinaryIO
 from transforms.core.errors import AudioError
 from transforms.core.types import AudioSource
 from transforms.core.uris import is_http, is_url
-from transforms.fetch.fsspec_download import Part, copy_object
+from transforms.fetch.fsspec_download import ByteRange, copy_object
 from transforms.fetch.host_slots import HOSTS
 from transforms.fetch.http import NO_ANSWER, HttpDownload, host_of
-from transforms.fetch.policy import CAREFUL, FetchPolicy
+from transforms.fetch.policy import DEFAULT_POLICY, FetchPolicy
 from transforms.fetch.retries import with_retries
 from transforms.fetch.spool import Spool
 
 
 @contextmanager
-def open_audio(source: AudioSource, policy: FetchPolicy = CAREFUL) -> Iterator[BinaryIO]:
-    """Opens a recording: its payload, a local file in place, or a copy of what a URL gives.
+def open_audio(source: AudioSource, policy: FetchPolicy = DEFAULT_POLICY) -> Iterator[BinaryIO]:
+    """Opens a recording: its payload, a local file in place, or a copy of a URL.
 
     Yields:
-        A seekable binary file, at its start and not empty; it is closed, and a copy deleted, at the end.
+        A seekable binary file, at its start and not empty; at the end it is closed, and a copy is deleted.
 
     Raises:
-        AudioError: with stage `fetch`, after a few attempts where another might have succeeded.
+        AudioError: with stage `fetch`, after several attempts if the error is retryable.
     """
     with _open(source, policy) as file:
         if not file.seek(0, os.SEEK_END):
@@ -40,15 +40,17 @@ def open_audio(source: AudioSource, policy: FetchPolicy = CAREFUL) -> Iterator[B
 
 
 @contextmanager
-def open_part(url: str, part: Part, policy: FetchPolicy = CAREFUL) -> Iterator[BinaryIO]:
-    """Opens a copy of a few of the bytes of a large file, of any file system but `http(s)`.
+def open_byte_range(
+    url: str, byte_range: ByteRange, policy: FetchPolicy = DEFAULT_POLICY
+) -> Iterator[BinaryIO]:
+    """Opens a copy of a small byte range of a large file, from any file system except `http(s)`.
 
     Raises:
-        AudioError: with stage `fetch`, after a few attempts where another might have succeeded.
+        AudioError: with stage `fetch`, after several attempts if the error is retryable.
     """
     with Spool(policy.limits) as spool:
-        deadline = monotonic() + policy.limits.total_s
-        attempt = partial(copy_object, url, spool, policy, deadline, part)
+        deadline = monotonic() + policy.fetch_timeout_s
+        attempt = partial(copy_object, url, spool, policy, deadline, byte_range)
         with_retries(attempt, spool, policy.limits, deadline)
         spool.file.seek(0)
         yield spool.file
@@ -69,7 +71,7 @@ def _open(source: AudioSource, policy: FetchPolicy) -> Iterator[BinaryIO]:
 
 def _open_local(path: str) -> BinaryIO:
     try:
-        if not stat.S_ISREG(os.stat(path).st_mode):  # to open a named pipe would wait for ever
+        if not stat.S_ISREG(os.stat(path).st_mode):  # opening a named pipe would block
             raise AudioError("fetch", "not_a_file", "a folder or a device, where a file was expected")
         return open(path, "rb")
     except (FileNotFoundError, NotADirectoryError, ValueError) as error:  # ValueError: a NUL in the name
@@ -82,17 +84,17 @@ def _open_local(path: str) -> BinaryIO:
 
 def _download(url: str, spool: Spool, policy: FetchPolicy) -> None:
     limits = policy.limits
-    deadline = monotonic() + limits.total_s
+    deadline = monotonic() + policy.fetch_timeout_s
     if not is_http(url):
         with_retries(partial(copy_object, url, spool, policy, deadline), spool, limits, deadline)
         return
     host = host_of(url)
-    # Ten thousand recordings of a host that is gone must not take a week.
-    given_up_on = NO_ANSWER if HOSTS.is_silent(host) else frozenset()
+    # Ten thousand recordings from an unreachable host must not take a week.
+    no_retry_kinds = NO_ANSWER if HOSTS.is_unresponsive(host) else frozenset()
     try:
         attempt = HttpDownload(url, spool, policy, deadline).attempt
-        with_retries(attempt, spool, limits, deadline, given_up_on)
+        with_retries(attempt, spool, limits, deadline, no_retry_kinds)
     except AudioError as error:
         if error.kind in NO_ANSWER:
-            HOSTS.given_up(host)
+            HOSTS.record_no_answer(host)
         raise

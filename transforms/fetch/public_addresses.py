@@ -1,8 +1,8 @@
-"""Which hosts may be asked, and how many times at once.
+"""Which addresses downloads may connect to: protection against server-side request forgery (SSRF).
 
-A URL in a manifest can point at anything that the worker reaches: the services of its own machine, the
-neighbours in its network, the cloud's metadata server with its keys. So only public addresses are connected
-to unless the user says otherwise, and an address is judged after names are resolved.
+A URL in a manifest can point to anything that a worker can reach: services of its own machine, other machines
+of its network, the cloud's metadata server with its keys. So downloads connect to public addresses only,
+unless the user allows others, and addresses are checked after names are resolved.
 """
 
 from __future__ import annotations
@@ -15,34 +15,34 @@ from transforms.core.errors import AudioError
 
 _GLOBAL_UNICAST = IPv6Network("2000::/3")
 _NAT64 = IPv6Network("64:ff9b::/96")
-_NOT_PUBLIC = (  # what `ipaddress` takes for public, or took in some release of Python 3.11
-    IPv4Network("192.0.0.0/24"),  # protocols' own; Oracle's metadata server
-    IPv4Network("168.63.129.16/32"),  # Azure's host, as its virtual machines see it
-    IPv6Network("2001::/23"),  # protocols' own, Teredo
+_NOT_PUBLIC = (  # public according to `ipaddress`, or to that of some release of Python 3.11
+    IPv4Network("192.0.0.0/24"),  # protocol assignments; Oracle's metadata server
+    IPv4Network("168.63.129.16/32"),  # Azure's host, from within its virtual machines
+    IPv6Network("2001::/23"),  # protocol assignments, Teredo
     IPv6Network("3fff::/20"),  # documentation
 )
 _SCHEMES_WITH_HOSTS = frozenset({"http", "https", "ftp", "sftp", "ssh", "smb", "webhdfs", "hdfs", "webdav"})
 
 
 def is_public(address: str) -> bool:
-    """Whether an IP address is of the public internet, also by the IPv4 address that an IPv6 one embeds.
+    """Whether an IP address is public; an IPv6 address with an embedded IPv4 address is judged by that.
 
     Args:
-        address: as numbers, perhaps with a zone (`fe80::1%eth0`).
+        address: numeric, with or without a zone (`fe80::1%eth0`).
 
     Raises:
-        ValueError: it is no IP address.
+        ValueError: it is not an IP address.
     """
     ip = ip_address(address.partition("%")[0])
     if isinstance(ip, IPv6Address):
         embedded = _embedded(ip)
         if embedded is None:
-            return ip in _GLOBAL_UNICAST and _is_plain(ip)
+            return ip in _GLOBAL_UNICAST and _is_global(ip)
         ip = embedded
-    return _is_plain(ip)
+    return _is_global(ip)
 
 
-def _is_plain(ip: IPv4Address | IPv6Address) -> bool:
+def _is_global(ip: IPv4Address | IPv6Address) -> bool:
     is_special = ip.is_multicast or ip.is_reserved or any(ip in network for network in _NOT_PUBLIC)
     return ip.is_global and not is_special
 
@@ -56,14 +56,14 @@ def _embedded(ip: IPv6Address) -> IPv4Address | None:
 
 
 def public_addresses(host: str, port: int | None) -> list[str]:
-    """Resolves a name; all of its addresses are public.
+    """Resolves a name to addresses, which must all be public.
 
     Raises:
-        AudioError: `forbidden_host`, when one of them is not.
-        OSError: it cannot be resolved.
+        AudioError: `forbidden_host`, if an address is not public.
+        OSError: the name cannot be resolved.
     """
     found = socket.getaddrinfo(host.strip("[]"), port, type=socket.SOCK_STREAM)
-    addresses = list(dict.fromkeys(str(place[0]) for *_, place in found))
+    addresses = list(dict.fromkeys(str(socket_address[0]) for *_, socket_address in found))
     for address in addresses:
         check_public(address, host)
     return addresses
@@ -80,8 +80,8 @@ def check_public(address: str, host: str) -> None:
 def check_hosts_named(url: str) -> None:
     """Raises `AudioError` (`forbidden_host`) if a URL, chained or not, names a host that is not public.
 
-    For file systems whose connections are not ours: the name is resolved here, and by them again. A name that
-    cannot be resolved is theirs to complain of.
+    For file systems whose connections cannot be guarded: the name is resolved here, and again by them. Names
+    that cannot be resolved are left to the file system, which reports them.
     """
     for link in url.split("::"):
         if link.partition("://")[0].lower() in _SCHEMES_WITH_HOSTS:

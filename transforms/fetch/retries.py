@@ -1,4 +1,4 @@
-"""Attempts at a download, until one succeeds or the others are not worth it."""
+"""Retries a download until it succeeds or its limits are exhausted."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from transforms.core.errors import AudioError
 from transforms.fetch.policy import Limits
 from transforms.fetch.spool import DISK, NoRoomError, Spool
 
-NAP_S = 0.2  # how soon a wait sees that the run is to stop
+CHECK_STOP_S = 0.2  # interval at which a wait checks whether the run is to stop
 
 
 def with_retries(
@@ -19,23 +19,23 @@ def with_retries(
     spool: Spool,
     limits: Limits,
     deadline: float,
-    given_up_on: frozenset[str] = frozenset(),
+    no_retry_kinds: frozenset[str] = frozenset(),
 ) -> None:
     """Calls `attempt` until it succeeds.
 
-    What counts against `limits.attempts` and `limits.give_up_s` are attempts without progress: a download
-    that breaks off every gigabyte and goes on from there comes to its end. A wait that the server asked for
-    counts as an attempt, but not as time. Waiting for room on the disk counts as neither.
+    Only attempts without progress count against `limits.attempts` and `limits.give_up_s`: a download that is
+    interrupted every gigabyte and resumed from there completes. A wait that the server asked for counts as an
+    attempt, but not as time. Waiting for disk space counts as neither.
 
     Args:
-        attempt: goes on with the copy in `spool`, or begins it again.
-        spool: tells of progress.
-        limits: of the download.
-        deadline: when no attempt may begin any more, as `time.monotonic` has it.
-        given_up_on: kinds of errors that are not tried again this time.
+        attempt: continues the copy in `spool`, or restarts it.
+        spool: its length measures progress.
+        limits: limits of the download.
+        deadline: no attempt begins after it; on the clock of `time.monotonic`.
+        no_retry_kinds: kinds of errors that are not retried.
 
     Raises:
-        AudioError: of the last attempt, with `attempts`.
+        AudioError: that of the last attempt, with `attempts` set.
     """
     budget = _Budget(spool, limits, deadline)
     made = 0
@@ -47,49 +47,51 @@ def with_retries(
         except AudioError as error:
             error.attempts = made
             if isinstance(error, NoRoomError):
-                spool.restart()  # two that wait for each other's room would wait for ever
+                spool.restart()  # avoids a deadlock of two downloads that wait for each other's space
                 if not DISK.wait(error.n_bytes, limits, deadline):
                     raise
                 continue
             wait_s = budget.wait_after(error)
-            if wait_s is None or error.kind in given_up_on:
+            if wait_s is None or error.kind in no_retry_kinds:
                 raise
-        _nap(wait_s)
+        _sleep(wait_s)
 
 
 class _Budget:
+    """Counts attempts and time without progress."""
+
     def __init__(self, spool: Spool, limits: Limits, deadline: float) -> None:
         self._spool, self._limits, self._deadline = spool, limits, deadline
-        self._fruitless = 0
-        self._progressed_at, self._most_bytes = monotonic(), 0
+        self._n_fruitless = 0
+        self._progressed_at, self._progress_bytes = monotonic(), 0
 
     def wait_after(self, error: AudioError) -> float | None:
-        """Seconds until the next attempt; None if there is to be none."""
+        """Returns the seconds until the next attempt; None if there is none."""
         limits, now = self._limits, monotonic()
-        if self._spool.most_bytes - self._most_bytes >= limits.progress_bytes:
-            self._fruitless = 0
-            self._progressed_at, self._most_bytes = now, self._spool.most_bytes
-        self._fruitless += 1
-        wait_s = back_off_s(self._fruitless, limits)
+        if self._spool.peak_bytes - self._progress_bytes >= limits.progress_bytes:
+            self._n_fruitless = 0
+            self._progressed_at, self._progress_bytes = now, self._spool.peak_bytes
+        self._n_fruitless += 1
+        wait_s = back_off_s(self._n_fruitless, limits)
         if error.retry_after_s is not None:
-            asked_s = max(error.retry_after_s, wait_s)
-            self._progressed_at += asked_s
-            wait_s = asked_s
+            requested_s = max(error.retry_after_s, wait_s)
+            self._progressed_at += requested_s
+            wait_s = requested_s
         is_late = now + wait_s >= min(self._deadline, self._progressed_at + limits.give_up_s)
-        return None if not error.retryable or self._fruitless >= limits.attempts or is_late else wait_s
+        return None if not error.retryable or self._n_fruitless >= limits.attempts or is_late else wait_s
 
 
 def back_off_s(n_failed: int, limits: Limits) -> float:
-    """Seconds to wait after so many failures in a row: twice as many each time, half of them by chance.
+    """Returns the wait in seconds after consecutive failures: doubled each time, half of it random.
 
-    The chance keeps workers that failed together from coming back together.
+    The random part keeps workers that failed at the same time from retrying at the same time.
     """
-    longest_s = min(limits.back_off_s * 2.0 ** (n_failed - 1), limits.longest_wait_s)
-    return longest_s * random.uniform(0.5, 1.0)
+    max_s = min(limits.back_off_s * 2.0 ** (n_failed - 1), limits.max_wait_s)
+    return max_s * random.uniform(0.5, 1.0)
 
 
-def _nap(seconds: float) -> None:
+def _sleep(seconds: float) -> None:
     until = monotonic() + seconds
     while (left_s := until - monotonic()) > 0:
         check_stop()
-        sleep(min(left_s, NAP_S))
+        sleep(min(left_s, CHECK_STOP_S))

@@ -1,4 +1,4 @@
-"""Copies of what was downloaded: small ones in memory, large ones on a disk that they never fill."""
+"""Copies of downloads: small ones in memory, large ones on disk, without filling the disk."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from transforms.core.errors import AudioError
 from transforms.fetch.policy import Limits
 
 STEP_BYTES = 64 << 20
-"""How much is reserved at a time where a length is not known beforehand."""
+"""Bytes reserved at a time if the length is not known in advance."""
 
 
 class NoRoomError(AudioError):
-    """There is no room on the disk for a copy, at the moment.
+    """The disk has no space for a copy at the moment.
 
     Attributes:
-        n_bytes: what room was wanted for.
+        n_bytes: space that was requested.
     """
 
     def __init__(self, message: str, n_bytes: int) -> None:
@@ -29,25 +29,25 @@ class NoRoomError(AudioError):
 
 
 class Disk:
-    """Bytes that the copies of a process have reserved, with those to come."""
+    """Disk space that the copies of a process have reserved."""
 
     def __init__(self) -> None:
         self._reserved = 0
-        self._unwritten = 0  # of those reserved: what the disk does not yet know of
+        self._unwritten = 0  # of these: not yet written to the disk
         self._changed = threading.Condition()
 
     def reserve(self, n_bytes: int, limits: Limits) -> None:
-        """Sets bytes aside.
+        """Reserves disk space.
 
         Raises:
-            NoRoomError: the process would hold too much, or the disk be too full.
+            NoRoomError: the copies of the process would be too large, or the disk too full.
         """
         with self._changed:
             if not self._fits(n_bytes, limits):
                 free = shutil.disk_usage(tempfile.gettempdir()).free
                 message = (
                     f"no room for a copy of {n_bytes} bytes in {tempfile.gettempdir()}: {free} are free, of "
-                    f"which {limits.bytes_left_free} stay so, and {self._reserved} of {limits.bytes_held} "
+                    f"which {limits.bytes_left_free} stay so, and {self._reserved} of {limits.bytes_total} "
                     "are taken; point TMPDIR to a larger disk"
                 )
                 raise NoRoomError(message, n_bytes)
@@ -55,19 +55,19 @@ class Disk:
             self._unwritten += n_bytes
 
     def written(self, n_bytes: int) -> None:
-        """Says that bytes that were reserved are on the disk, and show in what is free of it."""
+        """Records that reserved bytes are on the disk, and no longer counted as free there."""
         with self._changed:
             self._unwritten -= n_bytes
 
     def release(self, n_bytes: int, n_unwritten: int) -> None:
-        """Gives back what was reserved; `n_unwritten` of it were never written."""
+        """Releases reserved bytes, of which `n_unwritten` were never written."""
         with self._changed:
             self._reserved -= n_bytes
             self._unwritten -= n_unwritten
             self._changed.notify_all()
 
     def wait(self, n_bytes: int, limits: Limits, until: float) -> bool:
-        """Waits for others to give bytes back: whether there is room now. Without others there is no wait."""
+        """Waits while other copies hold the space needed; returns whether there is space now."""
         with self._changed:
             while not self._fits(n_bytes, limits):
                 left_s = until - monotonic()
@@ -77,29 +77,29 @@ class Disk:
             return True
 
     def _fits(self, n_bytes: int, limits: Limits) -> bool:
-        if self._reserved + n_bytes > limits.bytes_held:
+        if self._reserved + n_bytes > limits.bytes_total:
             return False
         free = shutil.disk_usage(tempfile.gettempdir()).free - self._unwritten
         return free - n_bytes >= limits.bytes_left_free
 
 
 DISK = Disk()
-"""Of this process."""
+"""The reserved disk space of this process."""
 
 
 class Spool:
-    """A copy that grows, may begin again, and is gone when it is closed.
+    """A copy that grows, may be restarted, and is deleted when it is closed.
 
     Attributes:
-        file: seekable; its position is at its end while it grows.
+        file: seekable; positioned at its end while it grows.
         n_bytes: its length.
-        most_bytes: the most it ever was.
+        peak_bytes: its maximum length so far.
     """
 
     def __init__(self, limits: Limits) -> None:
         self._limits = limits
         self._reserved = self._written = 0  # on the disk
-        self.n_bytes = self.most_bytes = 0
+        self.n_bytes = self.peak_bytes = 0
         spooled = tempfile.SpooledTemporaryFile(max_size=limits.bytes_in_memory)  # noqa: SIM115  # see close
         self.file = cast(BinaryIO, spooled)
 
@@ -112,7 +112,7 @@ class Spool:
         self.close()
 
     def expect(self, n_bytes: int) -> None:
-        """Makes room for a copy of that length, before any of it is fetched.
+        """Reserves space for a copy of this length before it is fetched.
 
         Raises:
             AudioError: `too_large`, or `no_room` (`NoRoomError`).
@@ -125,7 +125,7 @@ class Spool:
             self._reserved = n_bytes
 
     def write(self, block: bytes) -> None:
-        """Appends.
+        """Appends a block.
 
         Raises:
             AudioError: `too_large`, or `no_room`.
@@ -140,13 +140,13 @@ class Spool:
             message = f"no room for a copy in {tempfile.gettempdir()}: {error}; point TMPDIR elsewhere"
             raise AudioError("fetch", "no_room", message, retryable=True) from error
         self.n_bytes = n_bytes
-        self.most_bytes = max(self.most_bytes, n_bytes)
+        self.peak_bytes = max(self.peak_bytes, n_bytes)
         if self._reserved:
             DISK.written(n_bytes - self._written)
             self._written = n_bytes
 
     def restart(self) -> None:
-        """Forgets what was copied."""
+        """Discards the copy, to start again."""
         self.file.seek(0)
         self.file.truncate()
         self.n_bytes = 0

@@ -1,41 +1,94 @@
-"""What was said in a recording's windows, brought together: the language, the second look, the row."""
+"""Merges the windows of a recording, of both passes, into its `Transcript`."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
 from transforms.core.errors import AudioError, to_failure
-from transforms.core.types import (
-    Failure,
-    Recording,
-    WindowTranscript,
-)
-from transforms.merging.weak_boundaries import is_extra, with_better_boundaries
+from transforms.core.failures import unexpected
+from transforms.core.recording_parts import complete_parts, join_parts
+from transforms.core.types import Failure, Recording, RecordingPart, Transcript, WindowTranscript
+from transforms.core.window_index import is_extra
+from transforms.merging.language_vote import posteriors
+from transforms.merging.merge import merge_windows
+from transforms.merging.settings import MergeSettings
+from transforms.merging.time_shift import shifted
+from transforms.merging.weak_boundaries import use_better_boundaries
+
+
+@dataclass(frozen=True)
+class Assembled:
+    """The result of one recording.
+
+    Attributes:
+        recording: None when the recording was not read to its end.
+        transcript: in seconds of the file; None when it could not be made: the reason is in `failures` or in
+            those of the windows. A recording without speech has an empty one.
+        failures: of the recording as a whole.
+    """
+
+    recording: Recording | None = None
+    transcript: Transcript | None = None
+    failures: tuple[Failure, ...] = ()
+
+
+def assemble(
+    parts: Sequence[RecordingPart],
+    first: Sequence[WindowTranscript],
+    second: Sequence[WindowTranscript],
+    settings: MergeSettings,
+) -> Assembled:
+    """Merges the windows of one recording. An exception in the merge becomes a failure of this recording.
+
+    Args:
+        parts: the ranges that were read, in any order.
+        first: its windows, in any order.
+        second: the windows of the second pass.
+        settings: how to merge.
+    """
+    complete = complete_parts(parts)
+    if not complete:
+        return Assembled()
+    recording = join_parts(complete)
+    failures = list(truncation(recording))
+    first = _in_given_language(first, settings.language_of(recording.source))
+    if not first and recording.n_skipped < recording.n_windows:  # no window could be decoded
+        return Assembled(recording, failures=tuple(failures))
+    try:
+        windows = choose_windows(first, second) if first else []
+        transcript = _transcript(recording, first, windows, settings)
+    except Exception as error:  # an unexpected error of one recording must not affect the others
+        return Assembled(recording, failures=(*failures, unexpected(recording.source, "merge", error)))
+    if settings.votes_on(recording.source) and transcript.language is not None:
+        failures += language_failures(recording, transcript.language, windows)
+    return Assembled(recording, shifted(transcript, recording.source.start_s or 0.0), tuple(failures))
 
 
 def choose_windows(
-    first: Sequence[WindowTranscript], again: Sequence[WindowTranscript]
+    first: Sequence[WindowTranscript], second: Sequence[WindowTranscript]
 ) -> list[WindowTranscript]:
-    """Of each window the transcript that counts, and the windows about boundaries that make these better.
+    """Returns one transcript for each window, and the windows about boundaries that improve these.
 
     Args:
-        first: at least one; what was said of each window in the language given, or in its own.
-        again: what was said in the recording's language of those that the vote overruled, and of those off
-            the plan. A window that is missing here keeps its first transcript: text in another language is
-            better than a hole.
+        first: at least one; the windows in the language given, or each in its own.
+        second: in the recording's language: the windows that the vote overruled, and the extra windows. A
+            window that is missing here keeps its first transcript: text in another language is better than
+            missing text.
     """
-    # Sorted: of a recording that was named twice, with other hints, the same transcript wins in every run.
-    ordered = (*sorted(first, key=repr), *sorted(again, key=repr))
-    planned = {window.index: window for window in ordered if not is_extra(window)}
-    return with_better_boundaries(
-        [planned[index] for index in sorted(planned)], [window for window in ordered if is_extra(window)]
+    # Sorted: if a recording is listed twice with different hints, every run keeps the same transcript.
+    ordered = (*sorted(first, key=repr), *sorted(second, key=repr))
+    planned = {window.index: window for window in ordered if not is_extra(window.index)}
+    return use_better_boundaries(
+        [planned[index] for index in sorted(planned)],
+        [window for window in ordered if is_extra(window.index)],
     )
 
 
 def language_failures(
     recording: Recording, language: str, windows: Sequence[WindowTranscript]
 ) -> Iterator[Failure]:
-    """A failure for each window whose transcript is still in another language than its recording's."""
+    """Yields a failure for each window whose transcript is still in another language than its recording's."""
     offset_s = recording.source.start_s or 0.0
     for window in windows:
         if window.language != language:
@@ -45,3 +98,57 @@ def language_failures(
                 f"try --language {language}"
             )
             yield to_failure(recording.source, AudioError("transcribe", "other_language", reason))
+
+
+def truncation(recording: Recording) -> Iterator[Failure]:
+    """Yields the failure of a truncated recording; nothing for a complete one."""
+    if recording.truncated:
+        reason = (
+            f"{recording.problem or 'the audio breaks off'}; what could be decoded, "
+            f"{recording.duration_s:.2f} s, was transcribed; fetch the recording again if it is longer"
+        )
+        yield to_failure(recording.source, AudioError("decode", "truncated", reason, retryable=False))
+
+
+def _transcript(
+    recording: Recording,
+    first: Sequence[WindowTranscript],
+    windows: Sequence[WindowTranscript],
+    settings: MergeSettings,
+) -> Transcript:
+    """Returns the transcript in seconds of the part that was read.
+
+    Args:
+        recording: what is known of the recording.
+        first: the windows of the first pass, which the language vote counts.
+        windows: the windows to merge.
+        settings: how to merge.
+    """
+    merged = merge_windows(windows, recording.duration_s)
+    given = settings.language_of(recording.source)
+    probs = posteriors(first) if first and given is None else {}
+    return Transcript(
+        audio_id=recording.source.audio_id,
+        uri=recording.source.name,
+        duration_s=recording.duration_s,
+        truncated=recording.truncated,
+        language=given or next(iter(probs), None),
+        task=settings.task,
+        text=merged.text,
+        segments=merged.segments,
+        model=settings.model,
+        reference=recording.source.reference,
+        language_probs=probs,
+        speech_s=recording.speech_s,
+        skipped=recording.skipped,
+        boundaries=merged.boundaries,
+        channel=recording.source.channel,
+        declared_s=recording.declared_s,
+        problem=recording.problem,
+        metadata=recording.source.metadata,
+    )
+
+
+def _in_given_language(windows: Sequence[WindowTranscript], given: str | None) -> list[WindowTranscript]:
+    """Returns the windows in the given language, if a recording was listed both with and without one."""
+    return [window for window in windows if window.language == given] or list(windows)

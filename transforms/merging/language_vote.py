@@ -1,7 +1,7 @@
-"""The language of a recording: a vote of its windows, not its first 30 seconds.
+"""The language of a recording: a vote of all its windows, not of its first 30 seconds.
 
-A window of silence or music has an opinion too, and it is often Welsh; so a window's say is how long
-somebody speaks in it, times the probability that it heard speech at all.
+Language detection also answers for windows of silence or music, often with Welsh. So the weight of a window
+is its seconds of speech, times the probability that it contains speech at all.
 """
 
 from __future__ import annotations
@@ -11,24 +11,24 @@ from collections.abc import Sequence
 
 from transforms.core.types import WindowTranscript
 
-_LEAST_WEIGHT = 1e-3  # so that a recording in which no window is sure of speech still has a language
+_MIN_WEIGHT = 1e-3  # a recording whose windows probably contain no speech still has a language
 
 
 def posteriors(windows: Sequence[WindowTranscript]) -> dict[str, float]:
-    """The probability of each language, the likeliest first: the mean of the windows' posteriors.
+    """Returns the probability of each language, the likeliest first: the mean of the windows' posteriors.
 
-    A window's weight is the seconds in which somebody speaks in it, where a voice-activity gate told them,
-    times `1 - no_speech_prob`. A window without posteriors votes for the language it was decoded in. The
-    order of the windows does not matter; languages of the same probability are in the order of the alphabet.
+    The weight of a window is its seconds of speech by VAD (its length without VAD), times
+    `1 - no_speech_prob`. A window without posteriors votes for the language it was decoded in. The order of
+    the windows does not matter; languages of the same probability are in alphabetical order.
 
     Raises:
         ValueError: there are no windows.
     """
     if not windows:
-        raise ValueError("no windows: nobody to vote on the language")
+        raise ValueError("no windows to vote on the language")
     sums: dict[str, float] = defaultdict(float)
     for window in sorted(windows, key=lambda window: window.index):  # sums of floats depend on order
-        weight = max((1.0 - window.no_speech_prob) * _speech_s(window), _LEAST_WEIGHT)
+        weight = max((1.0 - window.no_speech_prob) * _speech_s(window), _MIN_WEIGHT)
         for language, probability in (window.language_probs or {window.language: 1.0}).items():
             sums[language] += weight * probability
     total = sum(sums[language] for language in sorted(sums))
@@ -36,7 +36,7 @@ def posteriors(windows: Sequence[WindowTranscript]) -> dict[str, float]:
 
 
 def vote(windows: Sequence[WindowTranscript]) -> str:
-    """The likeliest language by `posteriors`.
+    """Returns the likeliest language by `posteriors`.
 
     Raises:
         ValueError: there are no windows.
@@ -45,12 +45,12 @@ def vote(windows: Sequence[WindowTranscript]) -> str:
 
 
 def _speech_s(window: WindowTranscript) -> float:
-    """Seconds in which somebody speaks; all of them where nobody listened for that."""
+    """Returns the seconds of speech; all seconds without VAD."""
     if window.speech is None:
         return window.end_s - window.start_s
     return sum(end_s - start_s for start_s, end_s in window.speech)
 
 
 def outvoted(windows: Sequence[WindowTranscript], language: str) -> frozenset[int]:
-    """Indices of the windows that were decoded in another language than the recording's."""
+    """Returns the indices of the windows that were decoded in another language than the recording's."""
     return frozenset(window.index for window in windows if window.language != language)

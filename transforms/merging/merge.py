@@ -1,26 +1,27 @@
-"""The merge: what two windows heard is written once, and what one heard is never lost.
+"""Merges the windows of a recording: words that two windows recognised appear once, and none is lost.
 
 Neighbouring windows share a few seconds. Which of their words are the same is decided by text and time
 together, and then one cut goes through both: everything before it comes from the left window, everything
-after it from the right one. So every word comes from one window, in the order in which it was heard.
+after it from the right one. So every word comes from one window, in the order of the audio.
 
 1. Every word has a time, from the model or spread over its segment, and a slack by which that time may be
    off (`transforms.merging.timed_words`).
-2. Candidates are the words in the shared seconds, give or take their slack. All others were heard by one
+2. Candidates are the words in the shared seconds, widened by their slack. All others were recognised in one
    window only, and no step can drop them.
 3. Candidates are aligned; words are the same only if equal after normalising and close in time.
-4. The cut lies in a run of words that both agree on, else in a pause, else in the middle; if one window
-   says nothing there, the other is kept (`transforms.merging.boundary`, with the cases that it is made for).
-5. Its kind and the ratio of agreement are kept, a quality score for each boundary.
+4. The cut lies in a run of words that both agree on, else in a pause, else in the middle; if one window has
+   no words there, the other is kept (`transforms.merging.boundary` lists the cases it is designed for).
+5. Its kind and the ratio of agreement are kept, as a quality score of each boundary.
 
-Windows are joined from left to right, and the left side is all that was kept so far. Where no three
-windows share seconds that is the window before, so that no error travels; where three do, it makes cuts
-that would cross impossible, and an empty window between two that overlap does no harm.
+Windows are joined from left to right, and the left side is all that was kept so far. Where no three windows
+share seconds, that is the previous window, so that an error affects one boundary only. Where three do, cuts
+cannot cross, and an empty window between two that overlap does no harm.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import math
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby, pairwise
 
@@ -31,7 +32,7 @@ from transforms.merging.timed_words import TimedWord, timed_words
 
 @dataclass(frozen=True)
 class Merged:
-    """A recording's text out of its windows.
+    """The merged segments of a recording.
 
     Attributes:
         segments: in seconds of the recording, `0 <= start_s <= end_s <= next.start_s <= duration_s`.
@@ -43,7 +44,7 @@ class Merged:
 
     @property
     def text(self) -> str:
-        """The segments' texts, joined and stripped."""
+        """The texts of the segments, joined and stripped."""
         return "".join(segment.text for segment in self.segments).strip()
 
 
@@ -58,17 +59,61 @@ def merge_windows(windows: Sequence[WindowTranscript], duration_s: float) -> Mer
         ValueError: windows that do not follow each other: two of one index, or one that ends no later than
             one that starts before it.
     """
-    ordered = _in_order(windows)
-    kept: list[TimedWord] = []
-    boundaries: list[Boundary] = []
-    for number, window in enumerate(ordered):
+    merger = WindowMerger()
+    for window in _in_order(windows):
+        merger.add(window)
+    return merger.merged(duration_s)
+
+
+class WindowMerger:
+    """Merges the windows of one recording one by one, in the order of their starts."""
+
+    def __init__(self) -> None:
+        self._last: WindowTranscript | None = None
+        self._segments: dict[tuple[int, int], Segment] = {}  # by window and number, as words name them
+        self._kept: list[TimedWord] = []
+        self._boundaries: list[Boundary] = []
+        self._n_popped = 0  # words whose segments were popped, or are pending
+        self._pending: list[Segment] = []  # at most one: the next segment may still move its end
+
+    def add(self, window: WindowTranscript) -> None:
+        """Joins a window to the previous ones."""
         words = timed_words(window)
-        if number:
-            cut = find_cut(kept, words, window.start_s, ordered[number - 1].end_s)
-            boundaries.append(replace(cut.boundary, time_s=min(cut.boundary.time_s, duration_s)))
-            del kept[cut.n_left :], words[: cut.n_right]
-        kept += words
-    return Merged(_without_overlaps(_rebuild(kept, ordered), duration_s), tuple(boundaries))
+        if self._last is not None:
+            cut = find_cut(self._kept, words, window.start_s, self._last.end_s)
+            self._boundaries.append(cut.boundary)
+            del self._kept[cut.n_left :], words[: cut.n_right]
+        self._last = window
+        self._kept += words
+        self._segments.update({(window.index, n): segment for n, segment in enumerate(window.segments)})
+
+    def merged(self, duration_s: float) -> Merged:
+        """Returns the merge of the windows so far, in a recording of `duration_s` seconds."""
+        boundaries = (
+            replace(boundary, time_s=min(boundary.time_s, duration_s)) for boundary in self._boundaries
+        )
+        segments = _without_overlaps(_rebuild(self._kept, self._segments), duration_s)
+        return Merged(tuple(map(_with_words_inside, segments)), tuple(boundaries))
+
+    def pop_final(self) -> list[Segment]:
+        """Returns the segments that became final since the last call: no later window changes them.
+
+        Later windows start after the last one, and a cut never drops words that are more than their slack
+        before the start of its right window (`find_cut`).
+        """
+        if self._last is None:
+            return []
+        n = len(self._kept)
+        while n and self._kept[n - 1].mid_s >= self._last.start_s - self._kept[n - 1].slack_s:
+            n -= 1
+        while 0 < n < len(self._kept) and self._kept[n].source == self._kept[n - 1].source:
+            n -= 1  # only whole segments
+        if n <= self._n_popped:
+            return []
+        new = _rebuild(self._kept[self._n_popped : n], self._segments)
+        *final, pending = _without_overlaps([*self._pending, *new], math.inf)
+        self._n_popped, self._pending = n, [pending]
+        return list(map(_with_words_inside, final))
 
 
 def _in_order(windows: Sequence[WindowTranscript]) -> list[WindowTranscript]:
@@ -83,13 +128,12 @@ def _in_order(windows: Sequence[WindowTranscript]) -> list[WindowTranscript]:
     return ordered
 
 
-def _rebuild(words: Iterable[TimedWord], windows: Sequence[WindowTranscript]) -> list[Segment]:
-    """Makes segments of the words that were kept.
+def _rebuild(words: Iterable[TimedWord], segments: Mapping[tuple[int, int], Segment]) -> list[Segment]:
+    """Returns the segments of the words that were kept.
 
-    A segment of which all words were kept is given back as it was; one that lost some has the text and the
-    times of the others; one that lost all is gone.
+    A segment of which all words were kept is unchanged; one that lost some has the text and the times of the
+    others; one that lost all is dropped.
     """
-    segments = {(window.index, n): segment for window in windows for n, segment in enumerate(window.segments)}
     rebuilt: list[Segment] = []
     for source, group in groupby(words, key=lambda word: word.source):
         kept = list(group)
@@ -101,7 +145,7 @@ def _rebuild(words: Iterable[TimedWord], windows: Sequence[WindowTranscript]) ->
 
 
 def _shortened(segment: Segment, text: str, kept: Sequence[TimedWord]) -> Segment:
-    """A segment of which these words were kept, with as much of its own words as lies in their text."""
+    """Returns a segment reduced to the words that were kept, and its timed words to their text."""
     start, stop = kept[0].offset, kept[-1].offset + len(kept[-1].text)
     words, offset = list[Word](), 0
     for word in segment.words:
@@ -112,20 +156,20 @@ def _shortened(segment: Segment, text: str, kept: Sequence[TimedWord]) -> Segmen
     return replace(segment, text=text, start_s=kept[0].start_s, end_s=kept[-1].end_s, words=tuple(words))
 
 
-def _without_overlaps(segments: Iterable[Segment], duration_s: float) -> tuple[Segment, ...]:
-    """Moves times into the recording; where segments overlap, both end up at the middle of the overlap."""
-    moved: list[Segment] = []
+def _without_overlaps(segments: Iterable[Segment], duration_s: float) -> list[Segment]:
+    """Clamps times to the recording; segments that overlap meet in the middle of the overlap."""
+    clamped: list[Segment] = []
     for segment in segments:
         start_s, end_s = (min(max(time_s, 0.0), duration_s) for time_s in (segment.start_s, segment.end_s))
-        if moved and start_s < moved[-1].end_s:
-            start_s = max(moved[-1].start_s, (start_s + moved[-1].end_s) / 2)
-            moved[-1] = replace(moved[-1], end_s=start_s)
-        moved.append(replace(segment, start_s=start_s, end_s=max(start_s, end_s)))
-    return tuple(_with_words_inside(segment) for segment in moved)
+        if clamped and start_s < clamped[-1].end_s:
+            start_s = max(clamped[-1].start_s, (start_s + clamped[-1].end_s) / 2)
+            clamped[-1] = replace(clamped[-1], end_s=start_s)
+        clamped.append(replace(segment, start_s=start_s, end_s=max(start_s, end_s)))
+    return clamped
 
 
 def _with_words_inside(segment: Segment) -> Segment:
-    """Moves the times of a segment's words into the segment, in order."""
+    """Clamps the times of a segment's words to the segment, in order."""
     words, last_s = list[Word](), segment.start_s
     for word in segment.words:
         start_s = min(max(word.start_s, last_s), segment.end_s)

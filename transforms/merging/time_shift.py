@@ -1,4 +1,4 @@
-"""Times of a part of a file as times of the file, so that what is said can be found in it."""
+"""Converts times of a part of a file to times of the file."""
 
 from __future__ import annotations
 
@@ -7,19 +7,20 @@ from dataclasses import replace
 from transforms.core.types import Boundary, Segment, Transcript, Word
 
 
-def moved(transcript: Transcript, by_s: float) -> Transcript:
-    """The transcript with each of its times later by some seconds; `duration_s` stays its own."""
+def shifted(transcript: Transcript, by_s: float) -> Transcript:
+    """Returns the transcript with all times later by `by_s` seconds; `duration_s` does not change."""
     if not by_s:
         return transcript
     return replace(
         transcript,
-        segments=tuple(_segment(segment, by_s) for segment in transcript.segments),
+        segments=tuple(shifted_segment(segment, by_s) for segment in transcript.segments),
         skipped=tuple((start_s + by_s, end_s + by_s) for start_s, end_s in transcript.skipped),
         boundaries=tuple(_boundary(boundary, by_s) for boundary in transcript.boundaries),
     )
 
 
-def _segment(segment: Segment, by_s: float) -> Segment:
+def shifted_segment(segment: Segment, by_s: float) -> Segment:
+    """The segment with each of its times later by some seconds."""
     words = tuple(_word(word, by_s) for word in segment.words)
     return replace(segment, start_s=segment.start_s + by_s, end_s=segment.end_s + by_s, words=words)
 

@@ -1,8 +1,8 @@
-"""Words with times: what the merge of neighbouring windows aligns.
+"""Words with times, which the merge of neighbouring windows aligns.
 
-The merge needs words; the model times segments, unless word times were asked for. `timed_words` is where one
-becomes the other: by the word times that there are, or else by spreading a segment's words over the seconds
-of it in which somebody speaks.
+The merge needs the time of each word, but the model times segments only, unless word timestamps were
+requested. `timed_words` uses the word timestamps where they exist; otherwise it spreads the words of a
+segment over its seconds of speech.
 """
 
 from __future__ import annotations
@@ -17,23 +17,23 @@ from transforms.core.types import Segment, WindowTranscript
 
 WORD_SLACK_S = 0.3  # word times from the cross-attention are rarely off by more
 SEGMENT_SLACK_S = 1.0  # Whisper rounds a segment's times, and interpolation assumes an even pace
-SPOKEN_SLACK_S = 5.0  # words spread over the seconds in which somebody speaks: the pace may still change
-WINDOW_SLACK_S = 10.0  # words spread evenly over a whole window: each long pause in it moves them by seconds
+SPEECH_SLACK_S = 5.0  # words spread over the seconds of speech: the pace may still change
+WINDOW_SLACK_S = 10.0  # words spread evenly over a whole window: each long pause in it shifts them by seconds
 
 
 @dataclass(frozen=True, slots=True)
 class TimedWord:
-    """A piece of a segment's text, with seconds of the recording.
+    """A word of a segment's text, with seconds of the recording.
 
     Attributes:
-        text: as it stands in the segment, the space before it and the punctuation around it included.
-        key: what two windows must agree on for it to be the same word (see `word_key`).
+        text: as in the segment, including the space before it and the punctuation around it.
+        key: equal for words that count as the same (see `word_key`).
         start_s: where it begins.
         end_s: where it ends; not before `start_s`.
-        slack_s: by how much the times may be off. All gates of the merge are made of it.
+        slack_s: maximum error of the times. All thresholds of the merge depend on it.
         source: index of the window, and number of the segment in it.
         offset: characters of the segment's text before it.
-        mid_s: the middle of the word, which is the time it is compared by.
+        mid_s: the middle of the word, by which words are compared in time.
     """
 
     text: str
@@ -50,18 +50,15 @@ class TimedWord:
 
 
 def timed_words(window: WindowTranscript) -> list[TimedWord]:
-    """Gives every word of a window a time.
+    """Returns all words of a window with times.
 
-    The texts of a segment's words, joined, are the segment's text. A segment of no or only white text has
-    no words.
+    The joined texts of a segment's words are the segment's text. A segment without text, or with white space
+    only, has no words.
     """
     words = []
     for number, segment in enumerate(window.segments):
-        pieces = split_words(segment.text, window.language)
-        if segment.words:
-            timed = _from_words(segment, pieces)
-        else:
-            timed = _interpolate(segment, pieces, window.speech)
+        texts = split_words(segment.text, window.language)
+        timed = _from_words(segment, texts) if segment.words else _interpolate(segment, texts, window.speech)
         source, offset = (window.index, number), 0
         for text, start_s, end_s in timed:
             # A window's edge may cut a word in two: its middles are then up to half its length apart.
@@ -72,60 +69,60 @@ def timed_words(window: WindowTranscript) -> list[TimedWord]:
 
 
 def _slack_s(window: WindowTranscript) -> float:
-    """By how much words may be off that the model did not time."""
+    """Returns the slack of words without word timestamps."""
     if window.timestamped:
         return SEGMENT_SLACK_S
-    return WINDOW_SLACK_S if window.speech is None else SPOKEN_SLACK_S
+    return WINDOW_SLACK_S if window.speech is None else SPEECH_SLACK_S
 
 
-TimedPiece = tuple[str, float, float]
+TimedText = tuple[str, float, float]
 
 
 def _interpolate(
-    segment: Segment, pieces: tuple[str, ...], speech: tuple[tuple[float, float], ...] | None
-) -> Iterable[TimedPiece]:
-    """Yields (piece, start_s, end_s): each takes as much of the segment's speech as of its text."""
-    spoken = _within(speech or (), segment) or [(segment.start_s, segment.end_s)]
-    lengths_s = [end_s - start_s for start_s, end_s in spoken]
-    sizes = [len(piece.strip()) for piece in pieces]
+    segment: Segment, texts: tuple[str, ...], speech: tuple[tuple[float, float], ...] | None
+) -> Iterable[TimedText]:
+    """Yields (text, start_s, end_s) of words: the share of speech of each is its share of the text."""
+    intervals = _within(speech or (), segment) or [(segment.start_s, segment.end_s)]
+    lengths_s = [end_s - start_s for start_s, end_s in intervals]
+    sizes = [len(text.strip()) for text in texts]
     total = sum(sizes)
     done = 0
 
-    def time_of(share: float, begins: bool) -> float:
-        """When that share of the speech is over; at a pause, the side that a word lies on."""
+    def time_of(share: float, is_start: bool) -> float:
+        """Returns when that share of the speech is over; at a pause, the side that the word lies on."""
         left_s = share * sum(lengths_s)
-        for (start_s, end_s), length_s in zip(spoken, lengths_s, strict=True):
-            if left_s < length_s or (left_s == length_s and not begins):
+        for (start_s, end_s), length_s in zip(intervals, lengths_s, strict=True):
+            if left_s < length_s or (left_s == length_s and not is_start):
                 return min(start_s + left_s, end_s)
             left_s -= length_s
-        return spoken[-1][1]
+        return intervals[-1][1]
 
-    for piece, size in zip(pieces, sizes, strict=True):
-        start_s = time_of(done / total, begins=True)
+    for text, size in zip(texts, sizes, strict=True):
+        start_s = time_of(done / total, is_start=True)
         done += size
-        yield piece, start_s, max(start_s, time_of(done / total, begins=False))
+        yield text, start_s, max(start_s, time_of(done / total, is_start=False))
 
 
 def _within(speech: Iterable[tuple[float, float]], segment: Segment) -> list[tuple[float, float]]:
-    """The parts of `speech` that lie in a segment."""
+    """Returns the parts of `speech` that lie in a segment."""
     clipped = ((max(start_s, segment.start_s), min(end_s, segment.end_s)) for start_s, end_s in speech)
     return [(start_s, end_s) for start_s, end_s in clipped if start_s < end_s]
 
 
-def _from_words(segment: Segment, pieces: tuple[str, ...]) -> Iterable[TimedPiece]:
-    """Yields (piece, start_s, end_s) from the model's words, which may be cut otherwise than the pieces."""
+def _from_words(segment: Segment, texts: tuple[str, ...]) -> Iterable[TimedText]:
+    """Yields (text, start_s, end_s) of words from the model's words, which may be split differently."""
     bounds = list(accumulate((len(word.text) for word in segment.words), initial=0))
 
-    def time_of(offset: int, begins: bool) -> float:
-        """The time of that many characters of the segment's text."""
-        number = (bisect_right if begins else bisect_left)(bounds, offset) - 1
+    def time_of(offset: int, is_start: bool) -> float:
+        """Returns the time at a character of the segment's text."""
+        number = (bisect_right if is_start else bisect_left)(bounds, offset) - 1
         word = segment.words[min(max(number, 0), len(segment.words) - 1)]
         size = len(word.text.strip())
         inside = offset - bounds[number] - (len(word.text) - len(word.text.lstrip()))
         return word.start_s + (word.end_s - word.start_s) * min(max(inside / max(size, 1), 0.0), 1.0)
 
     offset = 0
-    for piece in pieces:
-        start_s = time_of(offset + len(piece) - len(piece.lstrip()), begins=True)
-        offset += len(piece)
-        yield piece, start_s, max(start_s, time_of(offset, begins=False))
+    for text in texts:
+        start_s = time_of(offset + len(text) - len(text.lstrip()), is_start=True)
+        offset += len(text)
+        yield text, start_s, max(start_s, time_of(offset, is_start=False))

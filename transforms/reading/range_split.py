@@ -14,7 +14,7 @@ import av
 import fsspec
 
 from transforms.audio.ffmpeg import open_container
-from transforms.core.recording_parts import Range, missing
+from transforms.core.recording_parts import Range, missing_ranges
 from transforms.core.types import AudioSource, AudioSpan
 from transforms.core.uris import is_http, is_url
 from transforms.fetch.open_audio import open_audio
@@ -24,7 +24,7 @@ from transforms.fetch.public_addresses import check_hosts_named
 WHOLE: tuple[Range, ...] = ((0, None),)
 
 
-def shares(source: AudioSource, length_s: int, policy: FetchPolicy) -> tuple[Range, ...]:
+def split_into_ranges(source: AudioSource, length_s: int, policy: FetchPolicy) -> tuple[Range, ...]:
     """The ranges of a recording, of at most `length_s`; one where it is short, or one worker reads it.
 
     Every worker reads a file for itself: what is a member of an archive, a part of a file, or comes from a
@@ -38,11 +38,11 @@ def shares(source: AudioSource, length_s: int, policy: FetchPolicy) -> tuple[Ran
             told_s = _told_s(file)
     except Exception:  # whatever it is, it is told where the recording is read
         return WHOLE
-    found = list(missing(0, int(told_s), (), length_s))
+    found = list(missing_ranges(0, int(told_s), (), length_s))
     return (*found[:-1], (found[-1][0], None)) if found else WHOLE
 
 
-def by_range(span: AudioSpan) -> tuple[tuple[str, int], AudioSpan]:
+def key_by_range(span: AudioSpan) -> tuple[tuple[str, int], AudioSpan]:
     """A range with a key that it has alone, by which ranges are spread."""
     return (span.source.audio_id, span.start_s), span
 

@@ -1,129 +1,153 @@
-"""Calls of the model side by side, while the next windows are read: no core waits for another.
+"""Batches of windows for concurrent calls of the model, while the caller reads the next windows.
 
-A thread reads; others, the lanes, each have the model work on a batch. On a CPU a single call does not keep
-all cores busy, and elsewhere the host prepares a batch while the device works on another.
+A caller's thread reads; threads of an executor each call the model on a batch. On a CPU a single call does
+not keep all cores busy, and elsewhere the host prepares a batch while the device works on another.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Executor, Future, wait
+from functools import partial
+from time import perf_counter
 from typing import Generic, TypeVar
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
-_PATIENCE_S = 0.2  # how long an interrupt may go unheard
+_POLL_S = 0.2  # how long a request to stop may go unnoticed
 
 
-class Lanes(Generic[Item, Result]):
-    """Makes batches of what waits, runs them, and gives what comes out.
+class BatchScheduler(Generic[Item, Result]):
+    """Groups items into batches, runs these concurrently, and returns each item with its result.
 
-    What is added again, as it must be looked at once more, waits until it fills a batch, or at the end until
-    a lane has nothing else to do: what is new is held up by none of it.
+    New items (priority 0) never wait for requeued ones: those wait until they fill a batch of their own, or,
+    once no more new items come, until the executor has nothing else to do.
 
-    It belongs to one thread, and to one bundle of work.
+    It belongs to one thread.
 
     Args:
-        executor: runs the calls; lanes of several owners may share it.
-        n_lanes: calls that may run at the same time. One more is prepared.
-        batch_size: the most items of a call.
-        call: what is done with a batch.
-        check: is called before anything is started, and now and then while nothing happens; may raise.
+        executor: runs the calls; schedulers of several callers may share it.
+        max_concurrent_calls: batches that run at the same time. One more is prepared.
+        batch_size: the most items of a batch.
+        call: the results of a batch, in its order.
+        check: called before a batch is started, and repeatedly while it waits; may raise.
+        observe: called on the caller's thread with the size of each finished batch and its seconds.
     """
 
     def __init__(
         self,
         executor: Executor,
-        n_lanes: int,
+        max_concurrent_calls: int,
         batch_size: int,
-        call: Callable[[Sequence[Item]], Result],
+        call: Callable[[Sequence[Item]], Sequence[Result]],
         check: Callable[[], None],
+        observe: Callable[[int, float], None] = lambda n_items, seconds: None,
     ) -> None:
         self._executor = executor
-        self._n_lanes = n_lanes
+        self._max_calls = max_concurrent_calls
         self._batch_size = batch_size
-        self._call = call
+        self._call = partial(_timed_call, call)
         self._check = check
+        self._observe = observe
         self._new: list[Item] = []
-        self._again: list[tuple[int, Item]] = []
-        self._running: dict[Future[Result], Sequence[Item]] = {}
-        self._begun = False
-        self._n_shares = 0  # lanes that have had theirs of what is left at the end
+        self._requeued: list[tuple[int, Item]] = []
+        self._running: dict[Future[tuple[Sequence[Result], float]], Sequence[Item]] = {}
+        self._has_started = False
+        self._n_shares = 0  # concurrent calls that got their share of the last items
 
-    def add(self, item: Item) -> None:
-        """Takes in what was not looked at yet."""
-        self._new.append(item)
+    def submit(self, item: Item, priority: int = 0) -> None:
+        """Adds an item: a new one with priority 0; of requeued ones those of high priority go first."""
+        if priority:
+            self._requeued.append((priority, item))
+        else:
+            self._new.append(item)
 
-    def add_again(self, item: Item, urgency: int) -> None:
-        """Takes in what is to be looked at once more; the most urgent are taken first."""
-        self._again.append((urgency, item))
+    def completed(self, *, wait: bool) -> list[tuple[Item, Result]]:
+        """Starts the batches that can be started, and returns the items of those that have finished.
 
-    def results(self, *, end: bool) -> Iterator[tuple[Sequence[Item], Result]]:
-        """Starts what can be started, and gives each batch that is done, with what came out of it.
+        Args:
+            wait: no more new items come for now: incomplete batches are started too, and it blocks until a
+                batch has finished. Otherwise it blocks only while there is work enough: all calls are busy,
+                and a full batch is ready for each.
 
-        Before the end it waits only when there is enough of everything: all lanes are busy, and a batch is
-        ready for each. At the end it waits for all. More may be added while it runs.
+        Returns:
+            An empty list when nothing is under way, or, without `wait`, when more items would fit.
 
-        When it is closed before it has ended, or ends with an exception (of a call, or of `check`), the work
-        is given up as a whole: see `clear`.
+        Raises:
+            Exception: that of `call` or of `check`; then all items are dropped (`cancel`).
         """
         try:
             while True:
                 self._check()
-                self._start(end=end)
+                self._start(flush=wait)
                 done = [future for future in self._running if future.done()]
-                for future in done:
-                    yield self._running.pop(future), future.result()
                 if done:
-                    continue
-                if not self._running or not (end or self._is_full()):
-                    return
-                wait(self._running, _PATIENCE_S, FIRST_COMPLETED)
+                    return [pair for future in done for pair in self._pop(future)]
+                if not self._running or not (wait or self._is_full()):
+                    return []
+                _wait(self._running)
         except BaseException:
-            self.clear()
+            self.cancel()
             raise
 
-    def clear(self) -> None:
-        """Forgets what waits; what runs already goes on unheard."""
+    def cancel(self) -> None:
+        """Drops all items; calls that run already finish, and their results are dropped."""
         for future in self._running:
             future.cancel()
-        self._new, self._again, self._running = [], [], {}
-        self._begun, self._n_shares = False, 0
+        self._new, self._requeued, self._running = [], [], {}
+        self._has_started, self._n_shares = False, 0
+
+    def _pop(self, future: Future[tuple[Sequence[Result], float]]) -> list[tuple[Item, Result]]:
+        items = self._running.pop(future)
+        results, seconds = future.result()
+        self._observe(len(items), seconds)
+        return list(zip(items, results, strict=True))
 
     def _is_full(self) -> bool:
-        return len(self._running) > self._n_lanes and len(self._new) >= self._n_lanes * self._batch_size
+        return len(self._running) > self._max_calls and len(self._new) >= self._max_calls * self._batch_size
 
-    def _start(self, *, end: bool) -> None:
-        while len(self._running) <= self._n_lanes and (batch := self._next_batch(end=end)):
-            self._begun = True
+    def _start(self, *, flush: bool) -> None:
+        while len(self._running) <= self._max_calls and (batch := self._next_batch(flush=flush)):
+            self._has_started = True
             self._running[self._executor.submit(self._call, batch)] = batch
 
-    def _next_batch(self, *, end: bool) -> Sequence[Item]:
-        size, n_idle = self._batch_size, self._n_lanes - len(self._running)
-        if end and not self._new and n_idle > 0:
-            self._new = self._take_again(len(self._again))  # nothing else comes for these lanes
-        if len(self._again) >= size:
-            return self._take_again(size)
-        if not end:
-            # The first batches start together: were there no more, they would be divided among the lanes.
-            enough = size if self._begun else size * self._n_lanes
+    def _next_batch(self, *, flush: bool) -> Sequence[Item]:
+        size, n_idle = self._batch_size, self._max_calls - len(self._running)
+        if flush and not self._new and n_idle > 0:
+            self._new = self._take_requeued(len(self._requeued))  # nothing else comes for the idle calls
+        if len(self._requeued) >= size:
+            return self._take_requeued(size)
+        if not flush:
+            # The first batches start together: if no more items come, they are shared among the calls.
+            enough = size if self._has_started else size * self._max_calls
             return self._take_new(size) if len(self._new) >= enough else ()
-        if not self._new or (n_idle <= 0 and len(self._new) <= size * self._n_lanes):
-            return ()  # it is divided among the lanes as they become free, with what comes until then
+        if not self._new or (n_idle <= 0 and len(self._new) <= size * self._max_calls):
+            return ()  # the last items are shared among the calls as they become free
         return self._take_new(min(size, self._share()))
 
     def _share(self) -> int:
-        """How many of the last items a lane gets: all lanes are to end together, however long each works."""
-        n_left = self._n_lanes - self._n_shares
-        self._n_shares = (self._n_shares + 1) % self._n_lanes
+        """How many of the last items a call gets, so that all calls finish at about the same time."""
+        n_left = self._max_calls - self._n_shares
+        self._n_shares = (self._n_shares + 1) % self._max_calls
         return -(-len(self._new) // n_left)
 
     def _take_new(self, n: int) -> list[Item]:
         batch, self._new = self._new[:n], self._new[n:]
         return batch
 
-    def _take_again(self, n: int) -> list[Item]:
-        self._again.sort(key=lambda waiting: waiting[0], reverse=True)
-        batch, self._again = self._again[:n], self._again[n:]
+    def _take_requeued(self, n: int) -> list[Item]:
+        self._requeued.sort(key=lambda waiting: waiting[0], reverse=True)
+        batch, self._requeued = self._requeued[:n], self._requeued[n:]
         return [item for _, item in batch]
+
+
+def _timed_call(
+    call: Callable[[Sequence[Item]], Sequence[Result]], items: Sequence[Item]
+) -> tuple[Sequence[Result], float]:
+    started = perf_counter()
+    return call(items), perf_counter() - started
+
+
+def _wait(futures: dict[Future[tuple[Sequence[Result], float]], Sequence[Item]]) -> None:
+    wait(futures, _POLL_S, FIRST_COMPLETED)

@@ -13,24 +13,24 @@ from dataclasses import dataclass, replace
 from transforms.core.text import UNSPACED_LANGUAGES, split_words, word_key
 from transforms.core.types import Segment, WindowTranscript
 
-LEAST_HEARD_S = 0.1  # of speech about a segment: less is a click at its edge
+MIN_SPEECH_S = 0.1  # of speech about a segment: less is a click at its edge
 MARGIN_S = 0.5  # by which Whisper's times are often off, after a pause most of all
 MAX_WORDS_A_SECOND = 10.0  # auctioneers reach 8
 MAX_CHARACTERS_A_SECOND = 30.0  # of languages without spaces; fast Japanese reaches 15
-LEAST_WORDS = 6  # a segment with fewer may be short because its time is a bit off
+MIN_WORDS = 6  # a segment with fewer may be short because its time is a bit off
 COPIES = 3  # so many of the same in a row, in a text that fails for repeating itself, are one
 MAX_REPEATED_WORDS = 40  # the longest stretch that is looked for
 
 
 @dataclass(frozen=True)
-class Heard:
+class FilterInput:
     """A window's transcript, and whether its text failed for repeating itself at every temperature."""
 
     window: WindowTranscript
     repeats: bool
 
 
-def of_no_length(heard: Heard) -> tuple[Segment, ...]:
+def drop_invalid_length(heard: FilterInput) -> tuple[Segment, ...]:
     """Drops segments that have no length, or more than their window, or no letter or digit.
 
     Text timed after the window's end, in the silence that pads it, ends up with no length there;
@@ -44,7 +44,7 @@ def of_no_length(heard: Heard) -> tuple[Segment, ...]:
     )
 
 
-def without_speech(heard: Heard) -> tuple[Segment, ...]:
+def drop_without_speech(heard: FilterInput) -> tuple[Segment, ...]:
     """Drops segments in whose time the voice-activity gate heard nobody speak."""
     speech = heard.window.speech
     if speech is None or not heard.window.timestamped:
@@ -53,7 +53,7 @@ def without_speech(heard: Heard) -> tuple[Segment, ...]:
         segment
         for segment in heard.window.segments
         if sum(_shared_s(part, (segment.start_s - MARGIN_S, segment.end_s + MARGIN_S)) for part in speech)
-        >= LEAST_HEARD_S
+        >= MIN_SPEECH_S
     )
 
 
@@ -61,7 +61,7 @@ def _shared_s(one: tuple[float, float], other: tuple[float, float]) -> float:
     return max(min(one[1], other[1]) - max(one[0], other[0]), 0.0)
 
 
-def impossible_rate(heard: Heard) -> tuple[Segment, ...]:
+def drop_impossible_rate(heard: FilterInput) -> tuple[Segment, ...]:
     """Drops segments of more words than anybody can say in their time, as the model gave it.
 
     Where words are timed, a segment is as long as they are, and as wrong: it tells nothing then.
@@ -74,13 +74,13 @@ def impossible_rate(heard: Heard) -> tuple[Segment, ...]:
         by_character = unspaced and not segment.text.isascii()  # a translation has spaces
         most_a_second = MAX_CHARACTERS_A_SECOND if by_character else MAX_WORDS_A_SECOND
         n_words = len(split_words(segment.text, heard.window.language if by_character else "en"))
-        few = n_words < LEAST_WORDS or n_words <= most_a_second * (segment.end_s - segment.start_s)
+        few = n_words < MIN_WORDS or n_words <= most_a_second * (segment.end_s - segment.start_s)
         return few or bool(segment.words)
 
     return tuple(filter(is_possible, heard.window.segments))
 
 
-def repeats(heard: Heard) -> tuple[Segment, ...]:
+def repeats(heard: FilterInput) -> tuple[Segment, ...]:
     """Writes once what a text that repeats itself says `COPIES` times in a row or more, across segments too.
 
     Only where every temperature failed for it: what the model says over and over when it is sure may be a
@@ -128,16 +128,16 @@ def _repetition(keys: Sequence[str], start: int) -> tuple[int, int]:
     return best
 
 
-FILTERS: Mapping[str, Callable[[Heard], tuple[Segment, ...]]] = {
-    "length": of_no_length,
-    "no_speech": without_speech,
-    "rate": impossible_rate,
+FILTERS: Mapping[str, Callable[[FilterInput], tuple[Segment, ...]]] = {
+    "length": drop_invalid_length,
+    "no_speech": drop_without_speech,
+    "rate": drop_impossible_rate,
     "repeats": repeats,
 }
 """By their names in `--hallucination_filters`."""
 
 
-def filtered(heard: Heard, names: Sequence[str]) -> tuple[WindowTranscript, dict[str, int]]:
+def apply_filters(heard: FilterInput, names: Sequence[str]) -> tuple[WindowTranscript, dict[str, int]]:
     """A window's transcript after the filters of these names, and how many segments each one changed."""
     taken: dict[str, int] = {}
     for name in names:

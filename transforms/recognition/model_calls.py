@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
@@ -13,10 +13,28 @@ class ModelError(RuntimeError):
     """The model does not work at all; the run ends."""
 
 
-def transcribe_each(transcriber: Transcriber, requests: Sequence[Request]) -> list[WindowResult | Exception]:
-    """What the model said of each window, or the exception that this window alone raises.
+def call_model(
+    transcriber: Transcriber, check: Callable[[], None], requests: Sequence[Request]
+) -> list[WindowResult | Exception]:
+    """The result of each window, or the exception that this window alone raises.
 
-    A batch that fails is halved until what fails stands alone, so that the others are still transcribed.
+    Runs on a worker thread.
+
+    Raises:
+        ModelError: the model does not work at all.
+        Exception: that of `check`, which is called first: a request to stop may come while a call is queued.
+    """
+    check()
+    results = transcribe_each(transcriber, requests)
+    if all(isinstance(result, Exception) for result in results):
+        check_model(transcriber)
+    return results
+
+
+def transcribe_each(transcriber: Transcriber, requests: Sequence[Request]) -> list[WindowResult | Exception]:
+    """The result of each window, or the exception that this window alone raises.
+
+    A batch that fails is halved until the window that fails is alone, so that the others are transcribed.
     """
     try:
         results = transcriber.transcribe(requests)

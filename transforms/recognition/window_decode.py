@@ -1,10 +1,10 @@
-"""What is heard of a window, look by look: hotter when it fails, and again from where the model stopped.
+"""Decoding state of one window: temperature fallback, then further passes over the untranscribed tail.
 
-A window cuts sentences, and Whisper tends to stop before one that it hears but the beginning of, or after a
-long pause. openai/whisper reads on from the last pair of timestamps (`whisper/transcribe.py`, `seek`), and
-takes a single one at the end to mean that nobody speaks after it; with windows that are planned ahead,
-whatever lies between the last timestamp and the next window's start would be lost. So where somebody speaks
-there, by the voice-activity gate or else by loudness, the remainder is decoded once more, by itself.
+A window cuts sentences, and Whisper tends to stop before one of which it has only the beginning, or after a
+long pause. openai/whisper continues from the last pair of timestamps (`whisper/transcribe.py`, `seek`), and
+takes a single one at the end to mean that no speech follows; with windows that are planned ahead, whatever
+lies between the last timestamp and the next window's start would be lost. So where there is speech, by the
+voice activity detection or else by loudness, the tail is decoded once more, by itself.
 """
 
 from __future__ import annotations
@@ -15,28 +15,28 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from model.interface import SAMPLE_RATE, Request, Samples, WindowResult
-from transforms.core.types import AudioSource, Intervals, Window
-from transforms.recognition.fallback import Fallback
+from model.interface import SAMPLE_RATE, DecodingOptions, Request, Samples, WindowResult
+from transforms.core.types import AudioSource, Failure, Intervals, Window
+from transforms.recognition.fallback import NOT_SURE, FallbackPolicy
 from transforms.windows.splices import behind
 
-LEAST_REST = SAMPLE_RATE  # samples: less than a second is a breath, or a timestamp that is a bit early
+MIN_TAIL = SAMPLE_RATE  # samples: less than a second is a breath, or a timestamp that is a bit early
 FRAME = SAMPLE_RATE // 50  # samples: 20 ms
-LEAST_LOUD = 3 * SAMPLE_RATE // 10  # samples: 0.3 s, a short word
-LEAST_SPEECH = SAMPLE_RATE  # samples: a short word with the 0.4 s that the gate keeps on each side of it
+MIN_LOUD = 3 * SAMPLE_RATE // 10  # samples: 0.3 s, a short word
+MIN_SPEECH = SAMPLE_RATE  # samples: a short word with the 0.4 s that the VAD keeps on each side of it
 SPEECH_LEVEL, NOISE_LEVEL = 90, 10  # percentiles of a window's frames
 BELOW_SPEECH_DB, ABOVE_NOISE_DB = 20.0, 6.0
-MAX_LOOKS = 4  # a window has at most two or three sentences that Whisper stops at
+MAX_PASSES = 4  # a window has at most two or three sentences that Whisper stops at
 
 
 @dataclass(frozen=True)
-class Look:
-    """What one decoding of a window, or of its remainder, gave.
+class DecodePass:
+    """The accepted decoding of a window, or of its tail.
 
     Attributes:
-        offset: the sample of the window that it began at.
-        result: what was kept.
-        fallback: why the first decoding was not kept; None when it was.
+        offset: the sample of the window that it begins at.
+        result: of the model.
+        fallback: why the decoding at the first temperature was rejected; None when it was not.
     """
 
     offset: int
@@ -45,112 +45,151 @@ class Look:
 
 
 @dataclass(frozen=True)
-class Hearing:
-    """A window and what was said of it so far.
+class WindowDecode:
+    """A window and its decodings so far.
+
+    >>> decode = WindowDecode(AudioSource("5f1d", "/talk.wav"), window)
+    >>> decode.request(DecodingOptions(), FallbackPolicy()).temperature
+    0.0
+    >>> decode = decode.with_result(WindowResult((), "en", avg_logprob=-2.0), FallbackPolicy())
+    >>> decode.request(DecodingOptions(), FallbackPolicy()).temperature
+    0.2
 
     Attributes:
         source: of the window; without payload.
-        span: the name of the reading that the window is of (`transforms.checkpoint.spans.Step`).
-        looks: in order.
-        attempts: of the look that is under way, those that failed.
-        start: the sample that the next look begins at; None when there is to be none.
+        passes: those accepted so far, in order.
+        attempts: the rejected decodings of the pass that is under way.
+        start: the sample that the next pass begins at; None when the window is finished.
+        counts: names of the run's counters to be increased by one, in order.
+        failures: of decodings that raised.
     """
 
     source: AudioSource
     window: Window
-    span: str = ""
-    looks: tuple[Look, ...] = ()
+    passes: tuple[DecodePass, ...] = ()
     attempts: tuple[WindowResult, ...] = ()
     start: int | None = 0
+    counts: tuple[str, ...] = ()
+    failures: tuple[Failure, ...] = ()
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether no further decoding is needed."""
+        return self.start is None
 
     @property
     def next_window(self) -> Window:
-        """What to transcribe now: the window, or its remainder in the language of its beginning."""
-        if not self.looks:
+        """The window to decode next: the whole one, or its tail in the language of the first pass."""
+        if not self.passes:
             return self.window
         offset = self.start or 0
         return replace(
             self.window,
-            pieces=behind(self.window.pieces, offset),
+            stretches=behind(self.window.stretches, offset),
             samples=self.window.samples[offset:],
-            n_own=self.window.n_own - offset,
-            language=self.looks[0].result.language,
+            n_unshared=self.window.n_unshared - offset,
+            language=self.passes[0].result.language,
             speech=_after(self.window.speech, offset),
         )
 
-    def request(self, fallback: Fallback) -> Request:
-        """What to ask of the model now."""
+    def request(self, decoding: DecodingOptions, policy: FallbackPolicy) -> Request:
+        """Returns the request to the model for the next decoding.
+
+        Its language is the window's; a prompt and hot words of the recording replace those of `decoding`.
+        """
         window = self.next_window
-        temperature = fallback.temperatures[len(self.attempts)]
+        temperature = policy.temperature[len(self.attempts)]
         return Request(
             samples=window.samples,
             language=self.attempts[0].language if self.attempts else window.language,
             temperature=temperature,
-            seed=fallback.seed_of(window, temperature) if temperature else 0,
-            prompt=self.source.prompt,
-            hotwords=self.source.hotwords,
+            seed=policy.seed_of(window, temperature) if temperature else 0,
+            prompt=decoding.initial_prompt or "" if self.source.prompt is None else self.source.prompt,
+            hotwords=decoding.hotwords or "" if self.source.hotwords is None else self.source.hotwords,
+            task=decoding.task,
+            timestamps=decoding.return_timestamps,
+            word_timestamps=decoding.word_timestamps,
         )
 
-    def heard(self, result: WindowResult, fallback: Fallback) -> Hearing:
-        """Adds what was just said of `next_window`, and finds how to go on, if at all."""
-        attempts = (*self.attempts, result)
-        if self.looks:  # the look before heard nothing there: what this one hears must be sure
-            failed, hopeless = not fallback.is_sure(result), fallback.is_silent(result)
+    def with_result(self, result: WindowResult, policy: FallbackPolicy) -> WindowDecode:
+        """Adds the decoding of `next_window`, and decides how to continue, if at all."""
+        after = self._after_result(result, policy)
+        if len(after.attempts) > len(self.attempts):
+            counted = f"failed_{policy.reason(result) or NOT_SURE}"
+        elif len(after.passes) == len(self.passes):
+            counted = "remainders_dropped"
+        elif not after.is_finished:
+            counted = "remainders"
         else:
-            failed, hopeless = fallback.reason(result) is not None, False
-        if failed and not hopeless and len(attempts) < len(fallback.temperatures):
-            return replace(self, attempts=attempts)
-        if failed:
-            return replace(self, attempts=attempts).given_up(fallback)
-        return self._looked(attempts, result, fallback)
+            return after
+        return replace(after, counts=(*self.counts, counted))
 
-    def given_up(self, fallback: Fallback) -> Hearing:
-        """The same with no further look: the best of the attempts at the first one, none at a remainder."""
-        if self.looks or not self.attempts:
-            return replace(self, attempts=(), start=None)
-        return self._looked(self.attempts, fallback.best(self.attempts), fallback)
+    def with_failure(self, failure: Failure, policy: FallbackPolicy) -> WindowDecode:
+        """Adds a decoding that raised: nothing more is tried."""
+        return replace(self.finalized(policy), failures=(*self.failures, failure))
 
-    def _looked(self, attempts: Sequence[WindowResult], kept: WindowResult, fallback: Fallback) -> Hearing:
-        # The later attempts were told the language that the first one found.
+    def finalized(self, policy: FallbackPolicy) -> WindowDecode:
+        """With no further decoding: the best attempt of the first pass is accepted, of a tail none."""
+        if not self.passes and self.attempts:
+            return self._accepted(self.attempts, policy.best(self.attempts), policy)
+        return replace(self, attempts=(), start=None)
+
+    def _after_result(self, result: WindowResult, policy: FallbackPolicy) -> WindowDecode:
+        attempts = (*self.attempts, result)
+        if self.passes:  # the pass before wrote no text there: this one's must pass every threshold
+            failed, hopeless = not policy.is_sure(result), policy.is_silent(result)
+        else:
+            failed, hopeless = policy.reason(result) is not None, False
+        if not failed:
+            return self._accepted(attempts, result, policy)
+        rejected = replace(self, attempts=attempts)
+        if not hopeless and len(attempts) < len(policy.temperature):
+            return rejected
+        return rejected.finalized(policy)
+
+    def _accepted(
+        self, attempts: Sequence[WindowResult], kept: WindowResult, policy: FallbackPolicy
+    ) -> WindowDecode:
+        # The later attempts were given the language that the first one detected.
         kept = replace(kept, language_probs=attempts[0].language_probs)
-        if fallback.is_silent(kept):
+        if policy.is_silent(kept):
             kept = replace(kept, segments=())
-        reason = fallback.reason(attempts[0]) if len(attempts) > 1 else None
+        reason = policy.reason(attempts[0]) if len(attempts) > 1 else None
         offset = self.start or 0
-        looks = (*self.looks, Look(offset, kept, reason))
-        rest = remainder(self.next_window, kept) if len(looks) < MAX_LOOKS else None
-        return replace(self, looks=looks, attempts=(), start=None if rest is None else offset + rest)
+        passes = (*self.passes, DecodePass(offset, kept, reason))
+        tail = tail_start(self.next_window, kept) if len(passes) < MAX_PASSES else None
+        return replace(self, passes=passes, attempts=(), start=None if tail is None else offset + tail)
 
 
-def remainder(window: Window, result: WindowResult) -> int | None:
-    """The sample from which on a window should be decoded again; None when nothing is left out.
+def tail_start(window: Window, result: WindowResult) -> int | None:
+    """The sample from which on a window should be decoded again; None when nothing was left out.
 
-    Left out is what lies after the last segment, is heard by no later window, and has somebody speaking. A
-    window without text or times has no place to go on from.
+    Left out is what lies after the last segment, is in no later window, and contains speech. A window
+    without text or times has no place to continue from.
     """
     if not result.timestamped or not result.segments:
         return None
     stop = result.segments[-1].stop
-    if window.n_own - stop < LEAST_REST or not somebody_speaks(window, stop, window.n_own):
+    if window.n_unshared - stop < MIN_TAIL or not has_speech(window, stop, window.n_unshared):
         return None
     return stop
 
 
-def somebody_speaks(window: Window, start: int, stop: int) -> bool:
+def has_speech(window: Window, start: int, stop: int) -> bool:
     """Whether there is at least a short word between two samples of a window."""
     if window.speech is None:
         return is_loud(window.samples, start, stop)
-    heard = sum(max(min(end, stop) - max(begin, start), 0) for begin, end in window.speech)
-    return heard >= LEAST_SPEECH
+    n_speech = sum(max(min(end, stop) - max(begin, start), 0) for begin, end in window.speech)
+    return n_speech >= MIN_SPEECH
 
 
 def is_loud(samples: Samples, start: int, stop: int) -> bool:
-    """Whether somebody may speak between two samples: loud against the noise, and not against the rest."""
+    """Whether there may be speech between two samples: loud against the noise, and not against the rest."""
     levels = frame_levels_db(samples)
     speech, noise = np.percentile(levels, [SPEECH_LEVEL, NOISE_LEVEL])
     threshold = max(speech - BELOW_SPEECH_DB, noise + ABOVE_NOISE_DB)
     loud = levels[start // FRAME : stop // FRAME] > threshold
-    return int(loud.sum()) * FRAME >= LEAST_LOUD
+    return int(loud.sum()) * FRAME >= MIN_LOUD
 
 
 def frame_levels_db(samples: Samples) -> NDArray[np.float32]:

@@ -16,25 +16,29 @@ from transforms.core.types import (
     WindowTranscript,
     Word,
 )
-from transforms.recognition.window_decode import Look
+from transforms.recognition.window_decode import DecodePass
 from transforms.windows.splices import in_recording
 
 
-def to_window_transcript(window: Window, looks: Sequence[Look]) -> WindowTranscript:
+def to_window_transcript(window: Window, passes: Sequence[DecodePass]) -> WindowTranscript:
     """Samples of the window into seconds of the recording; no segment ends after its window.
 
     Args:
         window: as it was read.
-        looks: at least one, in order.
+        passes: at least one, in order.
     """
-    result = looks[0].result
+    result = passes[0].result
     start_s, end_s = _seconds(window, 0, window.samples.size)
     return WindowTranscript(
         audio_id=window.audio_id,
         index=window.index,
         start_s=start_s,
         end_s=end_s,
-        segments=tuple(_segment(window, look, said) for look in looks for said in look.result.segments),
+        segments=tuple(
+            _segment(window, decode_pass, segment)
+            for decode_pass in passes
+            for segment in decode_pass.result.segments
+        ),
         language=result.language,
         language_probs=result.language_probs,
         no_speech_prob=result.no_speech_prob,
@@ -43,25 +47,27 @@ def to_window_transcript(window: Window, looks: Sequence[Look]) -> WindowTranscr
     )
 
 
-def _segment(window: Window, look: Look, said: ModelSegment) -> Segment:
+def _segment(window: Window, decode_pass: DecodePass, segment: ModelSegment) -> Segment:
     def seconds(start: int, stop: int) -> tuple[float, float]:
-        return _seconds(window, look.offset + start, look.offset + stop)
+        return _seconds(window, decode_pass.offset + start, decode_pass.offset + stop)
 
-    result = look.result
-    words = tuple(Word(*seconds(word.start, word.stop), word.text, word.probability) for word in said.words)
-    start_s, end_s = seconds(said.start, said.stop)
+    result = decode_pass.result
+    words = tuple(
+        Word(*seconds(word.start, word.stop), word.text, word.probability) for word in segment.words
+    )
+    start_s, end_s = seconds(segment.start, segment.stop)
     if words:  # about a splice, words and segment may be taken for being on another side each
         start_s, end_s = min(start_s, words[0].start_s), max(end_s, words[-1].end_s)
     return Segment(
         start_s=start_s,
         end_s=end_s,
-        text=said.text,
+        text=segment.text,
         avg_logprob=result.avg_logprob,
         no_speech_prob=result.no_speech_prob,
         compression_ratio=result.compression_ratio,
         temperature=result.temperature,
         language=result.language,
-        fallback=look.fallback,
+        fallback=decode_pass.fallback,
         words=words,
     )
 
@@ -100,5 +106,5 @@ def window_failure(source: AudioSource, window: Window, error: Exception) -> Fai
 def _seconds(window: Window, start: int, stop: int) -> tuple[float, float]:
     """Samples of a window, those behind its end taken for the end, in seconds of the recording."""
     n_samples = window.samples.size
-    first, last = in_recording(window.pieces, min(start, n_samples), min(stop, n_samples))
+    first, last = in_recording(window.stretches, min(start, n_samples), min(stop, n_samples))
     return first / SAMPLE_RATE, last / SAMPLE_RATE

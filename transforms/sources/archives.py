@@ -20,9 +20,9 @@ from transforms.core.redaction import redact
 from transforms.core.types import AudioSource, Failure
 from transforms.core.uris import audio_id_of, audio_source, suffix
 from transforms.fetch.open_audio import open_audio
-from transforms.fetch.policy import CAREFUL, FetchPolicy
+from transforms.fetch.policy import DEFAULT_POLICY, FetchPolicy
 from transforms.sources.archive_members import Member, members_of, sample_of
-from transforms.sources.columns import TEXT_COLUMNS, ColumnError, Row, choose_column, described, text_of
+from transforms.sources.columns import TEXT_COLUMNS, ColumnError, Row, choose_column, apply_row, get_text
 from transforms.sources.file_types import is_audio, is_hidden
 from transforms.sources.manifest_records import json_row
 
@@ -47,7 +47,9 @@ class ArchiveShard:
         return self.uri
 
 
-def read_archive(shard: ArchiveShard, policy: FetchPolicy = CAREFUL) -> Iterator[AudioSource | Failure]:
+def read_archive(
+    shard: ArchiveShard, policy: FetchPolicy = DEFAULT_POLICY
+) -> Iterator[AudioSource | Failure]:
     """Reads an archive's recordings in order, with their bytes as `payload`: one at a time is held.
 
     A member that cannot be read is a `Failure`, and so is one whose name another had before it.
@@ -113,8 +115,8 @@ class _Samples:
             )
         text_column = choose_column(columns.keys(), self._shard.text_column, TEXT_COLUMNS)
         said = self._text(name, TEXT_SUFFIX)
-        reference = text_of(columns, text_column) if said is None else said.strip()
-        yield described(replace(source, reference=reference), columns, {text_column})
+        reference = get_text(columns, text_column) if said is None else said.strip()
+        yield apply_row(replace(source, reference=reference), columns, {text_column})
 
     def _add_audio(self, member: Member) -> Iterator[AudioSource | Failure]:
         self._several = self._several or self._waiting is not None

@@ -38,13 +38,13 @@ def choose_column(columns: Collection[str], wanted: str | None, usual: Sequence[
     return next((name for name in names if name in columns), None)
 
 
-def text_of(row: Row, column: str | None) -> str | None:
+def get_text(row: Row, column: str | None) -> str | None:
     """What a column says, as text; None when there is none, or nothing in it."""
     value = None if column is None else row.get(column)
     return None if value is None else str(value)
 
 
-def described(source: AudioSource, row: Row, used: Collection[str | None]) -> AudioSource:
+def apply_row(source: AudioSource, row: Row, used: Collection[str | None]) -> AudioSource:
     """The recording with what its row says of it.
 
     Args:
@@ -60,24 +60,24 @@ def described(source: AudioSource, row: Row, used: Collection[str | None]) -> Au
     known = {*used, prompt, hotwords, language if code else None}
     return replace(
         source,
-        prompt=text_of(row, prompt) or None,  # an empty field is none
-        hotwords=text_of(row, hotwords) or None,
+        prompt=get_text(row, prompt) or None,  # an empty field is none
+        hotwords=get_text(row, hotwords) or None,
         language=code,
-        metadata=metadata_of({name: value for name, value in row.items() if name not in known}),
+        metadata=encode_metadata({name: value for name, value in row.items() if name not in known}),
     )
 
 
 def check_language(row: Row) -> None:
     """Raises `ColumnError` for a row with a language that Whisper does not know."""
     column = choose_column(row.keys(), None, LANGUAGE_COLUMNS)
-    said = (text_of(row, column) or "").strip()
+    said = (get_text(row, column) or "").strip()
     if said and code_of(said) is None:
         raise ColumnError(
             f"{column} is {said!r}, where a code or English name that Whisper knows was expected"
         )
 
 
-def clipped(source: AudioSource, row: Row) -> tuple[AudioSource, frozenset[str]]:
+def apply_clip(source: AudioSource, row: Row) -> tuple[AudioSource, frozenset[str]]:
     """The part of the file that the row names with `start` and `end`, or `offset` and `duration`, in seconds.
 
     Returns:
@@ -115,7 +115,7 @@ def _seconds(row: Row, column: str) -> float | None:
     return seconds
 
 
-def metadata_of(row: Row) -> Metadata:
+def encode_metadata(row: Row) -> Metadata:
     """Each column's value as JSON; a number that is none (NaN, infinite) is null."""
     return tuple((name, json.dumps(_finite(value), ensure_ascii=False)) for name, value in row.items())
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import TypeVar
 
 from transforms.core.types import AudioSource
-from transforms.core.uris import audio_source, stamp_of_file
+from transforms.core.uris import audio_source, file_stamp
 
 T = TypeVar("T")
 
@@ -63,7 +63,7 @@ def file_work(uris: Sequence[str]) -> AudioSource | FileShard:
     """A group of files as work: one alone is a recording."""
     if len(uris) == 1:
         return audio_source(uris[0])
-    told = "\0".join(f"{uri}\0{stamp_of_file(uri)}" for uri in uris)
+    told = "\0".join(f"{uri}\0{file_stamp(uri)}" for uri in uris)
     digest = hashlib.sha256(_encoded(told)).hexdigest()[:16]
     return FileShard(len(uris), zlib.compress(_encoded("\0".join(uris))), digest)
 

@@ -14,7 +14,7 @@ from collections.abc import Iterator, Sequence
 from transforms.core.errors import AudioError, DatasetError
 from transforms.core.types import AudioSource, Failure
 from transforms.core.uris import audio_id_of
-from transforms.fetch.policy import CAREFUL, FetchPolicy
+from transforms.fetch.policy import DEFAULT_POLICY, FetchPolicy
 from transforms.sources.archives import ArchiveShard
 from transforms.sources.file_shards import FileShard, file_work, grouped
 from transforms.sources.file_types import is_archive
@@ -34,7 +34,7 @@ def dataset_work(
     split: str,
     audio_column: str | None = None,
     text_column: str | None = None,
-    policy: FetchPolicy = CAREFUL,
+    policy: FetchPolicy = DEFAULT_POLICY,
 ) -> Iterator[Listed]:
     """Lists what a dataset's split is made of.
 

@@ -12,7 +12,7 @@ from fsspec.spec import AbstractFileSystem
 from transforms.core.errors import InputError, NoInputError
 from transforms.core.types import AudioSource
 from transforms.core.uris import audio_id_of, is_http, is_url, plain
-from transforms.fetch.policy import CAREFUL, FetchPolicy
+from transforms.fetch.policy import DEFAULT_POLICY, FetchPolicy
 from transforms.sources.archives import ArchiveShard
 from transforms.sources.file_shards import FileShard, file_work, grouped
 from transforms.sources.file_types import is_archive, is_audio, is_hidden, is_manifest
@@ -27,7 +27,7 @@ def expand_all(
     patterns: Sequence[str],
     audio_column: str | None = None,
     text_column: str | None = None,
-    policy: FetchPolicy = CAREFUL,
+    policy: FetchPolicy = DEFAULT_POLICY,
 ) -> Iterator[Listed]:
     """Lists what all patterns name, each file once, where it is named first; see `expand`.
 
@@ -42,7 +42,7 @@ def expand(
     pattern: str,
     audio_column: str | None = None,
     text_column: str | None = None,
-    policy: FetchPolicy = CAREFUL,
+    policy: FetchPolicy = DEFAULT_POLICY,
     seen: set[int] | None = None,
 ) -> Iterator[Listed]:
     """Lists what a pattern names, in the same order every time.

@@ -22,8 +22,8 @@ from typing import BinaryIO
 from transforms.core.errors import AudioError, ManifestError, to_failure
 from transforms.core.types import AudioSource, Failure
 from transforms.core.uris import audio_id_of, audio_source, is_http, is_url, join, suffix
-from transforms.fetch.open_audio import open_audio, open_part
-from transforms.fetch.policy import CAREFUL, FetchPolicy
+from transforms.fetch.open_audio import open_audio, open_byte_range
+from transforms.fetch.policy import DEFAULT_POLICY, FetchPolicy
 from transforms.sources.columns import (
     AUDIO_COLUMNS,
     TEXT_COLUMNS,
@@ -31,9 +31,9 @@ from transforms.sources.columns import (
     Row,
     check_language,
     choose_column,
-    clipped,
-    described,
-    text_of,
+    apply_clip,
+    apply_row,
+    get_text,
 )
 from transforms.sources.file_shards import grouped
 from transforms.sources.manifest_records import Record, fields_of, records, row_of
@@ -78,7 +78,7 @@ def manifest_shards(
     uri: str,
     audio_column: str | None = None,
     text_column: str | None = None,
-    policy: FetchPolicy = CAREFUL,
+    policy: FetchPolicy = DEFAULT_POLICY,
     *,
     has_clips: bool = True,
 ) -> Iterator[ManifestShard]:
@@ -112,7 +112,7 @@ def manifest_shards(
 
 
 def read_manifest_shard(
-    shard: ManifestShard, policy: FetchPolicy = CAREFUL
+    shard: ManifestShard, policy: FetchPolicy = DEFAULT_POLICY
 ) -> Iterator[AudioSource | Failure]:
     """Reads the recordings of a shard, line by line; a line that cannot be used is a `Failure`.
 
@@ -135,7 +135,7 @@ def read_manifest(
     uri: str,
     audio_column: str | None = None,
     text_column: str | None = None,
-    policy: FetchPolicy = CAREFUL,
+    policy: FetchPolicy = DEFAULT_POLICY,
 ) -> Iterator[AudioSource]:
     """Lists a whole manifest's recordings; for the arguments see `manifest_shards`.
 
@@ -195,10 +195,10 @@ def _source(shard: ManifestShard, row: Row, trusted: bool) -> AudioSource:
     audio = _audio_of(row, audio_column)
     check_listed(audio, shard.uri, trusted)
     place = join(shard.uri, audio)
-    source, used = audio_source(place, reference=text_of(row, text_column)), frozenset[str]()
+    source, used = audio_source(place, reference=get_text(row, text_column)), frozenset[str]()
     if shard.has_clips:
-        source, used = clipped(source, row)
-    return described(source, row, {audio_column, text_column, *used})
+        source, used = apply_clip(source, row)
+    return apply_row(source, row, {audio_column, text_column, *used})
 
 
 def _audio_of(row: Row, column: str) -> str:
@@ -228,7 +228,7 @@ def _records_of(shard: ManifestShard, kind: str, policy: FetchPolicy) -> list[Re
 def _open_at(shard: ManifestShard, policy: FetchPolicy) -> Iterator[BinaryIO]:
     """The manifest from the shard's first byte on: a local one in place, of another these bytes alone."""
     if is_url(shard.uri):
-        with open_part(shard.uri, (shard.start, shard.stop), policy) as file:
+        with open_byte_range(shard.uri, (shard.start, shard.stop), policy) as file:
             yield file
         return
     with open_audio(audio_source(shard.uri), policy) as file:

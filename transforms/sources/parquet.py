@@ -20,9 +20,9 @@ from transforms.core.errors import AudioError, DatasetError, to_failure
 from transforms.core.types import AudioSource, Failure
 from transforms.core.uris import audio_source, is_http, is_url, join
 from transforms.fetch.open_audio import open_audio
-from transforms.fetch.policy import CAREFUL, FetchPolicy
+from transforms.fetch.policy import DEFAULT_POLICY, FetchPolicy
 from transforms.fetch.public_addresses import check_hosts_named
-from transforms.sources.columns import AUDIO_COLUMNS, TEXT_COLUMNS, choose_column, described, text_of
+from transforms.sources.columns import AUDIO_COLUMNS, TEXT_COLUMNS, choose_column, apply_row, get_text
 from transforms.sources.trust import check_listed
 
 
@@ -54,7 +54,7 @@ def parquet_shards(
     paths: Sequence[str],
     audio_column: str | None,
     text_column: str | None,
-    policy: FetchPolicy = CAREFUL,
+    policy: FetchPolicy = DEFAULT_POLICY,
 ) -> list[DatasetShard]:
     """The Parquet files of a dataset's split as shards.
 
@@ -79,7 +79,7 @@ def parquet_shards(
     return [DatasetShard(name, split, i, path, audio, text) for i, path in enumerate(paths)]
 
 
-def read_shard(shard: DatasetShard, policy: FetchPolicy = CAREFUL) -> Iterator[AudioSource | Failure]:
+def read_shard(shard: DatasetShard, policy: FetchPolicy = DEFAULT_POLICY) -> Iterator[AudioSource | Failure]:
     """Reads a shard's recordings in order, a row at a time.
 
     Yields:
@@ -138,14 +138,14 @@ def _source(shard: DatasetShard, index: int, row: Mapping[str, Any], trusted: bo
     if not isinstance(audio, dict):
         audio = {"path": audio} if isinstance(audio, str) else {"bytes": audio}
     payload, path = audio.get("bytes"), audio.get("path")
-    reference = text_of(row, shard.text_column)
+    reference = get_text(row, shard.text_column)
     if payload is None and path:
         check_listed(path, shard.path, trusted)
         source = audio_source(join(shard.path, path), reference=reference)
     else:
         uri = "/".join([f"{shard}/{index}", *([posixpath.basename(path)] if path else [])])
         source = audio_source(uri, payload or b"", reference)
-    return described(source, row, {shard.audio_column, shard.text_column})
+    return apply_row(source, row, {shard.audio_column, shard.text_column})
 
 
 def _schema(path: str, policy: FetchPolicy) -> pa.Schema:

@@ -9,10 +9,9 @@ import zlib
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 
-from transforms.core.metrics import timed
 from transforms.core.types import AudioSource, Failure
-from transforms.core.uris import audio_id_of, stamp_of_file
-from transforms.fetch.policy import CAREFUL, FetchPolicy
+from transforms.core.uris import audio_id_of, file_stamp
+from transforms.fetch.policy import DEFAULT_POLICY, FetchPolicy
 from transforms.sources.archives import ArchiveShard, read_archive
 from transforms.sources.file_shards import FileShard, read_files
 from transforms.sources.manifests import ManifestShard, read_manifest_shard
@@ -22,7 +21,7 @@ Work = AudioSource | FileShard | ManifestShard | ArchiveShard | DatasetShard
 """A recording; some files; lines of a manifest; an archive; a file of a dataset."""
 
 
-def pack(work: Iterable[Work]) -> bytes:
+def serialize(work: Iterable[Work]) -> bytes:
     """All that was listed as few bytes, for they are a part of the graph, and runners limit its size.
 
     Names and lines of all shards are compressed as one text: shard by shard they take up to twice as much.
@@ -34,7 +33,7 @@ def pack(work: Iterable[Work]) -> bytes:
     return packed.getvalue()
 
 
-def unpack(packed: bytes) -> Iterator[Work]:
+def deserialize(packed: bytes) -> Iterator[Work]:
     """What was packed, in the same order, one at a time."""
     with bz2.BZ2File(io.BytesIO(packed)) as file:
         while file.peek(1):
@@ -53,7 +52,7 @@ def _deflated(work: Work) -> Work:
     return work
 
 
-def open_work(work: Work, policy: FetchPolicy = CAREFUL) -> Iterator[AudioSource | Failure]:
+def open_work(work: Work, policy: FetchPolicy = DEFAULT_POLICY) -> Iterator[AudioSource | Failure]:
     """The recordings of what was listed, one at a time, and a failure for each that cannot be told.
 
     Args:
@@ -69,14 +68,14 @@ def open_work(work: Work, policy: FetchPolicy = CAREFUL) -> Iterator[AudioSource
         case FileShard():
             return read_files(work)
         case ManifestShard():
-            return timed(read_manifest_shard(work, policy), "read")
+            return read_manifest_shard(work, policy)
         case ArchiveShard():
-            return timed(read_archive(work, policy), "read")
+            return read_archive(work, policy)
         case DatasetShard():
-            return timed(read_shard(work, policy), "read")
+            return read_shard(work, policy)
 
 
-def name_of(work: Work) -> AudioSource:
+def failure_source(work: Work) -> AudioSource:
     """What a failure calls it: a shard as a whole goes by its description."""
     return work if isinstance(work, AudioSource) else AudioSource(audio_id="", uri=str(work))
 
@@ -112,9 +111,9 @@ def fingerprint(work: Work) -> str:
     if isinstance(work, ManifestShard):
         return f"{audio_id_of(work.uri)}:{work.number} {work.digest} {work.audio_column} {work.text_column}"
     if isinstance(work, ArchiveShard):
-        return f"{audio_id_of(work.uri)} {stamp_of_file(work.uri)} {work.text_column}"
+        return f"{audio_id_of(work.uri)} {file_stamp(work.uri)} {work.text_column}"
     if isinstance(work, DatasetShard):
-        return f"{work!r} {stamp_of_file(work.path)}"
-    stamp = stamp_of_file(work.uri)
+        return f"{work!r} {file_stamp(work.path)}"
+    stamp = file_stamp(work.uri)
     hints = "".join(f" {hint!r}" for hint in (work.prompt, work.hotwords) if hint)
     return f"{work.audio_id}{hints}" if stamp is None else f"{work.audio_id} {stamp}{hints}"

@@ -1,8 +1,8 @@
-"""Speech packed into windows: silence is cut out, and windows end where somebody pauses.
+"""Packs speech into windows: silence is cut out, and windows end in pauses.
 
-The intervals in which somebody speaks are put one behind the other until a window is full. Where nobody
-pauses for longer than a window, the windows are those of the plain grid, which share a few seconds; no others
-share anything.
+Intervals of speech are put one behind the other until a window is full. Where speech continues without a
+pause for longer than a window, the windows have a fixed stride and share a few seconds. No other windows
+share samples.
 """
 
 from __future__ import annotations
@@ -16,62 +16,62 @@ from transforms.core.types import Intervals
 from transforms.windows.speech_intervals import SpeechPart
 from transforms.windows.splices import joined
 
-LEAST_FILL = 2 / 3
-"""Of a window, how much must be full before it may end. With 1, all are as full as they can be, wherever they
-then end."""
+MIN_FILL = 2 / 3
+"""Fraction of a window that must be full before the window may end in a pause. With 1, every window is as
+full as possible, whatever pause it then ends in."""
 
 LONG_PAUSE = SAMPLE_RATE
-"""A pause of 1 s is as good a place to end as any longer one: of these, the window ends in the last."""
+"""Samples, 1 s. Pauses of this length and more are equally good ends of a window: the last one is used."""
 
 
 @dataclass(frozen=True)
 class PackedWindow:
-    """What a window is made of.
+    """The speech in a window.
 
     Attributes:
-        intervals: of speech, in samples of the recording; they may touch.
-        n_own: how many samples, from the first on, no later window has.
+        intervals: intervals of speech, in samples of the recording; they may touch.
+        n_unshared: samples, from the first on, that no later window has.
     """
 
     intervals: Intervals
-    n_own: int
+    n_unshared: int
 
     @property
-    def pieces(self) -> Intervals:
-        """The intervals, with those that touch as one."""
+    def stretches(self) -> Intervals:
+        """The intervals, where those that touch are one."""
         return joined(self.intervals)
 
 
 class Packing:
-    """Takes speech as it is found, and gives windows as soon as it is sure what is in them.
+    """Packs speech as it is found, and yields windows as soon as their content is certain.
 
-    An interval that does not fit ends the window: in the longest of those pauses that leave it `least_fill`
-    full, and after which all fits into the next one. An interval longer than a window is cut in any case: a
-    window that would end far from full before it takes its beginning.
+    An interval that does not fit ends the window. The window ends in the longest of the pauses that leave it
+    at least `min_fill` full and after which the rest fits into the next one. An interval longer than a window
+    is cut in any case: its beginning fills up the window before it, if that would end far from full.
 
     Args:
-        window_samples: the most in a window.
-        hop_samples: from one window's start to the next one's, where nobody pauses.
-        least_fill: see `LEAST_FILL`.
+        window_samples: maximum samples in a window.
+        hop_samples: samples from the start of one window to the next where there is no pause.
+        min_fill: see `MIN_FILL`.
     """
 
-    def __init__(self, window_samples: int, hop_samples: int, least_fill: float = LEAST_FILL) -> None:
+    def __init__(self, window_samples: int, hop_samples: int, min_fill: float = MIN_FILL) -> None:
         self._window_samples = window_samples
         self._hop_samples = hop_samples
-        self._least_fill = least_fill
+        self._min_fill = min_fill
         self._packed: list[SpeechPart] = []  # whole intervals that fit into one window
-        self._last: SpeechPart | None = None  # the interval behind them, which may go on
+        self._last: SpeechPart | None = None  # the interval behind them, which may continue
 
     @property
     def waiting(self) -> Intervals:
-        """The speech that was added and that windows to come may have, in samples of the recording."""
+        """The speech that was added and that later windows may have, in samples of the recording."""
         return _intervals([*self._packed, *([] if self._last is None else [self._last])])
 
     def add(self, parts: Iterable[SpeechPart]) -> Iterator[PackedWindow]:
-        """Packs more of a recording's speech, and yields the windows that are full.
+        """Packs more speech of a recording, and yields the windows that are full.
 
         Args:
-            parts: that follow those before.
+            parts: parts of speech that follow those added before.
         """
         for part in parts:
             if self._last is not None and not part.pause:
@@ -83,13 +83,13 @@ class Packing:
                 yield from self._cut(self._last)
 
     def finish(self) -> Iterator[PackedWindow]:
-        """The windows that are left when nobody speaks any more."""
+        """Yields the windows that are left when no more speech follows."""
         yield from self._pack()
         if self._packed:
             yield self._close(len(self._packed))
 
     def _pack(self) -> Iterator[PackedWindow]:
-        """Packs the last interval: it is whole, and no longer than a window."""
+        """Packs the last interval, which is whole and not longer than a window."""
         if self._last is None:
             return
         if _length(self._packed) + self._last.n_samples > self._window_samples:
@@ -98,20 +98,20 @@ class Packing:
         self._last = None
 
     def _best_end(self, following: SpeechPart) -> int:
-        """Behind how many of the intervals packed the window ends, if this one does not fit."""
+        """The number of packed intervals after which the window ends, as `following` does not fit."""
         best, longest = len(self._packed), 0
         for n, (_, after) in enumerate(pairwise([*self._packed, following]), start=1):
             kept, rest = _length(self._packed[:n]), _length(self._packed[n:])
             fits = rest + following.n_samples <= self._window_samples
             pause = min(after.pause, LONG_PAUSE)
-            if fits and kept >= self._least_fill * self._window_samples and pause >= longest:
+            if fits and kept >= self._min_fill * self._window_samples and pause >= longest:
                 best, longest = n, pause
         return best
 
     def _cut(self, long: SpeechPart) -> Iterator[PackedWindow]:
-        """Takes a window's worth off an interval that is longer than a window."""
-        n_packed = _length(self._packed)  # filled up, the window would own `hop_samples`
-        if self._packed and n_packed >= self._least_fill * self._hop_samples:
+        """Cuts one window off an interval that is longer than a window."""
+        n_packed = _length(self._packed)  # filled up, the window would have `hop_samples` unshared ones
+        if self._packed and n_packed >= self._min_fill * self._hop_samples:
             yield self._close(len(self._packed))
             n_packed = 0
         stop = long.start + self._window_samples - n_packed
@@ -120,9 +120,9 @@ class Packing:
         self._last = long._replace(start=stop - (self._window_samples - self._hop_samples))
 
     def _close(self, n: int) -> PackedWindow:
-        """A window of the first `n` intervals packed."""
+        """Removes the first `n` packed intervals and returns the window made of them."""
         closed, self._packed = self._packed[:n], self._packed[n:]
-        return PackedWindow(_intervals(closed), n_own=_length(closed))
+        return PackedWindow(_intervals(closed), n_unshared=_length(closed))
 
 
 def _length(parts: Sequence[SpeechPart]) -> int:

@@ -1,4 +1,4 @@
-"""The samples of a recording that windows to come may have, and no others."""
+"""Buffers the samples of a recording that later windows may contain."""
 
 from __future__ import annotations
 
@@ -8,40 +8,40 @@ from model.interface import Samples
 from transforms.core.types import Intervals
 
 
-class HeldSamples:
-    """Samples that were read and not yet forgotten.
+class SampleBuffer:
+    """Samples that were read and not yet dropped.
 
     Args:
-        first: the sample of the recording that is added first.
+        first: sample of the recording that is added first.
 
     Attributes:
-        n_read: behind the last sample that was added.
+        n_read: one past the last sample that was added, in samples of the recording.
     """
 
     def __init__(self, first: int = 0) -> None:
         self.n_read = first
-        self._blocks: list[tuple[int, Samples]] = []  # where each starts; in order, and not overlapping
+        self._blocks: list[tuple[int, Samples]] = []  # with the first sample of each; sorted, not overlapping
 
     def add(self, block: Samples) -> None:
-        """Adds the next block of the recording."""
+        """Adds the next block of the recording, float32[any]."""
         self._blocks.append((self.n_read, block))
         self.n_read += len(block)
 
     def keep(self, wanted: Intervals) -> None:
-        """Forgets all samples but these.
+        """Drops all other samples.
 
         Args:
-            wanted: in samples of the recording, in order and not touching.
+            wanted: in samples of the recording, sorted and not touching.
         """
         self._blocks = [(start, samples.copy()) for start, samples in self._within(wanted)]
 
-    def take(self, pieces: Intervals) -> Samples:
-        """The samples of pieces, one behind the other: an array of its own.
+    def take(self, stretches: Intervals) -> Samples:
+        """Returns the samples of stretches of the recording, concatenated, as a new array.
 
         Args:
-            pieces: in order, not overlapping, and of samples that are held.
+            stretches: sorted, not overlapping, and buffered.
         """
-        return np.concatenate([samples for _, samples in self._within(pieces)])
+        return np.concatenate([samples for _, samples in self._within(stretches)])
 
     def _within(self, wanted: Intervals) -> list[tuple[int, Samples]]:
         found = []

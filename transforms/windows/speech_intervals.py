@@ -1,12 +1,13 @@
-"""From the probability of speech in each chunk of a recording to the intervals in which somebody speaks.
+"""Turns the probability of speech in each chunk of a recording into intervals of speech.
 
-The rule is that of `get_speech_timestamps` in silero-vad's `utils_vad.py`, but for its limit on the length of
-an interval: windows have one of their own. The numbers are not its defaults, for here a word lost costs more
-than a noise decoded. They were chosen on 41 minutes of read speech and of short commands in real rooms, as
-recorded, quiet and noisy, and on 204 minutes of generated noise, tones and music, where they find no speech.
+The rule is that of `get_speech_timestamps` in silero-vad's `utils_vad.py`, without its limit on the length of
+an interval: windows have a limit of their own. The numbers are not its defaults, because here a lost word
+costs more than decoded noise. They were chosen on 41 minutes of read speech and of short commands in real
+rooms, as recorded, quiet and noisy, and on 204 minutes of generated noise, tones and music, where they find
+no speech.
 
-Intervals are found while a recording is read, and one in which somebody speaks for an hour is given in parts:
-what is held depends neither on how long anybody speaks nor on how long nobody does.
+Intervals are found while a recording is read, and a long one is returned in parts. So the memory needed
+depends neither on the length of speech nor on the length of silence.
 """
 
 from __future__ import annotations
@@ -20,40 +21,40 @@ from numpy.typing import NDArray
 from model.interface import SAMPLE_RATE, SPEECH_CHUNK
 
 SPEECH_THRESHOLD = 0.3
-"""Probability that speech begins with. Of 200 commands made quieter by 40 dB, silero-vad's 0.5 loses 4, this
-none; with 0.2, mains hum begins to be speech."""
+"""Probability at which speech starts. Of 200 commands made quieter by 40 dB, silero-vad's 0.5 loses 4 and
+this loses none; with 0.2, mains hum starts to count as speech."""
 
 SILENCE_THRESHOLD = 0.15
-"""Probability below which speech ends. In silero-vad too it is 0.15 lower."""
+"""Probability below which speech ends. In silero-vad, too, it is 0.15 below the other threshold."""
 
 MIN_SILENCE_SAMPLES = 300 * SAMPLE_RATE // 1000
-"""How long it must stay there, 300 ms. With silero-vad's 100 ms, 47 of 157 pauses in read speech have their
-middle inside a word, as Whisper times words; with 300 ms, 14 of 68."""
+"""Minimum time below the threshold, 300 ms. With silero-vad's 100 ms, 47 of 157 pauses in read speech have
+their middle inside a word, as Whisper times words; with 300 ms, 14 of 68."""
 
 MAX_DOUBT_SAMPLES = SAMPLE_RATE
-"""How long it may stay between the thresholds before speech has ended all the same, 1 s: words are louder. In
-silero-vad there is no limit, and what is in doubt may be the whole recording. On 36 minutes of read speech
-and commands even 0.5 s changes nothing."""
+"""Maximum time between the thresholds, 1 s, before speech has ended all the same: words are louder.
+silero-vad has no limit, so that a whole recording may remain in doubt. On 36 minutes of read speech and
+commands even 0.5 s changes nothing."""
 
 MIN_SPEECH_SAMPLES = 250 * SAMPLE_RATE // 1000
-"""Anything shorter is no speech: 250 ms, as in silero-vad. With 200 ms the onset of loud hum is."""
+"""Minimum length of speech: 250 ms, as in silero-vad. With 200 ms the onset of loud hum counts as speech."""
 
 PADDING_SAMPLES = 400 * SAMPLE_RATE // 1000
-"""Added on both sides, for words begin and end softly: 400 ms, as in faster-whisper. With 200 ms, 2 % of the
-words of the clips in seven languages have their middle outside."""
+"""Added on both sides, because words start and end softly: 400 ms, as in faster-whisper. With 200 ms, 2 % of
+the words of the clips in seven languages have their middle outside."""
 
 PART_SAMPLES = SAMPLE_RATE
-"""Speech that goes on is given in parts of 1 s."""
+"""Samples, 1 s, of each part of an interval that continues."""
 
 
 class SpeechPart(NamedTuple):
-    """Samples of a recording in which somebody speaks: an interval, or a part of one.
+    """Samples of a recording that contain speech: an interval, or a part of one.
 
     Attributes:
-        start: the first; in an interval's first part, that of its padding.
-        stop: behind the last.
-        pause: samples of silence before it, from speech to speech. 0 when it goes on from the part before it,
-            or when the recording begins with it.
+        start: the first sample; in the first part of an interval, that of its padding.
+        stop: one past the last sample.
+        pause: samples of silence before it, from speech to speech. 0 when it continues the part before it,
+            or when the recording starts with it.
     """
 
     start: int
@@ -67,25 +68,25 @@ class SpeechPart(NamedTuple):
 
 
 def speech_intervals(probabilities: NDArray[np.float32], n_samples: int) -> tuple[tuple[int, int], ...]:
-    """Where somebody speaks, in samples: `(start, stop)` in order, `0 <= start < stop <= n_samples`.
+    """Returns the intervals of speech, in samples: `(start, stop)` sorted, `0 <= start < stop <= n_samples`.
 
-    Intervals do not overlap. Two may touch: then there is a pause between them that is shorter than their
-    paddings, and the bound is its middle.
+    Intervals do not overlap. Two may touch if the pause between them is shorter than their paddings: then the
+    bound is the middle of the pause.
 
     Args:
         probabilities: of speech, float32[k], one for each `SPEECH_CHUNK` samples; the last may be for fewer.
         n_samples: length of the recording.
 
     Raises:
-        ValueError: as many samples have another number of chunks.
+        ValueError: the number of probabilities does not fit the number of samples.
     """
-    finder = SpeechFinder()
-    parts = finder.hear(probabilities, n_samples) + finder.finish()
+    segmenter = SpeechSegmenter()
+    parts = segmenter.feed(probabilities, n_samples) + segmenter.finish()
     return tuple((whole.start, whole.stop) for whole in whole_intervals(parts))
 
 
 def whole_intervals(parts: Iterable[SpeechPart]) -> list[SpeechPart]:
-    """Puts the parts of each interval together."""
+    """Joins the parts of each interval."""
     whole: list[SpeechPart] = []
     for part in parts:
         if whole and not part.pause:
@@ -95,41 +96,41 @@ def whole_intervals(parts: Iterable[SpeechPart]) -> list[SpeechPart]:
     return whole
 
 
-class SpeechFinder:
-    """Takes probabilities as they come, and gives the intervals as soon as they are sure.
+class SpeechSegmenter:
+    """Accepts probabilities as they come, and returns parts of speech as soon as they are certain.
 
-    That is a few seconds later at most. What it gives, and in which parts, does not depend on how many
-    probabilities come at a time.
+    A part is certain a few seconds later at most. The parts do not depend on how many probabilities come at a
+    time.
     """
 
     def __init__(self) -> None:
         self._runs = _Runs()
         self._n_samples = 0
-        self._spoken = 0  # where speech ended last, without padding
-        self._begun: SpeechPart | None = None  # what is given next; its stop is not known yet
-        self._over = False  # whether the speech of `_begun` has ended, at `_spoken`
+        self._speech_end = 0  # where speech ended last, without padding
+        self._next_part: SpeechPart | None = None  # the part to be returned next; its stop is not known yet
+        self._has_ended = False  # whether the speech of `_next_part` has ended, at `_speech_end`
 
     @property
     def settled(self) -> int:
-        """No part that is still to be given has a sample before this one."""
-        if self._begun is not None:
-            return self._begun.start
+        """No part that is still to be returned has a sample before this one."""
+        if self._next_part is not None:
+            return self._next_part.start
         return max(self._next_start - PADDING_SAMPLES, 0)
 
     @property
-    def spoken_until(self) -> int:
-        """Behind the last sample, without padding, in which somebody spoke; 0 when nobody did."""
-        return self._spoken
+    def speech_end(self) -> int:
+        """One past the last sample of speech, without padding; 0 when there was no speech."""
+        return self._speech_end
 
-    def hear(self, probabilities: NDArray[np.float32], n_samples: int) -> list[SpeechPart]:
-        """Adds chunks, and gives the parts that are sure now.
+    def feed(self, probabilities: NDArray[np.float32], n_samples: int) -> list[SpeechPart]:
+        """Adds chunks, and returns the parts that are certain now.
 
         Args:
             probabilities: of speech in the next chunks, float32[k].
-            n_samples: of the recording so far; fewer than the chunks hold when the last one ends it.
+            n_samples: samples of the recording so far; fewer than the chunks hold when the last one ends it.
 
         Raises:
-            ValueError: as many samples have another number of chunks.
+            ValueError: the number of probabilities does not fit the number of samples.
         """
         n_chunks, n_before = -(-n_samples // SPEECH_CHUNK), self._runs.n_chunks
         if probabilities.shape != (n_chunks - n_before,):
@@ -138,59 +139,59 @@ class SpeechFinder:
                 f"but the probabilities are of shape {probabilities.shape}, after {n_before} others"
             )
         self._n_samples = n_samples
-        given: list[SpeechPart] = []
-        for start, stop in self._runs.hear(probabilities):
-            given += self._spoke(self._sample(start), self._sample(stop))
+        found: list[SpeechPart] = []
+        for start, stop in self._runs.feed(probabilities):
+            found += self._end_speech(self._sample(start), self._sample(stop))
         if self._runs.start is not None:
-            given += self._speaks(self._sample(self._runs.start), self._sample(self._runs.sure_stop))
-        if self._over and self._next_start - self._spoken >= 2 * PADDING_SAMPLES:
-            given += self._close(self._next_start)
-        return given
+            found += self._continue_speech(self._sample(self._runs.start), self._sample(self._runs.sure_stop))
+        if self._has_ended and self._next_start - self._speech_end >= 2 * PADDING_SAMPLES:
+            found += self._close(self._next_start)
+        return found
 
     def finish(self) -> list[SpeechPart]:
-        """What is left when the recording is over."""
-        given: list[SpeechPart] = []
+        """Returns the parts that are left at the end of the recording."""
+        found: list[SpeechPart] = []
         if self._runs.start is not None:
-            given += self._spoke(self._sample(self._runs.start), self._sample(self._runs.sure_stop))
-        return given + self._close(self._n_samples)
+            found += self._end_speech(self._sample(self._runs.start), self._sample(self._runs.sure_stop))
+        return found + self._close(self._n_samples)
 
     @property
     def _next_start(self) -> int:
-        """Before this, nobody speaks but those that parts were begun for."""
+        """No speech other than that of `_next_part` is before this sample."""
         return self._sample(self._runs.n_chunks if self._runs.start is None else self._runs.start)
 
-    def _spoke(self, start: int, stop: int) -> list[SpeechPart]:
-        """Somebody spoke from `start` to `stop`."""
-        given = self._speaks(start, stop)
-        if self._begun is not None and not self._over:  # else it was too short
-            self._spoken, self._over = stop, True
-        return given
+    def _end_speech(self, start: int, stop: int) -> list[SpeechPart]:
+        """Adds speech from `start` that ends at `stop`."""
+        found = self._continue_speech(start, stop)
+        if self._next_part is not None and not self._has_ended:  # else it was too short
+            self._speech_end, self._has_ended = stop, True
+        return found
 
-    def _speaks(self, start: int, stop: int) -> list[SpeechPart]:
-        """Somebody speaks from `start` until `stop` at least."""
-        given: list[SpeechPart] = []
-        if self._begun is None or self._over:
+    def _continue_speech(self, start: int, stop: int) -> list[SpeechPart]:
+        """Adds speech from `start` that lasts until `stop` at least."""
+        found: list[SpeechPart] = []
+        if self._next_part is None or self._has_ended:
             if stop - start < MIN_SPEECH_SAMPLES:
-                return given
-            given += self._begin(start)
-        while self._begun is not None and self._begun.start + PART_SAMPLES < stop:
-            given.append(self._begun._replace(stop=self._begun.start + PART_SAMPLES))
-            self._begun = SpeechPart(given[-1].stop, given[-1].stop, pause=0)
-        return given
+                return found
+            found += self._start_speech(start)
+        while self._next_part is not None and self._next_part.start + PART_SAMPLES < stop:
+            found.append(self._next_part._replace(stop=self._next_part.start + PART_SAMPLES))
+            self._next_part = SpeechPart(found[-1].stop, found[-1].stop, pause=0)
+        return found
 
-    def _begin(self, start: int) -> list[SpeechPart]:
-        """Speech begins; where paddings would overlap, they meet in the middle of the pause."""
-        given = self._close((self._spoken + start) // 2)
-        padded = max(start - PADDING_SAMPLES, given[-1].stop if given else 0)
-        self._begun, self._over = SpeechPart(padded, padded, start - self._spoken), False
-        return given
+    def _start_speech(self, start: int) -> list[SpeechPart]:
+        """Starts an interval; where paddings would overlap, they meet in the middle of the pause."""
+        found = self._close((self._speech_end + start) // 2)
+        padded = max(start - PADDING_SAMPLES, found[-1].stop if found else 0)
+        self._next_part, self._has_ended = SpeechPart(padded, padded, start - self._speech_end), False
+        return found
 
     def _close(self, latest: int) -> list[SpeechPart]:
-        """The part whose speech has ended, with the padding behind it as far as `latest`."""
-        if self._begun is None:
+        """Returns the part whose speech has ended, with padding behind it up to `latest`."""
+        if self._next_part is None:
             return []
-        part = self._begun._replace(stop=min(self._spoken + PADDING_SAMPLES, latest))
-        self._begun, self._over = None, False
+        part = self._next_part._replace(stop=min(self._speech_end + PADDING_SAMPLES, latest))
+        self._next_part, self._has_ended = None, False
         return [part]
 
     def _sample(self, chunk: int) -> int:
@@ -198,27 +199,27 @@ class SpeechFinder:
 
 
 class _Runs:
-    """Chunks of speech, without the silence that ends them.
+    """Runs of chunks with speech, without the silence that ends them.
 
-    A chunk between the thresholds goes with what was before it, speech or silence.
+    A chunk between the thresholds counts as what was before it, speech or silence.
 
     Attributes:
-        n_chunks: heard so far.
-        start: of the run that may go on; None when nobody speaks.
+        n_chunks: chunks added so far.
+        start: first chunk of the run that may continue; None in silence.
     """
 
     def __init__(self) -> None:
         self.n_chunks = 0
         self.start: int | None = None
-        self._quiet: int | None = None  # the chunk from which on it may have ended
+        self._quiet: int | None = None  # the chunk at which the run may have ended
 
     @property
     def sure_stop(self) -> int:
-        """Up to which chunk the run that may go on is speech in any case."""
+        """One past the last chunk of the current run that is speech in any case."""
         return self.n_chunks if self._quiet is None else self._quiet
 
-    def hear(self, probabilities: NDArray[np.float32]) -> list[tuple[int, int]]:
-        """The runs that end with these chunks, `(start, stop)`."""
+    def feed(self, probabilities: NDArray[np.float32]) -> list[tuple[int, int]]:
+        """Adds chunks, and returns the runs that end with them, `(start, stop)`."""
         ended = []
         for index, probability in enumerate(probabilities.tolist(), self.n_chunks):
             if probability >= SPEECH_THRESHOLD:

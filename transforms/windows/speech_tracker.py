@@ -1,4 +1,4 @@
-"""Listens along while a recording is read, and knows where somebody speaks in it."""
+"""Voice activity detection (VAD) in a recording while it is read."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from model.interface import SAMPLE_RATE, SPEECH_CHUNK, Samples, SpeechDetector
-from transforms.core.sections import BLOCK_S, Chapters
+from transforms.core.sections import BLOCK_S, Sections
 from transforms.core.types import Intervals
 from transforms.windows.speech_intervals import (
     MIN_SILENCE_SAMPLES,
     PADDING_SAMPLES,
-    SpeechFinder,
     SpeechPart,
+    SpeechSegmenter,
     speech_intervals,
 )
 
@@ -24,136 +24,143 @@ MakeDetector = Callable[[], SpeechDetector]
 _BLOCK = BLOCK_S * SAMPLE_RATE
 
 
-class Listener:
-    """What was heard of one recording so far, and is not forgotten.
+class SpeechTracker:
+    """Speech found in one recording so far, and the probabilities that are still needed.
 
-    It begins anew before each chapter, so that what it hears there is the same wherever it began.
+    Detection restarts in the warm-up before each section, so that the speech found in a section does not
+    depend on where reading started.
 
     Args:
-        make: makes the detector; None for a listener that knows nothing.
-        chapters: of the recording.
-        first: the chapter to begin with.
+        make_detector: returns a detector of a new stream; None to detect nothing.
+        sections: sections of the recording.
+        first: the section to start with.
     """
 
-    def __init__(self, make: MakeDetector | None, chapters: Chapters | None = None, first: int = 0) -> None:
-        self._make = make
-        self._chapters = chapters or Chapters()
-        self._chapter = first
-        self._n_samples = self._origin = self._chapters.heard_from_s(first) * SAMPLE_RATE
-        self._detector = make() if make else None
-        self._finder = SpeechFinder()
-        self._pause_before = 0  # samples from where somebody spoke last to where hearing began anew
-        self._is_anew = False  # nothing was given since
-        self._last_stop = self._origin  # of the speech that was given
-        self._spoken: Counter[int] = Counter()  # samples of speech that begins in a block, by its number
-        self._probabilities: NDArray[np.float32] = np.empty(0, np.float32)  # of the chunks not forgotten
-        self._n_forgotten = self._origin // SPEECH_CHUNK  # chunks
+    def __init__(
+        self, make_detector: MakeDetector | None, sections: Sections | None = None, first: int = 0
+    ) -> None:
+        self._make_detector = make_detector
+        self._sections = sections or Sections()
+        self._section = first
+        self._n_samples = self._origin = self._sections.warmup_start_s(first) * SAMPLE_RATE
+        self._detector = make_detector() if make_detector else None
+        self._segmenter = SpeechSegmenter()
+        self._pause_before = 0  # samples from the last speech to where detection restarted
+        self._is_restarted = False  # and no speech was returned since
+        self._last_stop = self._origin  # of the speech that was returned
+        self._n_speech_samples: Counter[int] = Counter()  # of speech that starts in a block, by its number
+        self._probabilities: NDArray[np.float32] = np.empty(0, np.float32)  # of the chunks not dropped
+        self._n_dropped = self._origin // SPEECH_CHUNK  # chunks
 
     @property
     def settled(self) -> int:
-        """No part of speech that is still to be given has a sample before this one."""
+        """No part of speech that is still to be returned has a sample before this one."""
         if self._detector is None:
             return self._n_samples
-        if self._is_anew and not self._finder.settled:
+        if self._is_restarted and not self._segmenter.settled:
             return self._padded(self._origin - PADDING_SAMPLES)
-        return self._origin + self._finder.settled
+        return self._origin + self._segmenter.settled
 
-    def hear(self, block: Samples) -> list[SpeechPart]:
-        """Listens to the next block of the recording, and gives the speech that is sure now."""
-        given: list[SpeechPart] = []
+    def feed(self, block: Samples) -> list[SpeechPart]:
+        """Adds the next block of the recording, and returns the parts of speech that are certain now."""
+        found: list[SpeechPart] = []
         while len(block):
-            anew = self._chapters.heard_from_s(self._chapter + 1) * SAMPLE_RATE
-            part, block = block[: anew - self._n_samples], block[anew - self._n_samples :]
-            given += self._hear(part)
-            if self._n_samples == anew:
-                given += self.finish()
-                self._begin_anew()
-        return given
+            restart = self._sections.warmup_start_s(self._section + 1) * SAMPLE_RATE
+            part, block = block[: restart - self._n_samples], block[restart - self._n_samples :]
+            found += self._feed(part)
+            if self._n_samples == restart:
+                found += self.finish()
+                self._restart()
+        return found
 
     def finish(self) -> list[SpeechPart]:
-        """Gives the speech that is left, as nothing follows."""
+        """Returns the speech that is left, as no further block follows."""
         if self._detector is None:
             return []
         n_samples = self._n_samples - self._origin
-        parts = self._finder.hear(self._remembered(self._detector.finish()), n_samples)
-        return self._told(parts + self._finder.finish())
+        parts = self._segmenter.feed(self._stored(self._detector.finish()), n_samples)
+        return self._recorded(parts + self._segmenter.finish())
 
     def forget(self, before: int) -> None:
-        """Forgets what was heard before a sample: `speech` is not asked for it any more."""
-        n_chunks = before // SPEECH_CHUNK - self._n_forgotten
+        """Drops the probabilities before a sample: `speech` is not called for it any more."""
+        n_chunks = before // SPEECH_CHUNK - self._n_dropped
         if n_chunks > 0:
             self._probabilities = self._probabilities[n_chunks:].copy()
-            self._n_forgotten += n_chunks
+            self._n_dropped += n_chunks
 
     def speech(self, start: int, n_samples: int) -> Intervals | None:
-        """Where somebody speaks in `n_samples` from `start` on, all of them heard and not forgotten.
+        """Returns the intervals of speech in `n_samples` from `start` on, all of them fed and not dropped.
 
-        By these alone, whatever is around them. In samples from `start`; None when nobody listens.
+        They depend on these samples alone, not on those around them. In samples from `start`; None without a
+        detector.
         """
         if self._detector is None:
             return None
         first = start // SPEECH_CHUNK
         before = start - first * SPEECH_CHUNK
         n_chunks = -(-(before + n_samples) // SPEECH_CHUNK)
-        chunks = self._probabilities[first - self._n_forgotten :][:n_chunks]
+        chunks = self._probabilities[first - self._n_dropped :][:n_chunks]
         found = speech_intervals(chunks, min(len(chunks) * SPEECH_CHUNK, before + n_samples))
-        moved = ((max(begin - before, 0), end - before) for begin, end in found)
-        return tuple((begin, end) for begin, end in moved if begin < end)
+        shifted = ((max(begin - before, 0), end - before) for begin, end in found)
+        return tuple((begin, end) for begin, end in shifted if begin < end)
 
-    def spoken(self, start_s: int, stop_s: int | None) -> int | None:
-        """Samples of speech that begins in a range of the recording, so far as it is sure.
+    def n_speech_samples(self, start_s: int, stop_s: int | None) -> int | None:
+        """Returns the samples of speech that starts in a range of the recording, as far as it is certain.
 
-        A long interval counts by its parts (`transforms.windows.speech_intervals`).
+        A long interval counts part by part (`transforms.windows.speech_intervals`).
 
         Args:
             start_s: a multiple of `BLOCK_S`.
-            stop_s: likewise; None for the recording's end.
+            stop_s: a multiple of `BLOCK_S`; None for the recording's end.
 
         Returns:
-            None when nobody listens.
+            None without a detector.
         """
         if self._detector is None:
             return None
-        last = max(self._spoken, default=0) + 1 if stop_s is None else stop_s // BLOCK_S
+        last = max(self._n_speech_samples, default=0) + 1 if stop_s is None else stop_s // BLOCK_S
         blocks = range(start_s // BLOCK_S, last)
-        return sum(n for block, n in self._spoken.items() if block in blocks)
+        return sum(n for block, n in self._n_speech_samples.items() if block in blocks)
 
-    def _hear(self, block: Samples) -> list[SpeechPart]:
+    def _feed(self, block: Samples) -> list[SpeechPart]:
         self._n_samples += len(block)
         if self._detector is None:
             return []
-        probabilities = self._remembered(self._detector(block))
-        n_chunks = self._n_forgotten + len(self._probabilities)
-        return self._told(self._finder.hear(probabilities, n_chunks * SPEECH_CHUNK - self._origin))
+        probabilities = self._stored(self._detector(block))
+        n_chunks = self._n_dropped + len(self._probabilities)
+        return self._recorded(self._segmenter.feed(probabilities, n_chunks * SPEECH_CHUNK - self._origin))
 
-    def _remembered(self, probabilities: NDArray[np.float32]) -> NDArray[np.float32]:
+    def _stored(self, probabilities: NDArray[np.float32]) -> NDArray[np.float32]:
         self._probabilities = np.concatenate([self._probabilities, probabilities])
         return probabilities
 
-    def _begin_anew(self) -> None:
-        self._chapter += 1
-        self._pause_before = self._n_samples - self._origin - self._finder.spoken_until
+    def _restart(self) -> None:
+        self._section += 1
+        self._pause_before = self._n_samples - self._origin - self._segmenter.speech_end
         self._origin = self._n_samples
-        self._is_anew = True
-        self._finder = SpeechFinder()
-        self._detector = self._make() if self._make else None
+        self._is_restarted = True
+        self._segmenter = SpeechSegmenter()
+        self._detector = self._make_detector() if self._make_detector else None
 
-    def _told(self, parts: list[SpeechPart]) -> list[SpeechPart]:
-        """In samples of the recording.
+    def _recorded(self, parts: list[SpeechPart]) -> list[SpeechPart]:
+        """Converts parts to samples of the recording, and counts them.
 
-        Who was speaking where hearing began anew goes on to speak, and who begins there has a padding before.
+        After a restart, the first part continues the speech before it if the pause between them is short;
+        else it has padding before it.
         """
-        told = [SpeechPart(part.start + self._origin, part.stop + self._origin, part.pause) for part in parts]
-        if told and self._is_anew:
-            start = min(told[0].start, self._padded(self._origin + told[0].pause - PADDING_SAMPLES))
-            pause = self._pause_before + told[0].pause
-            told[0] = SpeechPart(start, told[0].stop, pause if pause >= MIN_SILENCE_SAMPLES else 0)
-            self._is_anew = False
-        for part in told:
-            self._spoken[part.start // _BLOCK] += part.n_samples
+        found = [
+            SpeechPart(part.start + self._origin, part.stop + self._origin, part.pause) for part in parts
+        ]
+        if found and self._is_restarted:
+            start = min(found[0].start, self._padded(self._origin + found[0].pause - PADDING_SAMPLES))
+            pause = self._pause_before + found[0].pause
+            found[0] = SpeechPart(start, found[0].stop, pause if pause >= MIN_SILENCE_SAMPLES else 0)
+            self._is_restarted = False
+        for part in found:
+            self._n_speech_samples[part.start // _BLOCK] += part.n_samples
             self._last_stop = part.stop
-        return told
+        return found
 
     def _padded(self, start: int) -> int:
-        """Where a part may start that would start there, but for the speech before it."""
+        """The first sample of a part that would start at `start`, limited by the speech before it."""
         return max(start, self._last_stop)

@@ -1,4 +1,4 @@
-"""Files that appear as a whole or not at all, on any filesystem that fsspec knows."""
+"""Writes files that appear as a whole or not at all, on any filesystem that fsspec supports."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
 class OutputError(OSError):
-    """A file of the output that could not be written: which, and why; `filename` is without credentials."""
+    """A file of the output could not be written; `filename` is without credentials, `strerror` the reason."""
 
     def __str__(self) -> str:
         advice = "; free some space, and give the same command again" if self.errno in _FULL else ""
@@ -31,44 +31,46 @@ class OutputError(OSError):
 
 
 @contextmanager
-def published(url: str) -> Iterator[IO[bytes]]:
-    """Yields a binary file that becomes `url` when the block ends; when the block raises, nothing does.
+def atomic_write(url: str) -> Iterator[IO[bytes]]:
+    """Yields a binary file that becomes `url` when the block ends, and is discarded when the block raises.
 
-    A file of that name is replaced. fsspec's own `autocommit=False` is not used: its local temporary file
-    lies in another folder, so that its commit may be a copy, and other filesystems commit what an
-    exception left half written.
+    An existing file is replaced. fsspec's own `autocommit=False` is not used: its local temporary file is in
+    another folder, so that its commit may be a copy, and other filesystems commit a file that an exception
+    left half written.
 
     Raises:
-        OutputError: the file cannot be written: no permission, no space, no such bucket. The block raised it,
-            or it came of making the file; either way nothing of it is left.
+        OutputError: the block or the creation of the file raised an `OSError`: no permission, no space, no
+            such bucket. No partial file remains.
     """
     fs, path = fsspec.core.url_to_fs(url)
-    make = _replaced(Path(path)) if isinstance(fs, LocalFileSystem) else _uploaded(fs, path)
+    writer = _write_local(Path(path)) if isinstance(fs, LocalFileSystem) else _write_remote(fs, path)
     try:
-        with make as file:
+        with writer as file:
             yield file
     except OSError as error:
         raise OutputError(error.errno, error.strerror or str(error), redact(url)) from error
 
 
 @contextmanager
-def _uploaded(fs: AbstractFileSystem, path: str) -> Iterator[IO[bytes]]:
+def _write_remote(fs: AbstractFileSystem, path: str) -> Iterator[IO[bytes]]:
     with tempfile.TemporaryDirectory() as folder:
         staged = Path(folder, "staged")
         with staged.open("wb") as file:
             yield file
-        fs.put_file(str(staged), path)  # one upload: an object store shows it only once it is complete
+        fs.put_file(
+            str(staged), path
+        )  # a single upload: an object store shows a file only when it is complete
 
 
 @contextmanager
-def _replaced(path: Path) -> Iterator[IO[bytes]]:
+def _write_local(path: Path) -> Iterator[IO[bytes]]:
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{path.name}.{uuid.uuid4().hex}{PARTIAL_SUFFIX}")
     try:
         with partial.open("xb") as file:
             yield file
             file.flush()
-            os.fsync(file.fileno())  # the name must not survive a power cut that the bytes did not
+            os.fsync(file.fileno())  # after a power cut the name must not exist without the bytes
         partial.replace(path)
     finally:
         partial.unlink(missing_ok=True)

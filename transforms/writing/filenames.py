@@ -1,9 +1,9 @@
-"""Names of files made from names of recordings: safe on any filesystem, and unique in any run.
+"""Names of files about recordings: safe on any filesystem, and unique in any run.
 
-A recording's name is whatever somebody chose: a path, a URL with a query, other people's alphabets, or an
-attempt at writing elsewhere. What comes of it is `STEM.AUDIO_ID.SUFFIX`. The stem is for people; the id makes
-the name unique without a look at any other name, which workers do not know of, also where a filesystem
-takes upper and lower case, or two spellings of a letter, for the same.
+The name of a recording is arbitrary: a path, a URL with a query, any alphabet, or an attempt to write to
+another folder. The file is named `STEM.AUDIO_ID.SUFFIX`. The stem is for people. The id makes the name unique
+without knowledge of other names, which workers do not have, even on filesystems that ignore upper and lower
+case or normalise Unicode.
 """
 
 from __future__ import annotations
@@ -17,28 +17,26 @@ from transforms.core.redaction import redact
 from transforms.core.uris import is_url, plain
 
 MAX_STEM_BYTES = 180
-"""Of the 255 that a name may have: the id, a suffix, and what is added while the file is written fit too."""
+"""Of the 255 bytes of a file name; the rest is for the id, the suffix, and the suffix of a partial file."""
 
-_AUDIO_ID = (
-    r"[0-9a-f]{16}(-\d{1,2})?"  # of `transforms.core.uris.audio_id_of`, or `transforms.core.types.of_channel`
-)
+_AUDIO_ID = r"[0-9a-f]{16}(-\d{1,2})?"  # see `transforms.core.uris.audio_id_of`, `core.types.of_channel`
 _NO_NAME = "recording"
-_JOINERS = "\u200c\u200d"  # invisible, but part of how Persian, Hindi and emoji are spelt
-_UNSAFE_CATEGORIES = ("Cc", "Cf", "Cs", "Zl", "Zp")  # control, invisible, half a character, ends of lines
-_UNSAFE = frozenset('<>:"/\\|?*')  # on some filesystem or other
+_JOINERS = "\u200c\u200d"  # invisible, but needed to write Persian, Hindi and emoji
+_UNSAFE_CATEGORIES = ("Cc", "Cf", "Cs", "Zl", "Zp")  # control, format, surrogate, line separator
+_UNSAFE = frozenset('<>:"/\\|?*')  # on one filesystem or another
 _DEVICES = re.compile(r"(con|prn|aux|nul|conin\$|conout\$|(com|lpt)[0-9¹²³])\s*(\..*)?", re.IGNORECASE)
 
 
 def recording_file_name(uri: str, audio_id: str, suffix: str) -> str:
-    """The name of a file about a recording: at most 205 bytes of UTF-8, one path component, not hidden.
+    """Returns the name of a file about a recording: at most 205 bytes of UTF-8, one component, not hidden.
 
     Args:
-        uri: of the recording; credentials in it come into no name.
-        audio_id: 16 hexadecimal digits, the recording's own; of a channel with its number behind.
+        uri: of the recording; credentials in it do not appear in the name.
+        audio_id: of the recording: 16 hexadecimal digits, followed by the channel if it is one.
         suffix: of the file, without the dot.
 
     Raises:
-        ValueError: an `audio_id` of another form, which might name another folder, or no unique file.
+        ValueError: an `audio_id` of another form, which might name another folder or be ambiguous.
     """
     if not re.fullmatch(_AUDIO_ID, audio_id):
         raise ValueError(f"audio_id {audio_id!r}: must be 16 hexadecimal digits, and perhaps a channel")
@@ -46,15 +44,16 @@ def recording_file_name(uri: str, audio_id: str, suffix: str) -> str:
 
 
 def recording_file_pattern(suffix: str) -> re.Pattern[str]:
-    """What `recording_file_name` gives, and hardly a name that somebody else made up."""
+    """Returns the pattern of the names that `recording_file_name` returns."""
     return re.compile(rf"[^/]+\.{_AUDIO_ID}\.{re.escape(suffix)}")
 
 
 def safe_stem(uri: str) -> str:
-    """What people call the recording, without its extension; `recording` where nothing is left of it.
+    """Returns the file name of the recording without its extension; `recording` if nothing is left of it.
 
-    Composed (NFC), so that what looks the same is the same. What some system could not store, or what would
-    hide or disguise the name, is `_`; what Windows takes for a device (`con.wav`) has one before it.
+    Unicode is composed (NFC), so that equal-looking names are equal. A character that some system cannot
+    store, or that would hide or disguise the name, becomes `_`; the name of a Windows device (`con.wav`)
+    gets a leading `_`.
     """
     name = unicodedata.normalize("NFC", splitext(_last_part(uri))[0])
     name = "".join("_" if _is_unsafe(character) else character for character in name)
@@ -65,7 +64,7 @@ def safe_stem(uri: str) -> str:
 
 
 def _last_part(uri: str) -> str:
-    """The last component of a path or URL; of a chain such as `zip://a/b.wav::s3://c.zip`, of its first."""
+    """Returns the last component of a path or URL; of the first one in a chain (`zip://a/b.wav::s3://c.zip`)."""
     uri = redact(plain(uri))
     if not is_url(uri):
         return uri.rpartition("/")[2]
@@ -83,5 +82,5 @@ def _is_unsafe(character: str) -> bool:
 
 
 def _trimmed(name: str) -> str:
-    """Without what Windows drops from the end of a name, and what hides a name elsewhere from the front."""
+    """Removes dots and spaces at the end, which Windows drops, and at the start, which hide a file."""
     return name.strip(" .")

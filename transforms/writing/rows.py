@@ -1,4 +1,4 @@
-"""Rows of the output: the schema, and a `Transcript` or `Failure` as a row of it."""
+"""Rows of the output: their schema, and the conversion of a `Transcript` or `Failure` to a row."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from transforms.core.redaction import redact
 from transforms.core.types import Failure, Metadata, Segment, Transcript, Word
 
 Row = dict[str, Any]
-"""A row with the types of JSON: text, numbers, None, lists and dicts."""
+"""A row of JSON types: text, numbers, None, lists and dicts."""
 
 
 WORD_TYPE = pa.struct(
@@ -71,44 +71,44 @@ SCHEMA = pa.schema(
 )
 
 
-LEAST_LANGUAGE_PROB = 0.001  # languages below this are noise, and there are a hundred
+MIN_LANGUAGE_PROB = 0.001  # languages below this are noise; there are about a hundred
 
 
 def transcript_row(transcript: Transcript) -> Row:
-    """The row of the dataset for one recording: the columns of `SCHEMA`, in their order."""
+    """Returns the row of the dataset for one recording: the columns of `SCHEMA`, in their order."""
     metadata = metadata_text(transcript.metadata)
     return {
         "audio_id": transcript.audio_id,
-        "uri": _storable(redact(transcript.uri)),
+        "uri": _encodable(redact(transcript.uri)),
         "channel": transcript.channel,
         "duration_s": transcript.duration_s,
         "declared_s": transcript.declared_s,
         "truncated": transcript.truncated,
-        "problem": None if transcript.problem is None else _storable(transcript.problem),
+        "problem": None if transcript.problem is None else _encodable(transcript.problem),
         "speech_s": transcript.speech_s,
         "skipped": [{"start": start_s, "end": end_s} for start_s, end_s in transcript.skipped],
         "language": transcript.language,
         "language_probs": [
             {"language": language, "probability": round(prob, 4)}
             for language, prob in transcript.language_probs.items()
-            if prob >= LEAST_LANGUAGE_PROB
+            if prob >= MIN_LANGUAGE_PROB
         ],
         "task": transcript.task,
-        "text": _storable(transcript.text),
+        "text": _encodable(transcript.text),
         "segments": [_segment_row(index, segment) for index, segment in enumerate(transcript.segments)],
         "boundaries": [
             {"time": boundary.time_s, "kind": boundary.kind.value, "agreement": boundary.agreement}
             for boundary in transcript.boundaries
         ],
         "model": transcript.model,
-        "reference": None if transcript.reference is None else _storable(transcript.reference),
-        "metadata": None if metadata is None else _storable(metadata),
+        "reference": None if transcript.reference is None else _encodable(transcript.reference),
+        "metadata": None if metadata is None else _encodable(metadata),
     }
 
 
 def failure_row(failure: Failure) -> Row:
-    """The row of `failures/` for one failure."""
-    texts = {"uri": _storable(failure.uri), "message": _storable(failure.message)}
+    """Returns the row of `failures/` for one failure."""
+    texts = {"uri": _encodable(failure.uri), "message": _encodable(failure.message)}
     return {**asdict(failure), **texts}
 
 
@@ -117,7 +117,7 @@ def _segment_row(index: int, segment: Segment) -> Row:
         "id": index,
         "start": segment.start_s,
         "end": segment.end_s,
-        "text": _storable(segment.text),
+        "text": _encodable(segment.text),
         "avg_logprob": _finite(segment.avg_logprob),
         "no_speech_prob": _finite(segment.no_speech_prob),
         "compression_ratio": _finite(segment.compression_ratio),
@@ -132,23 +132,23 @@ def _word_row(word: Word) -> Row:
     return {
         "start": word.start_s,
         "end": word.end_s,
-        "word": _storable(word.text),
+        "word": _encodable(word.text),
         "probability": _finite(word.probability),
     }
 
 
 def _finite(score: float) -> float | None:
-    """JSON has no NaN; None says the same and every reader knows it."""
+    """Replaces NaN and infinity, which JSON does not have, by None."""
     return float(score) if math.isfinite(score) else None
 
 
-def _storable(text: str) -> str:
-    r"""Text that UTF-8 can hold: bytes of a file name that are not become `\udc80`, spelt out."""
+def _encodable(text: str) -> str:
+    r"""Returns text that UTF-8 can encode: undecodable bytes of a file name become the text `\udc80`."""
     return text.encode("utf-8", "backslashreplace").decode()
 
 
 def metadata_text(metadata: Metadata) -> str | None:
-    """All columns as the text of one JSON object; None when there are none."""
+    """Returns all columns as the text of one JSON object; None if there are none."""
     if not metadata:
         return None
     pairs = (f"{json.dumps(name, ensure_ascii=False)}: {value}" for name, value in metadata)

@@ -1,6 +1,6 @@
-"""Rows into files: sorted, sharded by a stable hash, the same bytes for the same rows.
+"""Writes rows to files: sorted, sharded by a stable hash, the same bytes for the same rows.
 
-Beam's own sinks give neither sorted rows nor files on every filesystem of fsspec, so these few lines do.
+Beam's own sinks neither sort rows nor write to every filesystem of fsspec.
 """
 
 from __future__ import annotations
@@ -8,31 +8,29 @@ from __future__ import annotations
 import hashlib
 import itertools
 import json
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from time import perf_counter
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import IO
 
 import msgspec
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from transforms.core.metrics import count_seconds
-from transforms.writing.atomic_files import published
+from transforms.writing.atomic_files import atomic_write
 from transforms.writing.rows import SCHEMA, Row
 
 ROW_GROUP_ROWS = 10_000
 
 
-def line_of(row: Row) -> bytes:
-    """A row of any kind as a line of JSON: UTF-8, nothing escaped that need not be."""
+def json_line(row: Row) -> bytes:
+    """Returns a row of any kind as a line of JSON: UTF-8, with the necessary escapes only."""
     return json.dumps(row, ensure_ascii=False, allow_nan=False).encode() + b"\n"
 
 
 def write_parquet(lines: Iterable[bytes], file: IO[bytes]) -> None:
-    """Writes transcript rows as one Parquet file with the nested types of `SCHEMA`, zstd inside.
+    """Writes transcript rows as one Parquet file with the nested types of `SCHEMA`, compressed with zstd.
 
     Args:
-        lines: of `line_of`; those of one row group at a time are unpacked.
+        lines: from `json_line`; one row group at a time is decoded.
         file: to write to.
     """
     rest = iter(lines)
@@ -43,7 +41,7 @@ def write_parquet(lines: Iterable[bytes], file: IO[bytes]) -> None:
 
 
 def write_jsonl(lines: Iterable[bytes], file: IO[bytes]) -> None:
-    """Writes rows of any kind, which are lines of JSON already."""
+    """Writes rows of any kind, given as lines of JSON."""
     file.writelines(lines)
 
 
@@ -51,42 +49,48 @@ WRITERS: dict[str, Callable[[Iterable[bytes], IO[bytes]], None]] = {
     "parquet": write_parquet,
     "jsonl": write_jsonl,
 }
-"""By the name of the format, which is also its files' suffix."""
+"""Writers by the name of the format, which is also the suffix of its files."""
 
 
 def shard_of(audio_id: str, num_shards: int) -> int:
-    """The shard of a recording, 0 <= shard < num_shards: the same in every run, on every runner."""
+    """Returns the shard of a recording, 0 <= shard < num_shards: the same in every run, on every runner."""
     digest = hashlib.sha256(audio_id.encode("utf-8", "surrogatepass")).digest()
     return int.from_bytes(digest[:8], "big") % num_shards
 
 
 def part_name(shard: int, num_shards: int, suffix: str) -> str:
-    """`part-00000-of-00001.parquet`."""
+    """Returns the name of a shard's file, such as `part-00000-of-00001.parquet`."""
     return f"part-{shard:05d}-of-{num_shards:05d}.{suffix}"
 
 
-def _shard_key(shard: int) -> str:
-    return f"{shard:05d}"
-
-
-def _write_shard(
-    keyed: tuple[str, Iterable[bytes]], folder: str, formats: Sequence[str], num_shards: int
+def write_shard(
+    lines: Iterable[bytes], shard: int, num_shards: int, folders: Mapping[str, str]
 ) -> Iterator[str]:
-    started = perf_counter()
-    shard, lines = keyed
-    ordered = sorted(filter(None, lines), key=_order)
-    rows = [row for row, _ in itertools.groupby(ordered)]  # workers that share a bad file each say so
-    for name in formats:
-        url = f"{folder}/{part_name(int(shard), num_shards, name)}"
-        with published(url) as file:
+    """Writes the rows of one shard, sorted, each row once, and yields the URL of each file.
+
+    Args:
+        lines: from `json_line`; empty ones are ignored.
+        shard: its number, 0 <= shard < num_shards.
+        num_shards: shards of each format.
+        folders: the URL of the folder of each format.
+
+    Raises:
+        OSError: a file cannot be written.
+    """
+    ordered = sorted(filter(None, lines), key=_sort_key)
+    rows = [
+        row for row, _ in itertools.groupby(ordered)
+    ]  # each worker that reads a range of a broken file reports the same failure
+    for name, folder in folders.items():
+        url = f"{folder}/{part_name(shard, num_shards, name)}"
+        with atomic_write(url) as file:
             WRITERS[name](rows, file)
         yield url
-    count_seconds("write", perf_counter() - started)
 
 
-def _order(line: bytes) -> tuple[str, ...]:
-    """By place, as people list their recordings; failures of one recording by all there is of them."""
+def _sort_key(line: bytes) -> tuple[str, ...]:
+    """Returns the URI and audio_id of a row; for failures of one recording, their other columns too."""
     row = msgspec.json.decode(line)
-    told = ("message", "stage", "kind", "retryable", "attempts")
-    failure = (repr(row[name]) for name in told if name in row)
+    columns = ("message", "stage", "kind", "retryable", "attempts")
+    failure = (repr(row[name]) for name in columns if name in row)
     return row["uri"], row["audio_id"], *failure

@@ -1,8 +1,8 @@
-"""The files that people open: subtitles (SRT, WebVTT), tables (TSV) and plain text, of one row each.
+"""Renders one row as subtitles (SRT, WebVTT), as a table (TSV) or as plain text.
 
-They are as openai/whisper writes them, so that what reads its files reads these. What could break a file, and
-it leaves as it is, does not come through: ends of lines inside a text, an arrow in SRT, markup in WebVTT.
-Segments without text are left out; with none left, a file is empty, and valid.
+The files are as openai/whisper writes them, so that programs that read its files read these too. Unlike
+there, text that could break a file is removed or escaped: line breaks inside a text, an arrow in SRT, markup
+in WebVTT. Segments without text are left out; if none is left, the file is empty and valid.
 """
 
 from __future__ import annotations
@@ -14,11 +14,13 @@ from typing import Any
 
 Row = Mapping[str, Any]
 
-_CONTROLS = re.compile(r"[\x00-\x08\x0e-\x1b\x7f]")  # nobody says them, and a NUL ends a file for many
+_CONTROLS = re.compile(
+    r"[\x00-\x08\x0e-\x1b\x7f]"
+)  # not spoken, and many programs take NUL for the end of a file
 
 
 def to_srt(row: Row) -> str:
-    """SubRip: numbered from 1, `00:01:02,500 --> 00:01:04,000`, a blank line behind each."""
+    """Returns SubRip: cues numbered from 1, `00:01:02,500 --> 00:01:04,000`, a blank line after each."""
     return "".join(
         f"{number}\n{_clock(start, ',')} --> {_clock(end, ',')}\n{text.replace('-->', '->')}\n\n"
         for number, (start, end, text) in enumerate(_cues(row), start=1)
@@ -26,7 +28,7 @@ def to_srt(row: Row) -> str:
 
 
 def to_vtt(row: Row) -> str:
-    """WebVTT: `01:02.500 --> 01:04.000`, with hours where there are some; `&`, `<` and `>` escaped."""
+    """Returns WebVTT: `01:02.500 --> 01:04.000`, with hours only if not 0; `&`, `<` and `>` escaped."""
     cues = (
         f"{_short_clock(start)} --> {_short_clock(end)}\n{escape(text, quote=False)}\n\n"
         for start, end, text in _cues(row)
@@ -35,28 +37,28 @@ def to_vtt(row: Row) -> str:
 
 
 def to_tsv(row: Row) -> str:
-    """`start`, `end` in milliseconds and `text`, with tabs between them, below a line that says so."""
+    """Returns tab-separated `start`, `end` in milliseconds and `text`, below a header line."""
     lines = (f"{start}\t{end}\t{text}\n" for start, end, text in _lines(row))
     return "start\tend\ttext\n" + "".join(lines)
 
 
 def to_txt(row: Row) -> str:
-    """A line a segment."""
+    """Returns one line for each segment."""
     return "".join(f"{text}\n" for _, _, text in _lines(row))
 
 
 RENDERERS: dict[str, Callable[[Row], str]] = {"srt": to_srt, "vtt": to_vtt, "tsv": to_tsv, "txt": to_txt}
-"""A row of `transforms.writing.rows.SCHEMA` to a file's text, by the format's name (the files' suffix)."""
+"""Renderers of a row of `transforms.writing.rows.SCHEMA`, by the name of the format (suffix of its files)."""
 
 
 def _cues(row: Row) -> Iterator[tuple[int, int, str]]:
-    """As `_lines`; players want a cue to end after it begins."""
+    """Yields `_lines` whose end is after their start, as players require."""
     for start, end, text in _lines(row):
         yield start, max(end, start + 1), text
 
 
 def _lines(row: Row) -> Iterator[tuple[int, int, str]]:
-    """Start and end of each segment in milliseconds, and its text as one line without tabs."""
+    """Yields start and end of each segment in milliseconds, and its text as one line without tabs."""
     for segment in row["segments"]:
         text = _one_line(segment["text"])
         if text:

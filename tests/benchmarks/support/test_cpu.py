@@ -1,5 +1,5 @@
 from benchmarks.support.cpu import describe_machine, n_cores
 
 
-def test_a_machine_is_described() -> None:
+def test_describe_machine() -> None:
     assert f", {n_cores()} cores, " in describe_machine()

@@ -13,10 +13,10 @@ from benchmarks.support.loop_steps import loop_steps
         ([30], {4: 30}),
     ],
 )
-def test_windows_leave_when_half_of_the_rows_are_free(n_tokens: list[int], steps: dict[int, int]) -> None:
+def test_batch_shrinks_when_half_of_its_rows_are_free(n_tokens: list[int], steps: dict[int, int]) -> None:
     assert {rows: n for rows, n in loop_steps(n_tokens, 8, shrinks=True).items() if n} == steps
 
 
-def test_where_batches_stay_all_rows_go_on_to_the_longest() -> None:
+def test_batch_that_does_not_shrink_runs_to_its_longest_window() -> None:
     assert loop_steps([1, 2, 30], 8, shrinks=False) == {8: 30}
     assert loop_steps([5], 1, shrinks=False) == {4: 5}

@@ -11,20 +11,20 @@ needs_proc = pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="t
 HOLD = "import time; held = bytearray({} * 10**6); time.sleep(0.4)"
 
 
-def test_what_a_process_prints_and_takes() -> None:
-    measured = run_measured([sys.executable, "-c", "import time; time.sleep(0.3); print('said')"])
-    assert measured.stdout == "said\n"
+def test_output_and_times_of_a_process() -> None:
+    measured = run_measured([sys.executable, "-c", "import time; time.sleep(0.3); print('done')"])
+    assert measured.stdout == "done\n"
     assert 0.3 <= measured.wall_s < 10
     assert measured.largest_mb > 1
 
 
-def test_variables_are_passed_on() -> None:
+def test_environment_variables_are_passed_on() -> None:
     command = [sys.executable, "-c", "import os; print(os.environ['SOMETHING_OF_OURS'])"]
     assert run_measured(command, {"SOMETHING_OF_OURS": "here"}).stdout == "here\n"
 
 
 @needs_proc
-def test_memory_is_that_of_the_whole_tree() -> None:
+def test_memory_includes_child_processes() -> None:
     child = f"[sys.executable, '-c', {HOLD.format(300)!r}]"
     program = f"import subprocess, sys; held = bytearray(200 * 10**6); subprocess.run({child})"
     measured = run_measured([sys.executable, "-c", program])
@@ -35,7 +35,7 @@ def test_memory_is_that_of_the_whole_tree() -> None:
 
 
 @needs_proc
-def test_the_peak_of_a_process_is_its_own() -> None:
+def test_peak_memory_is_that_of_the_process_itself() -> None:
     held = bytearray(300 * 10**6)
     program = (
         "from benchmarks.support.processes import peak_mb\n"
@@ -44,6 +44,6 @@ def test_the_peak_of_a_process_is_its_own() -> None:
     assert 100 < float(run_measured([sys.executable, "-c", program]).stdout) < len(held) / 1e6
 
 
-def test_a_process_that_fails_is_an_error() -> None:
+def test_failed_process_is_an_error() -> None:
     with pytest.raises(subprocess.CalledProcessError):
         run_measured([sys.executable, "-c", "raise SystemExit(3)"])

@@ -16,13 +16,13 @@ def data(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_clips_are_joined_in_the_order_of_their_names(data: Path, tmp_path: Path) -> None:
+def test_clips_are_joined_in_order_of_their_names(data: Path, tmp_path: Path) -> None:
     joined = make_recording(JOINED, data, tmp_path)
     samples, rate = sf.read(joined.path)
     assert (joined.duration_s, rate, len(samples)) == (3.0, 16_000, 48_000)
     np.testing.assert_allclose(samples[8_000::16_000], [0.1, 0.2, 0.3], atol=1e-3)
 
 
-def test_a_recording_is_cut_into_equal_pieces(data: Path, tmp_path: Path) -> None:
-    pieces = make_recording(LJ, data, tmp_path).cut(3, tmp_path)
-    assert [sf.info(piece).frames for piece in pieces] == [5334, 5333, 5333]
+def test_recording_is_split_into_equal_parts(data: Path, tmp_path: Path) -> None:
+    stretches = make_recording(LJ, data, tmp_path).split(3, tmp_path)
+    assert [sf.info(piece).frames for piece in stretches] == [5334, 5333, 5333]

@@ -37,7 +37,7 @@ def scored(reference: str, hypothesis: str, language: str | None = "en") -> Erro
         ("vingt et un", "vingt un", None, ErrorCounts(3, 0, 1, 0, 11, 3)),
     ],
 )
-def test_errors_by_hand(reference: str, hypothesis: str, language: str | None, counts: ErrorCounts) -> None:
+def test_counts_of_errors(reference: str, hypothesis: str, language: str | None, counts: ErrorCounts) -> None:
     assert scored(reference, hypothesis, language) == counts
 
 
@@ -48,22 +48,22 @@ def test_rates() -> None:
     assert scored("one", "a b c d").wer == 4
 
 
-def test_english_is_written_in_one_way() -> None:
-    said = "Mr. Brown doesn't like the colour of twenty-one (laughs) theatres, um, at $5"
-    written = "mister brown does not like the color of 21 theaters at 5 dollars"
-    assert scored(said, written).word_errors == 0
-    assert scored(said, written, "de").word_errors == 9
+def test_english_text_is_normalised() -> None:
+    reference = "Mr. Brown doesn't like the colour of twenty-one (laughs) theatres, um, at $5"
+    hypothesis = "mister brown does not like the color of 21 theaters at 5 dollars"
+    assert scored(reference, hypothesis).word_errors == 0
+    assert scored(reference, hypothesis, "de").word_errors == 9
 
 
-def test_other_languages_keep_their_numbers_and_letters() -> None:
+def test_numbers_and_letters_of_other_languages_are_kept() -> None:
     assert normalised_words("Zwanzig Äpfel, (leise) l'été!", "de") == ["zwanzig", "äpfel", "l", "été"]
 
 
-def test_an_endless_number_is_no_end_of_the_evaluation() -> None:
+def test_number_of_5000_digits_can_be_normalised() -> None:
     assert normalised_words(f"Call {'1' * 5000}!", "en") == ["call", "1" * 5000]
 
 
-def test_edits_are_runs_of_words() -> None:
+def test_edits_group_consecutive_words() -> None:
     edits = align(list("abcdef"), list("axydge"))
     assert [(edit.kind, edit.reference, edit.hypothesis) for edit in edits] == [
         ("equal", ("a",), ("a",)),
@@ -76,7 +76,7 @@ def test_edits_are_runs_of_words() -> None:
 
 
 @given(WORDS, WORDS)
-def test_an_alignment_holds_both_sides(reference: list[str], hypothesis: list[str]) -> None:
+def test_alignment_contains_all_words_of_both_sides(reference: list[str], hypothesis: list[str]) -> None:
     edits = align(reference, hypothesis)
     assert [word for edit in edits for word in edit.reference] == reference
     assert [word for edit in edits for word in edit.hypothesis] == hypothesis
@@ -86,11 +86,11 @@ def test_an_alignment_holds_both_sides(reference: list[str], hypothesis: list[st
 
 
 @given(WORDS.filter(bool), WORDS)
-def test_counts_are_those_of_another_implementation(reference: list[str], hypothesis: list[str]) -> None:
+def test_rates_equal_those_of_jiwer(reference: list[str], hypothesis: list[str]) -> None:
     counts = count_errors(align(reference, hypothesis))
-    said, written = " ".join(reference), " ".join(hypothesis)
-    assert counts.wer == jiwer.wer(said, written)
-    assert counts.cer == jiwer.cer(said, written)
+    texts = " ".join(reference), " ".join(hypothesis)
+    assert counts.wer == jiwer.wer(*texts)
+    assert counts.cer == jiwer.cer(*texts)
 
 
 def test_counts_add_up() -> None:

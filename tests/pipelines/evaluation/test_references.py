@@ -52,7 +52,7 @@ def test_tables_with_columns_of_any_name(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("row", "said"),
+    ("row", "message"),
     [
         ({"words": {"start": 0}}, "line 1: words is \"{'start': 0}\", where a list was expected"),
         ({"words": ["a"]}, r"line 1: words\[0\] is a, where"),
@@ -61,12 +61,12 @@ def test_tables_with_columns_of_any_name(tmp_path: Path) -> None:
         ({"words": [{"start": 0, "end": 1}]}, r"words\[0\] is"),
     ],
 )
-def test_times_that_are_none_are_told(tmp_path: Path, row: dict[str, object], said: str) -> None:
-    with pytest.raises(InputError, match=said):
+def test_invalid_times_are_refused(tmp_path: Path, row: dict[str, object], message: str) -> None:
+    with pytest.raises(InputError, match=message):
         read_references(written(tmp_path / "m.jsonl", {"audio": "a.wav", **row}))
 
 
-def test_two_references_for_a_recording_must_agree(tmp_path: Path) -> None:
+def test_references_of_the_same_recording_must_be_equal(tmp_path: Path) -> None:
     twice = [{"audio": "a.wav", "text": "this"}, {"audio": "./a.wav", "text": "this"}]
     assert len(read_references(written(tmp_path / "m.jsonl", *twice))) == 1
     with pytest.raises(InputError, match=r"two different references for .*/a\.wav; keep one"):
@@ -74,12 +74,12 @@ def test_two_references_for_a_recording_must_agree(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["talks.txt", "talks.wav", "talks"])
-def test_only_a_manifest_with_text_has_references(name: str) -> None:
+def test_other_files_than_manifests_with_text_are_refused(name: str) -> None:
     with pytest.raises(InputError, match=f"--references {name}: a manifest with a column of text"):
         read_references(name)
 
 
-def test_a_path_goes_before_a_name() -> None:
+def test_path_takes_precedence_over_file_name() -> None:
     given = references("/a/1.wav", "/a/2.wav")
     assert matched(given, "/a/1.wav", "/b/1.wav", "/b/2.wav") == {
         "/a/1.wav": "/a/1.wav",
@@ -87,7 +87,7 @@ def test_a_path_goes_before_a_name() -> None:
     }
 
 
-def test_urls_are_known_without_their_credentials() -> None:
+def test_urls_match_without_credentials() -> None:
     given = references("https://u:p@h/1.wav", "https://other/talks/2.wav?x=1")
     assert matched(given, "https://h/1.wav", "https://h/2.wav?y=2") == {
         "https://h/1.wav": "https://u:p@h/1.wav",
@@ -103,14 +103,14 @@ def test_urls_are_known_without_their_credentials() -> None:
         (["/a/1.wav"], ["/b/2.wav"], 0, 1),
     ],
 )
-def test_a_name_that_is_not_the_only_one_matches_nothing(
+def test_ambiguous_file_name_matches_nothing(
     given: list[str], recordings: list[str], n_ambiguous: int, n_unused: int
 ) -> None:
     named = [(audio_id_of(uri), uri) for uri in recordings]
     assert match(references(*given), named) == Matches({}, n_ambiguous, n_unused)
 
 
-def test_a_recording_may_come_twice() -> None:
+def test_recordings_may_repeat() -> None:
     given = references("/a/1.wav")
     twice = [(audio_id_of("/b/1.wav"), "/b/1.wav")] * 2
     assert match(given, twice) == Matches({audio_id_of("/b/1.wav"): given[audio_id_of("/a/1.wav")]})

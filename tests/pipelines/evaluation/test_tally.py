@@ -8,13 +8,13 @@ from pipelines.evaluation.timestamp_errors import TimedText, compare_times
 
 
 def scored(
-    uri: str, said: str, written: str | None, language: str | None = "en", times: bool = False
+    uri: str, reference: str, transcript: str | None, language: str | None = "en", times: bool = False
 ) -> Scored:
     by_character = language == "ja"
-    edits = align(said.split(), (written or "").split())
+    edits = align(reference.split(), (transcript or "").split())
     counts = count_errors(edits, by_character)
     found = compare_times([TimedText(0, 1, "a")], [TimedText(0.15, 1, "a")], language) if times else None
-    return Scored(uri, uri, language, said, written, edits, counts, by_character, found)
+    return Scored(uri, uri, language, reference, transcript, edits, counts, by_character, found)
 
 
 def tallied(*recordings: Scored, n_kept: int = 2) -> Tally:
@@ -24,14 +24,14 @@ def tallied(*recordings: Scored, n_kept: int = 2) -> Tally:
     return tally
 
 
-def test_sums_by_language_and_in_all() -> None:
-    told = tallied(
+def test_sums_by_language_and_in_total() -> None:
+    sums = tallied(
         scored("a", "a b c d", "a b x d"),
         scored("b", "e", "e f", times=True),
         scored("c", "g h", None),
         scored("d", "日 本", "日", "ja"),
-    ).told()
-    assert told["languages"]["en"] == {
+    ).as_json()
+    assert sums["languages"]["en"] == {
         "recordings": 3,
         "not_transcribed": 1,
         "unit": "words",
@@ -44,10 +44,10 @@ def test_sums_by_language_and_in_all() -> None:
         "characters": 11,
         "character_errors": 6,
     }
-    assert {**told["languages"]["ja"], "recordings": 1}.items() >= {"unit": "characters", "wer": 0.5}.items()
-    assert (told["total"]["words"], told["total"]["unit"]) == (9, "words and characters")
-    assert told["timestamps"]["recordings"] == 1
-    assert told["timestamps"]["starts"] == {
+    assert {**sums["languages"]["ja"], "recordings": 1}.items() >= {"unit": "characters", "wer": 0.5}.items()
+    assert (sums["total"]["words"], sums["total"]["unit"]) == (9, "words and characters")
+    assert sums["timestamps"]["recordings"] == 1
+    assert sums["timestamps"]["starts"] == {
         "compared": 1,
         "median_s": 0.15,
         "p95_s": 0.15,
@@ -57,7 +57,7 @@ def test_sums_by_language_and_in_all() -> None:
     }
 
 
-def test_the_worst_are_kept_whatever_their_order() -> None:
+def test_worst_recordings_are_kept_in_any_order() -> None:
     recordings = [
         scored("none", "a b", "a b"),
         scored("half", "a b", "a"),
@@ -72,13 +72,13 @@ def test_the_worst_are_kept_whatever_their_order() -> None:
     assert tallied(*recordings, n_kept=0).worst(transcribed=True) == []
 
 
-def test_the_language_that_all_have_in_common() -> None:
+def test_only_language() -> None:
     assert tallied().only_language is None
     assert tallied(scored("a", "a", "a", "fr"), scored("b", "a", "a", "fr")).only_language == "fr"
     assert tallied(scored("a", "a", "a", "fr"), scored("b", "a", "a")).only_language is None
 
 
-def test_the_table() -> None:
+def test_table() -> None:
     tally = tallied(
         scored("a", "a b c d", "a b x d"), scored("d", "日 本", "日", "ja"), scored("e", "", "a", "fr")
     )
@@ -92,8 +92,8 @@ def test_the_table() -> None:
     assert len(table(tallied(scored("a", "a", "a"))).splitlines()) == 2
 
 
-def test_recordings_of_no_known_language_are_a_group() -> None:
-    assert tallied(scored("a", "a", None, None), scored("b", "a", "a")).told()["languages"].keys() == {
+def test_recordings_of_unknown_language_are_a_group() -> None:
+    assert tallied(scored("a", "a", None, None), scored("b", "a", "a")).as_json()["languages"].keys() == {
         "en",
         "unknown",
     }
@@ -102,16 +102,16 @@ def test_recordings_of_no_known_language_are_a_group() -> None:
 @pytest.mark.parametrize(
     "field", ["without_reference", "failed_without_reference", "ambiguous_names", "unused_references"]
 )
-def test_what_is_left_out_is_told(field: str) -> None:
+def test_notes_mention_what_the_table_excludes(field: str) -> None:
     tally = tallied(scored("a", "a", "a"))
     assert notes(tally) == []
     setattr(tally, field, 1234)
     (note,) = notes(tally)
     assert note.endswith(": 1,234")
-    assert tally.told()[field] == 1234
+    assert tally.as_json()[field] == 1234
 
 
-def test_times_in_a_sentence() -> None:
+def test_time_sentences() -> None:
     starts, ends = time_sentences(tallied(scored("a", "a", "a", times=True)).times)
     assert starts == (
         "starts of words: 1 compared, half within 0.150 s, 95 % within 0.150 s; 0.0 % within 0.1 s, "

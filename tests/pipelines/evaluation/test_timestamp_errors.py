@@ -16,7 +16,7 @@ def compared(
     return dict(quality.starts.counts), dict(quality.ends.counts)
 
 
-def test_words_that_agree_are_compared_and_others_are_not() -> None:
+def test_only_equal_words_are_compared() -> None:
     reference = timed((0.0, 0.5, "The"), (0.5, 1.0, "colour"), (1.0, 1.5, "red"), (1.5, 2.0, "paled"))
     hypothesis = timed(
         (0.1, 0.4, " the"), (0.5, 1.2, " color,"), (9.0, 9.5, " bread"), (1.25, 2.0, " paled.")
@@ -24,7 +24,7 @@ def test_words_that_agree_are_compared_and_others_are_not() -> None:
     assert compared(reference, hypothesis) == ({100: 1, 0: 1, 250: 1}, {100: 1, 200: 1, 0: 1})
 
 
-def test_a_segment_has_the_start_of_its_first_word_and_the_end_of_its_last() -> None:
+def test_segment_has_the_start_of_its_first_word_and_the_end_of_its_last() -> None:
     words = timed((0.0, 0.4, "one"), (0.4, 0.8, "big"), (0.8, 1.3, "cat"), (2.0, 2.5, "sat"))
     segments = timed((0.1, 1.5, " One big cat"), (1.5, 2.5, " sat."))
     assert compared(words, segments) == ({100: 1, 500: 1}, {200: 1, 0: 1})
@@ -32,7 +32,7 @@ def test_a_segment_has_the_start_of_its_first_word_and_the_end_of_its_last() -> 
     assert compared(segments, segments) == ({0: 2}, {0: 2})
 
 
-def test_a_word_that_is_not_compared_gives_its_times_to_no_other() -> None:
+def test_times_of_an_unpaired_word_are_not_compared() -> None:
     assert compared(timed((0.5, 1.0, "yes")), timed((0.0, 1.0, "um, yes"))) == ({}, {0: 1})
     assert compared(timed((0.5, 1.0, "yes")), timed((0.0, 0.2, "..."), (0.5, 1.0, "yes"))) == ({0: 1}, {0: 1})
 
@@ -57,11 +57,11 @@ def test_quantiles_and_shares() -> None:
     assert errors.n_compared == 5
 
 
-def test_without_any() -> None:
+def test_quantile_and_share_without_differences() -> None:
     assert TimeErrors().quantile_s(0.5) is TimeErrors().share_within(0.1) is None
 
 
-def test_recordings_add_up() -> None:
+def test_differences_of_several_recordings_are_added() -> None:
     total = TimeQuality()
     for end_s in (1.0, 1.25, 1.25):
         total.update(compare_times(timed((0.0, 1.0, "a")), timed((0.0, end_s, "a")), "de"))

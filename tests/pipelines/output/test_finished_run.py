@@ -10,7 +10,7 @@ from tests.support.finished_runs import failure, row, write_run
 
 
 @pytest.mark.parametrize("parquet", [False, True])
-def test_rows_come_from_either_format(tmp_path: Path, parquet: bool) -> None:
+def test_rows_of_either_format(tmp_path: Path, parquet: bool) -> None:
     many = [row(f"/{number:04d}.wav", "words") for number in range(BATCH_ROWS + 5)]
     run = open_run(str(write_run(tmp_path, many, [], failures=[failure("/x.wav")], parquet=parquet)))
     found = [one for name in run.transcript_files() for one in run.transcripts(name, ["uri", "text"])]
@@ -19,7 +19,7 @@ def test_rows_come_from_either_format(tmp_path: Path, parquet: bool) -> None:
     assert [uri for _, uri in run.recordings()] == [*(one["uri"] for one in many), "/x.wav"]
 
 
-def test_of_two_formats_one_is_read(tmp_path: Path) -> None:
+def test_parquet_is_read_if_there_are_two_formats(tmp_path: Path) -> None:
     write_run(tmp_path, [row("/a.wav", "lines")])
     files = json.loads((tmp_path / "run.json").read_text())["files"]
     write_run(tmp_path, [row("/a.wav", "table")], parquet=True)
@@ -32,23 +32,23 @@ def test_of_two_formats_one_is_read(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["_SUCCESS", "run.json"])
-def test_an_unfinished_run_is_told(tmp_path: Path, name: str) -> None:
+def test_unfinished_run_is_refused(tmp_path: Path, name: str) -> None:
     (write_run(tmp_path, []) / name).unlink()
     with pytest.raises(NoRunError, match=f"--run {tmp_path}: no finished run is there"):
         open_run(str(tmp_path))
 
 
 @pytest.mark.parametrize(
-    ("content", "said"),
+    ("content", "reason"),
     [("half {", "is not JSON"), ("[]", "not written by"), ('{"files": []}', "not written by")],
 )
-def test_a_report_that_is_none_is_told(tmp_path: Path, content: str, said: str) -> None:
+def test_invalid_report_is_refused(tmp_path: Path, content: str, reason: str) -> None:
     (write_run(tmp_path, []) / "run.json").write_text(content)
-    with pytest.raises(NoRunError, match=said):
+    with pytest.raises(NoRunError, match=reason):
         open_run(str(tmp_path))
 
 
-def test_places_that_are_none(tmp_path: Path) -> None:
+def test_folder_without_a_run_is_refused(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     for url in (f"{tmp_path}/file", f"{tmp_path}/none", "memory://none"):
         with pytest.raises(NoRunError, match="no finished run"):

@@ -1,18 +1,21 @@
 from __future__ import annotations
 
+import gc
 import os
 import subprocess
 import sys
 
 import pytest
 
+from pipelines.process.memory import without_garbage_collection
+
 PROGRAM = """
 import ctypes, threading, sys
-from pipelines.process.memory import use_few_arenas
+from pipelines.process.memory import limit_malloc_arenas
 if sys.argv[1] == "few":
-    use_few_arenas()
+    limit_malloc_arenas()
 def work():
-    held = [bytes(100) for _ in range(1000)]
+    blocks = [bytes(100) for _ in range(1000)]
     barrier.wait()
 barrier = threading.Barrier(8)
 threads = [threading.Thread(target=work) for _ in range(8)]
@@ -33,10 +36,36 @@ def arenas(how: str, **environment: str) -> int:
     return child.stderr.count("Arena")
 
 
-@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="glibc's")
-def test_threads_share_two_arenas_unless_the_user_says_otherwise() -> None:
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="needs glibc's malloc")
+def test_threads_share_two_arenas_unless_the_environment_sets_another_number() -> None:
     many = arenas("many", MALLOC_ARENA_MAX="6")
     if many <= 2:
         pytest.skip("this C library has no arenas")
     assert arenas("few") <= 2
     assert arenas("few", MALLOC_ARENA_MAX="6") == many
+
+
+def test_garbage_collection_is_off_inside_and_new_objects_are_frozen() -> None:
+    before = gc.get_freeze_count()
+    try:
+        with without_garbage_collection():
+            assert not gc.isenabled()
+            made = [[] for _ in range(1000)]
+        assert gc.isenabled()
+        assert gc.get_freeze_count() >= before + len(made)
+    finally:
+        gc.unfreeze()
+
+
+def test_garbage_collection_is_restored_after_an_error_and_stays_off_where_it_was_off() -> None:
+    try:
+        with pytest.raises(ImportError), without_garbage_collection():
+            raise ImportError
+        assert gc.isenabled()
+        gc.disable()
+        with without_garbage_collection():
+            pass
+        assert not gc.isenabled()
+    finally:
+        gc.enable()
+        gc.unfreeze()

@@ -8,9 +8,9 @@ import pytest
 from pipelines.process.signals import (
     INTERRUPTED,
     RunStopped,
-    leaving_at_once,
+    exiting_immediately,
+    report_interrupt,
     stopping_cleanly,
-    told_interrupt,
 )
 from transforms.core.cancellation import STOP
 
@@ -18,7 +18,7 @@ ENDS = [signal.SIGINT, signal.SIGTERM, signal.SIGHUP]
 
 
 @pytest.fixture(autouse=True)
-def _as_before() -> Iterator[None]:
+def _restored_handlers() -> Iterator[None]:
     before = {number: signal.getsignal(number) for number in ENDS}
     STOP.clear()
     yield
@@ -28,7 +28,7 @@ def _as_before() -> Iterator[None]:
 
 
 @pytest.mark.parametrize("number", ENDS)
-def test_a_signal_asks_all_to_stop_and_comes_out_as_itself(number: int) -> None:
+def test_signal_requests_a_stop_and_raises_run_stopped(number: int) -> None:
     before = [signal.getsignal(one) for one in ENDS]
     with pytest.raises(RunStopped) as stopped, stopping_cleanly():
         signal.raise_signal(number)
@@ -38,7 +38,7 @@ def test_a_signal_asks_all_to_stop_and_comes_out_as_itself(number: int) -> None:
 
 
 @pytest.mark.parametrize("number", ENDS)
-def test_what_beam_makes_of_a_signal_is_told_as_the_signal(number: int) -> None:
+def test_error_that_beam_raises_for_a_signal_becomes_run_stopped(number: int) -> None:
     def beam() -> None:
         try:
             signal.raise_signal(number)
@@ -50,13 +50,13 @@ def test_what_beam_makes_of_a_signal_is_told_as_the_signal(number: int) -> None:
     assert stopped.value.signal_number == number
 
 
-def test_an_error_without_a_signal_stays_what_it_is() -> None:
+def test_error_without_a_signal_is_not_changed() -> None:
     with pytest.raises(OSError, match="full"), stopping_cleanly():
         raise OSError("full")
 
 
-def test_a_terminal_that_says_twice_that_it_closes_does_not_break_off_the_tidying_up() -> None:
-    tidied = []
+def test_further_signals_of_a_closing_terminal_do_not_interrupt_the_cleanup() -> None:
+    cleaned_up = []
 
     def run() -> None:
         try:
@@ -64,31 +64,31 @@ def test_a_terminal_that_says_twice_that_it_closes_does_not_break_off_the_tidyin
         finally:
             signal.raise_signal(signal.SIGHUP)
             signal.raise_signal(signal.SIGTERM)
-            tidied.append(True)
+            cleaned_up.append(True)
 
     with pytest.raises(RunStopped), stopping_cleanly():
         run()
-    assert tidied
+    assert cleaned_up
 
 
-def test_a_signal_that_is_ignored_or_taken_stays_so() -> None:
-    taken: list[int] = []
+def test_ignored_signals_and_foreign_handlers_are_kept() -> None:
+    handled: list[int] = []
     signal.signal(signal.SIGHUP, signal.SIG_IGN)  # by nohup
-    signal.signal(signal.SIGTERM, lambda number, _: taken.append(number))
-    for during in (stopping_cleanly, leaving_at_once):
+    signal.signal(signal.SIGTERM, lambda number, _: handled.append(number))
+    for during in (stopping_cleanly, exiting_immediately):
         with during():
             signal.raise_signal(signal.SIGHUP)
             signal.raise_signal(signal.SIGTERM)
     assert not STOP.is_set()
-    assert taken == [signal.SIGTERM] * 2
+    assert handled == [signal.SIGTERM] * 2
 
 
-def test_the_exit_code_is_that_of_shells_and_a_sentence_says_how_to_go_on(
+def test_interrupt_returns_a_shell_exit_code_and_prints_how_to_resume(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    assert told_interrupt(KeyboardInterrupt()) == 130
+    assert report_interrupt(KeyboardInterrupt()) == 130
     assert capsys.readouterr().err == f"{INTERRUPTED}\n"
-    assert told_interrupt(RunStopped(signal.SIGTERM)) == 143
+    assert report_interrupt(RunStopped(signal.SIGTERM)) == 143
     assert capsys.readouterr().err == (
-        "Stopped by SIGTERM: the run is not finished. To go on, give the same command again.\n"
+        "Stopped by SIGTERM: the run is not finished. To resume it, give the same command again.\n"
     )

@@ -13,7 +13,7 @@ def parsed(lines: object) -> ET.Element:
     return ET.fromstring("\n".join(lines))  # type: ignore[call-overload]  # lines of text
 
 
-def test_bars_are_as_long_as_their_values_and_say_them() -> None:
+def test_bars_have_the_lengths_and_labels_of_their_values() -> None:
     figure = parsed(bars("Hours", [("en", 10.0), ("fr", 2.5), ("de", 0.0)], lambda value: f"{value:.1f} h"))
     widths = [float(bar.get("width", "")) for bar in figure.iter("rect")]
     assert widths[1] == pytest.approx(widths[0] / 4, abs=0.1)
@@ -26,7 +26,7 @@ def test_bars_are_as_long_as_their_values_and_say_them() -> None:
     assert figure.findtext("figcaption") == "Hours"
 
 
-def test_all_is_inside_the_picture() -> None:
+def test_all_shapes_lie_inside_the_view_box() -> None:
     charts = [
         parsed(bars("b", [(f"name {n}", float(n)) for n in range(40)], str)),
         parsed(histogram("h", [0, 3, 999, 1_000_000], "x", "y")),
@@ -41,7 +41,7 @@ def test_all_is_inside_the_picture() -> None:
             assert 0 <= y <= y + float(shape.get("height", 0)) <= height
 
 
-def test_a_histogram_has_axes_with_numbers_and_names() -> None:
+def test_histogram_has_labelled_axes() -> None:
     figure = parsed(histogram("Confidence", [1, 0, 0, 7], "confidence", "segments"))
     texts = [text.text for text in figure.iter("text")]
     assert texts == ["0", "4", "8", *("0.0", "0.2", "0.4", "0.6", "0.8", "1.0"), "confidence", "segments"]
@@ -54,7 +54,7 @@ def test_a_histogram_has_axes_with_numbers_and_names() -> None:
     assert svg.get("aria-label") == "Confidence. 0.00 to 0.25: 1, 0.75 to 1.00: 7"
 
 
-def test_names_are_escaped_and_cut() -> None:
+def test_names_are_escaped_and_shortened() -> None:
     html = "\n".join(bars("<b>", [("<script>" * 10, 1.0)], str))
     assert "<script>" not in html
     assert next(text.text for text in parsed([html]).iter("text")) == "<script><script><script><…"

@@ -38,37 +38,38 @@ def rendered(counted: RunTally, report: dict[str, Any] = REPORT, place: str = "o
     return Page(report_page(report, counted, place))
 
 
-def test_the_page_shows_what_the_run_came_to() -> None:
+def test_page_shows_the_results_of_the_run() -> None:
     counted = tally(
         transcript("/talks/a.wav", 0.9, 0.5, duration_s=7200, fallback=1, boundaries=[boundary("run", 0.5)]),
         transcript("/talks/b.wav", language=None, duration_s=1800),
     )
     counted.add_failure(failure("/talks/x.wav", "not_found", "gone away"))
     shown = " ".join(text for text in rendered(counted).text if text.strip())
-    for said in (
+    for text in (
         *("recordings 12,345", "without one 345", "hours of audio 1,234.50", "times real time 1,201.5"),
         *(
-            "time it took 1 h 01 min",
+            "time taken 1 h 01 min",
+            "hours skipped as non-speech 500.00",
             "Hours of audio by language",
-            "nobody speaks",
+            "no speech",
             "Confidence of 2 segments",
         ),
-        *("boundaries by what they were cut by: run 1", "/talks/a.wav 2 h 00 min 2 h 00 min 50 % 0.70"),
+        *("boundaries by kind of cut: run 1", "/talks/a.wav 2 h 00 min 2 h 00 min 50 % 0.70"),
         *("Failures by kind", "not_found /talks/x.wav gone away", "read 10.0", "model 3,000.0"),
         *("input talks", "python 3.11.9", "failures_by_kind not_found 350"),
     ):
-        assert said in shown, said
+        assert text in shown, text
 
 
-def test_each_picture_says_in_words_what_it_shows() -> None:
+def test_each_chart_has_a_description_in_text() -> None:
     counted = tally(transcript("/a.wav", 0.9, boundaries=[boundary("run", 0.5)]))
     counted.add_failure(failure("/x.wav"))
-    pictures = [attributes for tag, attributes in rendered(counted).elements if tag == "svg"]
-    assert [picture["role"] for picture in pictures] == ["img"] * 5
-    assert pictures[0]["aria-label"] == "Hours of audio by language. en: 0.02"
+    charts = [attributes for tag, attributes in rendered(counted).elements if tag == "svg"]
+    assert [chart["role"] for chart in charts] == ["img"] * 5
+    assert charts[0]["aria-label"] == "Hours of audio by language. en: 0.02"
 
 
-def test_hostile_text_is_only_text() -> None:
+def test_hostile_text_is_escaped() -> None:
     counted = tally(transcript(f"/{HOSTILE}.wav", 0.9, language=HOSTILE, boundaries=[boundary(HOSTILE, 1.0)]))
     counted.add_failure(failure(f"/{HOSTILE}.wav", HOSTILE, HOSTILE))
     report = {**REPORT, "options": {"model": HOSTILE, HOSTILE: [HOSTILE]}, "versions": {HOSTILE: HOSTILE}}
@@ -78,7 +79,7 @@ def test_hostile_text_is_only_text() -> None:
     assert page.shown.count("<script>alert(1)</script>") >= 8
 
 
-def test_the_page_needs_nothing_else() -> None:
+def test_page_is_self_contained() -> None:
     html = report_page(REPORT, tally(transcript("/a.wav", 0.9)), "out")
     assert "default-src 'none'" in html
     assert not any(
@@ -86,13 +87,13 @@ def test_the_page_needs_nothing_else() -> None:
     )
 
 
-def test_a_run_without_rows_has_a_page() -> None:
+def test_page_of_a_run_without_rows() -> None:
     shown = rendered(RunTally()).shown
-    assert "What the run came to" in shown
-    assert not any(said in shown for said in ("Languages", "Failures by kind", "took most work", "meet"))
+    assert "Results of the run" in shown
+    assert not any(text in shown for text in ("Languages", "Failures by kind", "most audio", "Boundaries"))
 
 
-def test_a_hundred_languages_fit() -> None:
+def test_rare_languages_are_summed_up() -> None:
     rows = [transcript(f"/{n}.wav", language=f"l{n:03}", duration_s=3600.0 * (100 - n)) for n in range(100)]
     shown = rendered(tally(*rows)).shown
     assert f"{100 - MAX_BARS} others" in shown

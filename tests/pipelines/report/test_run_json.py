@@ -12,9 +12,9 @@ from pipelines.output.run_folder import RunFolder, identity_of
 from pipelines.report.run_json import make_report, summary
 from pipelines.report.run_tally import tally_run
 from transforms.core.types import Failure, Segment, Transcript
-from transforms.writing.atomic_files import published
+from transforms.writing.atomic_files import atomic_write
 from transforms.writing.rows import failure_row, transcript_row
-from transforms.writing.sharded_files import line_of, write_jsonl, write_parquet
+from transforms.writing.sharded_files import json_line, write_jsonl, write_parquet
 
 OPTIONS = TranscribeOptions(
     input=("https://me:pw@host/a.wav",), output="out", format=("parquet", "srt", "txt")
@@ -51,10 +51,10 @@ def transcript(name: str, text: str) -> Transcript:
 def folder(tmp_path: Path) -> RunFolder:
     rows = [transcript_row(transcript("a.wav", "good " * 40)), transcript_row(transcript("b.wav", ""))]
     failed = [failure_row(Failure("c", "/talks/c.wav", "fetch", "not_found", "gone"))]
-    with published(f"{tmp_path}/transcripts/part-00000-of-00001.parquet") as file:
-        write_parquet(map(line_of, rows), file)
-    with published(f"{tmp_path}/failures/part-00000-of-00001.jsonl") as file:
-        write_jsonl(map(line_of, failed), file)
+    with atomic_write(f"{tmp_path}/parquet/part-00000-of-00001.parquet") as file:
+        write_parquet(map(json_line, rows), file)
+    with atomic_write(f"{tmp_path}/failures/part-00000-of-00001.jsonl") as file:
+        write_jsonl(map(json_line, failed), file)
     return RunFolder(str(tmp_path))
 
 
@@ -64,9 +64,9 @@ def report(folder: RunFolder) -> dict[str, Any]:
     return make_report(OPTIONS, identity_of(OPTIONS, []), COUNTERS, files, tally, wall_s=720.0)
 
 
-def test_counts_times_and_files_are_in_the_report(folder: RunFolder) -> None:
-    told = report(folder)
-    assert told["counts"] == {
+def test_report_has_counts_times_and_files(folder: RunFolder) -> None:
+    content = report(folder)
+    assert content["counts"] == {
         "recordings": 3,
         "transcribed": 2,
         "not_transcribed": 1,
@@ -85,9 +85,9 @@ def test_counts_times_and_files_are_in_the_report(folder: RunFolder) -> None:
         "fallback_by_reason": {"avg_logprob": 4, "loop": 1},
         "segments_filtered": {"no_speech": 7},
     }
-    assert (told["speech_hours"], told["skipped_hours"]) == (1.0, 0.020833)
-    assert (told["audio_hours"], told["wall_s"], told["times_real_time"]) == (2.0, 720.0, 9.0)
-    assert told["stage_s"] == {
+    assert (content["speech_hours"], content["skipped_hours"]) == (1.0, 0.020833)
+    assert (content["audio_hours"], content["wall_s"], content["times_real_time"]) == (2.0, 720.0, 9.0)
+    assert content["stage_s"] == {
         "read": 1.5,
         "load": 0.0,
         "compile": 0.0,
@@ -95,48 +95,47 @@ def test_counts_times_and_files_are_in_the_report(folder: RunFolder) -> None:
         "merge": 0.0,
         "write": 0.0,
     }
-    assert told["files"] == ["failures/part-00000-of-00001.jsonl", "transcripts/part-00000-of-00001.parquet"]
-    assert told["recording_files"] == {"srt": 2, "txt": 2}
-    assert told["hours_by_language"] == {"en": 0.000556}
-    assert {"python", "apache-beam", "pyarrow"} <= told["versions"].keys()
+    assert content["files"] == ["failures/part-00000-of-00001.jsonl", "parquet/part-00000-of-00001.parquet"]
+    assert content["recording_files"] == {"srt": 2, "txt": 2}
+    assert content["hours_by_language"] == {"en": 0.000556}
+    assert {"python", "apache-beam", "pyarrow"} <= content["versions"].keys()
 
 
-def test_what_was_listed_twice_is_told_once(folder: RunFolder, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_recordings_listed_twice_are_counted_once(folder: RunFolder, monkeypatch: pytest.MonkeyPatch) -> None:
     for name, n in {"resumed": 4, "new_ms": 9_000_000}.items():
         monkeypatch.setitem(COUNTERS, name, n)
-    told = report(folder)
-    assert (told["counts"]["done_before"], told["counts"]["recordings"]) == (3, 3)
-    assert told["times_real_time"] == 10.0
+    content = report(folder)
+    assert (content["counts"]["done_before"], content["counts"]["recordings"]) == (3, 3)
+    assert content["times_real_time"] == 10.0
 
 
-def test_the_report_is_json_without_credentials(folder: RunFolder) -> None:
+def test_report_is_json_without_credentials(folder: RunFolder) -> None:
     assert "pw" not in json.dumps(report(folder), allow_nan=False)
 
 
-def test_the_summary_of_a_small_run_shows_the_text(
-    folder: RunFolder, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_summary_of_a_small_run_shows_the_text(folder: RunFolder, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", "60")
     lines = summary(report(folder), folder).splitlines()
     assert lines[0] == "a.wav [en]"
     assert max(len(line) for line in lines[1:5]) <= 60
     assert lines[lines.index("b.wav [en]") + 1] == "  (no words)"
-    said = "\n".join(lines)
-    assert "of these, done before: 1;" in said
-    assert "2 of 3 recordings transcribed, 2.00 hours of audio in 12 min 00 s: 9.0 times real time" in said
-    assert "failures: 1 not_found; see" in said
-    assert f"2 srt files: {folder.url}/srt" in said
-    assert f"report: {folder.url}/report.html" in said
+    text = "\n".join(lines)
+    assert "of these, done by an earlier run: 1;" in text
+    assert "skipped as non-speech: 0.02 hours" in text
+    assert "2 of 3 recordings transcribed, 2.00 hours of audio in 12 min 00 s: 9.0 times real time" in text
+    assert "failures: 1 not_found; see" in text
+    assert f"2 srt files: {folder.url}/srt" in text
+    assert f"report: {folder.url}/report.html" in text
 
 
-def test_the_summary_of_a_large_run_shows_no_text(folder: RunFolder) -> None:
-    told = report(folder)
-    told["counts"]["transcribed"] = 41
-    assert "a.wav" not in summary(told, folder)
+def test_summary_of_a_large_run_shows_no_text(folder: RunFolder) -> None:
+    content = report(folder)
+    content["counts"]["transcribed"] = 41
+    assert "a.wav" not in summary(content, folder)
 
 
-def test_texts_come_from_json_lines_where_there_is_no_parquet(folder: RunFolder) -> None:
-    Path(folder.url, "transcripts/part-00000-of-00001.parquet").unlink()
-    with published(f"{folder.url}/transcripts/part-00000-of-00001.jsonl") as file:
-        write_jsonl([line_of(transcript_row(transcript("c.wav", "other words")))], file)
+def test_summary_reads_texts_from_json_lines_without_parquet(folder: RunFolder) -> None:
+    Path(folder.url, "parquet/part-00000-of-00001.parquet").unlink()
+    with atomic_write(f"{folder.url}/jsonl/part-00000-of-00001.jsonl") as file:
+        write_jsonl([json_line(transcript_row(transcript("c.wav", "other words")))], file)
     assert summary(report(folder), folder).startswith("c.wav [en]\n  other words")

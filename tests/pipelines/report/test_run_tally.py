@@ -44,7 +44,7 @@ def boundary(kind: str, agreement: float) -> Row:
 
 
 @pytest.mark.parametrize("parquet", [False, True])
-def test_rows_of_either_format_are_folded(tmp_path: Path, parquet: bool) -> None:
+def test_rows_of_either_format_are_summed_up(tmp_path: Path, parquet: bool) -> None:
     rows = [
         transcript("/a.wav", 0.9, 0.5, language="en", duration_s=3600, speech_s=1800.0, fallback=1),
         transcript(
@@ -60,7 +60,7 @@ def test_rows_of_either_format_are_folded(tmp_path: Path, parquet: bool) -> None
     assert (tally.confidence.counts[18], tally.confidence.counts[10]) == (2, 1)
     assert sum(tally.agreement.counts) == tally.agreement.counts[8] == 1
     assert tally.cuts == {"run": 1, "disjoint": 1}
-    assert [(one.uri, one.heard_s, one.again) for one in sorted(tally.longest, reverse=True)] == [
+    assert [(one.uri, one.decoded_s, one.fallback_share) for one in sorted(tally.longest, reverse=True)] == [
         ("/a.wav", 1800.0, 0.5),
         ("/b.wav", 60.0, 0.0),
         ("/c.wav", 0.0, 0.0),
@@ -69,7 +69,7 @@ def test_rows_of_either_format_are_folded(tmp_path: Path, parquet: bool) -> None
     assert tally.examples["timeout"] == [("/y.wav", "slow")]
 
 
-def test_bins_take_what_is_beyond_them_and_no_score_is_not_counted() -> None:
+def test_outer_bins_count_values_out_of_range_and_missing_scores_are_not_counted() -> None:
     histogram = Histogram()
     for value in (-0.5, 0.0, 0.049, 1.0, 1.3):
         histogram.add(value)
@@ -87,11 +87,11 @@ def test_memory_does_not_grow_with_rows() -> None:
         for number in range(n):
             tally.add(transcript(f"/{number}.wav", 0.5, duration_s=float(number)))
             tally.add_failure(failure(f"/{number}.wav"))
-        most = tracemalloc.get_traced_memory()[1]
+        peak_bytes = tracemalloc.get_traced_memory()[1]
         tracemalloc.stop()
         assert len(tally.longest) == min(n, MAX_LONGEST)
         assert len(tally.examples["not_found"]) == MAX_EXAMPLES
         assert max(tally.longest).uri == f"/{n - 1}.wav"
-        return most
+        return peak_bytes
 
     assert peak(5_000) < peak(500) + 100_000

@@ -32,44 +32,44 @@ def check(*beam_args: str, **more: Any) -> None:  # noqa: ANN401
 
 
 @pytest.mark.parametrize("name", ["DataflowRunner", "dataflowrunner", "Dataflow", "dataflow"])
-def test_the_names_that_beam_takes(name: str) -> None:
+def test_names_of_dataflow(name: str) -> None:
     assert is_dataflow(name)
 
 
 @pytest.mark.parametrize("name", ["DirectRunner", "FlinkRunner", "my.DataflowRunner2"])
-def test_other_runners(name: str) -> None:
+def test_names_of_other_runners(name: str) -> None:
     assert not is_dataflow(name)
     check(runner=name, output="out")
 
 
 @pytest.mark.parametrize(
-    ("beam_args", "more", "said"),
+    ("beam_args", "more", "message"),
     [
-        ((), {"output": "out"}, "--output out: a place on this machine"),
-        ((), {"input": ("gs://b/a.wav", "b.wav")}, "--input b.wav: a place on this machine"),
+        ((), {"output": "out"}, "--output out: a path on this machine"),
+        ((), {"input": ("gs://b/a.wav", "b.wav")}, "--input b.wav: a path on this machine"),
         (
             ("--template_location", "gs://b/job"),
             {"runner": "DirectRunner"},
-            "--template_location goes with --runner DataflowRunner, not DirectRunner",
+            "--template_location needs --runner DataflowRunner, not DirectRunner",
         ),
         (
             ("--template_location", "gs://b/job"),
             {"push_to_hub": "owner/name"},
-            "--push_to_hub uploads what a run has done",
+            "--push_to_hub uploads the output of a finished run",
         ),
         (
             (WORKER_ACCELERATOR,),
             {"accelerator": "type:nvidia-l4;count:1"},
-            "Dataflow takes one of them",
+            "Dataflow accepts only one of the two",
         ),
     ],
 )
-def test_what_cannot_be_is_told_at_once(beam_args: tuple[str, ...], more: dict[str, Any], said: str) -> None:
-    with pytest.raises(OptionsError, match=re.escape(said)):
+def test_unusable_options_are_refused(beam_args: tuple[str, ...], more: dict[str, Any], message: str) -> None:
+    with pytest.raises(OptionsError, match=re.escape(message)):
         check(*beam_args, **more)
 
 
-def test_what_can_be() -> None:
+def test_usable_options_are_accepted() -> None:
     check()
     check(accelerator="type:nvidia-l4;count:1")
     check(WORKER_ACCELERATOR)
@@ -77,16 +77,16 @@ def test_what_can_be() -> None:
     check("--template_location", "gs://b/job")
 
 
-def test_a_local_output_is_refused_before_anything_is_done(
+def test_local_output_is_refused_before_the_run_starts(
     tmp_path: Path, out: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     recording = write_talk(tmp_path / "a.wav", 1)
     assert run(recording, out, "--runner", "DataflowRunner") == 1
-    assert "which Dataflow's workers do not see" in capsys.readouterr().err
+    assert "which Dataflow's workers cannot read" in capsys.readouterr().err
     assert not out.exists()
 
 
-def test_its_packages_are_asked_for_before_anything_is_done(
+def test_missing_packages_are_reported_before_the_run_starts(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "apache_beam.runners.dataflow.internal.apiclient", None)
@@ -97,7 +97,7 @@ def test_its_packages_are_asked_for_before_anything_is_done(
 
 
 class LikeDataflow(FnApiRunner):
-    """Has nothing to tell of its job, which others begin; it runs all the same."""
+    """Runs the pipeline, and returns a result without a job, as Dataflow does for a template."""
 
     def run_pipeline(self, pipeline: Any, options: PipelineOptions) -> PipelineResult:  # noqa: ANN401
         super().run_pipeline(pipeline, options).wait_until_finish()
@@ -112,7 +112,7 @@ class WithoutJob(PipelineResult):
         raise OSError("Failed to get the Dataflow job id.")
 
 
-def test_a_template_is_handed_over_and_its_run_finished_by_the_same_command(
+def test_same_command_finishes_the_run_of_a_template(
     tmp_path: Path, out: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     write_talk(tmp_path / "talks/a.wav", 40)
@@ -120,11 +120,11 @@ def test_a_template_is_handed_over_and_its_run_finished_by_the_same_command(
     monkeypatch.setattr(run_module, "find_runner", lambda *_: LikeDataflow())
     monkeypatch.setattr(run_module, "check_installed", lambda _: None)
     flags = ["--runner", "DataflowRunner", "--template_location", str(tmp_path / "job_object")]
-    flags += ["--accelerator", "type:nvidia-l4;count:1", "--min_ram", "16GB"]  # which change no row
+    flags += ["--accelerator", "type:nvidia-l4;count:1", "--min_ram", "16GB"]  # these do not change rows
     url = out.as_uri()
     talks = (tmp_path / "talks").as_uri()
     assert run(talks, url, *flags) == 0
-    assert "The job was handed over" in capsys.readouterr().err
+    assert "The job was submitted" in capsys.readouterr().err
     written = rows(out)
     assert len(written) == 1
     assert not {"_SUCCESS", "run.json", "report.html", "progress.json"} & {
@@ -132,7 +132,7 @@ def test_a_template_is_handed_over_and_its_run_finished_by_the_same_command(
     }
 
     monkeypatch.undo()
-    assert run(talks, url) == 2  # one recording is broken, which only now is told
+    assert run(talks, url) == 2  # one recording is broken, which this command reports
     assert (out / "_SUCCESS").exists()
     assert rows(out) == written
     assert [failure["kind"] for failure in failures(out)] != []
@@ -140,16 +140,16 @@ def test_a_template_is_handed_over_and_its_run_finished_by_the_same_command(
 
 
 def commands(program: str) -> list[list[str]]:
-    """The arguments of each of a page's commands."""
+    """Returns the arguments of each command on the page."""
     blocks = re.findall(r"```bash\n(.*?)```", PAGE.read_text("utf-8"), re.DOTALL)
     text = Template("\n".join(blocks).replace("\\\n", " ")).substitute(VARIABLES)
     lines = [line for line in text.splitlines() if line.startswith(program)]
     return [shlex.split(line.removeprefix(program)) for line in lines]
 
 
-def test_the_documented_commands_are_understood() -> None:
-    found = commands("python -m pipelines.transcribe")
-    assert len(found) == 4
+def test_documented_commands_are_valid() -> None:
+    found = commands("whisper-beam transcribe")
+    assert len(found) == 5
     for argv in found:
         options, rest = parse(argv)
         beam_options = PipelineOptions(rest)
@@ -159,7 +159,7 @@ def test_the_documented_commands_are_understood() -> None:
         check_dataflow(options, beam_options)
 
 
-def test_the_documented_template_has_parameters_that_there_are() -> None:
+def test_documented_template_parameters_exist() -> None:
     (argv,) = commands("gcloud dataflow flex-template run")
     given = [after for before, after in pairwise(argv) if before == "--parameters"]
     names = {one.partition("=")[0] for one in given}

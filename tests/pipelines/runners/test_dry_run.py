@@ -9,7 +9,7 @@ from apache_beam.options.pipeline_options import PipelineOptions
 
 from pipelines import run as run_module
 from pipelines.options import TranscribeOptions
-from pipelines.runners.dry_run import GraphSize, told_plan
+from pipelines.runners.dry_run import GraphSize, format_plan
 from pipelines.transcribe import main
 from tests.support.tone_backend import LOADED, TONES, run, write_talk
 from transforms.core.types import AudioSource
@@ -21,39 +21,39 @@ DATAFLOW = ["--runner", "DataflowRunner", "--project", "p", "--region", "r", "--
 
 def plan(*beam_args: str, graph: GraphSize = SMALL, **more: object) -> str:
     options = TranscribeOptions(**{"input": ("a.wav",), "output": "gs://b/out", **more})  # type: ignore[arg-type]
-    return told_plan(options, PipelineOptions(list(beam_args)), [AudioSource("id", "a.wav")], graph)
+    return format_plan(options, PipelineOptions(list(beam_args)), [AudioSource("id", "a.wav")], graph)
 
 
-def test_a_dry_run_tells_and_writes_nothing(
+def test_dry_run_prints_the_plan_and_writes_nothing(
     tmp_path: Path, out: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(run_module, "find_runner", None)  # no runner is looked for
+    monkeypatch.setattr(run_module, "find_runner", None)  # a dry run needs no runner
     for name in ("a", "b"):
         write_talk(tmp_path / f"talks/{name}.wav", 1)
     assert run(tmp_path / "talks", out, "--dry_run", "--runner", "PrismRunner") == 0
-    said = capsys.readouterr()
-    assert re.search(r"listed +2 work items, 2 recordings\n", said.out)
-    assert re.search(r"graph +[1-9]\d{4,} bytes, \d+ transforms\n", said.out)
-    assert said.out.endswith("Nothing was run and nothing was written.\n")
-    assert not said.err
+    printed = capsys.readouterr()
+    assert re.search(r"listed +2 work items, 2 recordings\n", printed.out)
+    assert re.search(r"graph +[1-9]\d{4,} bytes, \d+ transforms\n", printed.out)
+    assert printed.out.endswith("Nothing was run and nothing was written.\n")
+    assert not printed.err
     assert not out.exists()
     assert not LOADED
 
 
-def test_dataflow_needs_neither_credentials_nor_its_packages(
+def test_dry_run_for_dataflow_needs_neither_credentials_nor_packages(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     recording = write_talk(tmp_path / "a.wav", 1).as_uri()
     flags = ["--input", recording, "--output", "gs://b/out", "--dry_run=true", *DATAFLOW]
     image = ["--sdk_container_image", "r-docker.pkg.dev/p/images/whisper-beam:cuda"]
     assert main([*flags, *image, "--accelerator", "type:nvidia-l4;count:1", "--min_ram", "16GB"], TONES) == 0
-    said = capsys.readouterr().out
-    assert "workers     image r-docker.pkg.dev/p/images/whisper-beam:cuda\n" in said
-    assert "model on    workers with type:nvidia-l4;count:1 16GB\n" in said
-    assert "WARNING" not in said
+    printed = capsys.readouterr().out
+    assert "workers     image r-docker.pkg.dev/p/images/whisper-beam:cuda\n" in printed
+    assert "model on    workers with type:nvidia-l4;count:1 16GB\n" in printed
+    assert "WARNING" not in printed
 
 
-def test_a_run_goes_on_after_a_dry_run(tmp_path: Path, out: Path) -> None:
+def test_run_is_possible_after_a_dry_run(tmp_path: Path, out: Path) -> None:
     recording = write_talk(tmp_path / "a.wav", 1)
     assert run(recording, out, "--dry_run") == 0
     assert run(recording, out) == 0
@@ -66,41 +66,41 @@ def test_options_are_checked(tmp_path: Path, out: Path, capsys: pytest.CaptureFi
     assert "no model 'nobody/knows'" in capsys.readouterr().err
 
 
-def test_recordings_that_nobody_has_counted() -> None:
+def test_number_of_recordings_may_be_unknown() -> None:
     shard = ManifestShard("memory://list.jsonl", 1, 0, 10, 3, "d")
     options = TranscribeOptions(input=("list.jsonl",), output="out")
-    assert "1 work items, 3 recordings" in told_plan(options, PipelineOptions([]), [shard], SMALL)
+    assert "1 work items, 3 recordings" in format_plan(options, PipelineOptions([]), [shard], SMALL)
     with fsspec.open("memory://dry/a.tar", "wb") as file:
         file.write(b"\0" * 1024)
     work = run_module.list_work(TranscribeOptions(input=("memory://dry/a.tar",), output="out"))
-    assert "of a number of recordings that workers find out" in told_plan(
+    assert "1 work items, unknown number of recordings" in format_plan(
         options, PipelineOptions([]), work, SMALL
     )
 
 
-def test_what_would_be_staged(tmp_path: Path) -> None:
+def test_files_to_be_staged(tmp_path: Path) -> None:
     setup, packages = tmp_path / "setup.py", tmp_path / "more.tar.gz"
     setup.touch()
     packages.touch()
-    said = plan("--setup_file", str(setup), "--extra_package", str(packages))
-    assert f"workers     installs the sdist of {setup}, installs {packages}\n" in said
+    text = plan("--setup_file", str(setup), "--extra_package", str(packages))
+    assert f"workers     installs the sdist of {setup}, installs {packages}\n" in text
     assert "nothing is staged" in plan()
-    assert "model on" not in plan(min_ram="16GB")  # which the local runner does not care for
+    assert "model on" not in plan(min_ram="16GB")  # the local runner ignores it
     with pytest.raises(ValueError, match=r"--setup_file /no/setup\.py: there is no such file"):
         plan("--setup_file", "/no/setup.py")
 
 
-def test_dataflow_is_warned_of_what_it_would_refuse(tmp_path: Path) -> None:
+def test_warnings_for_jobs_that_dataflow_would_refuse(tmp_path: Path) -> None:
     image = ("--sdk_container_image", "image")
     large = GraphSize(10_000_001, 90)
     assert "WARNING" not in plan(*image, runner="dataflow")
-    assert "WARNING: Dataflow takes graphs of up to 10000000 bytes. Name recordings in a manifest" in plan(
+    assert "WARNING: Dataflow accepts graphs of up to 10000000 bytes. List the recordings in a" in plan(
         *image, graph=large, runner="dataflow"
     )
     assert "WARNING" not in plan(graph=large, runner="FlinkRunner")
-    assert "WARNING: Dataflow's own image has no whisper-beam" in plan(runner="DataflowRunner")
+    assert "WARNING: Dataflow's own image does not contain whisper-beam" in plan(runner="DataflowRunner")
 
 
-def test_credentials_are_not_told() -> None:
-    said = plan(output="https://user:secret@host/out?token=secret")
-    assert "secret" not in said
+def test_credentials_are_not_printed() -> None:
+    text = plan(output="https://user:secret@host/out?token=secret")
+    assert "secret" not in text

@@ -1,4 +1,4 @@
-"""Which runner, and what is fetched for it, by programs of the test's own in place of java, mvn and go."""
+"""Choice of the runner, and fetching its requirements with fake programs in place of java, mvn and go."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ from pipelines.runners.find_runner import (
     canonical,
     check_java,
     find_runner,
-    following,
     in_this_process,
     java_version,
     name_job,
+    supervised,
 )
 
 JAVA_17 = """echo 'openjdk version "17.0.15" 2025-04-15' >&2"""
@@ -47,7 +47,7 @@ Program = Callable[[str, str], Path]
 
 @pytest.fixture
 def program(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Program:
-    """Makes a program of a name, of a script; no others but a shell's own are on the path."""
+    """Creates programs from shell scripts; PATH has no others."""
     folder = tmp_path / "bin"
     folder.mkdir()
     monkeypatch.setenv("PATH", str(folder))
@@ -67,7 +67,7 @@ def options(*flags: str) -> PipelineOptions:
 
 
 @pytest.mark.parametrize("name", ["FlinkRunner", "flinkrunner", "Flink", "flink"])
-def test_names_are_taken_as_beam_takes_them(name: str) -> None:
+def test_names_are_resolved_as_beam_does(name: str) -> None:
     assert canonical(name) == "FlinkRunner"
     assert canonical("DataflowRunner") == "DataflowRunner"
 
@@ -78,7 +78,7 @@ def test_direct_is_the_in_process_runner() -> None:
     assert find_runner("DataflowRunner", options()) == "DataflowRunner"
 
 
-def test_progress_is_known_in_threads_alone() -> None:
+def test_workers_in_threads_are_in_this_process() -> None:
     assert in_this_process("DirectRunner", options())
     assert in_this_process("DirectRunner", options("--direct_running_mode=multi_threading"))
     assert not in_this_process("DirectRunner", options("--direct_running_mode=multi_processing"))
@@ -103,25 +103,25 @@ def test_progress_is_known_in_threads_alone() -> None:
         (f"/data/{'long' * 50}", f"whisper-beam-{'long' * 7}lo-"),
     ],
 )
-def test_a_job_has_the_name_of_its_output_folder(output: str, name: str) -> None:
+def test_job_is_named_after_its_output_folder(output: str, name: str) -> None:
     named = options().view_as(GoogleCloudOptions)
     name_job(named, output)
     assert named.job_name.startswith(name)
-    assert re.fullmatch("[a-z]([-a-z0-9]{0,61}[a-z0-9])?", named.job_name)  # what Dataflow takes
+    assert re.fullmatch("[a-z]([-a-z0-9]{0,61}[a-z0-9])?", named.job_name)  # names that Dataflow accepts
     again, other = options().view_as(GoogleCloudOptions), options().view_as(GoogleCloudOptions)
     name_job(again, output)
     name_job(other, f"other/{output}")
     assert again.job_name == named.job_name != other.job_name
 
 
-def test_the_name_of_a_job_that_was_given_stays() -> None:
+def test_given_job_name_is_kept() -> None:
     named = options("--job_name=mine").view_as(GoogleCloudOptions)
     name_job(named, "out")
     assert named.job_name == "mine"
 
 
 @pytest.mark.parametrize(
-    ("said", "version"),
+    ("output", "version"),
     [
         ('openjdk version "17.0.15" 2025-04-15\nOpenJDK Runtime', 17),
         ('java version "1.8.0_372"', 8),
@@ -129,16 +129,16 @@ def test_the_name_of_a_job_that_was_given_stays() -> None:
         ("no java", None),
     ],
 )
-def test_versions_of_java(said: str, version: int | None) -> None:
-    assert java_version(said) == version
+def test_java_version(output: str, version: int | None) -> None:
+    assert java_version(output) == version
 
 
 @pytest.mark.parametrize(
     ("script", "message"),
     [
-        (None, "there is no 'java' here; install"),
-        ("""echo 'java version "1.8.0_372"' >&2""", "needs Java 11, and 'java' says: java version"),
-        ("echo what", "says: what; install"),
+        (None, "needs Java, and 'java' was not found; install"),
+        ("""echo 'java version "1.8.0_372"' >&2""", "needs Java 11, and 'java' printed: java version"),
+        ("echo what", "printed: what; install"),
         ("echo no runtime >&2; exit 1", "failed: no runtime"),
     ],
 )
@@ -158,16 +158,17 @@ def test_maven_fetches_the_job_server_once(program: Program, tmp_path: Path) -> 
         jar = tmp_path / f"cache/jars/beam-runners-flink-2.0-job-server-{beam_version}.jar"
         assert flink.view_as(FlinkRunnerOptions).flink_job_server_jar == str(jar)
         assert jar.read_text() == "jar\n"
-    (asked,) = (tmp_path / "bin/mvn.log").read_text().splitlines()
-    assert "--strict-checksums" in asked
-    assert f"org.apache.beam:beam-runners-flink-2.0-job-server:{beam_version}" in asked
+    (arguments,) = (tmp_path / "bin/mvn.log").read_text().splitlines()
+    assert "--strict-checksums" in arguments
+    assert f"org.apache.beam:beam-runners-flink-2.0-job-server:{beam_version}" in arguments
     assert mvn.exists()
 
 
 @pytest.mark.parametrize(
-    ("script", "message"), [(r"echo -e '\e[0mnot found'; exit 1", "mvn failed: not found"), ("", "not made")]
+    ("script", "message"),
+    [(r"echo -e '\e[0mnot found'; exit 1", "mvn failed: not found"), ("", "was not created")],
 )
-def test_a_jar_that_maven_does_not_bring_is_said_and_leaves_nothing(
+def test_failed_fetch_of_a_jar_is_reported_and_leaves_no_files(
     program: Program, tmp_path: Path, script: str, message: str
 ) -> None:
     program("java", JAVA_17)
@@ -177,7 +178,7 @@ def test_a_jar_that_maven_does_not_bring_is_said_and_leaves_nothing(
     assert not list((tmp_path / "cache/jars").iterdir())
 
 
-def test_a_jar_at_hand_is_taken_and_must_be_there(program: Program, tmp_path: Path) -> None:
+def test_given_jar_is_used_and_must_exist(program: Program, tmp_path: Path) -> None:
     program("java", JAVA_17)
     program("mvn", "exit 1")
     (tmp_path / "own.jar").touch()
@@ -186,7 +187,7 @@ def test_a_jar_at_hand_is_taken_and_must_be_there(program: Program, tmp_path: Pa
         find_runner("FlinkRunner", options("--flink_job_server_jar=none.jar"))
 
 
-def test_where_a_job_server_runs_already_nothing_is_needed(program: Program) -> None:
+def test_running_job_server_needs_no_further_requirements(program: Program) -> None:
     assert find_runner("FlinkRunner", options("--job_endpoint=localhost:8099")) == "FlinkRunner"
     assert find_runner("PrismRunner", options("--job_endpoint=localhost:8073")) == "PrismRunner"
 
@@ -199,11 +200,11 @@ def test_go_builds_prism_once(program: Program, tmp_path: Path) -> None:
         built = tmp_path / f"cache/prism/v{beam_version}/prism"
         assert prism.view_as(PrismRunnerOptions).prism_location == str(built)
         assert built.read_text() == "program\n"
-    (asked,) = (tmp_path / "bin/go.log").read_text().splitlines()
-    assert asked.endswith(f"/prism@v{beam_version}")
+    (arguments,) = (tmp_path / "bin/go.log").read_text().splitlines()
+    assert arguments.endswith(f"/prism@v{beam_version}")
 
 
-def test_a_prism_that_go_does_not_build_is_said(program: Program) -> None:
+def test_failed_build_of_prism_is_reported(program: Program) -> None:
     program("go", "echo go: downloading x; echo no network; exit 1")
     with pytest.raises(
         RunnerError, match="go failed: no network; give a program that you have, --prism_location PATH"
@@ -230,35 +231,35 @@ def _hook(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("_hook")
-def test_a_job_is_cancelled_when_it_is_interrupted() -> None:
+def test_interrupted_job_is_cancelled() -> None:
     job = Job()
-    with pytest.raises(KeyboardInterrupt), following(job):
+    with pytest.raises(KeyboardInterrupt), supervised(job):
         raise KeyboardInterrupt
     assert job.cancelled
 
 
 @pytest.mark.usefixtures("_hook")
-def test_a_lost_job_server_is_said_and_threads_that_die_of_it_are_not(
+def test_lost_job_server_is_reported_once_and_its_errors_in_threads_are_suppressed(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    died: list[Any] = []
-    monkeypatch.setattr(threading, "excepthook", died.append)
+    reported: list[Any] = []
+    monkeypatch.setattr(threading, "excepthook", reported.append)
 
-    def die(error: Exception) -> None:
+    def fail(error: Exception) -> None:
         raise error
 
     def in_thread(error: Exception) -> None:
-        thread = threading.Thread(target=die, args=[error])
+        thread = threading.Thread(target=fail, args=[error])
         thread.start()
         thread.join()
 
     def lose() -> None:
-        with following(Job()):
+        with supervised(Job()):
             in_thread(grpc.RpcError("lost"))
             in_thread(ValueError("another"))
             raise grpc.RpcError("lost")
 
-    with pytest.raises(RunnerError, match=r"does not answer any more.*the same command again"):
+    with pytest.raises(RunnerError, match=r"no longer answers.*the same command again"):
         lose()
     in_thread(grpc.RpcError("lost later"))
-    assert [type(one.exc_value) for one in died] == [ValueError]
+    assert [type(one.exc_value) for one in reported] == [ValueError]

@@ -1,4 +1,4 @@
-"""Worker processes that die: the run ends with a sentence, and the next one goes on."""
+"""Worker processes that die: the run ends with a clear message, and the next run resumes."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from pipelines.transcribe import main
-from tests.support.crashing_backend import DEADLY
-from tests.support.tone_backend import failures, rows, snapshot, spoken, write_talk
+from tests.support.crashing_backend import CRASHING
+from tests.support.tone_backend import expected_text, failures, rows, snapshot, write_talk
 
 ROOT = Path(__file__).parents[3]
 PROCESSES = ("--direct_running_mode=multi_processing", "--direct_num_workers=2")
@@ -24,36 +24,36 @@ def _workers_find_the_tests(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def run(folder: Path, out: Path, *flags: str) -> int:
     arguments = ["--input", str(folder), "--output", str(out), "--format", "jsonl", *flags]
-    return main(arguments, DEADLY)
+    return main(arguments, CRASHING)
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="this system has no SIGKILL")
-def test_a_recording_that_kills_its_worker_is_given_up_and_the_others_are_as_ever(
+def test_recording_that_crashes_its_worker_is_given_up_without_effect_on_others(
     tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     for number in range(6):
         write_talk(tmp_path / f"talks/{number}.wav", 2, poison=1 if number == 3 else None)
-    codes, said = [], []
+    codes, outputs = [], []
     for _ in range(4):
         codes.append(run(tmp_path / "talks", tmp_path / "out", *PROCESSES))
-        said.append(capfd.readouterr().err)
+        outputs.append(capfd.readouterr().err)
         assert "run_worker" not in {thread.name for thread in threading.enumerate()}
     assert codes == [1, 1, 1, 2]
-    for told in said[:3]:
-        assert "The run failed: a worker process was killed, perhaps because memory ran out; " in told
-        assert "give the same command again" in told
-        assert "Traceback" not in told
+    for output in outputs[:3]:
+        assert "The run failed: a worker process was killed, possibly because memory ran out; " in output
+        assert "Give the same command again" in output
+        assert "Traceback" not in output
     (failed,) = failures(tmp_path / "out")
     assert (failed["kind"], failed["attempts"]) == ("quarantined", 3)
     assert failed["uri"] == str(tmp_path / "talks/3.wav")
-    assert {row["text"] for row in rows(tmp_path / "out")} == {spoken("en", 2)}
+    assert {row["text"] for row in rows(tmp_path / "out")} == {expected_text("en", 2)}
     (tmp_path / "talks/3.wav").unlink()
-    assert run(tmp_path / "talks", tmp_path / "alone") == 0
-    transcripts = "transcripts/part-00000-of-00001.jsonl"
-    assert snapshot(tmp_path / "out")[transcripts] == snapshot(tmp_path / "alone")[transcripts]
+    assert run(tmp_path / "talks", tmp_path / "without") == 0
+    transcripts = "jsonl/part-00000-of-00001.jsonl"
+    assert snapshot(tmp_path / "out")[transcripts] == snapshot(tmp_path / "without")[transcripts]
 
 
-def test_a_worker_that_dies_before_it_answers_is_not_waited_for(
+def test_run_does_not_wait_for_a_worker_that_died_before_it_connected(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     write_talk(tmp_path / "talks/a.wav", 2)

@@ -21,29 +21,29 @@ def blocks(n_seconds: float, block: int, read: list[int] | None = None) -> Itera
 
 @pytest.mark.parametrize("block", [999, 16_000, 1_000_000])
 @pytest.mark.parametrize(("start_s", "end_s"), [(None, None), (1.0, None), (None, 2.5), (0.5, 1.25)])
-def test_what_is_in_it_is_given_however_blocks_are_cut(
+def test_samples_of_the_range_do_not_depend_on_block_size(
     block: int, start_s: float | None, end_s: float | None
 ) -> None:
     clip = Clip(AudioSource("id", "a.wav", start_s=start_s, end_s=end_s))
-    given = list(clip.blocks(blocks(3, block)))
+    found = list(clip.blocks(blocks(3, block)))
     start, stop = round((start_s or 0) * SAMPLE_RATE), round((end_s or 3) * SAMPLE_RATE)
-    np.testing.assert_array_equal(np.concatenate(given), np.arange(start, stop))
-    assert all(len(one) for one in given)
+    np.testing.assert_array_equal(np.concatenate(found), np.arange(start, stop))
+    assert all(len(part) for part in found)
     assert clip.n_samples == stop - start
     assert clip.problem is None
 
 
-def test_nothing_is_read_behind_its_end() -> None:
+def test_no_block_is_read_after_the_end() -> None:
     read: list[int] = []
     list(Clip(AudioSource("id", "a.wav", end_s=1.0)).blocks(blocks(100, SAMPLE_RATE, read)))
     assert read == [0]
 
 
-def test_a_file_that_ends_before_it_is_told() -> None:
+def test_file_that_ends_before_the_range_is_reported() -> None:
     clip = Clip(AudioSource("id", "a.wav", start_s=1, end_s=9))
     list(clip.blocks(blocks(3, 1000)))
     assert clip.problem == "the part asked for ends at 9 s, the file at 3 s"
-    clip = Clip(AudioSource("id", "a.wav", end_s=3.1))  # rounded in the manifest
+    clip = Clip(AudioSource("id", "a.wav", end_s=3.1))  # rounded up in the manifest
     list(clip.blocks(blocks(3, 1000)))
     assert clip.problem is None
     with pytest.raises(

@@ -9,10 +9,10 @@ import pytest
 from transforms.audio.container_lengths import (
     WITH_LENGTH,
     WITHOUT_LENGTH,
-    looks_like_audio,
-    mp3_counts_its_frames,
+    declared_size,
+    has_audio_signature,
+    mp3_has_frame_count,
     mpeg_frame_bytes,
-    promised_bytes,
 )
 
 VOC = b"Creative Voice File\x1a" + struct.pack("<HHH", 26, 0x10A, 0x1129)
@@ -20,7 +20,7 @@ ASF = bytes.fromhex("3026b2758e66cf11a6d900aa0062ce6c")
 ASF_PROPERTIES = bytes.fromhex("a1dcab8c47a9cf118ee400c00c205365")
 
 
-def test_ffmpeg_knows_every_format_by_that_name() -> None:
+def test_all_formats_are_known_to_ffmpeg() -> None:
     known = {name for names in av.formats_available for name in names.split(",")}
     assert set(WITH_LENGTH + WITHOUT_LENGTH) <= known
     assert not set(WITH_LENGTH) & set(WITHOUT_LENGTH)
@@ -54,24 +54,24 @@ def test_ffmpeg_knows_every_format_by_that_name() -> None:
         (b"", None),
     ],
 )
-def test_promised_bytes(head: bytes, expected: int | None) -> None:
-    assert promised_bytes(io.BytesIO(head)) == expected
+def test_declared_size(head: bytes, expected: int | None) -> None:
+    assert declared_size(io.BytesIO(head)) == expected
 
 
-def test_mp3_counts_its_frames_finds_the_header_behind_tags() -> None:
+def test_mp3_frame_count_is_found_after_tags() -> None:
     frame = b"\xff\xfb\x90\x00" + bytes(32)
     tag = b"ID3\x03\x00\x00" + bytes([0, 0, 40, 8]) + bytes(40 * 128 + 8)
-    assert mp3_counts_its_frames(io.BytesIO(frame + b"Xing"))
-    assert mp3_counts_its_frames(io.BytesIO(tag + frame + b"VBRI"))
-    assert not mp3_counts_its_frames(io.BytesIO(tag + frame * 100))
-    assert not mp3_counts_its_frames(io.BytesIO(b"ID3"))
+    assert mp3_has_frame_count(io.BytesIO(frame + b"Xing"))
+    assert mp3_has_frame_count(io.BytesIO(tag + frame + b"VBRI"))
+    assert not mp3_has_frame_count(io.BytesIO(tag + frame * 100))
+    assert not mp3_has_frame_count(io.BytesIO(b"ID3"))
 
 
-def test_looks_like_audio() -> None:
-    assert looks_like_audio(b"RIFF1234WAVE")
-    assert looks_like_audio(b"\x00\x00\x00\x20ftypM4A ")
-    assert not looks_like_audio(b"<html>")
-    assert not looks_like_audio(b"")
+def test_audio_signatures() -> None:
+    assert has_audio_signature(b"RIFF1234WAVE")
+    assert has_audio_signature(b"\x00\x00\x00\x20ftypM4A ")
+    assert not has_audio_signature(b"<html>")
+    assert not has_audio_signature(b"")
 
 
 @pytest.mark.parametrize(

@@ -26,30 +26,30 @@ def test_integers_have_full_scale_one(dtype: type, low: int, middle: int) -> Non
     found = to_mono(np.array([[low, middle, (low + middle) // 2]], dtype), None)
     assert found.samples.tolist() == [-1.0, 0.0, -0.5]
     assert found.samples.dtype == np.float32
-    assert (found.n_bad, found.is_heard, found.is_cancelled) == (0, True, False)
+    assert (found.n_invalid, found.has_valid, found.is_cancelled) == (0, True, False)
 
 
-def test_the_mean_or_one_of_them() -> None:
+def test_mean_of_all_or_a_single_channel() -> None:
     np.testing.assert_allclose(mono(VOICE, OTHER), (VOICE + OTHER) / 2, atol=1e-7)
     np.testing.assert_array_equal(mono(VOICE, OTHER, channel=0), VOICE)
     np.testing.assert_array_equal(mono(VOICE, OTHER, channel=1), OTHER)
 
 
-def test_a_channel_that_is_not_there_is_silent_and_not_heard() -> None:
+def test_missing_channel_is_silent_without_valid_samples() -> None:
     found = to_mono(np.stack([VOICE, OTHER]), 2)
     assert not found.samples.any()
     assert len(found.samples) == len(VOICE)
-    assert not found.is_heard
+    assert not found.has_valid
 
 
 @pytest.mark.parametrize("gain", [0.99, 0.9, 0.6])
-def test_channels_that_cancel_each_other_are_not_averaged(gain: float) -> None:
+def test_loudest_of_cancelling_channels_is_used(gain: float) -> None:
     found = to_mono(np.stack([VOICE * gain, -VOICE]), None)
     np.testing.assert_array_equal(found.samples, -VOICE)
     assert found.is_cancelled
 
 
-def test_noise_does_not_hide_that_they_cancel_each_other() -> None:
+def test_cancelling_channels_are_detected_in_noise() -> None:
     rms = float(np.sqrt(np.mean(VOICE**2)))
     found = to_mono(np.stack([VOICE, -VOICE]) + NOISE[:2] * rms * 0.3, None)
     assert found.is_cancelled
@@ -68,31 +68,31 @@ def test_other_channels_are_averaged(channels: list[Samples]) -> None:
     np.testing.assert_allclose(found.samples, np.mean(channels, axis=0), atol=1e-6)
 
 
-@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf, 1e300, -2 * MAX_AMPLITUDE])
-def test_what_is_no_sound_is_silence_and_counted(bad: float) -> None:
+@pytest.mark.parametrize("invalid", [np.nan, np.inf, -np.inf, 1e300, -2 * MAX_AMPLITUDE])
+def test_invalid_samples_become_silence_and_are_counted(invalid: float) -> None:
     values: NDArray[np.float64] = np.stack([VOICE, VOICE]).astype(np.float64)
-    values[1, 100:103] = bad
+    values[1, 100:103] = invalid
     found = to_mono(values, None)
-    assert (found.n_bad, found.is_heard) == (3, True)
+    assert (found.n_invalid, found.has_valid) == (3, True)
     np.testing.assert_allclose(found.samples[100:103], VOICE[100:103] / 2, atol=1e-7)
     np.testing.assert_allclose(found.samples[103:], VOICE[103:], atol=1e-7)
-    assert to_mono(values, 0).n_bad == 0
-    assert to_mono(values[1:, 100:103], None).is_heard is False
+    assert to_mono(values, 0).n_invalid == 0
+    assert to_mono(values[1:, 100:103], None).has_valid is False
 
 
-def test_the_values_of_a_frame_are_left_as_they_are() -> None:
+def test_values_of_a_frame_are_not_modified() -> None:
     values = np.array([[np.nan, 1.0]], np.float32)
     to_mono(values, None)
     assert np.isnan(values[0, 0])
 
 
 @pytest.mark.parametrize("sample_format", ["u8", "s16", "s16p", "s32", "fltp", "dbl"])
-def test_frames_of_both_layouts_of_memory(sample_format: str) -> None:
+def test_interleaved_and_planar_frames(sample_format: str) -> None:
     planar = sample_format.endswith("p")
     dtype = {"u8": "u1", "s16": "i2", "s16p": "i2", "s32": "i4", "fltp": "f4", "dbl": "f8"}[sample_format]
     channels = np.arange(6).reshape(2, 3).astype(dtype)
-    given = channels if planar else channels.T.reshape(1, -1)
-    frame = av.AudioFrame.from_ndarray(np.ascontiguousarray(given), format=sample_format, layout="stereo")
+    stored = channels if planar else channels.T.reshape(1, -1)
+    frame = av.AudioFrame.from_ndarray(np.ascontiguousarray(stored), format=sample_format, layout="stereo")
     np.testing.assert_array_equal(values_of(frame), channels)
 
 
@@ -100,7 +100,7 @@ def test_frames_of_both_layouts_of_memory(sample_format: str) -> None:
 def test_frames_of_64_bit_integers(sample_format: str) -> None:
     frame = av.AudioFrame(format=sample_format, layout="stereo", samples=3)
     channels = np.array([[1 << 40, -(1 << 62), 3], [4, 5, 6]])
-    given = list(channels) if sample_format == "s64p" else [channels.T.reshape(-1)]
-    for plane, values in zip(frame.planes, given, strict=True):
+    stored = list(channels) if sample_format == "s64p" else [channels.T.reshape(-1)]
+    for plane, values in zip(frame.planes, stored, strict=True):
         plane.update(values.tobytes().ljust(plane.buffer_size, b"\0"))
     np.testing.assert_array_equal(values_of(frame), channels)

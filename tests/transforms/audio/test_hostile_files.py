@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
-MOST_S = 1.0
-MOST_MB = 100.0
-BECOMES = {
-    "0 bytes": "not_audio",  # `fetch` says `empty` before
+MAX_S = 1.0
+MAX_MB = 100.0
+OUTCOMES = {
+    "0 bytes": "not_audio",  # `fetch` refuses it before, as `empty`
     "WAV, header only": "empty",
     "FLAC, header only": "corrupt",
     "MP4, header only": "corrupt",
@@ -40,8 +40,8 @@ BECOMES = {
 
 
 @cache
-def taken() -> dict[str, dict[str, Any]]:
-    """What each file took, all in one process of their own: a peak of memory cannot be undone."""
+def costs() -> dict[str, dict[str, Any]]:
+    """Outcome and cost of each file, measured in a process of its own: peak memory cannot be reset."""
     root = Path(__file__).parents[3]
     command = [sys.executable, "-m", "tests.support.hostile_files"]
     done = subprocess.run(command, cwd=root, capture_output=True, text=True, timeout=120, check=True)
@@ -49,13 +49,13 @@ def taken() -> dict[str, dict[str, Any]]:
     return {line["name"]: line for line in lines}
 
 
-def test_each_of_them_is_here() -> None:
-    assert taken().keys() == BECOMES.keys()
+def test_each_file_has_an_expected_outcome() -> None:
+    assert costs().keys() == OUTCOMES.keys()
 
 
-@pytest.mark.parametrize(("name", "became"), BECOMES.items())
-def test_what_wants_to_hurt_costs_little(name: str, became: str) -> None:
-    found = taken()[name]
-    assert found["became"] == became
-    assert found["seconds"] < MOST_S
-    assert found["mb"] < MOST_MB
+@pytest.mark.parametrize(("name", "outcome"), OUTCOMES.items())
+def test_hostile_files_cost_little(name: str, outcome: str) -> None:
+    found = costs()[name]
+    assert found["outcome"] == outcome
+    assert found["seconds"] < MAX_S
+    assert found["mb"] < MAX_MB

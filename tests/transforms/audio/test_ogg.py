@@ -14,17 +14,17 @@ def page(flags: int, granule: int) -> bytes:
     return b"OggS\x00" + bytes([flags]) + granule.to_bytes(8, "little") + bytes(53)
 
 
-def test_the_end_is_what_the_last_page_says() -> None:
+def test_end_is_the_position_of_the_last_page() -> None:
     assert ogg_end(io.BytesIO(page(0, 5) * 5000 + page(4, 7_000))) == 7_000
     assert ogg_end(io.BytesIO(page(0, 5) * 5000)) is None
     assert ogg_end(io.BytesIO(page(4, 5) + b"OggS\x00")) is None
     assert ogg_end(io.BytesIO(b"")) is None
 
 
-def test_a_file_cut_inside_its_last_page_has_no_end() -> None:
-    whole = b"OggS\x00\x04" + bytes(20) + b"\x02" + bytes([255, 10]) + bytes(265)
-    assert ogg_end(io.BytesIO(whole)) == 0
-    assert [ogg_end(io.BytesIO(whole[:n])) for n in (len(whole) - 1, 28, 20)] == [None] * 3
+def test_file_truncated_in_its_last_page_has_no_end() -> None:
+    complete = b"OggS\x00\x04" + bytes(20) + b"\x02" + bytes([255, 10]) + bytes(265)
+    assert ogg_end(io.BytesIO(complete)) == 0
+    assert [ogg_end(io.BytesIO(complete[:n])) for n in (len(complete) - 1, 28, 20)] == [None] * 3
 
 
 def frame(start: int | None, rate: int = 100) -> av.AudioFrame:
@@ -40,13 +40,15 @@ def frame(start: int | None, rate: int = 100) -> av.AudioFrame:
         ([frame(7_000), frame(7_050)], 7_100, 0),  # a live stream, joined late
         ([frame(0), frame(150), frame(200), frame(350)], 400, 2.0),
         ([frame(0), frame(50)], 300, 2.0),
-        ([frame(0), frame(50), frame(0), frame(50)], 100, 0),  # two files joined
+        ([frame(0), frame(50), frame(0), frame(50)], 100, 0),  # two files concatenated
         ([frame(0), frame(50, 200), frame(200, 200)], 900, 0),  # with another rate
         ([frame(0), frame(None)], 900, 0),
         ([], 900, 0),
     ],
 )
-def test_what_is_missing_shows_in_the_times(frames: list[av.AudioFrame], end: int, lost_s: float) -> None:
+def test_timestamps_show_missing_samples(
+    frames: list[av.AudioFrame], end: int, lost_s: float
+) -> None:
     clock = OggClock()
-    found_s = sum(clock.hear(one) for one in frames) + clock.end(end, Fraction(1, 100))
+    found_s = sum(clock.feed(each) for each in frames) + clock.end(end, Fraction(1, 100))
     assert found_s == pytest.approx(lost_s)

@@ -19,7 +19,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from transforms.checkpoint import commit_log
-from transforms.checkpoint.commit_log import LogWriter, leave_all, read_index
+from transforms.checkpoint.commit_log import LogWriter, read_index, release_all_writers
 
 ROOT = Path(__file__).parents[3]
 
@@ -40,7 +40,7 @@ def segments(url: str) -> list[str]:
     return sorted(fs.ls(root, detail=False))
 
 
-def test_what_was_committed_is_read_back(open_writer: Callable[[str], LogWriter], url: str) -> None:
+def test_committed_results_are_read_back(open_writer: Callable[[str], LogWriter], url: str) -> None:
     assert len(read_index(url)) == 0
     writer = open_writer(url)
     writer.begin(["a", "b", "c"])
@@ -64,23 +64,23 @@ def test_what_was_committed_is_read_back(open_writer: Callable[[str], LogWriter]
 def test_attempts_are_counted_over_all_processes(open_writer: Callable[[str], LogWriter], url: str) -> None:
     for _ in range(3):
         writer = open_writer(url)
-        writer.begin(["killer", "done"])
+        writer.begin(["crashing", "done"])
         writer.close()
     open_writer(url).commit(list({"done": {}}.items()))
     index = read_index(url)
-    assert +index.n_open == Counter({"killer": 3, "done": 2})
-    assert "killer" not in index
+    assert +index.n_crashed == Counter({"crashing": 3, "done": 2})
+    assert "crashing" not in index
 
 
-def test_an_attempt_that_was_left_does_not_count(url: str, open_writer: Callable[[str], LogWriter]) -> None:
+def test_a_released_attempt_does_not_count(url: str, open_writer: Callable[[str], LogWriter]) -> None:
     writer = open_writer(url)
     for _ in range(2):
         writer.begin(["a", "b"])
-        writer.leave(["a"])
-    assert +read_index(url).n_open == Counter({"b": 2})
+        writer.release(["a"])
+    assert +read_index(url).n_crashed == Counter({"b": 2})
 
 
-def test_what_is_open_when_a_process_ends_is_left_whoever_ends_it(
+def test_all_started_work_of_a_process_is_released_at_its_end(
     open_writer: Callable[[str], LogWriter], url: str
 ) -> None:
     writer = open_writer(url)
@@ -88,14 +88,14 @@ def test_what_is_open_when_a_process_ends_is_left_whoever_ends_it(
     writer.commit([("a", {})])
     writer.close()
     writer.begin(["d"])
-    assert +read_index(url).n_open == Counter("bcd")
-    leave_all()
-    assert not +read_index(url).n_open
-    leave_all()
-    assert min(read_index(url).n_open.values(), default=0) == 0
+    assert +read_index(url).n_crashed == Counter("bcd")
+    release_all_writers()
+    assert not +read_index(url).n_crashed
+    release_all_writers()
+    assert min(read_index(url).n_crashed.values(), default=0) == 0
 
 
-def test_a_process_that_ends_leaves_what_was_open(tmp_path: Path) -> None:
+def test_a_process_that_is_interrupted_releases_its_work(tmp_path: Path) -> None:
     program = (
         "import sys; from transforms.checkpoint.commit_log import LogWriter;"
         "w = LogWriter(sys.argv[1]); w.begin(['a', 'b']); raise KeyboardInterrupt"
@@ -105,10 +105,10 @@ def test_a_process_that_ends_leaves_what_was_open(tmp_path: Path) -> None:
     )
     assert child.returncode == -signal.SIGINT
     assert segments(str(tmp_path)) != []
-    assert not read_index(str(tmp_path)).n_open
+    assert not read_index(str(tmp_path)).n_crashed
 
 
-def test_on_a_full_disk_it_can_still_be_said_that_a_unit_was_left(
+def test_a_unit_can_be_released_on_a_full_disk(
     open_writer: Callable[[str], LogWriter], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     writer = open_writer(str(tmp_path))
@@ -129,12 +129,12 @@ def test_on_a_full_disk_it_can_still_be_said_that_a_unit_was_left(
         writer.commit([("a", {"text": "long"})])
     with pytest.raises(OSError, match="No space left"):
         writer.begin(["d"])
-    writer.leave(["a", "d"])
-    leave_all()
+    writer.release(["a", "d"])
+    release_all_writers()
     assert segments(str(tmp_path)) == [segment]
     assert os.path.getsize(segment) == size
     index = read_index(str(tmp_path))
-    assert (list(index.n_open.elements()), len(index)) == ([], 1)
+    assert (list(index.n_crashed.elements()), len(index)) == ([], 1)
 
 
 def test_the_latest_attempt_counts(url: str, open_writer: Callable[[str], LogWriter]) -> None:
@@ -157,7 +157,7 @@ def test_writers_have_segments_of_their_own_and_the_same_unit_counts_once(
 
 
 @given(cut=st.integers(0, 400), garbage=st.binary(max_size=20))
-def test_of_a_segment_that_was_cut_what_is_whole_counts(
+def test_complete_records_of_a_cut_segment_count(
     tmp_path_factory: pytest.TempPathFactory, cut: int, garbage: bytes
 ) -> None:
     url = str(tmp_path_factory.mktemp("log"))
@@ -175,7 +175,7 @@ def test_of_a_segment_that_was_cut_what_is_whole_counts(
     assert len(index) <= sum(end - 1 <= cut for end in ends)  # a line break may be among the garbage
 
 
-def test_a_damaged_record_is_left_out_with_a_warning(
+def test_a_damaged_record_is_skipped_with_a_warning(
     open_writer: Callable[[str], LogWriter], tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     url = str(tmp_path)
@@ -188,7 +188,7 @@ def test_a_damaged_record_is_left_out_with_a_warning(
     assert "damaged record at byte 0" in caplog.text
 
 
-def test_what_was_committed_survives_a_kill(tmp_path: Path) -> None:
+def test_committed_results_survive_a_kill(tmp_path: Path) -> None:
     program = (
         "import os, signal, sys; from transforms.checkpoint.commit_log import LogWriter;"
         "w = LogWriter(sys.argv[1]); w.begin(['a', 'b']); w.commit([('a', {'n': 1})]);"
@@ -197,10 +197,10 @@ def test_what_was_committed_survives_a_kill(tmp_path: Path) -> None:
     child = subprocess.run([sys.executable, "-c", program, str(tmp_path)], check=False)
     assert child.returncode == -9
     index = read_index(str(tmp_path))
-    assert (index.read("a")["n"], "b" in index, index.n_open["b"]) == (1, False, 1)
+    assert (index.read("a")["n"], "b" in index, index.n_crashed["b"]) == (1, False, 1)
 
 
-def test_a_commit_is_forced_to_the_disk_and_a_beginning_is_not(
+def test_a_commit_is_forced_to_the_disk_and_a_start_is_not(
     open_writer: Callable[[str], LogWriter], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     synced: list[bool] = []
@@ -214,7 +214,7 @@ def test_a_commit_is_forced_to_the_disk_and_a_beginning_is_not(
     assert synced == [True, False]
 
 
-def test_when_the_disk_is_full_what_was_committed_before_is_intact(
+def test_earlier_commits_are_intact_when_the_disk_is_full(
     open_writer: Callable[[str], LogWriter], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     writer = open_writer(str(tmp_path))
@@ -233,16 +233,16 @@ def test_when_the_disk_is_full_what_was_committed_before_is_intact(
     assert index.read("c")["n"] == 3
 
 
-def test_of_millions_that_are_done_the_index_knows_places_alone(tmp_path: Path) -> None:
+def test_the_index_drops_the_counts_of_finished_units(tmp_path: Path) -> None:
     log = LogWriter(str(tmp_path))
     for key in ("a", "b", "c"):
         log.begin([key])
     log.commit([("a", {}), ("b", {})])
-    assert read_index(str(tmp_path)).n_open == Counter("c")
-    assert len(read_index(str(tmp_path)).n_open) == 1
+    assert read_index(str(tmp_path)).n_crashed == Counter("c")
+    assert len(read_index(str(tmp_path)).n_crashed) == 1
 
 
-def test_what_is_no_segment_is_passed_over_with_a_warning(
+def test_entries_that_are_no_segment_are_skipped_with_a_warning(
     open_writer: Callable[[str], LogWriter],
     tmp_path: Path,
     caplog: pytest.LogCaptureFixture,
@@ -262,5 +262,9 @@ def test_what_is_no_segment_is_passed_over_with_a_warning(
 
     monkeypatch.setattr(LocalFileSystem, "open", refused)
     assert "a" in read_index(str(tmp_path))
-    for name in ("folder.log is no file", "pipe.log is no file", "secret.log cannot be read (Permission"):
-        assert name in caplog.text
+    for warning in (
+        "folder.log is not a file",
+        "pipe.log is not a file",
+        "secret.log cannot be read (Permission",
+    ):
+        assert warning in caplog.text

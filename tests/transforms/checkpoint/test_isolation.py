@@ -6,68 +6,79 @@ from threading import Event, Thread
 
 import pytest
 
-from transforms.checkpoint.isolation import Room
+from transforms.checkpoint.isolation import SharedExclusiveLock
 
 
-class Worker:
-    """Somebody who can be in a room."""
+class Holder:
+    """A holder of the lock: any object that can be referenced weakly."""
 
 
-def nothing() -> None:
+def no_check() -> None:
     pass
 
 
-def entering(room: Room, member: Worker, *, alone: bool) -> tuple[Thread, Callable[[], bool]]:
-    """Another thread that enters, and whether it is in."""
-    waits, entered = Event(), Event()
+def acquire_on_a_thread(
+    lock: SharedExclusiveLock, holder: Holder, *, exclusive: bool
+) -> tuple[Thread, Callable[[], bool]]:
+    """A thread that waits for the lock, and whether it holds it."""
+    waits, acquired = Event(), Event()
 
-    def enter() -> None:
-        room.enter(member, alone=alone, check=waits.set)
-        entered.set()
+    def acquire() -> None:
+        lock.acquire(holder, exclusive=exclusive, check=waits.set)
+        acquired.set()
 
-    thread = Thread(target=enter, daemon=True)
+    thread = Thread(target=acquire, daemon=True)
     thread.start()
     assert waits.wait(30)
-    return thread, entered.is_set
+    return thread, acquired.is_set
 
 
-def test_many_are_in_it_together_and_one_is_alone() -> None:
-    room, first, second, lonely, last = Room(), Worker(), Worker(), Worker(), Worker()
-    for member in (first, second, first):
-        room.enter(member, alone=False, check=nothing)
-    assert not room.wanted
-    alone, is_alone = entering(room, lonely, alone=True)
-    assert room.wanted
-    later, is_later = entering(room, last, alone=False)
-    room.enter(first, alone=False, check=nothing)  # who is in it is not held up
-    room.leave(first)
-    assert not is_alone()
-    room.leave(second)
-    alone.join(30)
-    assert is_alone()
-    assert not is_later()
-    assert not room.wanted
-    room.leave(lonely)
-    later.join(30)
-    assert is_later()
+def test_many_share_the_lock_or_one_holds_it_exclusively() -> None:
+    lock, first, second, alone, last = SharedExclusiveLock(), Holder(), Holder(), Holder(), Holder()
+    for holder in (first, second, first):
+        lock.acquire(holder, exclusive=False, check=no_check)
+    assert not lock.wanted
+    exclusive, has_exclusive = acquire_on_a_thread(lock, alone, exclusive=True)
+    assert lock.wanted
+    shared, has_shared = acquire_on_a_thread(lock, last, exclusive=False)
+    lock.acquire(first, exclusive=False, check=no_check)  # a shared holder does not wait for itself
+    lock.release(first)
+    assert not has_exclusive()
+    lock.release(second)
+    exclusive.join(30)
+    assert has_exclusive()
+    assert not has_shared()
+    assert not lock.wanted
+    lock.release(alone)
+    shared.join(30)
+    assert has_shared()
 
 
-def test_who_waits_hears_of_a_stop_and_holds_up_nobody_then() -> None:
-    room, first, lonely = Room(), Worker(), Worker()
-    room.enter(first, alone=False, check=nothing)
+def test_an_exception_of_the_check_ends_waiting_and_blocks_no_other_holder() -> None:
+    lock, first, alone = SharedExclusiveLock(), Holder(), Holder()
+    lock.acquire(first, exclusive=False, check=no_check)
 
     def stop() -> None:
         raise InterruptedError("stop")
 
     with pytest.raises(InterruptedError):
-        room.enter(lonely, alone=True, check=stop)
-    assert not room.wanted
-    room.enter(lonely, alone=False, check=stop)
+        lock.acquire(alone, exclusive=True, check=stop)
+    assert not lock.wanted
+    lock.acquire(alone, exclusive=False, check=stop)
 
 
-def test_who_is_forgotten_is_in_it_no_more() -> None:
-    room, forgotten, lonely = Room(), Worker(), Worker()
-    room.enter(forgotten, alone=False, check=nothing)
-    del forgotten
+def test_a_holder_that_was_garbage_collected_holds_nothing() -> None:
+    lock, collected, alone = SharedExclusiveLock(), Holder(), Holder()
+    lock.acquire(collected, exclusive=False, check=no_check)
+    del collected
     gc.collect()
-    room.enter(lonely, alone=True, check=pytest.fail)
+    lock.acquire(alone, exclusive=True, check=pytest.fail)
+
+
+def test_releasing_a_lock_that_is_not_held_does_nothing() -> None:
+    lock, first, second = SharedExclusiveLock(), Holder(), Holder()
+    lock.acquire(first, exclusive=True, check=no_check)
+    lock.release(second)
+    _, has_shared = acquire_on_a_thread(lock, second, exclusive=False)
+    assert not has_shared()
+    lock.release(first)

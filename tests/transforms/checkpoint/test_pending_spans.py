@@ -1,7 +1,7 @@
 from __future__ import annotations
 
-from transforms.checkpoint.pending_spans import OpenSpans
-from transforms.checkpoint.spans import Begun, Ended, SpanResult
+from transforms.checkpoint.pending_spans import PendingSpans
+from transforms.checkpoint.spans import FIRST_SPAN, SpanEnded, SpanResult, SpanStart, SpanStarted
 from transforms.core.types import AudioSource, Failure, RecordingPart, WindowTranscript
 
 
@@ -16,56 +16,67 @@ def failure(message: str) -> Failure:
 PART = RecordingPart(AudioSource("id", "u"), n_windows=2)
 
 
-def test_a_span_is_done_when_it_was_read_to_its_end_and_all_was_said_of_its_windows() -> None:
-    spans = OpenSpans()
-    spans.begin("a", Begun("key"))
-    spans.wait("a")
-    spans.wait("a")
-    spans.came("a", window(1))
+def test_a_span_is_finished_when_it_was_read_to_its_end_and_all_its_windows_are_finished() -> None:
+    spans = PendingSpans()
+    spans.start("a", SpanStarted("key"))
+    spans.add_window("a")
+    spans.add_window("a")
+    spans.finish_window("a", window(1))
     spans.add("a", PART)
-    assert spans.take_done() == []
-    assert spans.end("a", Ended(90, 2)) is False
-    assert spans.take_done() == []
-    assert spans.open_keys() == ["key"]
-    spans.came("a", window(0))
-    assert spans.take_done() == [SpanResult("key", (0, 0), 90, 2, (window(0), window(1)), (PART,))]
-    assert spans.take_done() == spans.open_keys() == []
+    assert spans.pop_finished() == []
+    assert spans.end("a", SpanEnded(90, 2)) is False
+    assert spans.pop_finished() == []
+    assert spans.keys() == ["key"]
+    spans.finish_window("a", window(0))
+    assert spans.pop_finished() == [SpanResult("key", FIRST_SPAN, 90, 2, (window(0), window(1)), (PART,))]
+    assert spans.pop_finished() == spans.keys() == []
 
 
-def test_what_comes_out_does_not_depend_on_the_order_in_which_it_came() -> None:
+def test_the_result_does_not_depend_on_the_order_in_which_windows_finish() -> None:
     results = []
     for order in ((0, 1, 2), (2, 0, 1)):
-        spans = OpenSpans()
-        spans.begin("a", Begun("key/0/60", (0, 60), 2, alone=True))
+        spans = PendingSpans()
+        spans.start("a", SpanStarted("key/0/60", SpanStart(0, 60), 2, exclusive=True))
+        spans.add("a", failure("of reading"))
+        for _ in order:
+            spans.add_window("a")
         for index in order:
-            spans.wait("a")
-            spans.count("a", f"count{index}")
-            spans.add("a", failure(str(index)))
-            spans.came("a", window(index))
-        assert spans.end("a", Ended(90, 2)) is True
-        results += spans.take_done()
+            spans.finish_window("a", window(index), [failure(str(index))], {f"count{index}": 1})
+        assert spans.end("a", SpanEnded(90, 2)) is True
+        results += spans.pop_finished()
     assert repr(results[0]) == repr(results[1])
     assert results[0].counts == {"count0": 1, "count1": 1, "count2": 1}
-    assert (results[0].place, results[0].attempt) == ((0, 60), 2)
+    assert (results[0].start, results[0].attempt) == ((0, 60), 2)
+    assert [one.message for one in results[0].failures] == ["0", "1", "2", "of reading"]
 
 
-def test_a_window_of_which_nothing_can_be_said_is_waited_for_no_more() -> None:
-    spans = OpenSpans()
-    spans.begin("a", Begun("key"))
-    spans.wait("a")
-    spans.add("a", failure("x"))
-    spans.count("a", "windows", 0)
-    spans.came("a", None)
-    spans.end("a", Ended())
-    assert spans.take_done() == [SpanResult("key", failures=(failure("x"),))]
+def test_counts_of_windows_are_added_up_and_zeros_left_out() -> None:
+    spans = PendingSpans()
+    spans.start("a", SpanStarted("key"))
+    for index in range(2):
+        spans.add_window("a")
+        spans.finish_window("a", window(index), counts={"windows": 1, "failed_loop": 2, "remainders": 0})
+    spans.end("a", SpanEnded())
+    (result,) = spans.pop_finished()
+    assert list(result.counts.items()) == [("failed_loop", 4), ("windows", 2)]
 
 
-def test_a_recording_may_be_under_way_twice() -> None:
-    spans = OpenSpans()
+def test_a_window_without_a_transcript_is_finished_too() -> None:
+    spans = PendingSpans()
+    spans.start("a", SpanStarted("key"))
+    spans.add_window("a")
+    spans.finish_window("a", None, [failure("x")], {"windows": 0})
+    spans.end("a", SpanEnded())
+    assert spans.pop_finished() == [SpanResult("key", failures=(failure("x"),))]
+
+
+def test_a_recording_may_be_pending_twice() -> None:
+    spans = PendingSpans()
     for name in "ab":
-        spans.begin(name, Begun("key"))
-        spans.wait(name)
+        spans.start(name, SpanStarted("key"))
+        spans.add_window(name)
+    assert spans.keys() == ["key"]
     for name in "ab":
-        spans.came(name, window(0))
-        spans.end(name, Ended())
-    assert [result.key for result in spans.take_done()] == ["key", "key"]
+        spans.finish_window(name, window(0))
+        spans.end(name, SpanEnded())
+    assert [result.key for result in spans.pop_finished()] == ["key", "key"]

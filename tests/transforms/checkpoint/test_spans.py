@@ -9,14 +9,17 @@ import msgspec
 import pytest
 
 from transforms.checkpoint.spans import (
+    FIRST_SPAN,
     SpanResult,
-    Unit,
+    SpanStart,
+    WorkUnit,
     from_record,
     quarantined,
     seconds_of,
     span_key,
+    span_start_of,
     to_record,
-    unit_key,
+    work_unit_key,
 )
 from transforms.core.types import (
     AudioSource,
@@ -29,11 +32,12 @@ from transforms.core.types import (
     Word,
 )
 
-SOURCE = AudioSource("id", "/a\udce9.wav", reference="said", prompt="So,", channel=1)
+SOURCE = AudioSource("id", "/a\udce9.wav", reference="the reference", prompt="So,", channel=1)
+DAMAGE = Damage(read_error="cut")
 PUBLIC = replace(SOURCE, uri="/a\\udce9.wav")
 RESULT = SpanResult(
     "key/1/30",
-    (1, 30),
+    SpanStart(1, 30),
     60,
     2,
     (
@@ -43,24 +47,24 @@ RESULT = SpanResult(
             "en", {"en": 0.9}, 0.1, speech=((0.0, 1.0),),
         ),
     ),
-    (RecordingPart(PUBLIC, 30, 60, 1, 0, 16_000, (0, 9), ((1, 2),), Damage(broke_off="cut"), 480_000, 60.0),),
+    (RecordingPart(PUBLIC, 30, 60, 1, 0, 16_000, (0, 9), ((1, 2),), DAMAGE, 480_000, 60.0),),
     (Failure("id", "u", "decode", "truncated", "cut", True, 2),),
     {"windows": 1},
     2,
 )  # fmt: skip
 
 
-def test_a_result_comes_back_as_it_was() -> None:
+def test_a_result_is_read_back_as_it_was_written() -> None:
     assert from_record(json.loads(json.dumps(to_record(RESULT))), SOURCE) == RESULT
 
 
-def test_what_is_known_of_a_recording_is_what_is_listed_now() -> None:
+def test_the_source_of_a_result_is_the_recording_as_it_is_listed_now() -> None:
     who = (("who", '"x"'),)
     now = AudioSource("id", "https://me:secret@host/b.wav", b"payload", "corrected", metadata=who)
     back = from_record(to_record(RESULT), now)
     (part,) = back.parts
     assert part.source == AudioSource("id", "https://host/b.wav", None, "corrected", metadata=who, channel=1)
-    assert part.damage.broke_off == "cut"
+    assert part.damage.read_error == "cut"
 
 
 def test_a_record_of_another_version_is_an_error() -> None:
@@ -70,12 +74,12 @@ def test_a_record_of_another_version_is_an_error() -> None:
         from_record(record, SOURCE)
 
 
-def test_a_key_stands_for_content_and_what_is_asked(tmp_path: Path) -> None:
+def test_the_key_differs_by_content_and_by_what_is_requested(tmp_path: Path) -> None:
     path = tmp_path / "a.wav"
     path.write_bytes(b"1234")
     span = AudioSpan(AudioSource("id", str(path)))
     os.utime(path, ns=(1, 1))
-    keys = {unit_key(span)}
+    keys = {work_unit_key(span)}
     others = [
         replace(span, language="en"),
         replace(span, windows=frozenset({1, 2})),
@@ -89,36 +93,37 @@ def test_a_key_stands_for_content_and_what_is_asked(tmp_path: Path) -> None:
             )
         ),
     ]  # fmt: skip
-    keys |= {unit_key(one) for one in others}
+    keys |= {work_unit_key(one) for one in others}
     path.write_bytes(b"123")
     os.utime(path, ns=(1, 1))
-    keys.add(unit_key(span))
+    keys.add(work_unit_key(span))
     os.utime(path, ns=(2, 2))
-    keys.add(unit_key(span))
+    keys.add(work_unit_key(span))
     path.unlink()
-    keys.add(unit_key(span))
+    keys.add(work_unit_key(span))
     assert len(keys) == len(others) + 4
 
 
-def test_a_key_does_not_stand_for_what_goes_into_the_row_alone_or_changes_by_itself() -> None:
+def test_the_key_ignores_row_columns_signatures_and_ranges() -> None:
     one = AudioSpan(AudioSource("id", "https://host/a?X-Amz-Signature=1"), windows=frozenset({9, 1, 33}))
     other = AudioSpan(
         AudioSource("id", "https://host/a?X-Amz-Signature=2", reference="x", metadata=(("a", "1"),)),
         windows=frozenset({33, 1, 9}),
     )
-    assert unit_key(one) == unit_key(other)
+    assert work_unit_key(one) == work_unit_key(other)
     part = replace(one, start_s=30, stop_s=60)
-    assert unit_key(part) == unit_key(one)
-    assert span_key("k", (0, 0)) == "k"
-    assert span_key("k", (1, 0)) == "k/1/0"
+    assert work_unit_key(part) == work_unit_key(one)
+    assert span_key("k", FIRST_SPAN) == "k"
+    assert span_key("k", SpanStart(1, 0)) == "k/1/0"
+    assert [span_start_of(key) for key in ("k", "k/1/30")] == [FIRST_SPAN, SpanStart(1, 30)]
 
 
-def test_counts_that_the_rest_tells() -> None:
+def test_counts_that_follow_from_the_parts_and_the_start_are_added() -> None:
     parts = (RecordingPart(AudioSource("id", "u"), n_windows=4, n_skipped=3),)
     counts = SpanResult("k", parts=parts, counts={"windows": 2}).all_counts()
     assert counts == {"windows": 2, "listed": 0, "windows_skipped": 3}
-    places = [(0, 0), (1, 0), (2, 0), (0, 60), (1, 60)]
-    assert [SpanResult("k", place).all_counts()["listed"] for place in places] == [0, 1, 1, 0, 0]
+    starts = [SpanStart(*one) for one in ((0, 0), (1, 0), (2, 0), (0, 60), (1, 60))]
+    assert [SpanResult("k", start).all_counts()["listed"] for start in starts] == [0, 1, 1, 0, 0]
 
 
 def test_seconds_of_a_result() -> None:
@@ -130,24 +135,24 @@ def test_seconds_of_a_result() -> None:
     assert seconds_of(SpanResult("k", parts=(last,))) == 1
 
 
-def test_what_a_unit_lacks() -> None:
+def test_missing_ranges_of_a_unit_by_channel() -> None:
     span = AudioSpan(AudioSource("id", "u"), start_s=30, stop_s=150)
-    unit = Unit("k", span, done=((0, (60, 90)), (1, (30, None))))
+    unit = WorkUnit("k", span, done=((0, (60, 90)), (1, (30, None))))
     assert list(unit.missing(0, 60)) == [(30, 60), (90, 120), (120, 150)]
     assert list(unit.missing(1, 60)) == []
     assert list(unit.missing(2, 600)) == [(30, 150)]
 
 
-def test_a_result_has_failed_when_something_is_not_there() -> None:
+def test_a_result_has_failed_with_a_failure_or_damage() -> None:
     part = RecordingPart(AudioSource("id", "u"))
     assert not SpanResult("k", parts=(part,)).has_failed
-    assert SpanResult("k", parts=(replace(part, damage=Damage(broke_off="cut")),)).has_failed
+    assert SpanResult("k", parts=(replace(part, damage=Damage(read_error="cut")),)).has_failed
     assert SpanResult("k", failures=(Failure("id", "u", "s", "k", "m"),)).has_failed
 
 
-def test_a_unit_that_was_begun_too_often_is_a_failure_that_says_how_to_try_again() -> None:
+def test_a_quarantined_unit_is_a_failure_with_advice() -> None:
     span = AudioSpan(AudioSource("id", "https://me:secret@host/a.wav"))
-    (failure,) = quarantined(Unit("key", span, n_deaths=3)).failures
+    (failure,) = quarantined(WorkUnit("key", span, n_crashes=3)).failures
     assert (failure.audio_id, failure.uri) == ("id", "https://host/a.wav")
     assert (failure.kind, failure.attempts, failure.retryable) == ("quarantined", 3, True)
     assert "died 3 times" in failure.message

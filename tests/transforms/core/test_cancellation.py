@@ -5,7 +5,7 @@ import pytest
 from transforms.core.cancellation import STOP, StopRequestedError, check_stop
 
 
-def test_nothing_is_raised_before_it_is_asked_for() -> None:
+def test_the_check_raises_only_while_a_stop_is_requested() -> None:
     check_stop()
     STOP.set()
     try:

@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 
 from model.interface import SAMPLE_RATE
-from transforms.core.recording_parts import Coverage, Range, chosen, missing, whole
+from transforms.core.recording_parts import Coverage, Range, complete_parts, join_parts, missing_ranges
 from transforms.core.types import AudioSource, Damage, RecordingPart
 
 SOURCE = AudioSource("id", "u")
@@ -25,44 +25,47 @@ SOURCE = AudioSource("id", "u")
         (90, [(30, 600)], [(0, 30)]),
     ],
 )
-def test_what_is_missing(stop_s: int | None, done: list[Range], expected: list[Range]) -> None:
-    assert list(itertools.islice(missing(0, stop_s, done, 60), 3)) == expected
+def test_missing_ranges(stop_s: int | None, done: list[Range], expected: list[Range]) -> None:
+    assert list(itertools.islice(missing_ranges(0, stop_s, done, 60), 3)) == expected
 
 
-def test_what_is_missing_of_a_part() -> None:
-    assert list(missing(90, 210, [(0, 100)], 60)) == [(100, 120), (120, 180), (180, 210)]
+def test_missing_ranges_of_a_part() -> None:
+    assert list(missing_ranges(90, 210, [(0, 100)], 60)) == [(100, 120), (120, 180), (180, 210)]
 
 
 def part(start_s: int, stop_s: int | None, **more: object) -> RecordingPart:
     return replace(RecordingPart(SOURCE, start_s, stop_s), **more)  # type: ignore[arg-type]
 
 
-def test_parts_are_the_recording_each_once_whatever_their_order() -> None:
+def test_complete_parts_are_each_part_once_in_order() -> None:
     parts = [part(0, 60), part(60, 90), part(90, None)]
     for order in itertools.permutations([*parts, parts[1]]):
-        assert chosen(order) == parts
+        assert complete_parts(order) == parts
     for n in range(3):
-        assert chosen(parts[:n] + parts[n + 1 :]) is None
-    assert chosen([]) is None
+        assert complete_parts(parts[:n] + parts[n + 1 :]) is None
+    assert complete_parts([]) is None
 
 
-def test_of_a_recording_that_was_named_twice_the_same_parts_are_chosen() -> None:
+def test_the_same_parts_of_a_recording_named_twice_are_chosen_in_any_order() -> None:
     other = replace(SOURCE, prompt="So,")
     twice = [part(0, 60), part(0, 60, source=other), part(60, None), part(60, None, source=other)]
-    assert chosen(twice) == chosen(twice[::-1])
+    assert complete_parts(twice) == complete_parts(twice[::-1])
 
 
 def test_a_recording_is_the_sum_of_its_parts() -> None:
     last_source = replace(SOURCE, uri="v")
     parts = [
-        part(0, 60, n_windows=2, n_skipped=1, n_spoken=16_000, covered=(20_000, 40_000), gaps=((5, 30_005),)),
-        part(60, 120, n_windows=1, n_skipped=1, n_spoken=0, damage=Damage(n_bad=3)),
         part(
-            120, None, source=last_source, n_spoken=8_000, covered=(2_000_000, 2_100_000),
+            0, 60, n_windows=2, n_skipped=1, n_speech_samples=16_000, covered=(20_000, 40_000),
+            gaps=((5, 30_005),),
+        ),
+        part(60, 120, n_windows=1, n_skipped=1, n_speech_samples=0, damage=Damage(n_invalid=3)),
+        part(
+            120, None, source=last_source, n_speech_samples=8_000, covered=(2_000_000, 2_100_000),
             n_samples=140 * SAMPLE_RATE, declared_s=150.0,
         ),
     ]  # fmt: skip
-    recording = whole(parts)
+    recording = join_parts(parts)
     assert recording.source == last_source
     assert (recording.duration_s, recording.n_windows, recording.n_skipped) == (140.0, 3, 2)
     assert recording.speech_s == 1.5
@@ -73,15 +76,15 @@ def test_a_recording_is_the_sum_of_its_parts() -> None:
     assert recording.problem is not None
     assert "140.00 s of 150.00 s declared" in recording.problem
     assert "3 samples" in recording.problem
-    assert whole([part(0, None, n_samples=1)]).speech_s is None
+    assert join_parts([part(0, None, n_samples=1)]).speech_s is None
 
 
-def test_a_pause_shorter_than_a_second_is_no_gap_wherever_a_span_ends() -> None:
+def test_a_pause_shorter_than_a_second_is_no_gap_across_spans() -> None:
     at = 60 * SAMPLE_RATE
     parts = [part(0, 60, covered=(0, at - 9_000)), part(60, None, covered=(at + 6_999, at + 9_000))]
     last = replace(parts[1], n_samples=at + 9_000)
-    assert whole([parts[0], last]).skipped == ()
-    assert whole([parts[0], replace(last, covered=(at + 7_000, at + 9_000))]).skipped == (
+    assert join_parts([parts[0], last]).skipped == ()
+    assert join_parts([parts[0], replace(last, covered=(at + 7_000, at + 9_000))]).skipped == (
         ((at - 9_000) / SAMPLE_RATE, (at + 7_000) / SAMPLE_RATE),
     )
 
@@ -89,7 +92,7 @@ def test_a_pause_shorter_than_a_second_is_no_gap_wherever_a_span_ends() -> None:
 def test_coverage_of_windows_that_overlap() -> None:
     coverage = Coverage()
     assert coverage.covered is None
-    for pieces in (((5, 20_000),), ((10_000, 15_000), (40_000, 50_000)), ((66_000, 70_000),)):
-        coverage.add(pieces)
+    for stretches in (((5, 20_000),), ((10_000, 15_000), (40_000, 50_000)), ((66_000, 70_000),)):
+        coverage.add(stretches)
     assert coverage.covered == (5, 70_000)
     assert coverage.gaps == [(20_000, 40_000), (50_000, 66_000)]

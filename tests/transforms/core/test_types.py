@@ -21,7 +21,7 @@ SEGMENT = Segment(0.0, 1.5, " a", -0.25, 0.1, 1.2, 0.2, "en", "logprob", (Word(0
 RECORDS = (
     SOURCE,
     AudioSpan(SOURCE, "en", frozenset({3}), ((4, 16_000),), split=True, start_s=30, stop_s=60),
-    RecordingPart(SOURCE, 30, 60, 2, 1, 100, (0, 5), ((7, 9),), Damage(n_bad=3, is_cut=True), 800, 0.5),
+    RecordingPart(SOURCE, 30, 60, 2, 1, 100, (0, 5), ((7, 9),), Damage(n_invalid=3, is_cut=True), 800, 0.5),
     WindowTranscript("id", 2, 0.0, 1.5, (SEGMENT,), "en", {"en": 0.9}, 0.1, False, ((0.0, 1.0),)),
     Failure("id", "/a.wav", "fetch", "not_found", "gone", retryable=True, attempts=2),
 )

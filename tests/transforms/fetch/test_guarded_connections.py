@@ -1,4 +1,4 @@
-"""Which hosts downloads reach: redirects, private addresses, names that change theirs, proxies."""
+"""Which hosts downloads reach: redirects, private addresses, DNS rebinding, proxies."""
 
 from __future__ import annotations
 
@@ -8,16 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.downloads import BODY, GUARDED, error_of, in_turn, read, stalls_of, whole
-from tests.support.servers import (
-    QUICK,
-    Answer,
-    Handler,
-    Server,
-    send,
-    serving,
-    write_certificate,
-)
+from tests.support.downloads import BODY, GUARDED, error_of, in_turn, read, send_body, stalling
+from tests.support.servers import QUICK, Answer, Handler, Server, send, serving, write_certificate
 from transforms.fetch.policy import FetchPolicy
 
 
@@ -32,19 +24,19 @@ def redirects(times: int) -> Answer:
     return answer
 
 
-def test_five_redirects_are_followed_and_no_more(server: Server) -> None:
+def test_at_most_five_redirects_are_followed(server: Server) -> None:
     server.answer = redirects(5)
     assert read(f"{server.url}/0") == BODY
-    server.asked.clear()
+    server.requests.clear()
     server.answer = redirects(10**6)
     error = error_of(f"{server.url}/0")
-    assert (error.kind, error.retryable, len(server.asked)) == ("redirects", False, 6)
+    assert (error.kind, error.retryable, len(server.requests)) == ("redirects", False, 6)
 
 
-def test_the_body_of_a_redirect_is_not_read(server: Server) -> None:
+def test_body_of_a_redirect_is_not_read(server: Server) -> None:
     def endless(handler: Handler) -> None:
         if handler.path == "/b.wav":
-            return whole(handler)
+            return send_body(handler)
         send(handler, 302, b"", {"Location": "/b.wav", "Content-Length": str(1 << 40)})
         while not server.closing.is_set():
             handler.wfile.write(BODY)
@@ -55,24 +47,24 @@ def test_the_body_of_a_redirect_is_not_read(server: Server) -> None:
 
 
 @pytest.mark.parametrize("target", ["file:///etc/passwd", "ftp://h/a.wav", "data:audio/wav;base64,AAAA"])
-def test_a_redirect_to_another_scheme_is_refused(server: Server, target: str) -> None:
+def test_redirect_to_another_scheme_is_refused(server: Server, target: str) -> None:
     server.answer = lambda handler: send(handler, 302, b"", {"Location": target})
     error = error_of(f"{server.url}/a.wav")
-    assert (error.kind, error.retryable, len(server.asked)) == ("forbidden_redirect", False, 1)
+    assert (error.kind, error.retryable, len(server.requests)) == ("forbidden_redirect", False, 1)
 
 
-def test_credentials_of_a_url_go_to_its_own_host_alone(server: Server) -> None:
-    with serving(whole) as other:
+def test_credentials_of_a_url_are_sent_to_its_own_host_only(server: Server) -> None:
+    with serving(send_body) as other:
         server.answer = in_turn(
             lambda handler: send(handler, 302, b"", {"Location": "/again"}),
             lambda handler: send(handler, 302, b"", {"Location": f"http://localhost:{other.port}/b.wav"}),
         )
         assert read(f"http://me:hunter2@127.0.0.1:{server.port}/a.wav") == BODY
-        assert ["Authorization" in asked.headers for asked in server.asked] == [True, True]
-        assert "Authorization" not in other.asked[0].headers
+        assert ["Authorization" in request.headers for request in server.requests] == [True, True]
+        assert "Authorization" not in other.requests[0].headers
 
 
-def test_a_private_host_is_not_even_connected_to(server: Server) -> None:
+def test_private_hosts_are_not_connected_to(server: Server) -> None:
     for host in ("127.0.0.1", "localhost", "2130706433"):
         error = error_of(f"http://{host}:{server.port}/a.wav", GUARDED)
         assert (error.kind, error.retryable, error.attempts) == ("forbidden_host", False, 1)
@@ -81,49 +73,47 @@ def test_a_private_host_is_not_even_connected_to(server: Server) -> None:
 
 
 def resolving(monkeypatch: pytest.MonkeyPatch, *answers: str) -> list[str]:
-    """Has `h.example` resolve to each address in turn, the last one for ever."""
-    asked: list[str] = []
-    resolve, left = socket.getaddrinfo, list(answers)
+    """Makes `h.example` resolve to each address in turn, then the last one; returns the names."""
+    resolved: list[str] = []
+    resolve, remaining = socket.getaddrinfo, list(answers)
 
-    def lie(host: str, port: object, *args: object, **more: object) -> object:
-        asked.append(host)
+    def fake(host: str, port: object, *args: object, **more: object) -> object:
+        resolved.append(host)
         if host == "h.example":
-            host = left.pop(0) if len(left) > 1 else left[0]
+            host = remaining.pop(0) if len(remaining) > 1 else remaining[0]
         return resolve(host, port, *args, **more)  # type: ignore[call-overload]
 
-    monkeypatch.setattr("socket.getaddrinfo", lie)
-    return asked
+    monkeypatch.setattr("socket.getaddrinfo", fake)
+    return resolved
 
 
 def public(monkeypatch: pytest.MonkeyPatch, *addresses: str) -> None:
-    """Takes these addresses of loopback for public ones."""
+    """Makes these addresses of loopback count as public."""
     from transforms.fetch import public_addresses
 
-    judge = public_addresses.is_public
-    monkeypatch.setattr(public_addresses, "is_public", lambda address: address in addresses or judge(address))
+    original = public_addresses.is_public
+    monkeypatch.setattr(
+        public_addresses, "is_public", lambda address: address in addresses or original(address)
+    )
 
 
-def test_a_redirect_to_a_private_host_is_not_followed(
-    server: Server, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_redirect_to_a_private_host_is_not_followed(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
     public(monkeypatch, "127.0.0.1")
-    with serving(whole) as inside:
+    with serving(send_body) as inside:
         for target in (f"http://127.0.0.2:{inside.port}/", "http://169.254.169.254/latest/meta-data/"):
             server.answer = lambda handler, target=target: send(handler, 302, b"", {"Location": target})
             error = error_of(f"{server.url}/a.wav", GUARDED)
             assert (error.kind, error.attempts) == ("forbidden_host", 1)
-        assert (len(server.asked), inside.accepted) == (2, 0)
+        assert (len(server.requests), inside.accepted) == (2, 0)
 
 
-def test_a_name_that_changes_its_address_fools_nobody(
-    server: Server, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """DNS rebinding: what was checked is what is connected to, whatever the name server says then."""
+def test_dns_rebinding_does_not_bypass_the_check(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The connection goes to the checked address, not to the name server's later answer."""
     public(monkeypatch, "127.0.0.2")
-    asked = resolving(monkeypatch, "127.0.0.2", "127.0.0.1")
+    resolved = resolving(monkeypatch, "127.0.0.2", "127.0.0.1")
     error = error_of(f"http://h.example:{server.port}/a.wav", limits_guarded(attempts=1))
-    assert error.kind == "connection"  # nobody listens at 127.0.0.2
-    assert asked.count("h.example") == 1
+    assert error.kind == "connection"  # no server at 127.0.0.2
+    assert resolved.count("h.example") == 1
     assert server.accepted == 0
     error = error_of(f"http://h.example:{server.port}/a.wav", limits_guarded(attempts=1))
     assert (error.kind, server.accepted) == ("forbidden_host", 0)
@@ -133,13 +123,11 @@ def limits_guarded(**changed: float) -> FetchPolicy:
     return replace(GUARDED, limits=replace(QUICK, **changed))  # type: ignore[arg-type]
 
 
-def test_a_name_is_sent_as_it_is_when_its_address_is_connected_to(
-    server: Server, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_host_header_is_the_name_not_the_address(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
     public(monkeypatch, "127.0.0.1")
     resolving(monkeypatch, "127.0.0.1")
     assert read(f"http://h.example:{server.port}/a.wav", GUARDED) == BODY
-    assert server.asked[0].headers["Host"] == f"h.example:{server.port}"
+    assert server.requests[0].headers["Host"] == f"h.example:{server.port}"
 
 
 def test_https_is_guarded_watched_and_verified_by_name(
@@ -156,18 +144,16 @@ def test_https_is_guarded_watched_and_verified_by_name(
     assert read(url, GUARDED) == BODY
     error = error_of(f"https://127.0.0.1:{server.port}/a.wav", GUARDED)
     assert (error.kind, error.attempts) == ("bad_certificate", 1)
-    server.answer = stalls_of(server, "headers")
+    server.answer = stalling(server, "headers")
     error = error_of(url, limits_guarded(connect_s=0.2, give_up_s=0.5))
     assert error.kind == "timeout"
 
 
-def test_through_a_proxy_the_host_of_the_url_is_checked(
-    server: Server, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_host_of_the_url_is_checked_with_a_proxy(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("http_proxy", server.url)
     monkeypatch.setenv("no_proxy", "")
     assert error_of("http://127.0.0.2:1/a.wav", GUARDED).kind == "forbidden_host"
     assert server.accepted == 0
-    assert read("http://nobody.invalid/a.wav", GUARDED) == BODY  # only the proxy can resolve it
-    assert server.asked[0].path == "http://nobody.invalid/a.wav"
+    assert read("http://unknown.invalid/a.wav", GUARDED) == BODY  # only the proxy can resolve it
+    assert server.requests[0].path == "http://unknown.invalid/a.wav"
     assert read("http://127.0.0.2:1/a.wav") == BODY  # with --allow_private_hosts

@@ -4,6 +4,7 @@ import gzip
 import socket
 import threading
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 from pathlib import Path
@@ -11,14 +12,8 @@ from time import monotonic
 
 import pytest
 
-from tests.support.downloads import BODY, error_of, in_turn, limits, read, stalls_of, whole
-from tests.support.servers import (
-    Answer,
-    Handler,
-    Server,
-    send,
-    send_range,
-)
+from tests.support.downloads import BODY, error_of, in_turn, limits, read, send_body, stalling
+from tests.support.servers import Answer, Handler, Server, send, send_range
 from transforms.core.uris import audio_source
 from transforms.fetch.open_audio import open_audio
 from transforms.fetch.policy import Limits
@@ -29,10 +24,10 @@ def status(code: int, headers: Mapping[str, str] | None = None) -> Answer:
 
 
 @pytest.mark.parametrize("code", [408, 429, 500, 502, 503, 504])
-def test_a_busy_server_is_asked_again(server: Server, code: int) -> None:
-    server.answer = in_turn(status(code), status(code), whole)
+def test_busy_server_is_retried(server: Server, code: int) -> None:
+    server.answer = in_turn(status(code), status(code), send_body)
     assert read(f"{server.url}/a%20b.wav?x=1") == BODY
-    assert [asked.path for asked in server.asked] == ["/a%20b.wav?x=1"] * 3
+    assert [request.path for request in server.requests] == ["/a%20b.wav?x=1"] * 3
 
 
 @pytest.mark.parametrize(
@@ -43,43 +38,45 @@ def test_a_busy_server_is_asked_again(server: Server, code: int) -> None:
         (304, "http_304", False, 1), (503, "http_503", True, 8),
     ],
 )  # fmt: skip
-def test_a_refusal_has_its_kind(server: Server, code: int, kind: str, retryable: bool, attempts: int) -> None:
+def test_status_codes_have_kinds(
+    server: Server, code: int, kind: str, retryable: bool, attempts: int
+) -> None:
     server.answer = lambda handler: send(handler, code)
     error = error_of(f"{server.url}/a.wav")
     assert (error.kind, error.retryable, error.attempts) == (kind, retryable, attempts)
-    assert len(server.asked) == attempts
+    assert len(server.requests) == attempts
 
 
 @pytest.mark.parametrize("how", ["seconds", "date"])
-def test_a_server_is_given_the_time_it_asks_for(server: Server, how: str) -> None:
+def test_retry_after_is_respected(server: Server, how: str) -> None:
     later = format_datetime(datetime.now(UTC) + timedelta(seconds=60), usegmt=True)
-    asks = status(429, {"Retry-After": "60" if how == "seconds" else later})
-    server.answer = in_turn(asks, whole)
+    busy = status(429, {"Retry-After": "60" if how == "seconds" else later})
+    server.answer = in_turn(busy, send_body)
     started = monotonic()
-    assert read(f"{server.url}/a.wav", limits(longest_wait_s=0.5)) == BODY
+    assert read(f"{server.url}/a.wav", limits(max_wait_s=0.5)) == BODY
     assert 0.5 <= monotonic() - started < 5
 
 
-def test_a_connection_that_is_reset(server: Server) -> None:
+def test_reset_connection_is_retried(server: Server) -> None:
     def reset(handler: Handler) -> None:
         handler.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
         handler.connection.close()
         raise OSError
 
-    server.answer = in_turn(reset, reset, whole)
+    server.answer = in_turn(reset, reset, send_body)
     assert read(f"{server.url}/a.wav") == BODY
 
 
-def test_a_body_that_breaks_off_is_gone_on_with(server: Server) -> None:
+def test_interrupted_body_is_resumed(server: Server) -> None:
     server.answer = lambda handler: send_range(handler, BODY, '"v1"', len(BODY) // 3)
     assert read(f"{server.url}/a.wav") == BODY
-    second = server.asked[1].headers
+    second = server.requests[1].headers
     assert (second["Range"], second["If-Range"]) == (f"bytes={len(BODY) // 3}-", '"v1"')
-    assert "Range" not in server.asked[0].headers
-    assert len(server.asked) == 3
+    assert "Range" not in server.requests[0].headers
+    assert len(server.requests) == 3
 
 
-def cut(headers: Mapping[str, str]) -> Answer:
+def interrupted(headers: Mapping[str, str]) -> Answer:
     def answer(handler: Handler) -> None:
         send(handler, 200, BODY[:1000], {"Content-Length": str(len(BODY)), **headers})
 
@@ -98,53 +95,53 @@ NEW = format_datetime(datetime.now(UTC) + timedelta(days=1), usegmt=True)
         ({"ETag": '"v1"', "Content-Encoding": "gzip"}, None),
     ],
 )  # fmt: skip
-def test_only_what_is_surely_the_same_is_gone_on_with(
+def test_download_is_resumed_only_with_a_strong_validator(
     server: Server, headers: Mapping[str, str], validator: str | None
 ) -> None:
-    server.answer = in_turn(cut(headers), whole)
+    server.answer = in_turn(interrupted(headers), send_body)
     assert read(f"{server.url}/a.wav") == BODY
-    again = server.asked[1].headers
+    again = server.requests[1].headers
     assert again.get("If-Range") == validator
     assert ("Range" in again) == (validator is not None)
 
 
-def test_what_changed_meanwhile_is_fetched_from_the_start(server: Server) -> None:
+def test_changed_resource_is_fetched_from_the_start(server: Server) -> None:
     def changed(handler: Handler) -> None:
         send_range(handler, BODY[::-1], '"v2"')
 
     server.answer = in_turn(lambda handler: send_range(handler, BODY, '"v1"', 1000), changed)
     assert read(f"{server.url}/a.wav") == BODY[::-1]
-    assert len(server.asked) == 2
+    assert len(server.requests) == 2
 
 
 @pytest.mark.parametrize(
-    "given",
+    "content_range",
     ["bytes 0-299999/300000", "bytes 1001-299999/300000", "bytes 1000-299999/299999", "bytes */300000", ""],
 )
-def test_another_part_than_was_asked_for_is_not_believed(server: Server, given: str) -> None:
+def test_wrong_content_range_restarts_the_download(server: Server, content_range: str) -> None:
     def part(handler: Handler) -> None:
         body = BODY[1000:]
-        send(handler, 206, body, {"Content-Range": given} if given else {})
+        send(handler, 206, body, {"Content-Range": content_range} if content_range else {})
 
-    server.answer = in_turn(cut({"ETag": '"v1"'}), part, whole)
+    server.answer = in_turn(interrupted({"ETag": '"v1"'}), part, send_body)
     assert read(f"{server.url}/a.wav") == BODY
-    assert "Range" in server.asked[1].headers
-    assert "Range" not in server.asked[2].headers
+    assert "Range" in server.requests[1].headers
+    assert "Range" not in server.requests[2].headers
 
 
-def test_a_part_that_cannot_be_had_is_forgotten(server: Server) -> None:
-    server.answer = in_turn(cut({"ETag": '"v1"'}), status(416), whole)
+def test_unsatisfiable_range_restarts_the_download(server: Server) -> None:
+    server.answer = in_turn(interrupted({"ETag": '"v1"'}), status(416), send_body)
     assert read(f"{server.url}/a.wav") == BODY
-    assert ["Range" in asked.headers for asked in server.asked] == [False, True, False]
+    assert ["Range" in request.headers for request in server.requests] == [False, True, False]
 
 
-def test_a_body_shorter_than_it_claims_is_no_recording(server: Server) -> None:
-    server.answer = cut({})
+def test_body_shorter_than_declared_is_an_error(server: Server) -> None:
+    server.answer = interrupted({})
     error = error_of(f"{server.url}/a.wav")
     assert (error.kind, error.retryable, error.attempts) == ("short_body", True, 8)
 
 
-def test_a_part_shorter_than_the_whole_is_no_recording(server: Server) -> None:
+def test_partial_answer_without_a_range_request_is_an_error(server: Server) -> None:
     def part(handler: Handler) -> None:
         send(handler, 206, BODY[:1000], {"Content-Range": f"bytes 0-999/{len(BODY)}"})
 
@@ -164,36 +161,36 @@ def chunked(*chunks: bytes, end: bytes = b"0\r\n\r\n") -> Answer:
     return answer
 
 
-def test_a_body_in_chunks(server: Server) -> None:
+def test_chunked_body(server: Server) -> None:
     server.answer = chunked(BODY[:1000], BODY[1000:])
     assert read(f"{server.url}/a.wav") == BODY
 
 
 @pytest.mark.parametrize("end", [b"", b"ff\r\nabc", b"zz\r\n"])
-def test_chunks_that_break_off(server: Server, end: bytes) -> None:
-    server.answer = in_turn(chunked(BODY[:1000], end=end), whole)
+def test_interrupted_chunked_body_is_retried(server: Server, end: bytes) -> None:
+    server.answer = in_turn(chunked(BODY[:1000], end=end), send_body)
     assert read(f"{server.url}/a.wav") == BODY
-    assert len(server.asked) == 2
+    assert len(server.requests) == 2
 
 
-def test_a_body_that_is_compressed_all_the_same(server: Server) -> None:
+def test_unrequested_compression_is_decoded(server: Server) -> None:
     server.answer = lambda handler: send(handler, 200, gzip.compress(BODY), {"Content-Encoding": "gzip"})
     assert read(f"{server.url}/a.wav") == BODY
-    assert server.asked[0].headers["Accept-Encoding"] == "identity"
+    assert server.requests[0].headers["Accept-Encoding"] == "identity"
 
 
-def test_a_compressed_bomb_is_cut_at_the_cap(server: Server) -> None:
+def test_decompression_stops_at_the_size_limit(server: Server) -> None:
     bomb = gzip.compress(bytes(50_000_000))
     server.answer = lambda handler: send(handler, 200, bomb, {"Content-Encoding": "gzip"})
     assert error_of(f"{server.url}/a.wav", limits(bytes_each=10**6)).kind == "too_large"
 
 
-def test_an_empty_body(server: Server) -> None:
+def test_empty_body_is_an_error(server: Server) -> None:
     server.answer = lambda handler: send(handler, 200)
     assert error_of(f"{server.url}/a.wav").kind == "empty"
 
 
-def test_a_length_above_the_cap_is_refused_before_the_body(server: Server) -> None:
+def test_length_above_the_limit_is_refused_before_the_body(server: Server) -> None:
     sent = []
 
     def answer(handler: Handler) -> None:
@@ -211,13 +208,13 @@ def test_a_length_above_the_cap_is_refused_before_the_body(server: Server) -> No
     assert sent == []
 
 
-def test_a_body_of_unknown_length_is_cut_at_the_cap(server: Server) -> None:
+def test_body_of_unknown_length_stops_at_the_size_limit(server: Server) -> None:
     server.answer = chunked(*[BODY] * 10)
     error = error_of(f"{server.url}/a.wav", limits(bytes_each=len(BODY)))
     assert (error.kind, error.retryable) == ("too_large", False)
 
 
-def test_nobody_listens(server: Server) -> None:
+def test_refused_connection_is_retryable(server: Server) -> None:
     server.close()
     error = error_of(f"{server.url}/a.wav?X-Amz-Signature=hunter2")
     assert (error.kind, error.retryable) == ("connection", True)
@@ -225,8 +222,8 @@ def test_nobody_listens(server: Server) -> None:
 
 
 @pytest.mark.parametrize("at", ["start", "headers", "body", "drip", "chunk size"])
-def test_a_server_that_stalls_is_a_row_in_time(server: Server, at: str) -> None:
-    server.answer = stalls_of(server, at)
+def test_stalled_server_times_out(server: Server, at: str) -> None:
+    server.answer = stalling(server, at)
     started = monotonic()
     error = error_of(f"{server.url}/a.wav", limits(connect_s=0.2, give_up_s=1))
     assert (error.kind, error.retryable) == ("timeout", True)
@@ -235,10 +232,11 @@ def test_a_server_that_stalls_is_a_row_in_time(server: Server, at: str) -> None:
 
 
 @pytest.mark.parametrize("at", ["start", "headers", "body", "drip", "chunk size"])
-def test_no_download_takes_longer_than_it_may(server: Server, at: str) -> None:
-    server.answer = stalls_of(server, at)
+def test_total_timeout_ends_a_download(server: Server, at: str) -> None:
+    server.answer = stalling(server, at)
     started = monotonic()
-    patient = limits(connect_s=20, read_s=20, stall_s=20, give_up_s=100, total_s=0.5)
+    patient = limits(connect_s=20, read_s=20, stall_s=20, give_up_s=100)
+    patient = replace(patient, fetch_timeout_s=0.5)
     error = error_of(f"{server.url}/a.wav", patient)
     assert (error.kind, error.attempts) == ("timeout", 1)
     assert "--fetch_timeout_s" in error.message
@@ -250,44 +248,44 @@ def test_no_thread_outlives_a_download(server: Server) -> None:
     read(f"{server.url}/a.wav")
     error_of(f"{server.url}/a.wav", limits(bytes_each=1))
     assert [thread for thread in threading.enumerate() if thread.name == "download watchdog"] == []
-    assert threading.active_count() <= before + 2  # those of the server
+    assert threading.active_count() <= before + 2  # threads of the server
 
 
-def test_a_host_that_is_gone_is_asked_once_until_it_answers(server: Server) -> None:
-    server.answer = stalls_of(server, "start")
+def test_unresponsive_host_gets_one_attempt_until_it_answers(server: Server) -> None:
+    server.answer = stalling(server, "start")
     brief = limits(read_s=0.02, attempts=2)
     attempts = [error_of(f"{server.url}/{n}.wav", brief).attempts for n in range(7)]
     assert attempts == [2, 2, 2, 2, 2, 1, 1]
     assert error_of(f"http://localhost:{server.port}/a.wav", brief).attempts == 2  # another host
-    server.answer = in_turn(status(500), whole)  # it is back, if busy
+    server.answer = in_turn(status(500), send_body)  # it answers again, with an error first
     assert read(f"{server.url}/a.wav", brief) == BODY
-    server.answer = stalls_of(server, "start")
+    server.answer = stalling(server, "start")
     assert error_of(f"{server.url}/a.wav", brief).attempts == 2
 
 
-def test_a_server_that_answers_and_then_stalls_is_not_gone(server: Server) -> None:
-    server.answer = stalls_of(server, "body")
+def test_host_that_answers_and_then_stalls_is_not_unresponsive(server: Server) -> None:
+    server.answer = stalling(server, "body")
     brief = limits(read_s=0.02, attempts=2)
     assert [error_of(f"{server.url}/{n}.wav", brief).attempts for n in range(7)] == [2] * 7
 
 
 @pytest.mark.parametrize("url", ["http://", "http://[broken/a.wav", "http://h:port/a.wav", "http://a..b/"])
-def test_a_broken_url(url: str) -> None:
+def test_invalid_urls(url: str) -> None:
     error = error_of(url)
     assert (error.kind, error.attempts) == ("bad_url", 1)
 
 
-def test_a_host_is_not_asked_by_too_many_at_once(server: Server) -> None:
-    lock, now, most = threading.Lock(), [0], [0]
+def test_concurrent_downloads_per_host_are_limited(server: Server) -> None:
+    lock, n_active, n_max = threading.Lock(), [0], [0]
 
     def count(handler: Handler) -> None:
         with lock:
-            now[0] += 1
-            most[0] = max(most[0], now[0])
+            n_active[0] += 1
+            n_max[0] = max(n_max[0], n_active[0])
         server.stall(0.05)
         with lock:
-            now[0] -= 1
-        whole(handler)
+            n_active[0] -= 1
+        send_body(handler)
 
     server.answer = count
     with_two = limits(per_host=2)
@@ -296,25 +294,25 @@ def test_a_host_is_not_asked_by_too_many_at_once(server: Server) -> None:
         thread.start()
     for thread in threads:
         thread.join()
-    assert (most[0], len(server.asked)) == (2, 8)
+    assert (n_max[0], len(server.requests)) == (2, 8)
 
 
-def test_downloads_wait_for_room(server: Server, tmp_path: Path) -> None:
-    room_for_two = limits(bytes_in_memory=1000, bytes_held=2 * len(BODY))
-    read_whole = []
+def test_downloads_wait_for_disk_space(server: Server, tmp_path: Path) -> None:
+    space_for_two = limits(bytes_in_memory=1000, bytes_total=2 * len(BODY))
+    complete = []
 
     def use(name: str) -> None:
-        with open_audio(audio_source(f"{server.url}/{name}"), room_for_two) as file:
+        with open_audio(audio_source(f"{server.url}/{name}"), space_for_two) as file:
             server.stall(0.05)
-            read_whole.append(file.read() == BODY)
+            complete.append(file.read() == BODY)
 
     threads = [threading.Thread(target=use, args=(f"{n}.wav",)) for n in range(6)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    assert read_whole == [True] * 6
+    assert complete == [True] * 6
 
 
-def test_the_default_limits_leave_room_for_a_busy_server() -> None:
+def test_default_attempts_suffice_for_a_busy_server() -> None:
     assert 0.3 ** Limits().attempts < 1e-4

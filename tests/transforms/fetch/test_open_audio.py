@@ -19,14 +19,14 @@ def error_of(uri: str, payload: bytes | None = None) -> AudioError:
     return caught.value
 
 
-def test_a_payload_is_opened_as_it_is() -> None:
+def test_payload_is_opened() -> None:
     with open_audio(audio_source("dataset://d/train/0/0", b"bytes")) as file:
         assert file.read() == b"bytes"
         assert file.seek(1) == 1
 
 
 @pytest.mark.parametrize("name", ["a.wav", "a b.wav", "ünï.wav", "new\nline.wav", "a%20b?*[x].wav"])
-def test_a_local_file_is_opened_in_place(tmp_path: Path, name: str) -> None:
+def test_local_file_is_opened_in_place(tmp_path: Path, name: str) -> None:
     (tmp_path / name).write_bytes(b"bytes")
     with open_audio(audio_source(str(tmp_path / name))) as file:
         assert isinstance(file, io.BufferedReader)
@@ -34,7 +34,7 @@ def test_a_local_file_is_opened_in_place(tmp_path: Path, name: str) -> None:
     assert file.closed
 
 
-def test_local_problems_have_their_kinds(tmp_path: Path) -> None:
+def test_errors_of_local_files_have_kinds(tmp_path: Path) -> None:
     (tmp_path / "empty.wav").touch()
     os.mkfifo(tmp_path / "pipe.wav")
     assert error_of(str(tmp_path / "none.wav")).kind == "not_found"
@@ -47,13 +47,13 @@ def test_local_problems_have_their_kinds(tmp_path: Path) -> None:
     assert error_of("dataset://d/train/0/0", b"").kind == "empty"
 
 
-def test_a_file_that_may_not_be_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_unreadable_file_is_forbidden(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*_: object) -> None:
         raise PermissionError(13, "Permission denied")
 
-    monkeypatch.setattr("os.stat", refuse)  # the tests may run as root, who may read all
+    monkeypatch.setattr("os.stat", refuse)  # tests may run as root, which can read everything
     assert error_of(str(tmp_path / "a.wav")).kind == "forbidden"
 
 
-def test_without_a_policy_only_public_hosts_are_asked() -> None:
+def test_default_policy_allows_public_hosts_only() -> None:
     assert error_of("http://127.0.0.1:9/a.wav").kind == "forbidden_host"

@@ -1,13 +1,11 @@
 from __future__ import annotations
 
 import socket
-import threading
 from typing import Any
 
 import pytest
 
 from transforms.core.errors import AudioError
-from transforms.fetch.host_slots import HostSlots
 from transforms.fetch.public_addresses import check_hosts_named, is_public, public_addresses
 
 
@@ -24,7 +22,7 @@ from transforms.fetch.public_addresses import check_hosts_named, is_public, publ
         "2002:7f00:1::", "2002:a9fe:a9fe::1", "2002:c0a8:101::", "2001::1", "2001:0:808:808::f5ff:fffe",
     ],
 )  # fmt: skip
-def test_what_is_no_public_address(address: str) -> None:
+def test_special_addresses_are_not_public(address: str) -> None:
     assert not is_public(address)
 
 
@@ -35,20 +33,20 @@ def test_what_is_no_public_address(address: str) -> None:
         "2606:4700::1111", "2a00:1450:4001::1", "::ffff:8.8.8.8", "64:ff9b::808:808", "2002:808:808::1",
     ],
 )  # fmt: skip
-def test_what_is_public(address: str) -> None:
+def test_public_addresses(address: str) -> None:
     assert is_public(address)
 
 
 @pytest.mark.parametrize(
     "host", ["127.0.0.1", "localhost", "[::1]", "::1", "2130706433", "0x7f.1", "0177.0.0.1", "0"]
 )
-def test_whatever_a_loopback_address_is_called_it_is_refused(host: str) -> None:
+def test_all_spellings_of_loopback_are_refused(host: str) -> None:
     with pytest.raises(AudioError, match=r"is no public address; --allow_private_hosts") as caught:
         public_addresses(host, 80)
     assert (caught.value.kind, caught.value.retryable) == ("forbidden_host", False)
 
 
-def test_one_address_that_is_not_public_is_enough(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_host_with_one_private_address_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     def resolve(*_: object, **__: object) -> list[Any]:
         return [
             (socket.AF_INET, socket.SOCK_STREAM, 6, "", (address, 80))
@@ -63,40 +61,11 @@ def test_one_address_that_is_not_public_is_enough(monkeypatch: pytest.MonkeyPatc
 @pytest.mark.parametrize(
     "url", ["ftp://127.0.0.1/a.wav", "simplecache::https://u:p@localhost/a.wav", "zip://a::http://0/b.zip"]
 )
-def test_the_hosts_of_other_file_systems_are_checked_by_name(url: str) -> None:
+def test_hosts_of_fsspec_urls_are_checked(url: str) -> None:
     with pytest.raises(AudioError, match="forbidden_host"):
         check_hosts_named(url)
 
 
-@pytest.mark.parametrize("url", ["s3://localhost/a.wav", "memory://127.0.0.1/a", "http://nobody.invalid/a"])
-def test_what_is_no_host_or_cannot_be_resolved_is_left_to_the_file_system(url: str) -> None:
+@pytest.mark.parametrize("url", ["s3://localhost/a.wav", "memory://127.0.0.1/a", "http://unknown.invalid/a"])
+def test_unresolvable_hosts_are_left_to_the_file_system(url: str) -> None:
     check_hosts_named(url)
-
-
-def test_slots_of_a_host_are_bounded_and_of_another_are_others() -> None:
-    slots = HostSlots()
-    freed = threading.Event()
-
-    def hold_then_free() -> None:
-        with slots.slot("a", 1, 0):
-            held.set()
-            freed.wait(10)
-
-    held = threading.Event()
-    thread = threading.Thread(target=hold_then_free)
-    thread.start()
-    assert held.wait(10)
-    with slots.slot("b", 1, 0):
-        pass
-    with (
-        pytest.raises(AudioError, match="timeout: 1 other downloads from a") as caught,
-        slots.slot("a", 1, 0),
-    ):
-        pass
-    assert caught.value.retryable
-    with slots.slot("a", 2, 0):
-        pass
-    threading.Timer(0.05, freed.set).start()
-    with slots.slot("a", 1, 10):  # waits for the other
-        thread.join()
-    assert slots._taken == {}

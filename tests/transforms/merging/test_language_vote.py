@@ -50,7 +50,7 @@ def test_the_order_of_windows_does_not_matter_and_ties_go_by_the_alphabet() -> N
 
 
 def test_no_windows_are_an_error() -> None:
-    with pytest.raises(ValueError, match="nobody to vote"):
+    with pytest.raises(ValueError, match="no windows to vote"):
         vote([])
 
 

@@ -10,17 +10,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from benchmarks.support.simulated_talks import Recogniser, Talk, hear, make_talk
+from benchmarks.support.simulated_talks import Recogniser, Talk, make_talk, recognise
 from model.interface import SAMPLE_RATE, SPEECH_CHUNK, WindowResult
 from model.interface import Segment as ModelSegment
 from transforms.core.types import CutKind, Intervals, Segment, Window, WindowTranscript
-from transforms.merging.merge import Merged, merge_windows
+from transforms.merging.merge import Merged, WindowMerger, merge_windows
 from transforms.merging.timed_words import timed_words
-from transforms.recognition.window_decode import Look
+from transforms.recognition.window_decode import DecodePass
 from transforms.recognition.window_transcript import to_window_transcript
 from transforms.windows.packing import Packing
-from transforms.windows.speech_intervals import SpeechFinder
-from transforms.windows.splices import end_to_end, length
+from transforms.windows.speech_intervals import SpeechSegmenter
+from transforms.windows.splices import in_window, length
 
 
 def window(
@@ -43,7 +43,7 @@ def test_200_talks_lose_and_double_nothing() -> None:
     recognisers = [Recogniser(), Recogniser(jitter_s=0.0), Recogniser(p_cut_dropped=0.3, p_cut_garbled=0.4)]
     for seed in range(200):
         talk = make_talk(seed, 180.0)
-        windows, _ = hear(talk, recognisers[seed % 3], seed)
+        windows, _ = recognise(talk, recognisers[seed % 3], seed)
         merged = merge_windows(windows, talk.duration_s)
         assert merged.text == talk.text, f"talk {seed}"
         assert_in_time(merged, talk.duration_s)
@@ -65,7 +65,7 @@ def test_agreeing_windows_give_back_the_text(
 ) -> None:
     talk = make_talk(seed, 90.0)
     recogniser = Recogniser(jitter_s=jitter_s, p_cut_dropped=p_cut_dropped, p_cut_garbled=p_cut_garbled)
-    windows, _ = hear(talk, recogniser, seed, chunk_s, shared_s)
+    windows, _ = recognise(talk, recogniser, seed, chunk_s, shared_s)
     assert merge_windows(windows, talk.duration_s).text == talk.text
 
 
@@ -73,14 +73,14 @@ def test_agreeing_windows_give_back_the_text(
 def test_windows_that_overlap_by_more_than_half_give_back_the_text(shared_s: float) -> None:
     for seed in range(5):
         talk = make_talk(seed, 120.0)
-        windows, _ = hear(talk, Recogniser(), seed, shared_s=shared_s)
+        windows, _ = recognise(talk, Recogniser(), seed, shared_s=shared_s)
         assert merge_windows(windows, talk.duration_s).text == talk.text
 
 
 def test_an_empty_window_costs_only_what_it_alone_heard() -> None:
     for seed in range(20):
         talk = make_talk(seed, 120.0)
-        windows, _ = hear(talk, Recogniser(jitter_s=0.0), seed)
+        windows, _ = recognise(talk, Recogniser(jitter_s=0.0), seed)
         windows[1] = replace(windows[1], segments=())
         text = merge_windows(windows, talk.duration_s).text
         others = [word.text for word in talk.words if word.end_s <= 30.0 or word.start_s >= 50.0]
@@ -93,7 +93,7 @@ def test_a_talk_without_times_loses_nothing_but_repeats() -> None:
     n_words = n_merged = 0
     for seed in range(40):
         talk = make_talk(seed, 180.0)
-        windows, _ = hear(talk, Recogniser(timestamped=False), seed)
+        windows, _ = recognise(talk, Recogniser(timestamped=False), seed)
         merged = merge_windows(windows, talk.duration_s)
         assert_in_time(merged, talk.duration_s)
         n_words += len(talk.words)
@@ -112,21 +112,23 @@ def packed_windows(talk: Talk, seed: int) -> list[WindowTranscript]:
     for word in talk.words:
         first, last = (round(time_s * SAMPLE_RATE) // SPEECH_CHUNK for time_s in (word.start_s, word.end_s))
         probabilities[max(first - 4, 0) : last + 5] = 1.0  # what is shorter than 0.25 s is no speech
-    finder, packing = SpeechFinder(), Packing(30 * SAMPLE_RATE, 25 * SAMPLE_RATE)
-    packed = [*packing.add(finder.hear(probabilities, n_samples) + finder.finish()), *packing.finish()]
+    segmenter, packing = SpeechSegmenter(), Packing(30 * SAMPLE_RATE, 25 * SAMPLE_RATE)
+    packed = [*packing.add(segmenter.feed(probabilities, n_samples) + segmenter.finish()), *packing.finish()]
     windows = []
     for index, plan in enumerate(packed):
         samples = np.zeros(length(plan.intervals), np.float32)
-        one = Window("talk", index, plan.pieces, samples, plan.n_own, speech=end_to_end(plan.intervals))
-        result = WindowResult(tuple(phrases(talk, plan.pieces, rng)), "en")
-        windows.append(to_window_transcript(one, [Look(0, result)]))
+        one = Window(
+            "talk", index, plan.stretches, samples, plan.n_unshared, speech=in_window(plan.intervals)
+        )
+        result = WindowResult(tuple(phrases(talk, plan.stretches, rng)), "en")
+        windows.append(to_window_transcript(one, [DecodePass(0, result)]))
     return windows
 
 
-def phrases(talk: Talk, pieces: Intervals, rng: random.Random) -> Iterator[ModelSegment]:
+def phrases(talk: Talk, stretches: Intervals, rng: random.Random) -> Iterator[ModelSegment]:
     """The words that pieces hold whole, in segments of up to 8 s of the window."""
     begun, stop, limit, text = 0, 0, 0, ""
-    for (start, end), (place, _) in zip(pieces, end_to_end(pieces), strict=True):
+    for (start, end), (place, _) in zip(stretches, in_window(stretches), strict=True):
         for word in talk.words:
             first, last = round(word.start_s * SAMPLE_RATE), round(word.end_s * SAMPLE_RATE)
             if not start <= first <= last <= end:
@@ -276,7 +278,7 @@ def test_characters_are_the_words_of_languages_without_spaces() -> None:
 
 def test_a_missing_window_is_a_gap_and_no_more() -> None:
     talk = make_talk(3, 120.0)
-    windows, _ = hear(talk, Recogniser(), 3)
+    windows, _ = recognise(talk, Recogniser(), 3)
     merged = merge_windows(windows[:1] + windows[2:], 120.0)
     assert merged.boundaries[0].kind is CutKind.DISJOINT
     assert merged.text.startswith(merge_windows(windows[:1], 120.0).text)
@@ -305,7 +307,7 @@ def test_windows_that_do_not_follow_each_other_are_refused(other: tuple[int, flo
 
 def test_segments_that_lose_words_keep_the_others_with_their_times() -> None:
     talk = make_talk(3, 120.0)
-    windows, _ = hear(talk, Recogniser(word_jitter_s=0.1), 3)
+    windows, _ = recognise(talk, Recogniser(word_jitter_s=0.1), 3)
     merged = merge_windows(windows, talk.duration_s)
     assert merged.text == talk.text
     shortened = {s.text for s in merged.segments} - {s.text for w in windows for s in w.segments}
@@ -322,5 +324,34 @@ def test_segments_that_lose_words_keep_the_others_with_their_times() -> None:
 @pytest.mark.parametrize("seed", range(20))
 def test_word_times_lose_and_double_nothing(seed: int) -> None:
     talk = make_talk(seed)
-    windows, _ = hear(talk, Recogniser(word_jitter_s=0.2), seed)
+    windows, _ = recognise(talk, Recogniser(word_jitter_s=0.2), seed)
     assert merge_windows(windows, talk.duration_s).text == talk.text
+
+
+@given(windows=any_windows(), n_talks=st.integers(0, 3))
+def test_segments_that_are_final_are_those_of_the_merged_recording(
+    windows: list[WindowTranscript], n_talks: int
+) -> None:
+    talks = [packed_windows(make_talk(seed), seed) for seed in range(n_talks)]
+    for recording in (windows, *talks):
+        ordered = sorted(recording, key=lambda window: window.start_s)
+        merger, final = WindowMerger(), list[Segment]()
+        for window in ordered:
+            merger.add(window)
+            final += merger.pop_final()
+        duration_s = max((window.end_s for window in ordered), default=0.0)
+        expected = merge_windows(recording, duration_s).segments
+        assert merger.merged(duration_s).segments == expected
+        assert tuple(final) == expected[: len(final)]
+
+
+def test_segments_become_final_while_windows_come() -> None:
+    windows = packed_windows(make_talk(1), 1)
+    merger, n_final = WindowMerger(), list[int]()
+    assert merger.pop_final() == []
+    for window in windows:
+        merger.add(window)
+        n_final.append(len(merger.pop_final()))
+    n_segments = len(merger.merged(windows[-1].end_s).segments)
+    assert n_segments - 15 < sum(n_final) < n_segments
+    assert sum(n > 0 for n in n_final) > len(windows) // 2

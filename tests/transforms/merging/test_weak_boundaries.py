@@ -6,8 +6,9 @@ import pytest
 
 from model.interface import SAMPLE_RATE
 from transforms.core.types import Segment, WindowTranscript
+from transforms.core.window_index import is_extra
 from transforms.merging.merge import merge_windows
-from transforms.merging.weak_boundaries import about_weak_boundaries, is_extra, with_better_boundaries
+from transforms.merging.weak_boundaries import use_better_boundaries, weak_boundary_windows
 
 
 def window(index: int, start_s: float, end_s: float, *said: tuple[float, str]) -> WindowTranscript:
@@ -32,7 +33,7 @@ MIDDLE = window(
 
 
 def test_a_window_about_each_weak_boundary_has_it_in_its_middle() -> None:
-    ((index, start),) = about_weak_boundaries([RIGHT, LEFT], 0.5, 30)
+    ((index, start),) = weak_boundary_windows([RIGHT, LEFT], 0.5, 30)
     (boundary,) = merge_windows([LEFT, RIGHT], 55).boundaries
     assert boundary.agreement < 0.5
     assert index == -1
@@ -40,34 +41,34 @@ def test_a_window_about_each_weak_boundary_has_it_in_its_middle() -> None:
 
 
 def test_boundaries_that_agree_are_left_alone_and_so_are_all_when_it_is_off() -> None:
-    assert about_weak_boundaries([LEFT, AGREEING], 0.5, 30) == ()
-    assert about_weak_boundaries([LEFT, RIGHT], 0.0, 30) == ()
+    assert weak_boundary_windows([LEFT, AGREEING], 0.5, 30) == ()
+    assert weak_boundary_windows([LEFT, RIGHT], 0.0, 30) == ()
 
 
 def test_only_neighbours_in_one_language() -> None:
-    assert about_weak_boundaries([LEFT, replace(RIGHT, language="cy")], 0.5, 30) == ()
-    assert about_weak_boundaries([LEFT, replace(RIGHT, index=2)], 0.5, 30) == ()
+    assert weak_boundary_windows([LEFT, replace(RIGHT, language="cy")], 0.5, 30) == ()
+    assert weak_boundary_windows([LEFT, replace(RIGHT, index=2)], 0.5, 30) == ()
 
 
 def test_it_is_as_long_as_a_window_may_be_whatever_its_neighbours_left_out() -> None:
     packed = replace(LEFT, start_s=-300.0)  # with speech of minutes before
-    assert about_weak_boundaries([packed, RIGHT], 0.5, 30) == about_weak_boundaries([LEFT, RIGHT], 0.5, 30)
+    assert weak_boundary_windows([packed, RIGHT], 0.5, 30) == weak_boundary_windows([LEFT, RIGHT], 0.5, 30)
 
 
 def test_windows_that_share_nothing_have_no_weak_boundary() -> None:
-    assert about_weak_boundaries([LEFT, replace(RIGHT, start_s=30.0)], 0.5, 30) == ()
+    assert weak_boundary_windows([LEFT, replace(RIGHT, start_s=30.0)], 0.5, 30) == ()
 
 
 def test_it_ends_before_a_right_window_that_the_recordings_end_cuts() -> None:
     short = replace(RIGHT, end_s=34.0)
-    ((_, start),) = about_weak_boundaries([LEFT, short], 0.5, 30)
+    ((_, start),) = weak_boundary_windows([LEFT, short], 0.5, 30)
     assert start / SAMPLE_RATE == 3.0
-    assert about_weak_boundaries([LEFT, replace(RIGHT, end_s=31.5)], 0.5, 30) == ()  # no room
+    assert weak_boundary_windows([LEFT, replace(RIGHT, end_s=31.5)], 0.5, 30) == ()  # no room
 
 
 def test_the_better_text_is_kept() -> None:
-    assert is_extra(MIDDLE)
-    windows = with_better_boundaries([LEFT, RIGHT], [MIDDLE])
+    assert is_extra(MIDDLE.index)
+    windows = use_better_boundaries([LEFT, RIGHT], [MIDDLE])
     assert windows == [LEFT, MIDDLE, RIGHT]
     text = merge_windows(windows, 55).text
     assert text == "we went to the river early where water was all around and swam until noon"
@@ -75,6 +76,6 @@ def test_the_better_text_is_kept() -> None:
 
 def test_a_window_that_agrees_with_nobody_is_not() -> None:
     odd = window(-1, 12.5, 42.5, (14, "thanks for watching this"), (30, "please subscribe to my channel now"))
-    assert with_better_boundaries([LEFT, RIGHT], [odd]) == [LEFT, RIGHT]
-    assert with_better_boundaries([LEFT, AGREEING], [MIDDLE]) == [LEFT, AGREEING]
-    assert with_better_boundaries([LEFT, RIGHT], []) == [LEFT, RIGHT]
+    assert use_better_boundaries([LEFT, RIGHT], [odd]) == [LEFT, RIGHT]
+    assert use_better_boundaries([LEFT, AGREEING], [MIDDLE]) == [LEFT, AGREEING]
+    assert use_better_boundaries([LEFT, RIGHT], []) == [LEFT, RIGHT]

@@ -11,7 +11,7 @@ import soundfile
 from transforms.core.types import AudioSource
 from transforms.core.uris import audio_source
 from transforms.fetch.policy import FetchPolicy
-from transforms.reading.range_split import WHOLE, shares
+from transforms.reading.range_split import WHOLE, split_into_ranges
 
 POLICY = FetchPolicy()
 
@@ -23,12 +23,12 @@ def source(tmp_path: Path) -> AudioSource:
     return audio_source(str(tmp_path / "a.flac"))
 
 
-def test_a_long_recording_is_shared_and_the_last_has_all_that_is_left(source: AudioSource) -> None:
-    assert shares(source, 60, POLICY) == ((0, 60), (60, 120), (120, None))
-    assert shares(source, 150, POLICY) == shares(source, 1800, POLICY) == WHOLE
+def test_a_long_recording_is_split_and_the_last_range_has_the_rest(source: AudioSource) -> None:
+    assert split_into_ranges(source, 60, POLICY) == ((0, 60), (60, 120), (120, None))
+    assert split_into_ranges(source, 150, POLICY) == split_into_ranges(source, 1800, POLICY) == WHOLE
 
 
-def test_what_one_worker_should_read_is_not_shared(source: AudioSource) -> None:
+def test_payloads_clips_and_urls_are_not_split(source: AudioSource) -> None:
     content = Path(source.uri).read_bytes()
     for one in (
         replace(source, payload=content),
@@ -36,18 +36,18 @@ def test_what_one_worker_should_read_is_not_shared(source: AudioSource) -> None:
         replace(source, end_s=140.0),
         replace(source, uri="https://example.org/a.flac"),
     ):
-        assert shares(one, 60, POLICY) == WHOLE
+        assert split_into_ranges(one, 60, POLICY) == WHOLE
 
 
-def test_of_what_cannot_be_read_there_is_one_share(tmp_path: Path) -> None:
+def test_a_file_that_cannot_be_read_is_one_range(tmp_path: Path) -> None:
     (tmp_path / "a.wav").write_bytes(b"<html>")
     for name in ("a.wav", "missing.wav", ""):
-        assert shares(audio_source(str(tmp_path / name)), 60, POLICY) == WHOLE
-    assert shares(audio_source("nonsense://a/b.wav"), 60, POLICY) == WHOLE
+        assert split_into_ranges(audio_source(str(tmp_path / name)), 60, POLICY) == WHOLE
+    assert split_into_ranges(audio_source("nonsense://a/b.wav"), 60, POLICY) == WHOLE
 
 
 def test_an_object_is_opened_in_place_unless_its_host_is_private(source: AudioSource) -> None:
     memory = fsspec.filesystem("memory")
     memory.pipe_file("/a.flac", Path(source.uri).read_bytes())
-    assert shares(audio_source("memory://a.flac"), 60, POLICY) == ((0, 60), (60, 120), (120, None))
-    assert shares(audio_source("sftp://127.0.0.1/a.flac"), 60, POLICY) == WHOLE
+    assert split_into_ranges(audio_source("memory://a.flac"), 60, POLICY) == ((0, 60), (60, 120), (120, None))
+    assert split_into_ranges(audio_source("sftp://127.0.0.1/a.flac"), 60, POLICY) == WHOLE

@@ -1,35 +1,29 @@
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 import soundfile
 
 from model.interface import SAMPLE_RATE, SPEECH_CHUNK, Samples
-from tests.support.detectors import NowAndThen
-from transforms.checkpoint.spans import Begun, Ended, Step, Unit
-from transforms.core.progress import PROGRESS
-from transforms.core.recording_parts import chosen, whole
-from transforms.core.sections import Chapters
-from transforms.core.types import AudioSource, AudioSpan, Damage, Failure, RecordingPart
+from tests.support.detectors import IntermittentDetector
+from transforms.checkpoint.spans import ReadEvent, SpanEnded, SpanStart, SpanStarted, WorkUnit
+from transforms.core.metrics import CountingMetrics
+from transforms.core.progress import Progress, Tally
+from transforms.core.recording_parts import complete_parts, join_parts
+from transforms.core.run_context import RunContext
+from transforms.core.sections import Sections
+from transforms.core.types import AudioSource, AudioSpan, Damage, Failure, RecordingPart, Window
 from transforms.core.uris import audio_source
-from transforms.dofns.tags import FAILURES, PARTS
-from transforms.fetch.policy import CAREFUL
-from transforms.reading.span_reader import UnitReading
+from transforms.fetch.policy import DEFAULT_POLICY
+from transforms.reading.span_reader import SpanReader
 from transforms.windows.plan import WindowPlan
 
-LANGUAGES = ("en", "fr", "de")
 PLAN = WindowPlan(30, 5)
 SOURCE = audio_source("x")
-KNOWN = Unit("key", AudioSpan(SOURCE))
-
-
-@pytest.fixture(autouse=True)
-def _fresh() -> None:
-    PROGRESS.reset()
+KNOWN = WorkUnit("key", AudioSpan(SOURCE))
 
 
 def wav(path: Path, seconds: float) -> Path:
@@ -37,182 +31,202 @@ def wav(path: Path, seconds: float) -> Path:
     return path
 
 
-def steps_of(unit: Unit, plan: WindowPlan = PLAN, span_s: int = 1800) -> list[tuple[str, Step]]:
-    """Every span of its reading has a name, a beginning and an end."""
-    steps = list(UnitReading(unit, plan, CAREFUL, span_s).steps())
-    names = list(dict.fromkeys(name for name, _ in steps))
-    for name in names:
-        first, *between, last = (step for of, step in steps if of == name)
-        assert isinstance(first, Begun)
-        assert isinstance(last, Ended)
-        assert not any(isinstance(step, Begun | Ended) for step in between)
-    assert [name for name, _ in steps] == sorted((name for name, _ in steps), key=names.index)
-    return steps
+@dataclass
+class Reading:
+    """The events of reading a unit by their kinds, and what it added to progress and counters."""
 
+    windows: list[tuple[AudioSource, Window]] = field(default_factory=list)
+    parts: list[RecordingPart] = field(default_factory=list)
+    failures: list[Failure] = field(default_factory=list)
+    started: list[SpanStarted] = field(default_factory=list)
+    ended: list[SpanEnded] = field(default_factory=list)
+    tally: Tally = field(default_factory=Tally)
+    metrics: CountingMetrics = field(default_factory=CountingMetrics)
 
-def reading(
-    span: AudioSpan, plan: WindowPlan = PLAN, span_s: int = 1800, known: Unit | None = None
-) -> dict[str, list[Any]]:
-    """What is read of a span: windows with their sources, parts, failures, and where its spans begin."""
-    found: dict[str, list[Any]] = {"main": [], "begun": [], PARTS: [], FAILURES: []}
-    unit = Unit("key", span) if known is None else replace(known, span=span)
-    for _, step in steps_of(unit, plan, span_s):
-        match step:
+    def add(self, event: ReadEvent) -> None:
+        match event:
             case RecordingPart():
-                found[PARTS].append(step)
+                self.parts.append(event)
             case Failure():
-                found[FAILURES].append(step)
-            case Begun():
-                found["begun"].append(step)
-            case Ended():
-                pass
-            case _:
-                found["main"].append(step)
-    return found
+                self.failures.append(event)
+            case SpanStarted():
+                self.started.append(event)
+            case SpanEnded():
+                self.ended.append(event)
+            case source, window:
+                self.windows.append((source, window))
 
 
-def test_a_file_gives_its_windows_then_what_it_is(tmp_path: Path) -> None:
+def check_spans(events: list[tuple[str, ReadEvent]]) -> None:
+    """Each span of a reading has a name of its own, a first event and a last one."""
+    names = list(dict.fromkeys(name for name, _ in events))
+    for name in names:
+        first, *between, last = (event for of, event in events if of == name)
+        assert isinstance(first, SpanStarted)
+        assert isinstance(last, SpanEnded)
+        assert not any(isinstance(event, SpanStarted | SpanEnded) for event in between)
+    assert [name for name, _ in events] == sorted((name for name, _ in events), key=names.index)
+
+
+def read(
+    span: AudioSpan, plan: WindowPlan = PLAN, span_s: int = 1800, known: WorkUnit | None = None
+) -> Reading:
+    """Reads a span; `known` has what was committed of it before."""
+    unit = WorkUnit("key", span) if known is None else replace(known, span=span)
+    metrics, progress = CountingMetrics(), Progress()
+    reader = SpanReader(unit, plan, DEFAULT_POLICY, span_s, RunContext(metrics, progress))
+    events = list(reader.events())
+    check_spans(events)
+    reading = Reading(tally=progress.tally(), metrics=metrics)
+    for _, event in events:
+        reading.add(event)
+    return reading
+
+
+def test_a_file_is_its_windows_and_one_part(tmp_path: Path) -> None:
     source = audio_source(str(wav(tmp_path / "a.wav", 70)))
-    found = reading(AudioSpan(source, "fr"))
-    assert [(window.index, window.pieces, window.language) for _, window in found["main"]] == [
+    found = read(AudioSpan(source, "fr"))
+    assert [(window.index, window.stretches, window.language) for _, window in found.windows] == [
         (0, ((0, 30 * SAMPLE_RATE),), "fr"),
         (1, ((25 * SAMPLE_RATE, 55 * SAMPLE_RATE),), "fr"),
         (2, ((50 * SAMPLE_RATE, 70 * SAMPLE_RATE),), "fr"),
     ]
-    (part,) = found[PARTS]
+    (part,) = found.parts
     assert part.source.audio_id == source.audio_id
     assert (part.n_samples, part.n_windows) == (70 * SAMPLE_RATE, 3)
-    assert found[FAILURES] == []
-    assert PROGRESS.tally().recordings == 1
-    assert PROGRESS.tally().audio_s == pytest.approx(70.0)  # shared seconds are counted once
+    assert found.failures == []
+    assert found.tally.recordings == 1
+    assert found.tally.audio_s == pytest.approx(70.0)  # shared seconds are counted once
 
 
-class Now:
-    """A detector that takes one fifth of each 3.2 s for speech."""
+class RegularDetector:
+    """Detects speech in one fifth of each 3.2 s."""
 
-    n_heard = 0
+    n_read = 0
 
     def __call__(self, samples: Samples) -> Samples:
-        numbers = np.arange(self.n_heard // SPEECH_CHUNK, (self.n_heard + len(samples)) // SPEECH_CHUNK)
-        self.n_heard += len(samples)
+        numbers = np.arange(self.n_read // SPEECH_CHUNK, (self.n_read + len(samples)) // SPEECH_CHUNK)
+        self.n_read += len(samples)
         return (numbers % 100 < 20).astype(np.float32)
 
     def finish(self) -> Samples:
-        return np.zeros(int(self.n_heard % SPEECH_CHUNK > 0), np.float32)
+        return np.zeros(int(self.n_read % SPEECH_CHUNK > 0), np.float32)
 
 
-def test_silence_that_no_window_holds_is_progress_too(tmp_path: Path) -> None:
+def test_silence_that_is_in_no_window_counts_as_progress(tmp_path: Path) -> None:
     source = audio_source(str(wav(tmp_path / "a.wav", 8)))
-    found = reading(AudioSpan(source), WindowPlan(30, 5, Now))
-    ((_, window),) = found["main"]
-    assert len(window.pieces) == 3
-    assert window.pieces[-1][1] < 8 * SAMPLE_RATE
-    assert PROGRESS.tally().audio_s == pytest.approx(8.0)
+    found = read(AudioSpan(source), WindowPlan(30, 5, RegularDetector))
+    ((_, window),) = found.windows
+    assert len(window.stretches) == 3
+    assert window.stretches[-1][1] < 8 * SAMPLE_RATE
+    assert found.tally.audio_s == pytest.approx(8.0)
 
 
-def test_a_payload_goes_no_further_than_the_reader(tmp_path: Path) -> None:
+def test_sources_of_windows_and_parts_have_no_payload(tmp_path: Path) -> None:
     payload = wav(tmp_path / "a.wav", 1).read_bytes()
-    found = reading(AudioSpan(audio_source("dataset://d/0", payload)))
-    assert [source.payload for source, _ in found["main"]] == [None]
-    assert found[PARTS][0].source.payload is None
+    found = read(AudioSpan(audio_source("dataset://d/0", payload)))
+    assert [source.payload for source, _ in found.windows] == [None]
+    assert found.parts[0].source.payload is None
 
 
-def test_a_second_look_gives_the_windows_wanted_and_is_counted_nowhere(tmp_path: Path) -> None:
+def test_a_second_pass_reads_the_wanted_windows_and_adds_no_progress(tmp_path: Path) -> None:
     source = audio_source(str(wav(tmp_path / "a.wav", 70)))
-    found = reading(AudioSpan(source, "en", frozenset({1})))
-    assert [window.index for _, window in found["main"]] == [1]
-    assert found[PARTS] == []
-    assert (PROGRESS.tally().recordings, PROGRESS.tally().audio_s) == (0, 0.0)
+    found = read(AudioSpan(source, "en", frozenset({1})))
+    assert [window.index for _, window in found.windows] == [1]
+    assert found.parts == []
+    assert (found.tally.recordings, found.tally.audio_s) == (0, 0.0)
 
 
-def test_what_cannot_be_read_is_a_failure(tmp_path: Path) -> None:
+def test_a_recording_that_cannot_be_read_is_a_failure(tmp_path: Path) -> None:
     source = audio_source(str(tmp_path / "missing.wav"))
-    found = reading(AudioSpan(source))
-    (failure,) = found[FAILURES]
+    found = read(AudioSpan(source))
+    (failure,) = found.failures
     assert (failure.audio_id, failure.stage, failure.kind) == (source.audio_id, "fetch", "not_found")
-    assert found["main"] == []
-    assert PROGRESS.tally().recordings == 1
+    assert found.windows == []
+    assert found.tally.recordings == 1
 
 
-def two_speakers(path: Path, *channels: float) -> Path:
+def multichannel(path: Path, *channels: float) -> Path:
     """A second for each channel: its level, the same in all its samples."""
     data = np.stack([np.full(SAMPLE_RATE, level, np.float32) for level in channels], axis=1)
     soundfile.write(path, data, SAMPLE_RATE, subtype="FLOAT")
     return path
 
 
-def test_split_makes_a_recording_of_each_channel(tmp_path: Path) -> None:
-    source = audio_source(str(two_speakers(tmp_path / "a.wav", 0.1, 0.2, 0.3)))
-    found = reading(AudioSpan(source, split=True))
+def test_each_channel_of_a_split_file_is_a_recording(tmp_path: Path) -> None:
+    source = audio_source(str(multichannel(tmp_path / "a.wav", 0.1, 0.2, 0.3)))
+    found = read(AudioSpan(source, split=True))
     ids = [f"{source.audio_id}-{channel}" for channel in range(3)]
-    assert [(one.audio_id, one.channel, one.uri) for one, _ in found["main"]] == [
+    assert [(one.audio_id, one.channel, one.uri) for one, _ in found.windows] == [
         (ids[channel], channel, source.uri) for channel in range(3)
     ]
-    assert [window.audio_id for _, window in found["main"]] == ids
-    assert [window.samples[0] for _, window in found["main"]] == pytest.approx([0.1, 0.2, 0.3])
-    assert [part.source.audio_id for part in found[PARTS]] == ids
-    assert (PROGRESS.tally().recordings, PROGRESS.tally().audio_s) == (1, pytest.approx(3.0))
+    assert [window.audio_id for _, window in found.windows] == ids
+    assert [window.samples[0] for _, window in found.windows] == pytest.approx([0.1, 0.2, 0.3])
+    assert [part.source.audio_id for part in found.parts] == ids
+    assert (found.tally.recordings, found.tally.audio_s) == (1, pytest.approx(3.0))
 
 
-def test_a_file_of_one_channel_splits_into_one(tmp_path: Path) -> None:
+def test_a_split_file_of_one_channel_is_one_recording(tmp_path: Path) -> None:
     source = audio_source(str(wav(tmp_path / "a.wav", 1)))
-    found = reading(AudioSpan(source, split=True))
-    assert [part.source.channel for part in found[PARTS]] == [0]
+    found = read(AudioSpan(source, split=True))
+    assert [part.source.channel for part in found.parts] == [0]
 
 
-def test_a_channel_alone_is_the_file(tmp_path: Path) -> None:
-    source = audio_source(str(two_speakers(tmp_path / "a.wav", 0.1, 0.2)))
-    found = reading(AudioSpan(replace(source, channel=1)))
-    ((one, window),) = found["main"]
+def test_a_chosen_channel_has_the_id_of_the_file(tmp_path: Path) -> None:
+    source = audio_source(str(multichannel(tmp_path / "a.wav", 0.1, 0.2)))
+    found = read(AudioSpan(replace(source, channel=1)))
+    ((one, window),) = found.windows
     assert (one.audio_id, one.channel) == (source.audio_id, 1)
     assert window.samples[0] == pytest.approx(0.2)
 
 
-def test_a_channel_that_is_not_there_is_a_failure(tmp_path: Path) -> None:
+def test_a_missing_channel_is_a_failure(tmp_path: Path) -> None:
     source = audio_source(str(wav(tmp_path / "a.wav", 1)))
-    found = reading(AudioSpan(replace(source, channel=1)))
-    (failure,) = found[FAILURES]
+    found = read(AudioSpan(replace(source, channel=1)))
+    (failure,) = found.failures
     assert (failure.audio_id, failure.stage, failure.kind) == (source.audio_id, "decode", "no_such_channel")
     assert "the file has 1" in failure.message
-    assert found["main"] == []
+    assert found.windows == []
 
 
-def test_one_broken_channel_costs_the_others_nothing(tmp_path: Path) -> None:
-    source = audio_source(str(two_speakers(tmp_path / "a.wav", np.nan, 0.2)))
-    found = reading(AudioSpan(source, split=True))
-    (failure,) = found[FAILURES]
+def test_a_broken_channel_does_not_affect_the_others(tmp_path: Path) -> None:
+    source = audio_source(str(multichannel(tmp_path / "a.wav", np.nan, 0.2)))
+    found = read(AudioSpan(source, split=True))
+    (failure,) = found.failures
     assert (failure.audio_id, failure.kind) == (f"{source.audio_id}-0", "not_finite")
-    assert [part.source.channel for part in found[PARTS]] == [1]
+    assert [part.source.channel for part in found.parts] == [1]
 
 
-def test_a_file_that_cannot_be_read_is_one_failure_however_it_is_split() -> None:
+def test_a_split_file_that_cannot_be_read_is_one_failure() -> None:
     source = audio_source("x", b"<html>")
-    found = reading(AudioSpan(source, split=True))
-    (failure,) = found[FAILURES]
+    found = read(AudioSpan(source, split=True))
+    (failure,) = found.failures
     assert (failure.audio_id, failure.kind) == (source.audio_id, "not_audio")
 
 
-def test_a_part_of_a_file_is_read_and_no_more(tmp_path: Path) -> None:
+def test_only_the_part_of_a_file_that_was_asked_for_is_read(tmp_path: Path) -> None:
     source = replace(audio_source(str(wav(tmp_path / "a.wav", 70))), start_s=20.0, end_s=60.0)
-    found = reading(AudioSpan(source, "fr"))
-    assert [window.pieces for _, window in found["main"]] == [
+    found = read(AudioSpan(source, "fr"))
+    assert [window.stretches for _, window in found.windows] == [
         ((0, 30 * SAMPLE_RATE),), ((25 * SAMPLE_RATE, 40 * SAMPLE_RATE),),
     ]  # fmt: skip
-    (part,) = found[PARTS]
+    (part,) = found.parts
     assert (part.n_samples, part.damage) == (40 * SAMPLE_RATE, Damage())
 
 
-def test_a_second_look_begins_late_and_is_no_part(tmp_path: Path) -> None:
+def test_a_second_pass_starts_at_its_section_and_has_no_part(tmp_path: Path) -> None:
     source = audio_source(str(wav(tmp_path / "a.wav", 400)))
-    plan = replace(PLAN, chapters=Chapters(120))
-    found = reading(AudioSpan(source, "en", frozenset({11})), plan)
-    assert [(window.index, window.pieces[0][0]) for _, window in found["main"]] == [(11, 275 * SAMPLE_RATE)]
-    assert found["begun"] == [Begun("key")]
+    plan = replace(PLAN, sections=Sections(120))
+    found = read(AudioSpan(source, "en", frozenset({11})), plan)
+    assert [(window.index, window.stretches[0][0]) for _, window in found.windows] == [
+        (11, 275 * SAMPLE_RATE)
+    ]
+    assert found.started == [SpanStarted("key")]
 
 
 @pytest.fixture(scope="module")
 def talk(tmp_path_factory: pytest.TempPathFactory) -> AudioSource:
-    """Five minutes and a half of somebody who speaks now and then, and not at all in the middle."""
+    """Five and a half minutes with speech now and then, and silence in the middle."""
     rng = np.random.default_rng(0)
     samples = rng.uniform(-0.5, 0.5, 330 * SAMPLE_RATE).astype(np.float32)
     samples[150 * SAMPLE_RATE : 215 * SAMPLE_RATE] = 0
@@ -222,116 +236,150 @@ def talk(tmp_path_factory: pytest.TempPathFactory) -> AudioSource:
 
 
 PLANS = [
-    replace(plan, chapters=Chapters(120))
-    for plan in (WindowPlan(30, 5, NowAndThen), WindowPlan(30, 5, NowAndThen, over_speech=False), PLAN)
+    replace(plan, sections=Sections(120))
+    for plan in (
+        WindowPlan(30, 5, IntermittentDetector),
+        WindowPlan(30, 5, IntermittentDetector, over_speech=False),
+        PLAN,
+    )
 ]
 
 
-def windows_of(found: dict[str, list[Any]]) -> list[tuple[int, bytes]]:
-    return [(window.index, window.samples.tobytes()) for _, window in found["main"]]
+def windows_of(found: Reading) -> list[tuple[int, bytes]]:
+    return [(window.index, window.samples.tobytes()) for _, window in found.windows]
 
 
 @pytest.mark.parametrize("plan", PLANS)
 @pytest.mark.parametrize("span_s", [30, 60, 90, 120, 240, 3600])
-def test_the_same_is_read_whatever_the_length_of_spans(
+def test_windows_and_parts_do_not_depend_on_the_length_of_spans(
     talk: AudioSource, plan: WindowPlan, span_s: int
 ) -> None:
-    expected = reading(AudioSpan(talk), plan)
-    found = reading(AudioSpan(talk), plan, span_s)
+    expected = read(AudioSpan(talk), plan)
+    found = read(AudioSpan(talk), plan, span_s)
     assert windows_of(found) == windows_of(expected)
-    assert whole(found[PARTS]) == whole(expected[PARTS])
-    assert chosen(found[PARTS]) == found[PARTS]
-    starts = [begun.place[1] for begun in found["begun"]]
+    assert join_parts(found.parts) == join_parts(expected.parts)
+    assert complete_parts(found.parts) == found.parts
+    starts = [one.start.start_s for one in found.started]
     assert starts == list(range(0, 330, span_s))
-    assert [begun.key for begun in found["begun"]][1:] == [f"key/0/{start_s}" for start_s in starts[1:]]
-    assert PROGRESS.tally().audio_s == pytest.approx(2 * 330)
+    assert [one.key for one in found.started][1:] == [f"key/0/{start_s}" for start_s in starts[1:]]
+    assert found.tally.audio_s == pytest.approx(330)
 
 
 @pytest.mark.parametrize("plan", PLANS)
 @pytest.mark.parametrize("span_s", [60, 120, 210])
-def test_the_same_is_read_by_many_that_share_it(talk: AudioSource, plan: WindowPlan, span_s: int) -> None:
-    expected = reading(AudioSpan(talk), plan)
+def test_windows_and_parts_do_not_depend_on_who_reads_which_range(
+    talk: AudioSource, plan: WindowPlan, span_s: int
+) -> None:
+    expected = read(AudioSpan(talk), plan)
     shares = [
-        reading(AudioSpan(talk, start_s=start_s, stop_s=start_s + span_s), plan, span_s)
+        read(AudioSpan(talk, start_s=start_s, stop_s=start_s + span_s), plan, span_s)
         for start_s in range(0, 421 + span_s, span_s)  # and some of them find that it ends before
     ]
     assert [one for share in shares for one in windows_of(share)] == windows_of(expected)
-    parts = [part for share in shares for part in share[PARTS]]
-    assert whole(chosen(parts) or []) == whole(expected[PARTS])
+    parts = [part for share in shares for part in share.parts]
+    assert join_parts(complete_parts(parts) or []) == join_parts(expected.parts)
     assert len(parts) == -(-330 // span_s)
-    assert all(share[FAILURES] == [] for share in shares)
+    assert all(share.failures == [] for share in shares)
 
 
 @pytest.mark.parametrize("plan", PLANS)
-def test_what_was_done_before_is_not_read_again(talk: AudioSource, plan: WindowPlan) -> None:
-    expected = reading(AudioSpan(talk), plan, 60)
+def test_committed_ranges_are_not_read_again(talk: AudioSource, plan: WindowPlan) -> None:
+    expected = read(AudioSpan(talk), plan, 60)
     done = ((0, (60, 120)), (0, (240, 300)))
-    found = reading(AudioSpan(talk), plan, 60, known=replace(KNOWN, done=done, attempts={"key": 2}))
-    assert [(part.start_s, part.stop_s) for part in found[PARTS]] == [
+    found = read(AudioSpan(talk), plan, 60, known=replace(KNOWN, done=done, attempts={"key": 2}))
+    assert [(part.start_s, part.stop_s) for part in found.parts] == [
         (0, 60), (120, 180), (180, 240), (300, None),
     ]  # fmt: skip
-    assert found[PARTS] == [part for part in expected[PARTS] if part.start_s not in (60, 240)]
+    assert found.parts == [part for part in expected.parts if part.start_s not in (60, 240)]
     kept = set(windows_of(found))
     assert kept < set(windows_of(expected))
-    assert [begun.attempt for begun in found["begun"]] == [2, 1, 1, 1]
+    assert [one.attempt for one in found.started] == [2, 1, 1, 1]
 
 
-def test_reading_stops_where_nothing_more_is_missing(talk: AudioSource) -> None:
+def test_reading_stops_where_no_range_is_missing(talk: AudioSource) -> None:
     done = ((0, (60, None)),)
-    reading(AudioSpan(talk), PLANS[0], 60, known=replace(KNOWN, done=done))
-    assert PROGRESS.tally().audio_s == 60.0
-    found = reading(AudioSpan(talk, stop_s=60), PLANS[0], 60)
-    assert [(part.start_s, part.stop_s, part.n_samples) for part in found[PARTS]] == [(0, 60, None)]
+    found = read(AudioSpan(talk), PLANS[0], 60, known=replace(KNOWN, done=done))
+    assert found.tally.audio_s == 60.0
+    found = read(AudioSpan(talk, stop_s=60), PLANS[0], 60)
+    assert [(part.start_s, part.stop_s, part.n_samples) for part in found.parts] == [(0, 60, None)]
 
 
-def test_a_recording_that_is_shorter_than_what_was_done_of_it_is_a_failure(tmp_path: Path) -> None:
+def test_a_recording_that_is_shorter_than_its_committed_ranges_is_a_failure(tmp_path: Path) -> None:
     source = audio_source(str(wav(tmp_path / "a.wav", 70)))
-    found = reading(
+    found = read(
         AudioSpan(source),
         span_s=60,
         known=replace(KNOWN, done=((0, (0, 60)), (0, (60, 120)))),
     )
-    (failure,) = found[FAILURES]
+    (failure,) = found.failures
     assert (failure.stage, failure.kind) == ("decode", "changed")
     assert "ends before second 120" in failure.message
-    assert found[PARTS] == []
+    assert found.parts == []
 
 
-def test_what_cannot_be_opened_is_a_failure_of_what_is_missing(tmp_path: Path) -> None:
+def test_a_file_that_cannot_be_opened_is_a_failure_of_its_first_missing_span(tmp_path: Path) -> None:
     source = audio_source(str(tmp_path / "missing.wav"))
-    found = reading(AudioSpan(source), span_s=60, known=replace(KNOWN, done=((0, (0, 60)),)))
-    assert [begun.place for begun in found["begun"]] == [(0, 60)]
-    assert [failure.kind for failure in found[FAILURES]] == ["not_found"]
+    found = read(AudioSpan(source), span_s=60, known=replace(KNOWN, done=((0, (0, 60)),)))
+    assert [one.start for one in found.started] == [SpanStart(0, 60)]
+    assert [failure.kind for failure in found.failures] == ["not_found"]
     split = AudioSpan(source, split=True)
-    found = reading(
+    found = read(
         split,
         span_s=60,
         known=replace(KNOWN, done=((0, (0, None)), (1, (0, 60))), n_channels=2),
     )
-    assert [begun.key for begun in found["begun"]] == ["key/1/60"]
+    assert [one.key for one in found.started] == ["key/1/60"]
 
 
-def test_channels_that_are_missing_are_read_alone(tmp_path: Path) -> None:
-    source = audio_source(str(two_speakers(tmp_path / "a.wav", 0.1, 0.2, 0.3)))
-    found = reading(
+def test_only_missing_channels_are_read(tmp_path: Path) -> None:
+    source = audio_source(str(multichannel(tmp_path / "a.wav", 0.1, 0.2, 0.3)))
+    found = read(
         AudioSpan(source, split=True),
         known=replace(KNOWN, done=((0, (0, None)), (2, (0, None))), n_channels=3),
     )
-    assert [one.channel for one, _ in found["main"]] == [1]
-    assert [begun.key for begun in found["begun"]] == ["key/1/0"]
-    steps = steps_of(Unit("key", AudioSpan(source, split=True)))
-    assert [step.n_channels for _, step in steps if isinstance(step, Ended)] == [3, 3, 3]
+    assert [one.channel for one, _ in found.windows] == [1]
+    assert [one.key for one in found.started] == ["key/1/0"]
+    everything = read(AudioSpan(source, split=True))
+    assert [one.n_channels for one in everything.ended] == [3, 3, 3]
 
 
-def test_a_surprise_on_the_way_ends_the_span_it_meets(talk: AudioSource) -> None:
-    class Surprised(NowAndThen):
+def test_an_unexpected_exception_ends_the_span_that_is_read(talk: AudioSource) -> None:
+    class FailingDetector(IntermittentDetector):
         def __call__(self, samples: Samples) -> Samples:
             if not samples.any():
                 raise ZeroDivisionError("silence")
             return super().__call__(samples)
 
-    found = reading(AudioSpan(talk), replace(PLANS[1], detector=Surprised), 60)
-    assert [part.start_s for part in found[PARTS]] == [0]
-    (failure,) = found[FAILURES]
+    found = read(AudioSpan(talk), replace(PLANS[1], detector=FailingDetector), 60)
+    assert [part.start_s for part in found.parts] == [0]
+    (failure,) = found.failures
     assert (failure.stage, failure.kind) == ("decode", "unexpected")
-    assert [begun.place[1] for begun in found["begun"]] == [0, 60]
+    assert [one.start.start_s for one in found.started] == [0, 60]
+
+
+def test_seconds_of_reading_are_counted(tmp_path: Path) -> None:
+    found = read(AudioSpan(audio_source(str(wav(tmp_path / "a.wav", 1)))))
+    assert found.metrics.counters["read_us"] > 0
+
+
+def test_a_unit_that_crashed_before_is_read_exclusively(tmp_path: Path) -> None:
+    source = audio_source(str(wav(tmp_path / "a.wav", 1)))
+    for n_crashes in (0, 1):
+        found = read(AudioSpan(source), known=replace(KNOWN, n_crashes=n_crashes))
+        assert [one.exclusive for one in found.started] == [n_crashes > 0]
+
+
+def test_reading_ends_when_the_check_raises(tmp_path: Path) -> None:
+    n_checks = 0
+
+    def check() -> None:
+        nonlocal n_checks
+        n_checks += 1
+        if n_checks == 3:
+            raise InterruptedError("stop")
+
+    unit = WorkUnit("key", AudioSpan(audio_source(str(wav(tmp_path / "a.wav", 70)))))
+    reader = SpanReader(unit, PLAN, DEFAULT_POLICY, 1800, RunContext(check=check))
+    with pytest.raises(InterruptedError):
+        list(reader.events())
+    assert n_checks == 3

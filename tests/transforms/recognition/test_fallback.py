@@ -7,9 +7,9 @@ import pytest
 
 from model.interface import Segment, WindowResult
 from transforms.core.types import Window
-from transforms.recognition.fallback import Fallback
+from transforms.recognition.fallback import FallbackPolicy
 
-FALLBACK = Fallback()
+FALLBACK = FallbackPolicy()
 
 
 def result(**scores: float) -> WindowResult:
@@ -21,7 +21,7 @@ def result(**scores: float) -> WindowResult:
     ("scores", "reason"),
     [
         ({}, None),
-        ({"looped": True, "compression_ratio": 5.0}, "loop"),
+        ({"repeated": True, "compression_ratio": 5.0}, "loop"),
         ({"compression_ratio": 2.41}, "compression_ratio"),
         ({"compression_ratio": 2.4}, None),
         ({"avg_logprob": -1.01}, "avg_logprob"),
@@ -48,7 +48,7 @@ def test_silence_is_no_speech_and_doubt_together() -> None:
         ({"avg_logprob": -1.1}, False),
         ({"no_speech_prob": 0.7}, False),
         ({"compression_ratio": 2.5}, False),
-        ({"looped": True}, False),
+        ({"repeated": True}, False),
     ],
 )
 def test_a_sure_text_passes_every_threshold(scores: dict[str, float], sure: bool) -> None:
@@ -56,7 +56,7 @@ def test_a_sure_text_passes_every_threshold(scores: dict[str, float], sure: bool
 
 
 def test_thresholds_are_the_users() -> None:
-    strict = Fallback(max_compression_ratio=1.2, min_avg_logprob=-0.2, max_no_speech_prob=0.1)
+    strict = FallbackPolicy(compression_ratio_threshold=1.2, logprob_threshold=-0.2, no_speech_threshold=0.1)
     assert strict.reason(result()) == "compression_ratio"
     assert strict.reason(result(compression_ratio=1.0)) == "avg_logprob"
     assert strict.is_silent(result(no_speech_prob=0.2))
@@ -64,7 +64,7 @@ def test_thresholds_are_the_users() -> None:
 
 def test_the_best_of_failures_does_not_repeat() -> None:
     repeats = result(avg_logprob=-0.1, compression_ratio=3.0)
-    loops = result(avg_logprob=-0.1, looped=True)
+    loops = result(avg_logprob=-0.1, repeated=True)
     unsure, wild = result(avg_logprob=-1.2), result(avg_logprob=-3.0)
     assert FALLBACK.best([repeats, loops, unsure, wild]) is unsure
     assert FALLBACK.best([wild, repeats]) is wild
@@ -75,11 +75,11 @@ def test_every_window_and_temperature_has_a_seed_of_its_own_and_always_the_same(
     window = Window("id", 3, ((400_000, 401_000),), np.zeros(1000, np.float32), 1000)
     others = [
         replace(window, audio_id="other"),
-        replace(window, pieces=((400_001, 401_001),)),
-        replace(window, pieces=((400_000, 400_999),), samples=np.zeros(999, np.float32)),
+        replace(window, stretches=((400_001, 401_001),)),
+        replace(window, stretches=((400_000, 400_999),), samples=np.zeros(999, np.float32)),
     ]
     seeds = {FALLBACK.seed_of(one, 0.2) for one in [window, *others]}
-    seeds |= {FALLBACK.seed_of(window, 0.4), Fallback(seed=1).seed_of(window, 0.2)}
+    seeds |= {FALLBACK.seed_of(window, 0.4), FallbackPolicy(seed=1).seed_of(window, 0.2)}
     assert len(seeds) == 6
     assert all(0 <= seed < 2**64 for seed in seeds)
     assert (

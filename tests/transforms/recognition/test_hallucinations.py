@@ -6,12 +6,12 @@ import pytest
 
 from transforms.core.types import Segment, WindowTranscript, Word
 from transforms.recognition.hallucinations import (
-    Heard,
-    filtered,
-    impossible_rate,
-    of_no_length,
+    FilterInput,
+    apply_filters,
+    drop_impossible_rate,
+    drop_invalid_length,
     repeats,
-    without_speech,
+    drop_without_speech,
 )
 
 
@@ -20,9 +20,9 @@ def heard(
     speech: tuple[tuple[float, float], ...] | None = None,
     repeats: bool = False,
     language: str = "en",
-) -> Heard:
+) -> FilterInput:
     made = tuple(Segment(start_s, end_s, text, -0.3, 0.1, 1.2, 0.0) for start_s, end_s, text in segments)
-    return Heard(WindowTranscript("id", 0, 0.0, 30.0, made, language, speech=speech), repeats)
+    return FilterInput(WindowTranscript("id", 0, 0.0, 30.0, made, language, speech=speech), repeats)
 
 
 def texts(segments: tuple[Segment, ...]) -> list[str]:
@@ -33,49 +33,49 @@ def test_text_where_nobody_speaks_goes() -> None:
     said = heard(
         (0, 4, " Hello."), (10, 14, " Thanks for watching!"), (20, 22, " Bye."), speech=((1, 3), (19, 21))
     )
-    assert texts(without_speech(said)) == [" Hello.", " Bye."]
+    assert texts(drop_without_speech(said)) == [" Hello.", " Bye."]
 
 
 def test_a_click_is_no_speech_but_a_short_word_is() -> None:
-    assert without_speech(heard((4, 6, " you"), speech=((0, 3.55),))) == ()
-    assert len(without_speech(heard((4, 4.08, " you"), speech=((0, 5),)))) == 1
+    assert drop_without_speech(heard((4, 6, " you"), speech=((0, 3.55),))) == ()
+    assert len(drop_without_speech(heard((4, 4.08, " you"), speech=((0, 5),)))) == 1
 
 
 def test_times_that_are_a_little_off_are_no_silence() -> None:
-    assert len(without_speech(heard((5.5, 6.2, " yes."), speech=((0, 5.2),)))) == 1
+    assert len(drop_without_speech(heard((5.5, 6.2, " yes."), speech=((0, 5.2),)))) == 1
 
 
 def test_text_after_the_end_of_the_audio_goes() -> None:
     said = heard((0, 2.5, " Hello."), (30, 30, " Thanks for watching!"), speech=((0, 2.4),))
-    assert texts(of_no_length(said)) == [" Hello."]
+    assert texts(drop_invalid_length(said)) == [" Hello."]
 
 
 def test_text_without_a_letter_goes() -> None:
     said = heard((0, 2, " ..."), (2, 4, " . . ♪"), (4, 5, " 5!"), (5, 6, " そう。"), (6, 7, " हाँ"))
-    assert texts(of_no_length(said)) == [" 5!", " そう。", " हाँ"]
+    assert texts(drop_invalid_length(said)) == [" 5!", " そう。", " हाँ"]
 
 
 def test_a_segment_longer_than_its_window_goes() -> None:
-    assert texts(of_no_length(heard((0, 30, " all of it"), (0, 30.5, " more")))) == [" all of it"]
+    assert texts(drop_invalid_length(heard((0, 30, " all of it"), (0, 30.5, " more")))) == [" all of it"]
 
 
 def test_a_translation_is_judged_by_its_words() -> None:
     said = heard((3, 4, " one two three four five six seven eight nine ten eleven"), language="ja")
-    assert impossible_rate(said) == ()
+    assert drop_impossible_rate(said) == ()
 
 
 def test_words_that_were_timed_wrongly_lose_no_text() -> None:
     said = heard((3, 3.2, " one two three four five six seven"))
     word = Word(3.0, 3.2, " one two three four five six seven", 0.9)
     timed = replace(said.window.segments[0], words=(word,))
-    assert len(impossible_rate(replace(said, window=replace(said.window, segments=(timed,))))) == 1
+    assert len(drop_impossible_rate(replace(said, window=replace(said.window, segments=(timed,))))) == 1
 
 
 def test_where_nobody_listened_nothing_is_known() -> None:
-    assert len(without_speech(heard((4, 6, " you")))) == 1
+    assert len(drop_without_speech(heard((4, 6, " you")))) == 1
     untimed = heard((0, 30, " you"), speech=())
     untimed = replace(untimed, window=replace(untimed.window, timestamped=False))
-    assert len(without_speech(untimed)) == 1
+    assert len(drop_without_speech(untimed)) == 1
 
 
 @pytest.mark.parametrize(
@@ -89,7 +89,7 @@ def test_where_nobody_listened_nothing_is_known() -> None:
     ],
 )
 def test_nobody_speaks_that_fast(text: str, seconds: float, language: str, kept: bool) -> None:
-    assert bool(impossible_rate(heard((3, 3 + seconds, text), language=language))) is kept
+    assert bool(drop_impossible_rate(heard((3, 3 + seconds, text), language=language))) is kept
 
 
 def test_what_is_said_over_and_over_is_said_once() -> None:
@@ -130,10 +130,10 @@ def test_a_segment_that_was_shortened_has_no_words_of_its_own() -> None:
 
 def test_filters_are_counted_and_each_can_be_left_out() -> None:
     said = heard((0, 4, " Hello."), (10, 14, " Thanks!"), (0, 0.1, " a b c d e f g"), speech=((0, 3),))
-    window, taken = filtered(said, ("no_speech", "rate", "repeats"))
+    window, taken = apply_filters(said, ("no_speech", "rate", "repeats"))
     assert texts(window.segments) == [" Hello."]
     assert taken == {"no_speech": 1, "rate": 1, "repeats": 0}
-    window, taken = filtered(said, ("rate",))
+    window, taken = apply_filters(said, ("rate",))
     assert texts(window.segments) == [" Hello.", " Thanks!"]
     assert taken == {"rate": 1}
-    assert filtered(said, ()) == (said.window, {})
+    assert apply_filters(said, ()) == (said.window, {})

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.archive_builders import PACKERS, tar_of, zip_of
+from tests.support.archive_builders import ARCHIVE_BUILDERS, tar_of, zip_of
 from transforms.core.errors import AudioError
 from transforms.sources.archive_members import Member, members_of, sample_of
 
@@ -38,15 +38,15 @@ def content(member: Member) -> bytes | str:
         return f"{error.stage}: {error.kind}"
 
 
-@pytest.mark.parametrize("packed", PACKERS)
+@pytest.mark.parametrize("packed", ARCHIVE_BUILDERS)
 def test_members_come_in_order_with_their_bytes(packed: str) -> None:
     files = {"b/ü.wav": b"one" * 100_000, "../a.wav": b"", "/etc/x.wav": b"3", "n" * 300 + ".wav": b"4"}
-    assert read(PACKERS[packed](files)) == list(files.items())
+    assert read(ARCHIVE_BUILDERS[packed](files)) == list(files.items())
 
 
 @pytest.mark.parametrize("packed", ["tar.gz", "tar.bz2", "tar.xz", "zip"])
 def test_a_bomb_is_refused_at_once_and_with_little_memory(packed: str) -> None:
-    data = PACKERS[packed]({"bomb.wav": bytes(120 << 20), "after.wav": b"x"})
+    data = ARCHIVE_BUILDERS[packed]({"bomb.wav": bytes(120 << 20), "after.wav": b"x"})
     assert len(data) < 1 << 20
     tracemalloc.start()
     started = time.process_time()
@@ -62,7 +62,7 @@ def test_a_bomb_is_refused_at_once_and_with_little_memory(packed: str) -> None:
 
 @pytest.mark.parametrize("packed", ["tar.gz", "tar.bz2", "tar.xz"])
 def test_a_bomb_that_nobody_wants_is_not_unpacked_either(packed: str) -> None:
-    data = PACKERS[packed]({"bomb.bin": bytes(100 << 20), "after.wav": b"x"})
+    data = ARCHIVE_BUILDERS[packed]({"bomb.bin": bytes(100 << 20), "after.wav": b"x"})
     with pytest.raises(AudioError, match=r"list: too_large: .* as of a bomb"):
         list(members_of(io.BytesIO(data)))
 
@@ -82,7 +82,7 @@ except AudioError as error:
 
 @pytest.mark.skipif(sys.platform != "linux", reason="ru_maxrss is in other units elsewhere")
 def test_the_whole_process_stays_small(tmp_path: Path) -> None:
-    (tmp_path / "bomb.tar.xz").write_bytes(PACKERS["tar.xz"]({"bomb.wav": bytes(120 << 20)}))
+    (tmp_path / "bomb.tar.xz").write_bytes(ARCHIVE_BUILDERS["tar.xz"]({"bomb.wav": bytes(120 << 20)}))
     command = [sys.executable, "-c", BOMB, str(tmp_path / "bomb.tar.xz")]
     told = subprocess.run(command, capture_output=True, text=True, check=True, cwd=Path(__file__).parents[3])
     kind, megabytes = told.stdout.split()
@@ -130,7 +130,7 @@ def test_a_name_may_be_empty() -> None:
 def test_silence_that_packs_well_is_no_bomb() -> None:
     silence = bytes(20 << 20)
     for packed in ("zip", "tar.gz"):
-        assert read(PACKERS[packed]({"a.wav": silence})) == [("a.wav", silence)]
+        assert read(ARCHIVE_BUILDERS[packed]({"a.wav": silence})) == [("a.wav", silence)]
 
 
 def test_damage_in_a_zip_costs_its_member_alone() -> None:
@@ -152,7 +152,7 @@ def test_encrypted_and_exotic_members_are_told() -> None:
 @pytest.mark.parametrize("packed", ["tar", "tar.gz", "tar.xz", "tar.bz2", "zip"])
 def test_an_archive_cut_short_gives_what_it_has_and_says_so(packed: str) -> None:
     noise = {f"{n}.wav": bytes((n * i * i) % 251 for i in range(30_000)) for n in range(1, 9)}
-    whole = PACKERS[packed](noise)
+    whole = ARCHIVE_BUILDERS[packed](noise)
     for share in (0.3, 0.6, 0.95):
         found: list[tuple[str, bytes | str]] = []
         with pytest.raises(AudioError, match="list: corrupt: cannot be read as an archive, or not to its"):

@@ -10,7 +10,7 @@ from pathlib import Path
 import fsspec
 import pytest
 
-from tests.support.archive_builders import PACKERS, Files
+from tests.support.archive_builders import ARCHIVE_BUILDERS, Files
 from transforms.core.errors import AudioError
 from transforms.core.types import AudioSource, Failure
 from transforms.core.uris import audio_id_of
@@ -23,7 +23,7 @@ Pack = Callable[[str, Files], Path]
 def pack(tmp_path: Path) -> Pack:
     def packed(kind: str, files: Files) -> Path:
         path = tmp_path / f"talks.{kind}"
-        path.write_bytes(PACKERS[kind](files))
+        path.write_bytes(ARCHIVE_BUILDERS[kind](files))
         return path
 
     return packed
@@ -119,8 +119,8 @@ def test_columns_that_cannot_be_read_are_told_and_cost_no_recording(pack: Pack) 
 
 def test_the_second_of_a_name_is_told(tmp_path: Path) -> None:
     path = tmp_path / "a.tar"
-    data = PACKERS["tar"]({"a.wav": b"1"})
-    path.write_bytes(data[:1024] + PACKERS["tar"]({"a.wav": b"2"}))
+    data = ARCHIVE_BUILDERS["tar"]({"a.wav": b"1"})
+    path.write_bytes(data[:1024] + ARCHIVE_BUILDERS["tar"]({"a.wav": b"2"}))
     failure, source = sorted(
         read_archive(ArchiveShard(str(path))), key=lambda one: not isinstance(one, Failure)
     )
@@ -149,7 +149,7 @@ def test_an_archive_without_audio_is_told(pack: Pack, kind: str) -> None:
 
 
 def test_archives_elsewhere_and_secrets_in_their_names() -> None:
-    fsspec.filesystem("memory").pipe("/lists/a.tar", PACKERS["tar"]({"a.wav": b"x"}))
+    fsspec.filesystem("memory").pipe("/lists/a.tar", ARCHIVE_BUILDERS["tar"]({"a.wav": b"x"}))
     (source,) = opened("memory://lists/a.tar")
     assert (source.uri, source.payload) == ("memory://lists/a.tar//a.wav", b"x")
 

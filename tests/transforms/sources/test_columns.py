@@ -3,13 +3,13 @@ from __future__ import annotations
 import json
 
 from transforms.core.types import AudioSource, media_fragment
-from transforms.sources.columns import described, metadata_of
+from transforms.sources.columns import apply_row, encode_metadata
 from transforms.writing.rows import metadata_text
 
 
 def test_further_columns_come_back_as_they_were() -> None:
     row = {"a": 'ü\n"x"', "b": 1, "c": None, "d": [1.5, {"e": True}], "bad\udce9": "\udce9"}
-    text = metadata_text(metadata_of(row))
+    text = metadata_text(encode_metadata(row))
     assert text is not None
     assert json.loads(text) == row
     assert metadata_text(()) is None
@@ -17,15 +17,15 @@ def test_further_columns_come_back_as_they_were() -> None:
 
 def test_numbers_that_are_none_are_null_wherever_they_are() -> None:
     row = {"a": float("inf"), "b": [float("nan")], "c": {"d": float("-inf")}}
-    assert metadata_of(row) == (("a", "null"), ("b", "[null]"), ("c", '{"d": null}'))
+    assert encode_metadata(row) == (("a", "null"), ("b", "[null]"), ("c", '{"d": null}'))
 
 
 def test_hints_are_no_metadata_and_a_language_that_nobody_knows_is() -> None:
     row = {"language": "de-AT", "initial_prompt": "", "hotwords": "x", "path": "a.wav", "more": 1}
-    source = described(AudioSource("id", "a.wav"), row, {"path"})
+    source = apply_row(AudioSource("id", "a.wav"), row, {"path"})
     assert (source.language, source.prompt, source.hotwords) == ("de", None, "x")
     assert source.metadata == (("more", "1"),)
-    source = described(AudioSource("id", "a.wav"), {"language": 3}, ())
+    source = apply_row(AudioSource("id", "a.wav"), {"language": 3}, ())
     assert (source.language, source.metadata) == (None, (("language", "3"),))
 
 

@@ -73,14 +73,14 @@ def test_a_redirect_to_a_private_host_is_not_followed(
         server.answer = lambda handler: send(handler, 302, b"", {"Location": f"{inside.url}/d.parquet"})
         error = error_of(f"{server.url}/d.parquet", GUARDED)
         assert (error.stage, error.kind, error.retryable) == ("list", "forbidden_host", False)
-        assert (len(server.asked), inside.accepted) == (1, 0)
+        assert (len(server.requests), inside.accepted) == (1, 0)
 
 
 def test_caps_and_time_limits_hold(server: Server) -> None:
     small = replace(LOCAL, limits=replace(QUICK, bytes_each=100))
     assert error_of(f"{server.url}/d.parquet", small).kind == "too_large"
     server.answer = lambda handler: server.stall()
-    impatient = replace(LOCAL, limits=replace(QUICK, total_s=0.5))
+    impatient = replace(LOCAL, fetch_timeout_s=0.5)
     error = error_of(f"{server.url}/d.parquet", impatient)
     assert (error.kind, error.retryable) == ("timeout", True)
 

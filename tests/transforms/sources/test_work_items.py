@@ -16,11 +16,11 @@ from transforms.sources.work_items import (
     Work,
     fingerprint,
     n_recordings,
-    name_of,
+    failure_source,
     open_work,
     origin_of,
-    pack,
-    unpack,
+    serialize,
+    deserialize,
 )
 
 
@@ -37,7 +37,7 @@ def test_what_is_listed_opens(tmp_path: Path) -> None:
     assert list(open_work(source)) == [source]
     group = file_work(["/a.wav", "/b.wav"])
     assert [one.uri for one in open_work(group) if isinstance(one, AudioSource)] == ["/a.wav", "/b.wav"]
-    assert name_of(ArchiveShard("/a.zip")) == AudioSource("", "/a.zip")
+    assert failure_source(ArchiveShard("/a.zip")) == AudioSource("", "/a.zip")
 
 
 def test_what_was_packed_comes_out_as_it_was(tmp_path: Path) -> None:
@@ -48,8 +48,8 @@ def test_what_was_packed_comes_out_as_it_was(tmp_path: Path) -> None:
         *manifest_shards(f"{tmp_path}/m.jsonl"),
         ManifestShard("https://h/m.txt", 1, 0, 6, 1, "digest", packed=zlib.compress(b"a.wav\n")),
     ]  # fmt: skip
-    assert list(unpack(pack(work))) == work
-    assert list(unpack(pack([]))) == []
+    assert list(deserialize(serialize(work))) == work
+    assert list(deserialize(serialize([]))) == []
 
 
 def test_names_of_files_take_little_more_than_what_is_random_in_them() -> None:
@@ -58,7 +58,7 @@ def test_names_of_files_take_little_more_than_what_is_random_in_them() -> None:
     names = [f"s3://a-bucket/talks/{numbers.randbytes(16).hex()}.wav" for _ in range(20_000)]
     work = [file_work(group) for group in grouped(names, len)]
     singles = sum(isinstance(one, AudioSource) for one in work)
-    n_bytes = len(pack(work)) - 30 * singles
+    n_bytes = len(serialize(work)) - 30 * singles
     assert n_bytes < 24 * len(names)
     assert n_bytes < 0.75 * len(pickle.dumps([one for one in work if not isinstance(one, AudioSource)]))
 

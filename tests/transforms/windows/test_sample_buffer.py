@@ -2,33 +2,33 @@ from __future__ import annotations
 
 import numpy as np
 
-from transforms.windows.sample_buffer import HeldSamples
+from transforms.windows.sample_buffer import SampleBuffer
 
 
-def held(*lengths: int) -> HeldSamples:
-    samples = HeldSamples()
+def buffered(*lengths: int) -> SampleBuffer:
+    buffer = SampleBuffer()
     for block in np.split(np.arange(sum(lengths), dtype=np.float32), np.cumsum(lengths)[:-1]):
-        samples.add(block)
-    return samples
+        buffer.add(block)
+    return buffer
 
 
-def test_pieces_are_taken_out_of_any_blocks() -> None:
-    samples = held(3, 1, 6)
-    assert samples.n_read == 10
-    assert samples.take(((1, 9),)).tolist() == [1, 2, 3, 4, 5, 6, 7, 8]
-    assert samples.take(((0, 2), (3, 4), (8, 10))).tolist() == [0, 1, 3, 8, 9]
+def test_stretches_may_cross_blocks() -> None:
+    buffer = buffered(3, 1, 6)
+    assert buffer.n_read == 10
+    assert buffer.take(((1, 9),)).tolist() == [1, 2, 3, 4, 5, 6, 7, 8]
+    assert buffer.take(((0, 2), (3, 4), (8, 10))).tolist() == [0, 1, 3, 8, 9]
 
 
-def test_what_is_taken_is_an_array_of_its_own() -> None:
-    samples = held(4)
-    taken = samples.take(((0, 4),))
+def test_taken_samples_are_a_copy() -> None:
+    buffer = buffered(4)
+    taken = buffer.take(((0, 4),))
     taken[0] = 7
-    assert samples.take(((0, 1),)).tolist() == [0]
+    assert buffer.take(((0, 1),)).tolist() == [0]
 
 
-def test_what_is_not_kept_is_forgotten_and_holds_no_block() -> None:
-    samples = held(5, 5)
-    samples.keep(((1, 2), (4, 7), (9, 10)))
-    samples.add(np.array([10, 11], np.float32))
-    assert samples.take(((0, 12),)).tolist() == [1, 4, 5, 6, 9, 10, 11]
-    assert all(block.base is None for _, block in samples._blocks[:-1])
+def test_samples_not_kept_are_dropped_and_no_block_stays_referenced() -> None:
+    buffer = buffered(5, 5)
+    buffer.keep(((1, 2), (4, 7), (9, 10)))
+    buffer.add(np.array([10, 11], np.float32))
+    assert buffer.take(((0, 12),)).tolist() == [1, 4, 5, 6, 9, 10, 11]
+    assert all(block.base is None for _, block in buffer._blocks[:-1])

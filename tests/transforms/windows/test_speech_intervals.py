@@ -1,4 +1,4 @@
-"""Hysteresis, lengths and padding on probabilities made by hand, one for each 32 ms."""
+"""Tests hysteresis, lengths and padding on made-up probabilities, one for each 32 ms."""
 
 from itertools import pairwise
 
@@ -17,8 +17,8 @@ from transforms.windows.speech_intervals import (
     PART_SAMPLES,
     SILENCE_THRESHOLD,
     SPEECH_THRESHOLD,
-    SpeechFinder,
     SpeechPart,
+    SpeechSegmenter,
     speech_intervals,
     whole_intervals,
 )
@@ -74,18 +74,18 @@ def test_the_thresholds_themselves() -> None:
     assert intervals((50, SPEECH_THRESHOLD + 0.01)) == ((0, 50 * SPEECH_CHUNK),)
 
 
-def test_what_is_between_the_thresholds_starts_no_speech_and_ends_none() -> None:
+def test_chunks_between_the_thresholds_neither_start_nor_end_speech() -> None:
     found = intervals((100, BETWEEN), (50, 1.0), (100, BETWEEN), (50, 1.0), (100, 0.0))
     assert found == (around(100, 300),)
 
 
 @pytest.mark.parametrize("n_between", [LONGEST_DOUBT - 2, LONGEST_DOUBT - 1])
-def test_speech_that_may_have_ended_has_when_it_does_not_go_on_in_time(n_between: int) -> None:
+def test_doubtful_end_of_speech_is_final_after_a_second(n_between: int) -> None:
     found = intervals((100, 0.0), (50, 1.0), (1, 0.0), (n_between, BETWEEN), (50, 1.0), (100, 0.0))
     assert len(found) == (1 if n_between < LONGEST_DOUBT - 1 else 2)
 
 
-def test_after_silence_what_is_between_the_thresholds_is_silence() -> None:
+def test_chunks_between_the_thresholds_after_silence_are_silence() -> None:
     assert intervals((100, 0.0), (50, 1.0), (3, 0.0), (100, BETWEEN), (100, 0.0)) == (around(100, 150),)
 
 
@@ -109,7 +109,7 @@ def test_a_long_pause_is_in_no_interval() -> None:
 
 
 @pytest.mark.parametrize(("n_chunks", "n_found"), [(SHORTEST_SPEECH - 1, 0), (SHORTEST_SPEECH, 1)])
-def test_what_is_too_short_is_no_speech(n_chunks: int, n_found: int) -> None:
+def test_short_sound_is_not_speech(n_chunks: int, n_found: int) -> None:
     assert len(intervals((100, 0.0), (n_chunks, 1.0), (100, 0.0))) == n_found
 
 
@@ -122,18 +122,18 @@ def test_an_end_in_a_short_silence() -> None:
     assert intervals((100, 0.0), (50, 1.0), (3, 0.0)) == ((around(100, 150)[0], 153 * SPEECH_CHUNK),)
 
 
-def test_a_short_sound_near_the_end_is_not_made_longer_by_the_silence_after_it() -> None:
+def test_silence_at_the_end_does_not_lengthen_a_short_sound() -> None:
     assert intervals((100, 0.0), (SHORTEST_SPEECH - 1, 1.0), (SHORTEST_SILENCE - 1, 0.0)) == ()
 
 
 @pytest.mark.parametrize(("n_chunks", "n_samples"), [(2, 512), (1, 513), (1, 0), (0, 1)])
-def test_samples_of_another_number_of_chunks(n_chunks: int, n_samples: int) -> None:
+def test_wrong_number_of_probabilities_is_an_error(n_chunks: int, n_samples: int) -> None:
     with pytest.raises(ValueError, match=f"{n_samples} samples are .* chunks of 512, but .*{n_chunks}"):
         speech_intervals(np.zeros(n_chunks, np.float32), n_samples)
 
 
 @given(st.lists(st.tuples(st.integers(1, 30), st.floats(0, 1, width=32)), max_size=30), st.integers(1, 512))
-def test_intervals_are_in_order_inside_the_recording_and_hold_what_is_surely_speech(
+def test_intervals_are_sorted_inside_the_recording_and_cover_certain_speech(
     runs: list[tuple[int, float]], n_last: int
 ) -> None:
     values = probabilities((0, 0.0), *runs)
@@ -149,8 +149,8 @@ def test_intervals_are_in_order_inside_the_recording_and_hold_what_is_surely_spe
         first += n_chunks
 
 
-def plainly(values: NDArray[np.float32], n_samples: int) -> tuple[tuple[int, int], ...]:
-    """The rule for all probabilities at once."""
+def expected_intervals(values: NDArray[np.float32], n_samples: int) -> tuple[tuple[int, int], ...]:
+    """Applies the rule to all probabilities at once."""
     speech, start, quiet = list[tuple[int, int]](), -1, -1
     for index, probability in enumerate([*values, *[0.0] * SHORTEST_SILENCE]):
         if probability >= SPEECH_THRESHOLD:
@@ -164,14 +164,14 @@ def plainly(values: NDArray[np.float32], n_samples: int) -> tuple[tuple[int, int
                 start = quiet = -1
     middles = [(stop + start) // 2 for (_, stop), (start, _) in pairwise(speech)]
     return tuple(
-        (max(start - PADDING_SAMPLES, least), min(stop + PADDING_SAMPLES, most))
-        for (start, stop), least, most in zip(speech, [0, *middles], [*middles, n_samples], strict=False)
+        (max(start - PADDING_SAMPLES, lower), min(stop + PADDING_SAMPLES, upper))
+        for (start, stop), lower, upper in zip(speech, [0, *middles], [*middles, n_samples], strict=False)
     )
 
 
 @st.composite
 def sounds(draw: st.DrawFn) -> tuple[NDArray[np.float32], int]:
-    """Probabilities, and the samples they are of."""
+    """Probabilities, and their number of samples."""
     runs = st.tuples(st.integers(1, 60), st.floats(0, 1, width=32) | st.just(BETWEEN))
     values = probabilities((0, 0.0), *draw(st.lists(runs, max_size=20)))
     return values, max(0, len(values) * SPEECH_CHUNK - draw(st.integers(0, SPEECH_CHUNK - 1)))
@@ -179,53 +179,55 @@ def sounds(draw: st.DrawFn) -> tuple[NDArray[np.float32], int]:
 
 @settings(deadline=None)
 @given(sounds())
-def test_intervals_are_those_of_the_plain_rule(sound: tuple[NDArray[np.float32], int]) -> None:
-    assert speech_intervals(*sound) == plainly(*sound)
+def test_intervals_equal_those_of_the_rule_applied_at_once(sound: tuple[NDArray[np.float32], int]) -> None:
+    assert speech_intervals(*sound) == expected_intervals(*sound)
 
 
-def heard(
+def segmented(
     values: NDArray[np.float32], n_samples: int, bounds: list[int]
 ) -> tuple[list[SpeechPart], list[tuple[int, int]]]:
-    """What a finder gives that hears them so cut, and what it had settled after how many samples."""
-    finder, parts, settled = SpeechFinder(), list[SpeechPart](), list[tuple[int, int]]()
+    """Feeds probabilities cut at bounds: the parts, and after each feed what is settled and samples fed."""
+    segmenter, parts, settled = SpeechSegmenter(), list[SpeechPart](), list[tuple[int, int]]()
     for start, stop in pairwise([0, *sorted(bounds), len(values)]):
-        before = finder.settled
-        found = finder.hear(values[start:stop], min(stop * SPEECH_CHUNK, n_samples))
+        before = segmenter.settled
+        found = segmenter.feed(values[start:stop], min(stop * SPEECH_CHUNK, n_samples))
         assert all(before <= part.start for part in found)
-        assert not found or found[-1].stop <= finder.settled
+        assert not found or found[-1].stop <= segmenter.settled
         parts += found
-        settled.append((finder.settled, min(stop * SPEECH_CHUNK, n_samples)))
-    last = finder.finish()
+        settled.append((segmenter.settled, min(stop * SPEECH_CHUNK, n_samples)))
+    last = segmenter.finish()
     assert all(part.start >= settled[-1][0] for part in last)
     return parts + last, settled
 
 
 @settings(deadline=None)
 @given(sounds(), st.data())
-def test_what_is_given_does_not_depend_on_how_it_is_heard(
+def test_parts_do_not_depend_on_how_probabilities_are_fed(
     sound: tuple[NDArray[np.float32], int], data: st.DataObject
 ) -> None:
     values, n_samples = sound
     bounds = data.draw(st.lists(st.integers(0, len(values)), max_size=10))
-    parts, _ = heard(values, n_samples, bounds)
-    assert parts == heard(values, n_samples, [])[0]
-    assert tuple((whole.start, whole.stop) for whole in whole_intervals(parts)) == plainly(values, n_samples)
+    parts, _ = segmented(values, n_samples, bounds)
+    assert parts == segmented(values, n_samples, [])[0]
+    assert tuple((whole.start, whole.stop) for whole in whole_intervals(parts)) == expected_intervals(
+        values, n_samples
+    )
     assert all(0 < part.n_samples <= PART_SAMPLES + PADDING_SAMPLES * 2 for part in parts)
 
 
 @settings(deadline=None)
 @given(sounds())
-def test_what_is_not_settled_is_a_few_seconds_at_most(sound: tuple[NDArray[np.float32], int]) -> None:
+def test_at_most_a_few_seconds_are_unsettled(sound: tuple[NDArray[np.float32], int]) -> None:
     values, n_samples = sound
-    _, settled = heard(values, n_samples, list(range(len(values))))
+    _, settled = segmented(values, n_samples, list(range(len(values))))
     # A part, its pause, and a sound of which it is not clear whether it is speech.
     late = PART_SAMPLES + 2 * PADDING_SAMPLES + MIN_SPEECH_SAMPLES + MAX_DOUBT_SAMPLES + 2 * SPEECH_CHUNK
-    assert all(n_heard - before <= late for before, n_heard in settled)
+    assert all(n_fed - before <= late for before, n_fed in settled)
 
 
 def test_pauses_are_from_speech_to_speech() -> None:
     values = probabilities((100, 0.0), (50, 1.0), (20, 0.0), (50, 1.0), (70, 0.0), (20, 1.0))
-    finder = SpeechFinder()
-    parts = finder.hear(values, len(values) * SPEECH_CHUNK) + finder.finish()
+    segmenter = SpeechSegmenter()
+    parts = segmenter.feed(values, len(values) * SPEECH_CHUNK) + segmenter.finish()
     assert [part.pause // SPEECH_CHUNK for part in parts if part.pause] == [100, 20, 70]
     assert len(parts) > len(whole_intervals(parts)) == 3

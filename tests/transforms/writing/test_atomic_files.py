@@ -10,7 +10,7 @@ import fsspec
 import pytest
 from fsspec.implementations.memory import MemoryFileSystem
 
-from transforms.writing.atomic_files import OutputError, published
+from transforms.writing.atomic_files import OutputError, atomic_write
 
 
 @pytest.fixture(params=["local", "memory"])
@@ -18,22 +18,22 @@ def folder(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     return str(tmp_path / "new") if request.param == "local" else f"memory://{tmp_path.name}/new"
 
 
-def test_the_file_is_there_when_the_block_ends_and_not_before(folder: str) -> None:
+def test_file_exists_once_the_block_ends_and_not_before(folder: str) -> None:
     fs, root = fsspec.core.url_to_fs(folder)
-    with published(f"{folder}/a.bin") as file:
+    with atomic_write(f"{folder}/a.bin") as file:
         file.write(b"whole")
         assert not fs.exists(f"{root}/a.bin")
     assert fs.cat_file(f"{root}/a.bin") == b"whole"
     assert [Path(name).name for name in fs.ls(root, detail=False)] == ["a.bin"]
 
 
-def test_a_block_that_raises_leaves_the_earlier_file_and_no_other(folder: str) -> None:
+def test_block_that_raises_leaves_only_the_existing_file(folder: str) -> None:
     fs, root = fsspec.core.url_to_fs(folder)
-    with published(f"{folder}/a.bin") as file:
+    with atomic_write(f"{folder}/a.bin") as file:
         file.write(b"before")
 
     def break_off() -> None:
-        with published(f"{folder}/a.bin") as file:
+        with atomic_write(f"{folder}/a.bin") as file:
             file.write(b"half")
             raise RuntimeError("disk full")
 
@@ -43,33 +43,33 @@ def test_a_block_that_raises_leaves_the_earlier_file_and_no_other(folder: str) -
     assert [Path(name).name for name in fs.ls(root, detail=False)] == ["a.bin"]
 
 
-def test_a_local_file_gets_the_usual_permissions(tmp_path: Path) -> None:
+def test_local_file_has_default_permissions(tmp_path: Path) -> None:
     (tmp_path / "usual").touch()
-    with published(str(tmp_path / "published")):
+    with atomic_write(str(tmp_path / "published")):
         pass
     assert (tmp_path / "published").stat().st_mode == (tmp_path / "usual").stat().st_mode
 
 
 @pytest.mark.parametrize(
-    ("number", "said"),
+    ("number", "message"),
     [
         (errno.ENOSPC, "cannot be written: No space left on device; free some space, and give the same"),
         (errno.EROFS, "cannot be written: Read-only file system"),
     ],
 )
-def test_a_full_or_read_only_disk_is_told_with_the_file(number: int, said: str, folder: str) -> None:
+def test_error_of_a_full_or_read_only_disk_names_the_file(number: int, message: str, folder: str) -> None:
     def write() -> None:
-        with published(f"{folder}/a.bin") as file:
+        with atomic_write(f"{folder}/a.bin") as file:
             file.write(b"half")
             raise OSError(number, os.strerror(number))
 
-    with pytest.raises(OutputError, match=f"{re.escape(folder)}/a.bin {said}"):
+    with pytest.raises(OutputError, match=f"{re.escape(folder)}/a.bin {message}"):
         write()
     fs, root = fsspec.core.url_to_fs(folder)
     assert not fs.exists(root) or fs.ls(root) == []
 
 
-def test_no_credentials_are_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_error_contains_no_credentials(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     error = OutputError(None, "refused", "https://host/a.bin")
     assert str(error) == "https://host/a.bin cannot be written: refused"
     assert str(pickle.loads(pickle.dumps(error))) == str(error)
@@ -79,5 +79,5 @@ def test_no_credentials_are_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 
     monkeypatch.setattr(MemoryFileSystem, "put_file", refuse)
     refused = pytest.raises(OutputError, match=r"^memory://b/a cannot be written: Access Denied$")
-    with refused, published("memory://me:s3cret@b/a"):
+    with refused, atomic_write("memory://me:s3cret@b/a"):
         pass

@@ -27,7 +27,7 @@ ID = "0123456789abcdef"
         ("/talks/.hidden.wav", "hidden"),
         ("/talks/what? #1.wav", "what_ #1"),
         ("/talks/会議, día.flac", "会議, día"),
-        ("/talks/می\u200cشود.wav", "می\u200cشود"),  # the joiner is spelling
+        ("/talks/می\u200cشود.wav", "می\u200cشود"),  # the joiner is part of the word
         ("https://host/a%20b%2Fc.mp3?id=1#t=2", "c"),
         ("https://host/dir/", "dir"),
         ("https://host/%2e%2e%2f%2e%2e%2fetc%2fpasswd", "passwd"),
@@ -38,7 +38,7 @@ ID = "0123456789abcdef"
         ("file:///talks/a%20b.wav", "a b"),
     ],
 )
-def test_the_stem_is_what_people_call_the_recording(uri: str, stem: str) -> None:
+def test_stem_is_the_file_name_of_the_recording(uri: str, stem: str) -> None:
     assert safe_stem(uri) == stem
 
 
@@ -53,7 +53,7 @@ def test_the_stem_is_what_people_call_the_recording(uri: str, stem: str) -> None
         ("/talks/a\nb\x00c\x7f.wav", "a_b_c_"),
         ("/talks/..\\..\\x.wav", "_.._x"),
         ("/talks/c:x|y<z>*.wav", "c_x_y_z__"),
-        ("/talks/gpj\u202egnp.wav", "gpj_gnp"),  # would be shown backwards
+        ("/talks/gpj\u202egnp.wav", "gpj_gnp"),  # would be displayed backwards
         ("/talks/line\u2028end.wav", "line_end"),
         ("/talks/bad\udcff.wav", "bad_udcff"),
         ("/talks/ dots. .wav", "dots"),
@@ -63,23 +63,23 @@ def test_the_stem_is_what_people_call_the_recording(uri: str, stem: str) -> None
         ("/talks/console.wav", "console"),
     ],
 )
-def test_what_a_filesystem_could_not_store_or_would_misread_is_taken_out(uri: str, stem: str) -> None:
+def test_unsafe_characters_and_device_names_are_replaced(uri: str, stem: str) -> None:
     assert safe_stem(uri) == stem
 
 
-def test_credentials_come_into_no_name() -> None:
+def test_names_contain_no_credentials() -> None:
     for uri in ("https://me:s3cret@host", "https://me:s3cret@host/?token=s3cret", "s3://k:s3cret@b"):
         assert "s3cret" not in safe_stem(uri)
 
 
-def test_a_long_name_is_cut_at_a_character_and_fits_while_it_is_written() -> None:
+def test_long_name_is_cut_at_a_character_and_leaves_space_for_the_partial_suffix() -> None:
     name = recording_file_name(f"/talks/{'語' * 100}.wav", ID, "srt")
     assert name == f"{'語' * (MAX_STEM_BYTES // 3)}.{ID}.srt"
-    partial = f".{name}.{'0' * 32}{PARTIAL_SUFFIX}"  # of `transforms.writing.atomic_files`
+    partial = f".{name}.{'0' * 32}{PARTIAL_SUFFIX}"  # as in `transforms.writing.atomic_files`
     assert len(partial.encode()) <= 255
 
 
-def test_twins_have_names_of_their_own_on_any_filesystem() -> None:
+def test_similar_recordings_have_different_names_on_any_filesystem() -> None:
     uris = [
         *("/a/talk.wav", "/b/talk.wav", "/a/talk.mp3", "/a/TALK.wav"),
         *("/a/caf\u00e9.wav", "/a/cafe\u0301.wav"),
@@ -91,19 +91,19 @@ def test_twins_have_names_of_their_own_on_any_filesystem() -> None:
 
 
 @pytest.mark.parametrize("audio_id", ["", "../../../x", "0123456789ABCDEF", f"{ID}\n", f"{ID}-x", f"{ID}-"])
-def test_an_id_of_another_form_names_no_file(audio_id: str) -> None:
+def test_invalid_audio_id_is_an_error(audio_id: str) -> None:
     with pytest.raises(ValueError, match="16 hexadecimal digits"):
         recording_file_name("/a.wav", audio_id, "srt")
 
 
-def test_channels_of_a_file_have_files_of_their_own() -> None:
+def test_channels_of_a_file_have_different_names() -> None:
     names = {recording_file_name("/a.wav", f"{ID}{channel}", "srt") for channel in ("", "-0", "-1", "-12")}
     assert len(names) == 4
     assert all(recording_file_pattern("srt").fullmatch(name) for name in names)
 
 
 @given(st.text() | st.text(alphabet="./\\ :con?#%\n\u0301é"))
-def test_any_name_makes_one_safe_component(uri: str) -> None:
+def test_any_uri_makes_one_safe_component(uri: str) -> None:
     name = recording_file_name(uri, ID, "srt")
     assert 0 < len(name.encode()) <= MAX_STEM_BYTES + 21
     assert not set('<>:"/\\|?*\0\n\r') & set(name)
@@ -119,5 +119,5 @@ def _has_odd_space(name: str) -> bool:
 @pytest.mark.parametrize(
     "name", ["mine.srt", "a.0123456789abcdef.vtt", ".0123456789abcdef.srt", "a.0123.srt"]
 )
-def test_files_of_other_names_are_not_ours(name: str) -> None:
+def test_pattern_does_not_match_other_files(name: str) -> None:
     assert not recording_file_pattern("srt").fullmatch(name)

@@ -29,7 +29,7 @@ def run(rows: list[Row], folder: Path | str, *args: str) -> None:
         _ = pipeline | beam.Create(rows) | WriteRecordingFiles(str(folder), FORMATS)
 
 
-def test_each_recording_has_a_file_a_format(tmp_path: Path) -> None:
+def test_each_recording_has_one_file_for_each_format(tmp_path: Path) -> None:
     run([row("/talks/a.wav"), row("/talks/b.wav")], tmp_path)
     names = sorted(str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*.*"))
     ids = {name: audio_id_of(f"/talks/{name}.wav") for name in "ab"}
@@ -46,7 +46,7 @@ HOSTILE = [
 ]
 
 
-def test_hostile_names_write_nothing_outside_and_overwrite_nothing(tmp_path: Path) -> None:
+def test_hostile_names_neither_leave_the_folder_nor_overwrite_files(tmp_path: Path) -> None:
     out = tmp_path / "deep" / "er" / "out"
     run([row(uri, text=repr(uri)) for uri in HOSTILE], out)
     files = [path for path in tmp_path.rglob("*") if path.is_file()]
@@ -55,11 +55,11 @@ def test_hostile_names_write_nothing_outside_and_overwrite_nothing(tmp_path: Pat
         found = list((out / name).iterdir())
         assert len(found) == len(HOSTILE)
         assert all(recording_file_pattern(name).fullmatch(path.name) for path in found)
-    said = {path.read_text("utf-8") for path in (out / "txt").iterdir()}
-    assert said == {f"{uri!r}\n" for uri in HOSTILE}
+    texts = {path.read_text("utf-8") for path in (out / "txt").iterdir()}
+    assert texts == {f"{uri!r}\n" for uri in HOSTILE}
 
 
-def test_bytes_depend_neither_on_the_order_of_rows_nor_on_retried_bundles(tmp_path: Path) -> None:
+def test_bytes_do_not_depend_on_row_order_or_retried_bundles(tmp_path: Path) -> None:
     rows = [row(uri) for uri in HOSTILE]
     run(rows, tmp_path / "a")
     random.Random(0).shuffle(rows)
@@ -72,7 +72,7 @@ def test_bytes_depend_neither_on_the_order_of_rows_nor_on_retried_bundles(tmp_pa
     assert len(a) == len(HOSTILE) * len(FORMATS)
 
 
-def test_files_can_go_to_any_filesystem(tmp_path: Path) -> None:
+def test_files_can_be_written_to_any_filesystem(tmp_path: Path) -> None:
     url = f"memory://{tmp_path.name}/out/"
     (written,) = write_recording_files(row("/talks/a.wav"), url, ("srt",))
     with fsspec.open(written) as file:

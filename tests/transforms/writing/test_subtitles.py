@@ -34,7 +34,7 @@ def test_txt() -> None:
     assert to_txt(TALK) == "Grüße, 世界.\nSecond line.\n"
 
 
-def test_a_recording_without_speech_is_an_empty_file() -> None:
+def test_recording_without_speech_is_an_empty_file() -> None:
     empty = {name: render(row()) for name, render in RENDERERS.items()}
     assert empty == {"srt": "", "vtt": "WEBVTT\n\n", "tsv": "start\tend\ttext\n", "txt": ""}
 
@@ -42,7 +42,7 @@ def test_a_recording_without_speech_is_an_empty_file() -> None:
 HOSTILE = " a\n\n2\n00:00:09,000 --> 00:00:10,000\r\nb\u2028c\td\x85\x00 "
 
 
-def test_a_text_cannot_end_its_line_or_begin_another_cue() -> None:
+def test_text_cannot_contain_line_breaks_or_cues() -> None:
     talk = row((0, 1, HOSTILE), (1, 2, "next"))
     assert to_srt(talk).split("\n") == [
         *("1", "00:00:00,000 --> 00:00:01,000", "a 2 00:00:09,000 -> 00:00:10,000 b c d", ""),
@@ -54,20 +54,20 @@ def test_a_text_cannot_end_its_line_or_begin_another_cue() -> None:
     assert to_txt(talk).splitlines()[1] == "next"
 
 
-def test_markup_is_text_in_vtt_and_left_alone_elsewhere() -> None:
+def test_markup_is_escaped_in_vtt_only() -> None:
     talk = row((0, 1, '<i>R&D</i> --> "x"'))
     assert '&lt;i&gt;R&amp;D&lt;/i&gt; --&gt; "x"' in to_vtt(talk)
     assert "<i>R&D</i>" in to_srt(talk)
 
 
 @pytest.mark.parametrize("text", ["", "  ", "\n\t\n", "\x00"])
-def test_a_segment_without_text_is_left_out(text: str) -> None:
+def test_segment_without_text_is_left_out(text: str) -> None:
     talk = row((0, 1, text), (1, 2, "said"))
     assert to_srt(talk).startswith("1\n00:00:01,000")
     assert to_txt(talk) == "said\n"
 
 
-def test_a_cue_ends_after_it_begins() -> None:
+def test_cue_ends_after_its_start() -> None:
     talk = row((1.0, 1.0004, "short"))
     assert "00:00:01,000 --> 00:00:01,001" in to_srt(talk)
     assert "00:01.000 --> 00:01.001" in to_vtt(talk)

@@ -1,0 +1,185 @@
+"""Checks of the options: each raises `OptionsError` with the option, its value, and the values allowed."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Mapping, Sequence
+
+from model.interface import AUTO, AUTO_PER_WINDOW, DecodingOptions, ModelOptions
+from model.languages import LANGUAGES, code_of
+from model.mesh_shape import MeshError, parse_mesh
+from model.option_fields import option_fields
+from pipelines.option_groups import (
+    MIX,
+    NONE,
+    ROW_FORMATS,
+    SPLIT,
+    InputOptions,
+    OutputOptions,
+    RunOptions,
+    SafeguardOptions,
+    WindowOptions,
+)
+from transforms.recognition.fallback import FallbackPolicy
+
+CHANNELS = {"left": 0, "right": 1}
+MAX_CHANNEL = 63
+MAX_NEW_TOKENS_PROMPTED = 384  # so that a prompt has room
+_RAM = re.compile(r"\d+(\.\d+)?[KMGT]i?B")
+_HUB_NAME = re.compile(r"\w[\w.-]{0,95}(/\w[\w.-]{0,95})?", re.ASCII)
+
+
+class OptionsError(ValueError):
+    """An option that cannot be used: which, its value, and what is allowed."""
+
+
+def check_fields(options: object) -> None:
+    """Checks each option by itself: its choices and its range, as they are declared."""
+    for one in option_fields(options):
+        value = getattr(options, one.name)
+        minimum, maximum = one.metadata["minimum"], one.metadata["maximum"]
+        for element in value if isinstance(value, tuple) else (value,):
+            if one.metadata["choices"]:
+                _check_choice(one.name, element, one.metadata["choices"])
+            if minimum is not None and element is not None:
+                _check_range(one.name, element, minimum, maximum)
+
+
+def check_input(options: InputOptions) -> None:
+    """Checks that there is any input."""
+    if not options.input and not options.dataset:
+        raise OptionsError("nothing to transcribe: give --input or --dataset")
+    channel_number(options.channels)
+
+
+def check_output(options: OutputOptions) -> None:
+    """Checks the name of a dataset on the Hub, and that there are files for it."""
+    if options.push_to_hub is None:
+        return
+    if not _HUB_NAME.fullmatch(options.push_to_hub):
+        raise OptionsError(
+            f"--push_to_hub {options.push_to_hub}: no name of a dataset; give OWNER/NAME, in letters, "
+            "digits, '-', '_' and '.'"
+        )
+    if "parquet" not in row_formats(options.format):
+        raise OptionsError("--push_to_hub uploads Parquet files: add parquet to --format")
+
+
+def check_windows(options: WindowOptions) -> None:
+    """Checks the stride: with more than half a window, a moment would be in three windows."""
+    _check_range("stride_length_s", options.stride_length_s, 0, options.chunk_length_s / 2)
+
+
+def check_model(options: ModelOptions) -> None:
+    """Checks the mesh."""
+    try:
+        mesh = parse_mesh(options.mesh)
+        mesh.check_batch(options.batch_size)
+    except MeshError as error:
+        raise OptionsError(f"--mesh: {error}") from error
+    if options.parallel_batches > 1 and mesh.data * mesh.model > 1:
+        raise OptionsError(
+            f"--parallel_batches {options.parallel_batches}: the devices of --mesh {options.mesh} work on "
+            "one batch at a time, together; leave it out, or take a larger --batch_size"
+        )
+
+
+def check_decoding(options: DecodingOptions, max_new_tokens: int) -> None:
+    """Checks the language, and that a prompt has room beside the tokens to be written."""
+    if options.initial_prompt or options.hotwords:
+        _check_range("max_new_tokens", max_new_tokens, 1, MAX_NEW_TOKENS_PROMPTED)
+    language_code(options.language)
+
+
+def check_fallback(policy: FallbackPolicy) -> None:
+    """Checks that there is a temperature."""
+    if not policy.temperature:
+        raise OptionsError("--temperature: give at least one, such as 0")
+
+
+def check_safeguards(options: SafeguardOptions) -> None:
+    """Checks temperatures and filters."""
+    check_fallback(options)
+    if NONE in options.hallucination_filters and len(options.hallucination_filters) > 1:
+        raise OptionsError(f"--hallucination_filters: {NONE} goes with no other")
+
+
+def check_run(options: RunOptions) -> None:
+    """Checks the resources of workers."""
+    accelerator, min_ram = options.accelerator, options.min_ram
+    if accelerator is not None and not (accelerator.isascii() and accelerator.startswith("type:")):
+        raise OptionsError(
+            f"--accelerator {accelerator}: give it as type:NAME;count:N, such as "
+            "type:nvidia-l4;count:1;install-nvidia-driver"
+        )
+    if accelerator is not None and accelerator.startswith("type:tpu"):
+        raise OptionsError(
+            f"--accelerator {accelerator}: TPUs are for all workers of a Dataflow job or for none; give "
+            "--dataflow_service_options=worker_accelerator=type:NAME;topology:NxM"
+        )
+    if min_ram is not None and not _RAM.fullmatch(min_ram):
+        raise OptionsError(f"--min_ram {min_ram}: give a number and its unit, such as 16GB or 16GiB")
+
+
+def row_formats(formats: Sequence[str]) -> tuple[str, ...]:
+    """Returns the formats of the rows: those named, or Parquet, from which reports and evaluations read."""
+    return tuple(name for name in formats if name in ROW_FORMATS) or ("parquet",)
+
+
+def channel_number(channels: str) -> int | None:
+    """Returns the channel to transcribe, from 0; None for the mean of all, or each apart.
+
+    Raises:
+        OptionsError: `channels` names no channel.
+    """
+    if channels in (MIX, SPLIT):
+        return None
+    if channels in CHANNELS:
+        return CHANNELS[channels]
+    if not (channels.isascii() and channels.isdigit()):
+        similar = nearest(channels, (MIX, SPLIT, *CHANNELS))
+        raise OptionsError(
+            f"--channels {channels}: give mix, split, left, right, or a number from 0 on{similar}"
+        )
+    number = int(channels[:9])
+    _check_range("channels", number, 0, MAX_CHANNEL)
+    return number
+
+
+def language_code(language: str) -> str | None:
+    """Returns `fr` for `fr`, `FR` or `French`; None for `auto` and `auto-per-window`.
+
+    Raises:
+        OptionsError: the language is none of Whisper's.
+    """
+    wanted = language.strip().lower()
+    if wanted in (AUTO, AUTO_PER_WINDOW):
+        return None
+    code = code_of(wanted)
+    if code is None:
+        names = ", ".join(f"{known} ({name})" for known, name in LANGUAGES.items())
+        similar = nearest(wanted, list(LANGUAGES.values()))
+        raise OptionsError(
+            f"--language {language}: no such language{similar}; give auto, auto-per-window, or a code or "
+            f"English name of: {names}"
+        )
+    return code
+
+
+def nearest(word: str, known: Sequence[str] | Mapping[str, str], prefix: str = "") -> str:
+    """Returns a suggestion for an unknown word, to be appended to a message; empty if none is near."""
+    similar = difflib.get_close_matches(word, list(known), n=1)
+    return f" (did you mean {prefix}{similar[0]}?)" if similar else ""
+
+
+def _check_choice(name: str, value: str, choices: Sequence[str]) -> None:
+    if value not in choices:
+        similar = nearest(value, choices)
+        raise OptionsError(f"--{name} {value}: not one of {', '.join(choices)}{similar}")
+
+
+def _check_range(name: str, value: float, minimum: float, maximum: float | None) -> None:
+    if not value >= minimum or (maximum is not None and value > maximum):  # `not >=` refuses NaN too
+        bounds = f"at least {minimum:g}" if maximum is None else f"between {minimum:g} and {maximum:g}"
+        raise OptionsError(f"--{name} {value:g}: must be {bounds}")

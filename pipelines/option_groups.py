@@ -1,0 +1,179 @@
+"""The options that belong to the pipeline alone, in groups.
+
+Each option is declared once, here or in `model.interface`, `transforms.fetch.policy` and
+`transforms.recognition.fallback`; `pipelines.options` puts the groups together.
+"""
+
+from __future__ import annotations
+
+from dataclasses import MISSING, dataclass
+
+from model.option_fields import option, parse_words
+from transforms.fetch.policy import FetchOptions
+from transforms.recognition.fallback import FallbackPolicy
+
+ROW_FORMATS = ("parquet", "jsonl")
+RECORDING_FORMATS = ("srt", "vtt", "tsv", "txt")
+FORMATS = (*ROW_FORMATS, *RECORDING_FORMATS)
+SPEECH = "speech"
+WINDOW_PLANS = (SPEECH, "grid")
+MIX, SPLIT = "mix", "split"
+FILTERS = ("length", "no_speech", "rate", "repeats")
+NONE = "none"
+SPAN_STEP_S = 30
+"""Spans are whole multiples of so many seconds."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class InputOptions(FetchOptions):
+    """The options of the recordings to transcribe."""
+
+    input: tuple[str, ...] = option(
+        (),
+        "recordings: files, folders, globs, URLs (http, gs, s3, memory, ...), archives (zip, tar) or "
+        "manifests (.jsonl, .csv, .tsv, .txt); several at a time, or repeat it",
+        metavar="URI",
+    )
+    dataset: str | None = option(
+        None,
+        "a Hugging Face dataset (Parquet, audio folder or WebDataset): a folder or file, or a name on the "
+        "Hub (NAME:CONFIG where it has several)",
+        metavar="NAME",
+    )
+    dataset_split: str = option("train", "the dataset's split", metavar="SPLIT")
+    audio_column: str | None = option(
+        None,
+        "the dataset's or manifest's column with the audio, where it has no usual name",
+        metavar="COLUMN",
+    )
+    text_column: str | None = option(
+        None,
+        "the column with what was really said, kept in the row, where it has no usual name",
+        metavar="COLUMN",
+    )
+    channels: str = option(
+        MIX,
+        "what is heard of a file with several: mix is the mean of all; split transcribes each as a recording "
+        "of its own, one speaker each; left, right, or a number counted from 0, is that one alone",
+        metavar="mix|split|left|right|N",
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class OutputOptions:
+    """The options of the files that are written."""
+
+    output: str = option(MISSING, "folder or URL for the transcripts", metavar="DIR", shapes_output=False)
+    format: tuple[str, ...] = option(
+        ROW_FORMATS,
+        "kinds of files, separated by commas: rows of all recordings in parquet and jsonl, and a file a "
+        "recording in srt, vtt, tsv and txt; rows are always written, as parquet where neither is named",
+        choices=FORMATS,
+        parse=parse_words,
+    )
+    num_shards: int = option(1, "files of rows of each kind", metavar="N", minimum=1)
+    push_to_hub: str | None = option(
+        None,
+        "once the run is finished, upload its Parquet files as this dataset on the Hugging Face Hub, private "
+        "if it is new; the token is that of `hf auth login` or HF_TOKEN",
+        metavar="OWNER/NAME",
+        shapes_output=False,
+    )
+    max_span_s: float = option(
+        1800.0,
+        "commit a long recording in spans of at most so many seconds, which workers share out; the text does "
+        "not depend on it",
+        metavar="SECONDS",
+        minimum=SPAN_STEP_S,
+        maximum=360_000,  # the longest recording that is read
+        shapes_output=False,
+    )
+    retry_failed: bool = option(
+        False,
+        "do again what failed, of this run or of the part of it that was done before",
+        shapes_output=False,
+    )
+    overwrite: bool = option(
+        False,
+        "remove what another run wrote to the output folder, and that alone",
+        shapes_output=False,
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class WindowOptions:
+    """The options of the windows that recordings are cut into."""
+
+    chunk_length_s: float = option(
+        30.0,
+        "seconds that the model hears at a time, at most 30",
+        metavar="SECONDS",
+        minimum=1,
+        maximum=30,  # the length of the encoder's input
+    )
+    stride_length_s: float = option(
+        5.0,
+        "seconds that neighbouring windows share, on a grid and where nobody pauses",
+        metavar="SECONDS",
+        minimum=0,
+        maximum=15,  # or half of chunk_length_s
+    )
+    windows: str = option(
+        SPEECH,
+        "what the model hears at a time: speech, packed with silence cut out and ending in pauses; or the "
+        "grid, with a window every chunk_length_s less stride_length_s, which --no-vad always gives",
+        choices=WINDOW_PLANS,
+    )
+    vad: bool = option(True, "listen where somebody speaks (Silero), and leave out where nobody does")
+
+
+@dataclass(frozen=True, kw_only=True)
+class SafeguardOptions(FallbackPolicy):
+    """The options against text that is not in the audio, or missing."""
+
+    hallucination_filters: tuple[str, ...] = option(
+        FILTERS,
+        "what takes out text nobody said: of no length or letter, where the gate heard no speech, at an "
+        "impossible rate of words, in repeats that no temperature was rid of",
+        choices=(*FILTERS, NONE),
+        parse=parse_words,
+    )
+    redecode_boundaries: float = option(
+        0.0,
+        "agreement of two windows, 0 to 1, below which the seconds about their boundary are decoded again "
+        "(0.2 is a good choice); 0 for never",
+        metavar="RATIO",
+        minimum=0,
+        maximum=1,
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunOptions:
+    """The options of the Beam runner and its workers."""
+
+    runner: str = option(
+        "DirectRunner",
+        "Beam runner; DirectRunner is Beam's in-process FnApiRunner; what PrismRunner and FlinkRunner need "
+        "is fetched once; any other name goes to Beam",
+        metavar="NAME",
+        shapes_output=False,
+    )
+    accelerator: str | None = option(
+        None,
+        "on Dataflow, the GPU of workers that run the model, and of no others, such as "
+        "type:nvidia-l4;count:1;install-nvidia-driver",
+        metavar="type:NAME;count:N",
+        shapes_output=False,
+    )
+    min_ram: str | None = option(
+        None,
+        "on Dataflow, the least memory of workers that run the model, such as 16GB",
+        metavar="SIZE",
+        shapes_output=False,
+    )
+    dry_run: bool = option(
+        False,
+        "list the input and build the graph, say how large it is and what it needs, and run nothing",
+        shapes_output=False,
+    )

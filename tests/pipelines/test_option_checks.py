@@ -1,0 +1,71 @@
+import re
+
+import pytest
+
+from model.interface import DecodingOptions, ModelOptions
+from pipelines.option_checks import (
+    OptionsError,
+    channel_number,
+    check_decoding,
+    check_fallback,
+    check_fields,
+    check_model,
+    check_run,
+    check_windows,
+    language_code,
+    nearest,
+    row_formats,
+)
+from pipelines.option_groups import RunOptions, WindowOptions
+from transforms.recognition.fallback import FallbackPolicy
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (ModelOptions(batch_size=0), "--batch_size 0: must be at least 1"),
+        (ModelOptions(length_penalty=float("nan")), "--length_penalty nan: must be between 0 and 10"),
+        (ModelOptions(suppress_tokens=(1, -2)), "--suppress_tokens -2: must be at least -1"),
+        (ModelOptions(dtype="float8"), "--dtype float8: not one of auto, float32"),
+        (DecodingOptions(task="translation"), "(did you mean translate?)"),
+        (FallbackPolicy(temperature=(0.0, 3.0)), "--temperature 3: must be between 0 and 2"),
+        (FallbackPolicy(logprob_threshold=0.5), "--logprob_threshold 0.5: must be between -1000 and 0"),
+    ],
+)
+def test_a_value_out_of_its_range_is_refused(options: object, message: str) -> None:
+    with pytest.raises(OptionsError, match=re.escape(message)):
+        check_fields(options)
+
+
+@pytest.mark.parametrize("kind", [ModelOptions, DecodingOptions, FallbackPolicy, RunOptions, WindowOptions])
+def test_defaults_are_in_their_ranges(kind: type[object]) -> None:
+    check_fields(kind())
+
+
+def test_a_group_is_checked_by_itself() -> None:
+    check_model(ModelOptions(mesh="data=2"))
+    with pytest.raises(OptionsError, match=re.escape("--mesh: batch_size 3 cannot be divided")):
+        check_model(ModelOptions(mesh="data=2", batch_size=3))
+    check_decoding(DecodingOptions(language="french"), 443)
+    with pytest.raises(OptionsError, match=re.escape("--max_new_tokens 443: must be between 1 and 384")):
+        check_decoding(DecodingOptions(hotwords="Mainz"), 443)
+    with pytest.raises(OptionsError, match="no such language"):
+        check_decoding(DecodingOptions(language="frensh"), 224)
+    with pytest.raises(OptionsError, match="give at least one"):
+        check_fallback(FallbackPolicy(temperature=()))
+    with pytest.raises(OptionsError, match="must be between 0 and 5"):
+        check_windows(WindowOptions(chunk_length_s=10, stride_length_s=6))
+    with pytest.raises(OptionsError, match="TPUs are for all workers"):
+        check_run(RunOptions(accelerator="type:tpu-v5e"))
+
+
+def test_values_are_parsed() -> None:
+    assert (channel_number("mix"), channel_number("right"), channel_number("7")) == (None, 1, 7)
+    assert (language_code("auto-per-window"), language_code("French")) == (None, "fr")
+    assert row_formats(("srt", "jsonl")) == ("jsonl",)
+    assert row_formats(("srt",)) == ("parquet",)
+
+
+def test_the_nearest_word_is_suggested() -> None:
+    assert nearest("langauge", ["language", "task"], prefix="--") == " (did you mean --language?)"
+    assert nearest("xyz", ["language"]) == ""

@@ -1,0 +1,89 @@
+"""Transcribers without a model: each decodes a window as its first sample, in thousandths."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from model.interface import SAMPLE_RATE, Request, Segment, WindowResult
+from transforms.core.types import AudioSource, Window
+
+FAILING = 0.5
+"""First sample of a window that makes the model raise."""
+
+SOURCE = AudioSource("id", "u")
+
+
+class FakeTranscriber:
+    """Decodes a window as its first sample, in thousandths; raises on a batch with a `FAILING` window."""
+
+    max_concurrent_calls = 1
+    compile_s = 0.0
+
+    def __init__(self, batch_size: int = 8) -> None:
+        self.batch_size = batch_size
+        self.calls: list[int] = []  # the number of windows of each
+
+    def transcribe(self, requests: Sequence[Request]) -> list[WindowResult]:
+        self.calls.append(len(requests))
+        if any(abs(request.samples[0]) == np.float32(FAILING) for request in requests):
+            raise ValueError("poisoned")
+        return [self.decode(request) for request in requests]
+
+    def decode(self, request: Request) -> WindowResult:
+        text = f" {round(request.samples[0] * 1000)}"
+        return WindowResult((Segment(0, request.samples.size, text),), request.language or "en")
+
+
+class BrokenTranscriber(FakeTranscriber):
+    """Raises whatever it gets."""
+
+    def transcribe(self, requests: Sequence[Request]) -> list[WindowResult]:
+        raise MemoryError("out of memory")
+
+
+class StoppingTranscriber(FakeTranscriber):
+    """Stops after the first second of a window, and writes how many samples the window had."""
+
+    def decode(self, request: Request) -> WindowResult:
+        return WindowResult((Segment(0, SAMPLE_RATE, f" {request.samples.size}"),), "en")
+
+
+class UnsureTranscriber(FakeTranscriber):
+    """Unsure of windows that begin below zero, up to temperature 0.4; writes the temperature."""
+
+    def __init__(self, batch_size: int = 8) -> None:
+        super().__init__(batch_size)
+        self.temperatures: list[list[float]] = []  # of the windows of each call
+
+    def transcribe(self, requests: Sequence[Request]) -> list[WindowResult]:
+        self.temperatures.append([request.temperature for request in requests])
+        return super().transcribe(requests)
+
+    def decode(self, request: Request) -> WindowResult:
+        is_unsure = request.samples[0] < 0 and request.temperature < 0.4
+        return WindowResult(
+            (Segment(0, request.samples.size, f" at {request.temperature:g}"),),
+            "en",
+            avg_logprob=-2.0 if is_unsure else -0.2,
+            temperature=request.temperature,
+        )
+
+
+def window(index: int, first: float | None = None, language: str | None = None) -> Window:
+    """A second of the recording `id<index>`, 25 s after the window before."""
+    samples = np.full(SAMPLE_RATE, index / 1000 if first is None else first, np.float32)
+    start = 25 * SAMPLE_RATE * index
+    return Window(f"id{index}", index, ((start, start + SAMPLE_RATE),), samples, samples.size, language)
+
+
+def loud_window(seconds: float, failing_at_s: float | None = None) -> Window:
+    """Noise with a pause in each second, so that there is a noise level to compare loudness with."""
+    samples = (np.random.default_rng(0).standard_normal(int(seconds * SAMPLE_RATE)) * 0.1).astype(np.float32)
+    samples[::2000] = 0.0
+    for start in range(0, len(samples), SAMPLE_RATE):
+        samples[start + 8_000 : start + 12_000] *= 0.001
+    if failing_at_s is not None:
+        samples[int(failing_at_s * SAMPLE_RATE)] = FAILING
+    return Window("id", 0, ((0, samples.size),), samples, samples.size)

@@ -1,0 +1,145 @@
+from __future__ import annotations
+
+import gc
+import weakref
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from threading import Event, get_ident
+from time import sleep
+
+import pytest
+
+from model.interface import ModelOptions, Request, WindowResult
+from tests.support.fake_transcribers import FakeTranscriber, window
+from transforms.core.cancellation import STOP, StopRequestedError
+from transforms.core.metrics import CountingMetrics
+from transforms.core.run_context import RunContext
+from transforms.recognition.loaded_model import LoadedModel, load_model
+
+SETTINGS = ModelOptions(model="m")
+
+
+class CompilingTranscriber(FakeTranscriber):
+    """Takes 60 ms for a call; that of the first one is for compiling, but for 20 ms."""
+
+    max_concurrent_calls = 2
+
+    def transcribe(self, requests: Sequence[Request]) -> list[WindowResult]:
+        sleep(0.06)
+        if not self.calls:
+            self.compile_s += 0.04
+        return super().transcribe(requests)
+
+
+class ConcurrentTranscriber(FakeTranscriber):
+    """Does not return before calls on two threads have started."""
+
+    max_concurrent_calls = 2
+
+    def __init__(self) -> None:
+        super().__init__(batch_size=2)
+        self.together, self.threads = Event(), set[int]()
+
+    def transcribe(self, requests: Sequence[Request]) -> list[WindowResult]:
+        self.threads.add(get_ident())
+        if len(self.threads) == 2:
+            self.together.set()
+        assert self.together.wait(30)
+        return super().transcribe(requests)
+
+
+def request(index: int) -> Request:
+    return Request(window(index).samples)
+
+
+def decode_all(model: LoadedModel, context: RunContext, n_windows: int) -> list[str]:
+    scheduler = model.scheduler(context)
+    for index in range(n_windows):
+        scheduler.submit(request(index))
+    texts = []
+    while pairs := scheduler.completed(wait=True):
+        for _, result in pairs:
+            assert isinstance(result, WindowResult)
+            texts.append(result.segments[0].text)
+    return sorted(texts)
+
+
+def test_seconds_of_compiling_are_counted_apart_and_divided_by_the_concurrent_calls() -> None:
+    model, metrics = LoadedModel(CompilingTranscriber()), CountingMetrics()
+    context = RunContext(metrics)
+    decode_all(model, context, 1)
+    assert metrics.counters["compile_us"] == 20_000
+    assert 10_000 <= metrics.counters["model_us"] < 200_000
+    before = metrics.counters["model_us"]
+    decode_all(model, context, 1)
+    assert metrics.counters["compile_us"] == 20_000
+    assert 30_000 <= metrics.counters["model_us"] - before < 220_000
+
+
+def test_sizes_and_times_of_batches_are_distributions() -> None:
+    model, metrics = LoadedModel(CompilingTranscriber(batch_size=4)), CountingMetrics()
+    decode_all(model, RunContext(metrics), 6)
+    assert sorted(metrics.distributions["batch_windows"]) == [3, 3]
+    assert all(60 <= ms < 6_000 for ms in metrics.distributions["batch_model_ms"])
+
+
+def test_loading_is_counted_and_gets_the_settings() -> None:
+    metrics, loaded = CountingMetrics(), list[ModelOptions]()
+
+    def load(settings: ModelOptions) -> FakeTranscriber:
+        sleep(0.02)
+        loaded.append(settings)
+        return FakeTranscriber()
+
+    model = load_model(load, SETTINGS, metrics)
+    assert loaded == [SETTINGS]
+    assert 20_000 <= metrics.counters["load_us"] < 2_000_000
+    assert decode_all(model, RunContext(), 3) == [" 0", " 1", " 2"]
+
+
+def test_batches_of_one_scheduler_are_decoded_concurrently() -> None:
+    assert decode_all(LoadedModel(ConcurrentTranscriber()), RunContext(), 7) == [f" {n}" for n in range(7)]
+
+
+def test_schedulers_of_several_threads_share_the_threads_of_the_model() -> None:
+    transcriber = ConcurrentTranscriber()
+    model = LoadedModel(transcriber)
+    with ThreadPoolExecutor(2) as callers:
+        found = list(callers.map(lambda n: decode_all(model, RunContext(), n), (8, 8)))
+    assert found == [[f" {n}" for n in range(8)]] * 2
+    assert len(transcriber.threads) == 2
+
+
+def test_a_call_that_is_queued_when_a_stop_is_requested_is_not_made() -> None:
+    class BlockedTranscriber(FakeTranscriber):
+        started, proceed = Event(), Event()
+
+        def transcribe(self, requests: Sequence[Request]) -> list[WindowResult]:
+            self.started.set()
+            assert self.proceed.wait(30)
+            return super().transcribe(requests)
+
+    transcriber = BlockedTranscriber(batch_size=1)
+    model = LoadedModel(transcriber)
+    scheduler = model.scheduler(RunContext())
+    for index in range(2):
+        scheduler.submit(request(index))
+        assert scheduler.completed(wait=False) == []
+    assert transcriber.started.wait(30)
+    STOP.set()
+    transcriber.proceed.set()
+    model._executor.submit(int).result(30)  # behind the queued call
+    assert transcriber.calls == [1]
+    with pytest.raises(StopRequestedError):
+        scheduler.completed(wait=True)
+
+
+def test_a_scheduler_keeps_its_model() -> None:
+    model = LoadedModel(FakeTranscriber())
+    reference, scheduler = weakref.ref(model), model.scheduler(RunContext())
+    del model
+    gc.collect()
+    assert reference() is not None
+    del scheduler
+    gc.collect()
+    assert reference() is None

@@ -1,0 +1,259 @@
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import pytest
+
+from model.interface import DecodingOptions, Request, Segment, WindowResult
+from tests.support.fake_transcribers import (
+    FAILING,
+    SOURCE,
+    FakeTranscriber,
+    StoppingTranscriber,
+    UnsureTranscriber,
+    loud_window,
+    window,
+)
+from transforms.recognition.fallback import FallbackPolicy
+from transforms.recognition.hallucinations import FILTERS
+from transforms.recognition.model_calls import ModelError, transcribe_each
+from transforms.recognition.recognizer import FinishedWindow, Recognizer, finish, next_step
+from transforms.recognition.window_decode import WindowDecode
+
+POLICY = FallbackPolicy()
+ALL_FILTERS = tuple(FILTERS)
+
+
+class FakeClient:
+    """Decodes all requests that it has at each `completed`, and returns them in any order.
+
+    Args:
+        transcriber: decodes.
+        reverse: returns the last request first.
+        needs_wait: returns nothing while the caller does not wait.
+    """
+
+    def __init__(
+        self, transcriber: FakeTranscriber, *, reverse: bool = False, needs_wait: bool = False
+    ) -> None:
+        self.transcriber = transcriber
+        self.reverse, self.needs_wait = reverse, needs_wait
+        self.requests: list[Request] = []
+        self.submitted: list[tuple[float, int]] = []  # temperature and priority of each
+        self.n_cancelled = 0
+
+    def submit(self, request: Request, priority: int = 0) -> None:
+        self.requests.append(request)
+        self.submitted.append((request.temperature, priority))
+
+    def completed(self, *, wait: bool) -> list[tuple[Request, WindowResult | Exception]]:
+        if not self.requests or (self.needs_wait and not wait):
+            return []
+        requests, self.requests = self.requests, []
+        answers = list(zip(requests, transcribe_each(self.transcriber, requests), strict=True))
+        return answers[::-1] if self.reverse else answers
+
+    def cancel(self) -> None:
+        self.n_cancelled += 1
+        self.requests = []
+
+
+def new_recognizer(client: FakeClient, policy: FallbackPolicy = POLICY) -> Recognizer:
+    return Recognizer(client, DecodingOptions(), policy, ALL_FILTERS)
+
+
+def finished(recognizer: Recognizer, *, wait: bool = True) -> list[FinishedWindow]:
+    return [one for windows in recognizer.completed(wait=wait) for one in windows]
+
+
+def texts(windows: Sequence[FinishedWindow]) -> dict[str, list[str]]:
+    return {
+        one.key: [] if one.transcript is None else [segment.text for segment in one.transcript.segments]
+        for one in windows
+    }
+
+
+@pytest.mark.parametrize("reverse", [False, True])
+def test_each_window_has_its_transcript_in_whatever_order_answers_come(reverse: bool) -> None:
+    recognizer = new_recognizer(FakeClient(FakeTranscriber(), reverse=reverse))
+    for index in range(5):
+        recognizer.submit(SOURCE, window(index), f"key {index}")
+    assert texts(finished(recognizer)) == {f"key {index}": [f" {index}"] for index in range(5)}
+    assert finished(recognizer) == []
+
+
+def test_the_result_does_not_depend_on_the_order_of_answers() -> None:
+    outcomes = []
+    for reverse in (False, True):
+        recognizer = new_recognizer(FakeClient(StoppingTranscriber(), reverse=reverse))
+        recognizer.submit(SOURCE, loud_window(3.5), "a")
+        recognizer.submit(SOURCE, loud_window(2.5), "b")
+        recognizer.submit(SOURCE, loud_window(3.0, failing_at_s=1.0), "c")
+        outcomes.append(sorted(finished(recognizer), key=lambda one: one.key))
+    assert outcomes[0] == outcomes[1]
+
+
+def test_windows_are_finished_while_others_are_submitted() -> None:
+    recognizer = new_recognizer(FakeClient(FakeTranscriber()))
+    recognizer.submit(SOURCE, window(1), "a")
+    assert texts(finished(recognizer, wait=False)) == {"a": [" 1"]}
+    recognizer.submit(SOURCE, window(2), "b")
+    assert texts(finished(recognizer, wait=True)) == {"b": [" 2"]}
+
+
+def test_without_waiting_it_returns_no_more_than_the_model_has_completed() -> None:
+    recognizer = new_recognizer(FakeClient(FakeTranscriber(), needs_wait=True))
+    recognizer.submit(SOURCE, window(1), "a")
+    assert list(recognizer.completed(wait=False)) == []
+    assert texts(finished(recognizer)) == {"a": [" 1"]}
+
+
+def test_windows_of_the_same_samples_keep_their_keys() -> None:
+    recognizer = new_recognizer(FakeClient(FakeTranscriber()))
+    same = window(7)
+    for key in "abc":
+        recognizer.submit(SOURCE, same, key)
+    assert texts(finished(recognizer)) == {key: [" 7"] for key in "abc"}
+
+
+def test_a_rejected_window_is_requested_again_with_a_priority_above_zero() -> None:
+    client = FakeClient(UnsureTranscriber())
+    recognizer = new_recognizer(client)
+    recognizer.submit(SOURCE, window(2, first=-0.1))
+    (outcome,) = finished(recognizer)
+    assert client.submitted == [(0.0, 0), (0.2, 1), (0.4, 2)]
+    assert outcome.transcript is not None
+    (segment,) = outcome.transcript.segments
+    assert (segment.text, segment.temperature, segment.fallback) == (" at 0.4", 0.4, "avg_logprob")
+    assert +outcome.counts == {  # type: ignore[operator]  # it is a Counter
+        "failed_avg_logprob": 2, "windows": 1, "windows_fallback": 1,
+    }  # fmt: skip
+
+
+def test_with_one_temperature_there_is_no_fallback() -> None:
+    client = FakeClient(UnsureTranscriber())
+    recognizer = new_recognizer(client, FallbackPolicy(temperature=(0.0,)))
+    recognizer.submit(SOURCE, window(2, first=-0.1))
+    (outcome,) = finished(recognizer)
+    assert outcome.transcript is not None
+    assert outcome.transcript.segments[0].fallback is None
+    assert client.submitted == [(0.0, 0)]
+
+
+def test_a_tail_is_decoded_from_where_the_model_stopped_as_a_new_request() -> None:
+    client = FakeClient(StoppingTranscriber())
+    recognizer = new_recognizer(client)
+    recognizer.submit(SOURCE, loud_window(3.5))
+    (outcome,) = finished(recognizer)
+    assert outcome.transcript is not None
+    assert [(s.start_s, s.text) for s in outcome.transcript.segments] == [
+        (0.0, " 56000"), (1.0, " 40000"), (2.0, " 24000"),
+    ]  # fmt: skip
+    assert client.submitted == [(0.0, 0)] * 3
+    assert outcome.counts["remainders"] == 2
+
+
+def test_a_tail_that_fails_keeps_the_text_before_it() -> None:
+    recognizer = new_recognizer(FakeClient(StoppingTranscriber()))
+    recognizer.submit(SOURCE, loud_window(3.0, failing_at_s=1.0))
+    (outcome,) = finished(recognizer)
+    assert outcome.transcript is not None
+    assert [segment.text for segment in outcome.transcript.segments] == [" 48000"]
+    (failure,) = outcome.failures
+    assert "seconds 1.00 to 3.00 are missing" in failure.message
+
+
+def test_a_window_that_fails_has_no_transcript_and_costs_no_other() -> None:
+    recognizer = new_recognizer(FakeClient(FakeTranscriber()))
+    recognizer.submit(SOURCE, window(1, FAILING), "bad")
+    recognizer.submit(SOURCE, window(2), "good")
+    bad, good = finished(recognizer)
+    assert (bad.key, bad.transcript) == ("bad", None)
+    assert [failure.kind for failure in bad.failures] == ["model_error"]
+    assert "windows" not in bad.counts
+    assert texts([good]) == {"good": [" 2"]}
+
+
+def test_closing_the_iterator_drops_all_windows() -> None:
+    client = FakeClient(FakeTranscriber())
+    recognizer = new_recognizer(client)
+    recognizer.submit(SOURCE, window(1))
+    windows = recognizer.completed(wait=True)
+    assert len(next(windows)) == 1
+    recognizer.submit(SOURCE, window(2))
+    windows.close()  # type: ignore[attr-defined]
+    assert client.n_cancelled == 1
+    assert finished(recognizer) == []
+
+
+def test_an_exception_of_the_model_drops_all_windows() -> None:
+    class FailingClient(FakeClient):
+        def completed(self, *, wait: bool) -> list[tuple[Request, WindowResult | Exception]]:
+            if self.requests:
+                raise ModelError("out of memory")
+            return []
+
+    client = FailingClient(FakeTranscriber())
+    recognizer = new_recognizer(client)
+    recognizer.submit(SOURCE, window(1))
+    with pytest.raises(ModelError):
+        finished(recognizer)
+    assert client.n_cancelled == 1
+    assert finished(recognizer) == []
+
+
+def test_an_exhausted_iterator_cancels_nothing() -> None:
+    client = FakeClient(FakeTranscriber())
+    recognizer = new_recognizer(client)
+    recognizer.submit(SOURCE, window(1))
+    assert len(finished(recognizer)) == 1
+    assert client.n_cancelled == 0
+
+
+def test_after_cancel_windows_are_recognised_as_usual() -> None:
+    client = FakeClient(FakeTranscriber())
+    recognizer = new_recognizer(client)
+    recognizer.submit(SOURCE, window(1))
+    recognizer.cancel()
+    assert finished(recognizer) == []
+    recognizer.submit(SOURCE, window(2), "b")
+    assert texts(finished(recognizer)) == {"b": [" 2"]}
+
+
+def test_the_next_step_adds_a_result_or_the_failure_of_the_window_decoded() -> None:
+    decode = WindowDecode(SOURCE, window(2))
+    result = WindowResult((Segment(0, 16_000, " a"),), "en")
+    assert next_step(decode, result, POLICY) == decode.with_result(result, POLICY)
+    failed = next_step(decode, ValueError("poisoned"), POLICY)
+    assert (failed.is_finished, failed.passes) == (True, ())
+    assert "seconds 50.00 to 51.00 are missing" in failed.failures[0].message
+
+
+def test_the_failure_of_a_tail_names_the_seconds_of_the_tail() -> None:
+    result = WindowResult((Segment(0, 16_000, " a"),), "en")
+    tail = WindowDecode(SOURCE, loud_window(3.0)).with_result(result, POLICY)
+    assert not tail.is_finished
+    failed = next_step(tail, ValueError("poisoned"), POLICY)
+    assert "seconds 1.00 to 3.00 are missing" in failed.failures[0].message
+
+
+def test_filters_remove_segments_of_a_finished_decode_and_are_counted() -> None:
+    silent = replace(window(2), speech=((0, 1_000),))
+    result = WindowResult((Segment(8_000, 16_000, " thanks"),), "en")
+    decode = WindowDecode(SOURCE, silent).with_result(result, POLICY)
+    for filters, n_segments in ((("no_speech",), 0), ((), 1)):
+        outcome = finish("key", decode, POLICY, filters)
+        assert outcome.transcript is not None
+        assert len(outcome.transcript.segments) == n_segments
+        assert outcome.counts.get("filtered_no_speech", 0) == 1 - n_segments
+        assert outcome.counts["windows_without_text"] == 1 - n_segments
+
+
+def test_segments_of_a_finished_decode_are_cut_to_the_speech_in_them() -> None:
+    with_speech = replace(window(2), speech=((4_000, 12_000),))
+    result = WindowResult((Segment(0, 16_000, " a"),), "en")
+    decode = WindowDecode(SOURCE, with_speech).with_result(result, POLICY)
+    outcome = finish("key", decode, POLICY, ())
+    assert outcome.transcript is not None
+    assert [(s.start_s, s.end_s) for s in outcome.transcript.segments] == [(50.25, 50.75)]

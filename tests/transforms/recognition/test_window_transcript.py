@@ -1,0 +1,135 @@
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+
+from model.interface import Segment, WindowResult, Word
+from tests.support.fake_transcribers import window
+from transforms.core import types
+from transforms.core.types import AudioSource, Window
+from transforms.recognition.window_decode import DecodePass
+from transforms.recognition.window_transcript import to_window_transcript, window_failure, within_speech
+
+SPLICED = Window(
+    "id", 0, ((80_000, 112_000), (1_600_000, 1_648_000)), np.zeros(80_000, np.float32), 80_000,
+    speech=((0, 32_000), (32_000, 80_000)),
+)  # fmt: skip
+
+
+def spliced(*segments: Segment) -> types.WindowTranscript:
+    return to_window_transcript(SPLICED, [DecodePass(0, WindowResult(segments, "en"))])
+
+
+def test_samples_become_seconds_of_the_recording() -> None:
+    result = WindowResult(
+        (Segment(0, 8_000, " a"), Segment(8_000, 16_000, " b")),
+        language="fr",
+        language_probs={"fr": 0.8},
+        avg_logprob=-0.3,
+        no_speech_prob=0.2,
+        compression_ratio=1.5,
+        temperature=0.4,
+        timestamped=False,
+    )
+    transcript = to_window_transcript(window(2), [DecodePass(0, result, "loop")])
+    assert transcript == types.WindowTranscript(
+        audio_id="id2",
+        index=2,
+        start_s=50.0,
+        end_s=51.0,
+        segments=(
+            types.Segment(50.0, 50.5, " a", -0.3, 0.2, 1.5, 0.4, "fr", "loop"),
+            types.Segment(50.5, 51.0, " b", -0.3, 0.2, 1.5, 0.4, "fr", "loop"),
+        ),
+        language="fr",
+        language_probs={"fr": 0.8},
+        no_speech_prob=0.2,
+        timestamped=False,
+    )
+
+
+def test_no_segment_ends_after_its_window() -> None:
+    for segment, expected in (
+        (Segment(10_000, 480_000, " a"), (0.625, 1.0)),
+        (Segment(20_000, 30_000, " a"), (1.0, 1.0)),
+    ):
+        transcript = to_window_transcript(window(0), [DecodePass(0, WindowResult((segment,), "en"))])
+        assert [(segment.start_s, segment.end_s) for segment in transcript.segments] == [expected]
+
+
+def test_segments_of_a_second_pass_start_at_its_offset_and_have_its_scores() -> None:
+    first = WindowResult((Segment(0, 4_000, " a"),), "en", avg_logprob=-0.1, no_speech_prob=0.3)
+    second = WindowResult((Segment(1_000, 8_000, " b"),), "en", avg_logprob=-0.7)
+    transcript = to_window_transcript(window(2), [DecodePass(0, first), DecodePass(8_000, second)])
+    assert [(s.start_s, s.end_s, s.text, s.avg_logprob) for s in transcript.segments] == [
+        (50.0, 50.25, " a", -0.1),
+        (50.5625, 51.0, " b", -0.7),
+    ]
+    assert transcript.no_speech_prob == 0.3
+
+
+def test_times_of_a_spliced_window_are_those_of_the_recording() -> None:
+    transcript = spliced(Segment(0, 32_000, " a"), Segment(32_000, 48_000, " b"))
+    assert (transcript.start_s, transcript.end_s) == (5.0, 103.0)
+    assert transcript.speech == ((5.0, 7.0), (100.0, 103.0))
+    assert [(s.start_s, s.end_s) for s in transcript.segments] == [(5.0, 7.0), (100.0, 101.0)]
+
+
+def test_a_segment_across_a_splice_has_the_times_of_its_words() -> None:
+    words = (
+        Word(16_000, 24_000, " a", 0.5),
+        Word(24_000, 33_000, " b", 0.5),
+        Word(40_000, 48_000, " c", 0.5),
+    )
+    (segment,) = spliced(Segment(16_000, 48_000, " a b c", words=words)).segments
+    assert (segment.start_s, segment.end_s) == (6.0, 101.0)
+    assert [(w.start_s, w.end_s) for w in segment.words] == [(6.0, 6.5), (6.5, 7.0), (100.5, 101.0)]
+
+
+def test_a_segment_contains_its_words_where_a_splice_moves_only_one_of_them() -> None:
+    words = (Word(28_000, 33_000, " a", 0.5), Word(33_000, 64_000, " b", 0.5))
+    (segment,) = spliced(Segment(28_000, 64_000, " a b", words=words)).segments
+    assert (segment.start_s, segment.end_s) == (6.75, 102.0)
+    assert (segment.words[0].start_s, segment.words[0].end_s) == (6.75, 7.0)
+
+
+def test_offsets_of_a_second_pass_are_mapped_over_splices() -> None:
+    passes = [
+        DecodePass(0, WindowResult((Segment(0, 16_000, " a"),), "en")),
+        DecodePass(24_000, WindowResult((Segment(0, 8_000, " b"), Segment(8_000, 99_999, " c")), "en")),
+    ]
+    transcript = to_window_transcript(SPLICED, passes)
+    assert [(s.start_s, s.end_s) for s in transcript.segments] == [(5.0, 6.0), (6.5, 7.0), (100.0, 103.0)]
+
+
+def test_segments_are_cut_to_the_speech_in_them() -> None:
+    with_speech = replace(window(2), speech=((4_000, 6_000), (9_000, 12_000)))
+    result = WindowResult((Segment(0, 10_000, " a"), Segment(10_000, 16_000, " b")), "en")
+    transcript = within_speech(to_window_transcript(with_speech, [DecodePass(0, result)]))
+    assert [(s.start_s - 50, s.end_s - 50) for s in transcript.segments] == [(0.25, 0.625), (0.625, 0.75)]
+    assert transcript.speech == ((50.25, 50.375), (50.5625, 50.75))
+
+
+def test_a_segment_with_words_is_not_cut_to_the_speech() -> None:
+    with_speech = replace(window(2), speech=((4_000, 6_000), (9_000, 12_000)))
+    timed = WindowResult((Segment(0, 10_000, " a", words=(Word(100, 200, " a", 0.5),)),), "en")
+    (segment,) = within_speech(to_window_transcript(with_speech, [DecodePass(0, timed)])).segments
+    assert (segment.start_s, segment.end_s) == (50.0, 50.625)
+    assert segment.words == (types.Word(50.00625, 50.0125, " a", 0.5),)
+
+
+def test_segments_without_times_of_their_own_or_without_speech_intervals_are_not_cut() -> None:
+    result = WindowResult((Segment(0, 16_000, " a"),), "en", timestamped=False)
+    for one in (window(2), replace(window(2), speech=((4_000, 6_000),))):
+        transcript = to_window_transcript(one, [DecodePass(0, result)])
+        assert within_speech(transcript) is transcript
+
+
+def test_the_failure_of_a_window_names_its_seconds_of_the_file() -> None:
+    source = AudioSource("id2", "https://me:pw@host/a.mp3", start_s=100.0)
+    failure = window_failure(source, window(2), ValueError("poisoned"))
+    assert (failure.audio_id, failure.stage, failure.kind) == ("id2", "transcribe", "model_error")
+    assert failure.uri.startswith("https://host/a.mp3")
+    assert "seconds 150.00 to 151.00 are missing" in failure.message
+    assert "ValueError: poisoned" in failure.message

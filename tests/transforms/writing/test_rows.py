@@ -1,0 +1,89 @@
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import asdict, replace
+
+import pytest
+
+from tests.support.transcripts import transcript
+from transforms.core.types import Boundary, CutKind, Failure, Segment, Transcript, Word
+from transforms.writing.rows import (
+    MIN_LANGUAGE_PROB,
+    SCHEMA,
+    SEGMENT_TYPE,
+    WORD_TYPE,
+    failure_row,
+    metadata_text,
+    transcript_row,
+)
+
+
+def test_a_row_has_the_columns_of_the_schema_in_their_order() -> None:
+    word = Word(0.0, 0.5, " a", 0.9)
+    one = transcript(1)
+    row = transcript_row(replace(one, segments=(replace(one.segments[0], words=(word,)),)))
+    assert list(row) == SCHEMA.names
+    (segment,) = row["segments"]
+    assert list(segment) == [field.name for field in SEGMENT_TYPE]
+    assert segment["words"] == [{"start": 0.0, "end": 0.5, "word": " a", "probability": 0.9}]
+    assert list(segment["words"][0]) == [field.name for field in WORD_TYPE]
+
+
+def test_segments_are_numbered_and_boundaries_and_skipped_stretches_are_structs() -> None:
+    one = transcript(1)
+    row = transcript_row(
+        replace(
+            one,
+            segments=one.segments * 2,
+            skipped=((3.0, 4.5),),
+            boundaries=(Boundary(27.5, CutKind.PAUSE, 0.75),),
+        )
+    )
+    assert [segment["id"] for segment in row["segments"]] == [0, 1]
+    assert row["skipped"] == [{"start": 3.0, "end": 4.5}]
+    assert row["boundaries"] == [{"time": 27.5, "kind": "pause", "agreement": 0.75}]
+
+
+def test_improbable_languages_are_left_out_and_others_rounded() -> None:
+    probs = {"en": 0.98765432, "de": MIN_LANGUAGE_PROB, "fr": MIN_LANGUAGE_PROB / 2}
+    assert transcript_row(replace(transcript(1), language_probs=probs))["language_probs"] == [
+        {"language": "en", "probability": 0.9877},
+        {"language": "de", "probability": MIN_LANGUAGE_PROB},
+    ]
+
+
+@pytest.mark.parametrize("score", [math.nan, math.inf, -math.inf])
+def test_a_score_that_is_not_finite_is_null(score: float) -> None:
+    segment = Segment(0, 1, "a", score, score, score, 0.0, words=(Word(0, 1, "a", score),))
+    row = transcript_row(replace(transcript(1), segments=(segment,)))
+    (found,) = row["segments"]
+    assert [found[name] for name in ("avg_logprob", "no_speech_prob", "compression_ratio")] == [None] * 3
+    assert found["words"][0]["probability"] is None
+
+
+def test_text_that_utf8_cannot_encode_is_escaped() -> None:
+    row = transcript_row(replace(transcript(1, text="a\udc80b"), problem="\udc80", reference="\udc80"))
+    assert (row["text"], row["segments"][0]["text"]) == ("a\\udc80b", "a\\udc80b")
+    assert (row["problem"], row["reference"]) == ("\\udc80", "\\udc80")
+
+
+def test_credentials_stay_out_of_the_rows() -> None:
+    one = Transcript("i", "https://me:pw@host/a.wav?X-Amz-Signature=abc", 1, False, "en", "t", "", (), "m")
+    assert transcript_row(one)["uri"] == "https://host/a.wav"
+
+
+def test_further_columns_are_the_text_of_a_json_object() -> None:
+    metadata = (("speaker", '"ü"'), ("bad\udce9", '["\udce9"]'))
+    text = transcript_row(replace(transcript(1), metadata=metadata))["metadata"]
+    assert json.loads(text) == {"speaker": "ü", "bad\udce9": ["\udce9"]}
+    assert metadata_text((("speaker", '"ü"'), ("n", "0.10"))) == '{"speaker": "ü", "n": 0.10}'
+    assert metadata_text(()) is None
+    assert transcript_row(transcript(1))["metadata"] is None
+
+
+def test_a_failure_row_has_the_fields_of_the_failure() -> None:
+    failure = Failure("b", "/b\udce9.wav", "transcribe", "model_error", "gone \udce9", True, 2)
+    assert failure_row(failure) == {
+        **asdict(failure), "uri": "/b\\udce9.wav", "message": "gone \\udce9",
+    }  # fmt: skip

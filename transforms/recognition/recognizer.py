@@ -1,0 +1,150 @@
+"""Windows in, finished window transcripts out: temperature fallback, further passes, filters and counts.
+
+The decisions are pure steps (`next_step`, `finish`). The model is called through `ModelClient`, which is made
+for a stream of requests: a batch scheduler stands behind it today.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from model.interface import DecodingOptions, Request, WindowResult
+from transforms.core.types import AudioSource, Failure, Window, WindowTranscript
+from transforms.recognition.fallback import FallbackPolicy
+from transforms.recognition.hallucinations import FILTERS, FilterInput, apply_filters
+from transforms.recognition.window_decode import WindowDecode
+from transforms.recognition.window_transcript import to_window_transcript, window_failure, within_speech
+
+
+class ModelClient(Protocol):
+    """A model that decodes a stream of requests, in any order."""
+
+    def submit(self, request: Request, priority: int = 0) -> None:
+        """Adds a request; those of priority 0 are new, others are repeated at a higher temperature."""
+
+    def completed(self, *, wait: bool) -> list[tuple[Request, WindowResult | Exception]]:
+        """The requests that have been decoded since, each with its result, or what it alone raises.
+
+        Args:
+            wait: blocks until there are some, and returns an empty list when none are under way. Otherwise
+                it blocks only while the model has work enough.
+
+        Raises:
+            ModelError: the model does not work at all.
+        """
+
+    def cancel(self) -> None:
+        """Drops all requests."""
+
+
+@dataclass(frozen=True)
+class FinishedWindow:
+    """The outcome for one window.
+
+    Attributes:
+        key: as it was submitted with.
+        transcript: None when no decoding succeeded: then `failures` says why.
+        failures: of its decodings.
+        counts: what to add to the counters of the run, by name.
+    """
+
+    key: str
+    transcript: WindowTranscript | None
+    failures: tuple[Failure, ...] = ()
+    counts: Mapping[str, int] = field(default_factory=dict)
+
+
+class Recognizer:
+    """Decodes windows of any recordings until they are finished. It belongs to one thread.
+
+    Args:
+        client: of the model; nobody else uses it.
+        decoding: of each request.
+        policy: when a window is decoded again.
+        filters: names of the hallucination filters that are on.
+    """
+
+    def __init__(
+        self,
+        client: ModelClient,
+        decoding: DecodingOptions,
+        policy: FallbackPolicy,
+        filters: tuple[str, ...] = tuple(FILTERS),
+    ) -> None:
+        self._client, self._decoding = client, decoding
+        self._policy, self._filters = policy, filters
+        self._pending: dict[int, tuple[str, WindowDecode]] = {}  # by the identity of their request
+
+    def submit(self, source: AudioSource, window: Window, key: str = "") -> None:
+        """Adds a window.
+
+        Args:
+            source: of the window; without payload.
+            window: with its samples, which are held until it is finished.
+            key: returned with the outcome.
+        """
+        self._request(key, WindowDecode(source, window))
+
+    def completed(self, *, wait: bool) -> Iterator[list[FinishedWindow]]:
+        """The windows that are finished, as the model completes requests; lists may be empty.
+
+        Args:
+            wait: until all windows are finished. Otherwise it blocks only while the model has work enough.
+
+        Raises:
+            ModelError: the model does not work at all. After an exception all windows are dropped, as when
+                the iterator is closed before its end.
+        """
+        try:
+            while answers := self._client.completed(wait=wait):
+                yield [finished for request, answer in answers for finished in self._step(request, answer)]
+        except BaseException:
+            self.cancel()
+            raise
+
+    def cancel(self) -> None:
+        """Drops all windows."""
+        self._client.cancel()
+        self._pending.clear()
+
+    def _step(self, request: Request, answer: WindowResult | Exception) -> Iterator[FinishedWindow]:
+        key, decode = self._pending.pop(id(request))
+        decode = next_step(decode, answer, self._policy)
+        if decode.is_finished:
+            yield finish(key, decode, self._policy, self._filters)
+        else:
+            self._request(key, decode)
+
+    def _request(self, key: str, decode: WindowDecode) -> None:
+        request = decode.request(self._decoding, self._policy)
+        self._pending[id(request)] = key, decode
+        # One that was rejected again has fewer temperatures left, but may need all of them: it goes first.
+        self._client.submit(request, priority=len(decode.attempts))
+
+
+def next_step(decode: WindowDecode, answer: WindowResult | Exception, policy: FallbackPolicy) -> WindowDecode:
+    """The decode after the model's answer to its request."""
+    if isinstance(answer, Exception):
+        return decode.with_failure(window_failure(decode.source, decode.next_window, answer), policy)
+    return decode.with_result(answer, policy)
+
+
+def finish(
+    key: str, decode: WindowDecode, policy: FallbackPolicy, filters: tuple[str, ...]
+) -> FinishedWindow:
+    """The outcome of a finished decode: filtered, with segments cut to the speech in them."""
+    counts = Counter(decode.counts)
+    if not decode.passes:
+        return FinishedWindow(key, None, decode.failures, counts)
+    repeats = any(policy.repeats(one.result) for one in decode.passes)
+    transcript = to_window_transcript(decode.window, decode.passes)
+    transcript, n_removed = apply_filters(FilterInput(transcript, repeats), filters)
+    counts["windows"] += 1
+    counts["windows_fallback"] += any(one.fallback for one in decode.passes)
+    counts["windows_without_text"] += not transcript.segments
+    for name, n_segments in n_removed.items():
+        counts[f"filtered_{name}"] += n_segments
+    return FinishedWindow(key, within_speech(transcript), decode.failures, counts)

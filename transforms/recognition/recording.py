@@ -1,0 +1,191 @@
+"""One recording from its source to its `Transcript`, without Beam: read, recognise, vote, second pass, merge.
+
+The pipeline's DoFns call the same functions, so a recording has the same row either way, to the bit.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Generator, Iterator
+from dataclasses import dataclass, field
+
+from model.interface import DecodingOptions
+from transforms.checkpoint.spans import WorkUnit
+from transforms.core.recording_parts import complete_parts
+from transforms.core.run_context import RunContext
+from transforms.core.types import (
+    AudioSource,
+    AudioSpan,
+    Failure,
+    Recording,
+    RecordingPart,
+    Segment,
+    Transcript,
+    WindowTranscript,
+)
+from transforms.fetch.policy import DEFAULT_POLICY, FetchPolicy
+from transforms.merging.assemble import assemble
+from transforms.merging.merge import WindowMerger
+from transforms.merging.second_pass import second_pass_of
+from transforms.merging.settings import MergeSettings
+from transforms.merging.time_shift import shifted_segment
+from transforms.reading.span_reader import SpanReader
+from transforms.recognition.fallback import FallbackPolicy
+from transforms.recognition.hallucinations import FILTERS
+from transforms.recognition.recognizer import FinishedWindow, ModelClient, Recognizer
+from transforms.windows.plan import WindowPlan
+
+SPAN_S = 1800
+"""Seconds that are read as one span. The text does not depend on it."""
+
+
+@dataclass(frozen=True)
+class TranscribedRecording:
+    """The outcome for one recording.
+
+    Attributes:
+        recording: what was read; None when it could not be read to its end.
+        transcript: None when it could not be made: then `failures` says why.
+        failures: of the recording and of its windows.
+    """
+
+    recording: Recording | None
+    transcript: Transcript | None
+    failures: tuple[Failure, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class RecordingTranscriber:
+    """Transcribes recordings one at a time. Threads may share one: each call has its own batches.
+
+    Args:
+        new_client: makes the client of the model for one recording (`LoadedModel.scheduler`).
+        plan: how recordings are cut into windows.
+        merge: how windows are merged.
+        decoding: task, timestamps, words, prompt and hotwords of each request.
+        fallback: when a window is decoded again.
+        filters: names of the hallucination filters that are on.
+        fetch: what may be fetched.
+        context: its check is called between two windows, and while the model is waited for.
+    """
+
+    new_client: Callable[[], ModelClient]
+    plan: WindowPlan
+    merge: MergeSettings
+    decoding: DecodingOptions = field(default_factory=DecodingOptions)
+    fallback: FallbackPolicy = field(default_factory=FallbackPolicy)
+    filters: tuple[str, ...] = tuple(FILTERS)
+    fetch: FetchPolicy = DEFAULT_POLICY
+    context: RunContext = field(default_factory=RunContext)
+
+    def transcribe(self, source: AudioSource) -> TranscribedRecording:
+        """Transcribes a recording. Problems with it are failures, not exceptions.
+
+        Raises:
+            ModelError: the model does not work at all.
+        """
+        segments = self.stream(source)
+        while True:
+            try:
+                next(segments)
+            except StopIteration as stop:
+                outcome: TranscribedRecording = stop.value
+                return outcome
+
+    def stream(self, source: AudioSource) -> Generator[Segment, None, TranscribedRecording]:
+        """Yields the segments as they become final, and returns the outcome.
+
+        Segments become final while the recording is read where nothing can be decoded a second time: with a
+        language, or one per window, and without `redecode_below`. Otherwise all are yielded at the end. Those
+        that were yielded are the first ones of the transcript, if there is one.
+
+        Args:
+            source: the recording; its channel, if it has one, is the one to be transcribed.
+
+        Raises:
+            ModelError: the model does not work at all.
+        """
+        progress = _Progress(merger=None if self._may_change(source) else WindowMerger())
+        offset_s, n_yielded = source.start_s or 0.0, 0
+        for finished in self._recognise(AudioSpan(source, self.merge.language_of(source)), progress):
+            for segment in progress.finish(finished):
+                n_yielded += 1
+                yield shifted_segment(segment, offset_s)
+        second = _Progress()
+        for span in self._second_span(source, progress):
+            for finished in self._recognise(span, second):
+                second.finish(finished)
+        assembled = assemble(progress.parts, progress.windows, second.windows, self.merge)
+        if assembled.transcript is not None:
+            yield from assembled.transcript.segments[n_yielded:]
+        failures = (*progress.failures, *second.failures, *assembled.failures)
+        return TranscribedRecording(assembled.recording, assembled.transcript, failures)
+
+    def _may_change(self, source: AudioSource) -> bool:
+        """Whether any window may be decoded a second time."""
+        return self.merge.votes_on(source) or self.merge.redecode_below > 0
+
+    def _second_span(self, source: AudioSource, first: _Progress) -> Iterator[AudioSpan]:
+        """The windows to be decoded a second time, if there are any."""
+        if self._may_change(source) and first.windows and complete_parts(first.parts):
+            second_pass = second_pass_of(source, first.windows, self.merge)
+            if second_pass is not None:
+                yield second_pass.span_of(source)
+
+    def _recognise(self, span: AudioSpan, progress: _Progress) -> Iterator[FinishedWindow]:
+        """Reads a span and decodes its windows while it reads on."""
+        recognizer = Recognizer(self.new_client(), self.decoding, self.fallback, self.filters)
+        reader = SpanReader(WorkUnit("", span), self.plan, self.fetch, SPAN_S, self.context)
+        try:
+            for _, event in reader.events():
+                match event:
+                    case RecordingPart():
+                        progress.parts.append(event)
+                    case Failure():
+                        progress.failures.append(event)
+                    case source, window:
+                        progress.submitted.append(window.index)
+                        recognizer.submit(source, window, str(window.index))
+                        for finished in recognizer.completed(wait=False):
+                            yield from self._counted(finished)
+            for finished in recognizer.completed(wait=True):
+                yield from self._counted(finished)
+        finally:
+            recognizer.cancel()
+
+    def _counted(self, finished: list[FinishedWindow]) -> list[FinishedWindow]:
+        for window in finished:
+            for name, n in window.counts.items():
+                self.context.metrics.count(name, n)
+        return finished
+
+
+@dataclass
+class _Progress:
+    """The outcome of one pass over a recording so far.
+
+    Attributes:
+        submitted: indices of the windows that are not merged yet, in order of time.
+        merger: of the windows so far; None when they may still change.
+    """
+
+    merger: WindowMerger | None = None
+    submitted: deque[int] = field(default_factory=deque)
+    parts: list[RecordingPart] = field(default_factory=list)
+    failures: list[Failure] = field(default_factory=list)
+    windows: list[WindowTranscript] = field(default_factory=list)
+    _unmerged: dict[int, WindowTranscript | None] = field(default_factory=dict)
+
+    def finish(self, finished: FinishedWindow) -> list[Segment]:
+        """Adds a window, and returns the segments that are final since."""
+        self.failures.extend(finished.failures)
+        if finished.transcript is not None:
+            self.windows.append(finished.transcript)
+        if self.merger is None:
+            return []
+        self._unmerged[int(finished.key)] = finished.transcript
+        while self.submitted and self.submitted[0] in self._unmerged:
+            window = self._unmerged.pop(self.submitted.popleft())
+            if window is not None:
+                self.merger.add(window)
+        return self.merger.pop_final()

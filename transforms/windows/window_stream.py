@@ -1,0 +1,150 @@
+"""Cuts the windows of one recording while it is decoded."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterable, Iterator, Sequence
+from typing import BinaryIO
+
+from model.interface import SAMPLE_RATE, Samples
+from transforms.audio.clip import Clip
+from transforms.audio.decoder import AudioDecoder
+from transforms.core.sections import BLOCK_S
+from transforms.core.types import AudioSpan, Damage, Intervals, Window
+from transforms.windows.cutters import PlannedWindow, StreamState, WindowCutter
+from transforms.windows.plan import WindowPlan
+from transforms.windows.sample_buffer import SampleBuffer
+from transforms.windows.speech_tracker import SpeechTracker
+from transforms.windows.splices import in_window, joined
+
+
+class WindowStream:
+    """The windows of one recording, found while it is read, and what is known of each range that was read.
+
+    Args:
+        file: seekable and binary; the caller closes it.
+        span: the source, and which of its windows are wanted.
+        plan: how to cut it.
+        first: the section to start with; 0 for a part of a file.
+    """
+
+    def __init__(self, file: BinaryIO, span: AudioSpan, plan: WindowPlan, first: int = 0) -> None:
+        self._span, self._plan, self._first = span, plan, first
+        source, sections = span.source, plan.sections
+        self._is_clip = source.start_s is not None or source.end_s is not None
+        # A part of a file is read in the blocks of the file, from the block that it starts in.
+        self._origin_s = int(source.start_s or 0) // BLOCK_S * BLOCK_S
+        first_s = self._origin_s if self._is_clip else sections.warmup_start_s(first)
+        self._decoder = AudioDecoder(file, source.channel, sections=sections, start_s=first_s)
+        self._clip = Clip(source, first_s * SAMPLE_RATE)
+        self._tracker = SpeechTracker(plan.detector, sections, first)
+        self._has_begun = self._has_ended = False
+
+    @property
+    def n_samples(self) -> int:
+        """Samples at 16 kHz from the recording's start to where it was read; all of them in the end."""
+        if self._has_begun or not self._has_ended:
+            return self._clip.n_samples
+        return min(self._clip.n_samples, round(self._decoder.decoded_s * SAMPLE_RATE))
+
+    @property
+    def n_channels(self) -> int:
+        """Channels of the file, as far as it was read."""
+        return self._decoder.n_channels
+
+    def ends_before(self, time_s: int | None) -> bool:
+        """Whether the recording was read to its end, and has no sample from that second on."""
+        return self._has_ended and (time_s is None or self.n_samples <= time_s * SAMPLE_RATE)
+
+    def windows(self, until_s: int | None = None) -> Iterator[tuple[PlannedWindow, Window | None]]:
+        """Decodes the recording and cuts it; buffers at most two windows and a block of it.
+
+        Args:
+            until_s: seconds behind which no window is wanted; None for all to the recording's end.
+
+        Yields:
+            The windows wanted, in order; None in place of a window without speech. When decoding breaks off,
+            the windows that could be made come first.
+
+        Raises:
+            AudioError: nothing could be decoded.
+        """
+        cutters = self._plan.cutters(self._span, self._first)
+        first = self._plan.sections.warmup_start_s(self._first) * SAMPLE_RATE
+        until = None if until_s is None else until_s * SAMPLE_RATE
+        for planned, samples, speech in cut_windows(self._blocks(), self._tracker, cutters, first, until):
+            audio_id, language = self._span.source.audio_id, self._span.language
+            window = Window(
+                audio_id, planned.index, planned.stretches, samples, planned.n_unshared, language, speech
+            )
+            yield planned, None if speech == () else window
+
+    def _blocks(self) -> Iterator[Samples]:
+        for block in self._clip.blocks(self._decoder.blocks()):
+            self._has_begun = True
+            yield block
+        self._has_ended = True
+
+    def n_speech_samples(self, start_s: int, stop_s: int | None) -> int | None:
+        """See `SpeechTracker.n_speech_samples`."""
+        return self._tracker.n_speech_samples(start_s, stop_s)
+
+    def damage(self, start_s: int, stop_s: int | None) -> Damage:
+        """Returns what is missing or damaged in a range of the recording; see `AudioDecoder.damage`."""
+        origin_s = self._origin_s
+        found = self._decoder.damage(origin_s + start_s, None if stop_s is None else origin_s + stop_s)
+        return found if stop_s is not None else found + Damage(read_error=self._clip.problem)
+
+    @property
+    def declared_s(self) -> float | None:
+        """Seconds that the file's header declares; None where it declares none, and for a part of a file."""
+        return None if self._is_clip else self._decoder.declared_s
+
+
+def cut_windows(
+    blocks: Iterable[Samples],
+    tracker: SpeechTracker,
+    cutters: Sequence[WindowCutter],
+    first: int = 0,
+    until: int | None = None,
+) -> Iterator[tuple[PlannedWindow, Samples, Intervals | None]]:
+    """Cuts windows out of consecutive blocks of samples, until no cutter expects another one.
+
+    Args:
+        blocks: float32[any] each; together they are the recording, from `first` on.
+        tracker: of this recording, starting there.
+        cutters: of this recording.
+        first: the sample that the blocks start with.
+        until: the sample from which on no window is wanted; None for all.
+
+    Yields:
+        Each window; its samples, a new array; and its intervals of speech, in samples of the window, or None
+        without VAD. The result does not depend on how the blocks are cut.
+    """
+    buffer = SampleBuffer(first)
+    for state in _states(blocks, tracker, buffer):
+        for planned in itertools.chain.from_iterable(cutter.windows(state) for cutter in cutters):
+            if until is not None and planned.position >= until:
+                continue
+            (start, stop), *_ = planned.stretches
+            speech = (
+                tracker.speech(start, stop - start)
+                if planned.intervals is None
+                else in_window(planned.intervals)
+            )
+            yield planned, buffer.take(planned.stretches), speech
+        cutters = [
+            cutter for cutter in cutters if not cutter.done and (until is None or cutter.position < until)
+        ]
+        if not cutters:
+            return
+        buffer.keep(joined(sorted(itertools.chain.from_iterable(cutter.needed for cutter in cutters))))
+        tracker.forget(min(cutter.speech_needed_from for cutter in cutters))
+
+
+def _states(blocks: Iterable[Samples], tracker: SpeechTracker, buffer: SampleBuffer) -> Iterator[StreamState]:
+    """Buffers each block and detects speech in it; yields the state of the recording after it."""
+    for block in blocks:
+        buffer.add(block)
+        yield StreamState(buffer.n_read, tracker.feed(block), tracker.settled, ended=False)
+    yield StreamState(buffer.n_read, tracker.finish(), tracker.settled, ended=True)
