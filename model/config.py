@@ -40,10 +40,12 @@ class WhisperConfig:
     n_vocab: int
 
     def __post_init__(self) -> None:
-        for name, most in _MAX_SIZES.items():
+        for name, maximum in _MAX_SIZES.items():
             size = getattr(self, name)
-            if type(size) is not int or not 1 <= size <= most:
-                raise ValueError(f"{name} is {size!r:.100}, where a whole number of 1 to {most} was expected")
+            if type(size) is not int or not 1 <= size <= maximum:
+                raise ValueError(
+                    f"{name} is {size!r:.100}, where a whole number of 1 to {maximum} was expected"
+                )
         for name in ("encoder_heads", "decoder_heads"):
             n_heads = getattr(self, name)
             if self.d_model % n_heads:

@@ -130,45 +130,44 @@ class ModelOptions:
     quantization: str = option(
         AUTO,
         "arithmetic of matrix products: a8 is 8-bit weights and activations; bf16 is bfloat16 with float32 "
-        "sums; bf16-a8 is bf16 in the encoder and a8 in the decoder; w8 is 8-bit weights alone, which saves "
-        "memory; none is --dtype's own; auto is, with --dtype auto and on a CPU, what that is fast at (AMX: "
-        "a8, else AVX512-BF16: bf16-a8, else VNNI: a8), and otherwise none",
+        "sums; bf16-a8 is bf16 in the encoder and a8 in the decoder; w8 is 8-bit weights only, which saves "
+        "memory; none follows --dtype; auto is, on a CPU with --dtype auto, the fastest for its "
+        "instruction set (AMX: a8, else AVX512-BF16: bf16-a8, else VNNI: a8), and none otherwise",
         choices=QUANTIZATIONS,
     )
     mesh: str = option(
         "",
-        "devices that a worker spreads the model over: data divides the windows of a batch, model each "
-        "layer; one device without",
+        "devices that a worker spreads the model over: data divides the windows of a batch, model divides "
+        "each layer; by default one device",
         metavar="data=N,model=N",
     )
-    batch_size: int = option(
-        8, "windows that the model takes at a time", metavar="N", minimum=1, shapes_output=False
-    )
+    batch_size: int = option(8, "windows per batch", metavar="N", minimum=1, shapes_output=False)
     parallel_batches: int = option(
         0,
-        "batches that a worker's model takes at the same time; 0 for one on each core of a CPU, and two on "
-        "an accelerator",
+        "batches that a worker runs at the same time; 0 is one per CPU core, or two on an accelerator",
         metavar="N",
         minimum=0,
         shapes_output=False,
     )
     beam_size: int = option(
         5,
-        "sequences followed at temperature 0; 1 is greedy, which is faster and a little less accurate",
+        "hypotheses of the beam search at temperature 0; 1 is greedy, which is faster and a little less "
+        "accurate",
         metavar="N",
         minimum=1,
         maximum=100,
     )
     patience: float = option(
         1.0,  # of Kasai et al. (2022)
-        "times beam_size sequences must have ended before a search ends",
+        "the search ends once this many times beam_size hypotheses have ended",
         metavar="X",
         minimum=0.01,
         maximum=100,
     )
     length_penalty: float | None = option(
         None,  # alpha of Wu et al. (2016), equation 14
-        "exponent of the penalty on length in a search; without, log probabilities are divided by length",
+        "exponent of the length penalty of the search; by default, log probabilities are divided by the "
+        "length",
         metavar="X",
         parse=float,
         minimum=0,
@@ -176,15 +175,15 @@ class ModelOptions:
     )
     suppress_tokens: tuple[int, ...] = option(
         (-1,),
-        "ids never written, separated by commas (--suppress_tokens=-1,50); -1 stands for those that the "
-        "model names",
+        "token ids that are never written, separated by commas (--suppress_tokens=-1,50); -1 stands for "
+        "those that the checkpoint names",
         metavar="ID,ID",
         parse=parse_integers,
         minimum=-1,
     )
     max_new_tokens: int = option(
         224,  # `sample_len` of openai/whisper: half of the decoder's 448; the other half is for prompts
-        "the most tokens that are written of a window",
+        "maximum number of tokens per window",
         metavar="N",
         minimum=1,
         maximum=443,  # of the 448, four start the transcript and one ends it
@@ -197,22 +196,24 @@ class DecodingOptions:
 
     language: str = option(
         AUTO,
-        "code or English name of the language spoken; auto has the windows of a recording vote on it, "
-        "auto-per-window lets each have its own, where languages change",
+        "language code or English name; auto lets the windows of a recording vote, auto-per-window detects "
+        "the language of each window, for recordings whose language changes",
         metavar="LANGUAGE",
     )
-    task: str = option(TRANSCRIBE, "in the language spoken, or translate to English", choices=TASKS)
-    return_timestamps: bool = option(True, "let the model write times; without, a window is one segment")
-    word_timestamps: bool = option(False, "give each segment its words, with start, end and probability")
+    task: str = option(
+        TRANSCRIBE, "transcribe in the language spoken, or translate to English", choices=TASKS
+    )
+    return_timestamps: bool = option(True, "predict timestamps; without them a window is one segment")
+    word_timestamps: bool = option(False, "add the words of each segment, with start, end and probability")
     initial_prompt: str | None = option(
         None,
-        "text that might have come before, as a hint of style and spelling; a recording's own is in the "
-        "column initial_prompt of the manifest or dataset",
+        "text given to the model as if it came before, as a hint of style and spelling; a recording can "
+        "have its own in the column initial_prompt of the manifest or dataset",
         metavar="TEXT",
     )
     hotwords: str | None = option(
         None,
-        "names and terms to be expected; a recording's own are in the column hotwords",
+        "names and terms that are likely to occur; a recording can have its own in the column hotwords",
         metavar="TEXT",
     )
 

@@ -16,7 +16,6 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any, NoReturn
 
-from model.model_names import canonical_name
 from pipelines.flags import add_version_flag, with_underscores
 from pipelines.option_checks import nearest
 from pipelines.options import OptionsError, TranscribeOptions, grouped_options
@@ -59,7 +58,7 @@ def parse(argv: Sequence[str], prog: str = "whisper-beam transcribe") -> tuple[T
     ours, beam_args = _split(argv)
     try:
         values = vars(_parser(prog).parse_args(ours))
-        return TranscribeOptions(**{**values, "model": canonical_name(values["model"])}), beam_args
+        return TranscribeOptions(**values), beam_args
     except OptionsError as error:
         raise OptionsError(f"{error}{_hint(ours, beam_args)}") from error
 

@@ -85,16 +85,14 @@ def build(
         policy=transcribe.policy,
         max_range_s=options.span_s() if share else None,
     )
+    open_work = beam.ParDo(opener).with_outputs(ORIGINS, SHARED, FAILURES, main=SPANS)
     listed = serialize(work)  # `Create` would put it into the graph twice, and shuffle it once more
     opened = (
         pipeline
         | "Begin" >> beam.Impulse()
         | "List" >> beam.FlatMap(lambda _: deserialize(listed))
         | "Spread" >> beam.Reshuffle()
-        | "Open"
-        >> _with_resource_hints(
-            beam.ParDo(opener).with_outputs(ORIGINS, SHARED, FAILURES, main=SPANS), options
-        )
+        | "Open" >> _with_resource_hints(open_work, options)
     )
     transcribed = _transcribed(opened, transcribe, share)
     failures = [opened[FAILURES], transcribed[FAILURES]]

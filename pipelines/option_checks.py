@@ -47,7 +47,7 @@ def check_fields(options: object) -> None:
 
 
 def check_input(options: InputOptions) -> None:
-    """Checks that there is any input."""
+    """Checks that an input is named, and the channel."""
     if not options.input and not options.dataset:
         raise OptionsError("nothing to transcribe: give --input or --dataset")
     channel_number(options.channels)
@@ -93,7 +93,7 @@ def check_decoding(options: DecodingOptions, max_new_tokens: int) -> None:
 
 
 def check_fallback(policy: FallbackPolicy) -> None:
-    """Checks that there is a temperature."""
+    """Checks that temperatures are not empty."""
     if not policy.temperature:
         raise OptionsError("--temperature: give at least one, such as 0")
 

@@ -31,7 +31,7 @@ class InputOptions(FetchOptions):
     input: tuple[str, ...] = option(
         (),
         "recordings: files, folders, globs, URLs (http, gs, s3, memory, ...), archives (zip, tar) or "
-        "manifests (.jsonl, .csv, .tsv, .txt); several at a time, or repeat it",
+        "manifests (.jsonl, .csv, .tsv, .txt); give several at a time, or repeat the option",
         metavar="URI",
     )
     dataset: str | None = option(
@@ -40,21 +40,22 @@ class InputOptions(FetchOptions):
         "Hub (NAME:CONFIG where it has several)",
         metavar="NAME",
     )
-    dataset_split: str = option("train", "the dataset's split", metavar="SPLIT")
+    dataset_split: str = option("train", "split of the dataset", metavar="SPLIT")
     audio_column: str | None = option(
         None,
-        "the dataset's or manifest's column with the audio, where it has no usual name",
+        "column of the dataset or manifest with the audio, if it has no usual name",
         metavar="COLUMN",
     )
     text_column: str | None = option(
         None,
-        "the column with what was really said, kept in the row, where it has no usual name",
+        "column with the reference transcript, which is kept in the row, if it has no usual name",
         metavar="COLUMN",
     )
     channels: str = option(
         MIX,
-        "what is heard of a file with several: mix is the mean of all; split transcribes each as a recording "
-        "of its own, one speaker each; left, right, or a number counted from 0, is that one alone",
+        "how multi-channel files are handled: mix averages all channels; split transcribes each channel as "
+        "a recording of its own (one speaker each); left, right, or a number counted from 0 selects one "
+        "channel",
         metavar="mix|split|left|right|N",
     )
 
@@ -66,12 +67,12 @@ class OutputOptions:
     output: str = option(MISSING, "folder or URL for the transcripts", metavar="DIR", shapes_output=False)
     format: tuple[str, ...] = option(
         ROW_FORMATS,
-        "kinds of files, separated by commas: rows of all recordings in parquet and jsonl, and a file a "
-        "recording in srt, vtt, tsv and txt; rows are always written, as parquet where neither is named",
+        "output formats, separated by commas: parquet and jsonl hold the rows of all recordings; srt, vtt, "
+        "tsv and txt are one file per recording; rows are always written, as parquet if neither is named",
         choices=FORMATS,
         parse=parse_words,
     )
-    num_shards: int = option(1, "files of rows of each kind", metavar="N", minimum=1)
+    num_shards: int = option(1, "number of files of rows per format", metavar="N", minimum=1)
     push_to_hub: str | None = option(
         None,
         "once the run is finished, upload its Parquet files as this dataset on the Hugging Face Hub, private "
@@ -81,7 +82,7 @@ class OutputOptions:
     )
     max_span_s: float = option(
         1800.0,
-        "commit a long recording in spans of at most so many seconds, which workers share out; the text does "
+        "commit a long recording in spans of at most this many seconds, which workers share; the text does "
         "not depend on it",
         metavar="SECONDS",
         minimum=SPAN_STEP_S,
@@ -90,12 +91,12 @@ class OutputOptions:
     )
     retry_failed: bool = option(
         False,
-        "do again what failed, of this run or of the part of it that was done before",
+        "try failed recordings again, of this run or of the part of it that was done before",
         shapes_output=False,
     )
     overwrite: bool = option(
         False,
-        "remove what another run wrote to the output folder, and that alone",
+        "remove the files that another run wrote to the output folder, and nothing else",
         shapes_output=False,
     )
 
@@ -106,25 +107,25 @@ class WindowOptions:
 
     chunk_length_s: float = option(
         30.0,
-        "seconds that the model hears at a time, at most 30",
+        "length of a window in seconds, at most 30",
         metavar="SECONDS",
         minimum=1,
         maximum=30,  # the length of the encoder's input
     )
     stride_length_s: float = option(
         5.0,
-        "seconds that neighbouring windows share, on a grid and where nobody pauses",
+        "seconds that neighbouring windows share, with fixed stride and in speech without pauses",
         metavar="SECONDS",
         minimum=0,
         maximum=15,  # or half of chunk_length_s
     )
     windows: str = option(
         SPEECH,
-        "what the model hears at a time: speech, packed with silence cut out and ending in pauses; or the "
-        "grid, with a window every chunk_length_s less stride_length_s, which --no-vad always gives",
+        "how windows are cut: speech packs detected speech into windows that end in pauses; grid has fixed "
+        "stride, a window every chunk_length_s - stride_length_s seconds, as always with --no-vad",
         choices=WINDOW_PLANS,
     )
-    vad: bool = option(True, "listen where somebody speaks (Silero), and leave out where nobody does")
+    vad: bool = option(True, "detect speech (Silero VAD) and skip non-speech")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -133,15 +134,15 @@ class SafeguardOptions(FallbackPolicy):
 
     hallucination_filters: tuple[str, ...] = option(
         FILTERS,
-        "what takes out text nobody said: of no length or letter, where the gate heard no speech, at an "
-        "impossible rate of words, in repeats that no temperature was rid of",
+        "filters that remove invented text: length (no duration, or no letter), no_speech (no speech "
+        "detected there), rate (an impossible rate of words), repeats (repetition at every temperature)",
         choices=(*FILTERS, NONE),
         parse=parse_words,
     )
     redecode_boundaries: float = option(
         0.0,
-        "agreement of two windows, 0 to 1, below which the seconds about their boundary are decoded again "
-        "(0.2 is a good choice); 0 for never",
+        "agreement of two windows, 0 to 1, below which the seconds around their boundary are decoded again "
+        "(0.2 is a good value); 0 is never",
         metavar="RATIO",
         minimum=0,
         maximum=1,
@@ -155,25 +156,25 @@ class RunOptions:
     runner: str = option(
         "DirectRunner",
         "Beam runner; DirectRunner is Beam's in-process FnApiRunner; what PrismRunner and FlinkRunner need "
-        "is fetched once; any other name goes to Beam",
+        "is downloaded once; any other name is passed to Beam",
         metavar="NAME",
         shapes_output=False,
     )
     accelerator: str | None = option(
         None,
-        "on Dataflow, the GPU of workers that run the model, and of no others, such as "
+        "on Dataflow, the GPU of the workers that run the model, such as "
         "type:nvidia-l4;count:1;install-nvidia-driver",
         metavar="type:NAME;count:N",
         shapes_output=False,
     )
     min_ram: str | None = option(
         None,
-        "on Dataflow, the least memory of workers that run the model, such as 16GB",
+        "on Dataflow, the minimum memory of the workers that run the model, such as 16GB",
         metavar="SIZE",
         shapes_output=False,
     )
     dry_run: bool = option(
         False,
-        "list the input and build the graph, say how large it is and what it needs, and run nothing",
+        "list the input and build the graph, print its size and its needs, and run nothing",
         shapes_output=False,
     )

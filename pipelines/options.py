@@ -10,6 +10,7 @@ from dataclasses import Field, dataclass, fields
 from typing import Any
 
 from model.interface import DecodingOptions, ModelOptions
+from model.model_names import canonical_name
 from model.option_fields import option_fields
 from pipelines.option_checks import OptionsError as OptionsError
 from pipelines.option_checks import (
@@ -83,6 +84,7 @@ class TranscribeOptions(
             value = getattr(self, name)
             if "" in (value if isinstance(value, tuple) else (value,)):
                 raise OptionsError(f"--{name} is empty: is a variable of your shell not set?")
+        object.__setattr__(self, "model", canonical_name(self.model))
         check_input(self)
         check_fields(self)
         check_windows(self)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import sys
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from time import perf_counter
 
 import apache_beam as beam
@@ -22,7 +22,7 @@ from pipelines.command_line import check_beam_flags
 from pipelines.graph import build
 from pipelines.options import OptionsError, TranscribeOptions, check_model_fits
 from pipelines.output.finished_run import FinishedRun
-from pipelines.output.run_folder import RunFolder, identity_of
+from pipelines.output.run_folder import RunFolder, RunIdentity, identity_of
 from pipelines.output.run_lock import exclusive_access
 from pipelines.process.signals import stopping_cleanly
 from pipelines.progress.progress_bar import RunProgress, show_progress
@@ -55,8 +55,8 @@ class RunFailedError(RuntimeError):
 def transcribe(options: TranscribeOptions, beam_args: Sequence[str] = (), backend: Backend = WHISPER) -> int:
     """Executes the run, unless it is finished already, and returns its exit code.
 
-    With `--dry_run` it prints a description of the run and starts nothing. For a Dataflow template it writes
-    the template and returns: Dataflow starts the job later.
+    With `--dry_run` it prints a description of the run and starts nothing. For a Dataflow template it does
+    not wait for the job, which Dataflow starts later.
 
     Args:
         options: options of the run.
@@ -86,9 +86,7 @@ def transcribe(options: TranscribeOptions, beam_args: Sequence[str] = (), backen
     languages = backend.languages(options.model)
     check_model_fits(options, languages)
     if options.push_to_hub:
-        from pipelines.report.hub import check_token  # imports `datasets`, which is slow
-
-        check_token()
+        _check_token()
     work = list_work(options)
     folder = RunFolder(options.output)
     identity = identity_of(options, map(fingerprint, work))
@@ -109,12 +107,30 @@ def transcribe(options: TranscribeOptions, beam_args: Sequence[str] = (), backen
         run_progress = RunProgress(n_recordings(work), in_process=is_local)
         with heartbeat(folder, run_progress), stopping_cleanly():
             counters = _run(pipeline, run_progress)
-            files = folder.parts()
-            tally = tally_run(FinishedRun(folder.url, {"files": files}))
-            report = make_report(options, identity, counters, files, tally, perf_counter() - started)
-            folder.write_page(report_page(report, tally, redact(folder.url)))
-            folder.finish(report)
+            report = _write_report(options, identity, counters, folder, started)
     return _summarize_and_upload(report, folder, options.push_to_hub)
+
+
+def _write_report(
+    options: TranscribeOptions,
+    identity: RunIdentity,
+    counters: Mapping[str, int],
+    folder: RunFolder,
+    started: float,
+) -> Report:
+    """Writes `report.html`, `run.json` and `_SUCCESS`; returns the report."""
+    files = folder.parts()
+    tally = tally_run(FinishedRun(folder.url, {"files": files}))
+    report = make_report(options, identity, counters, files, tally, perf_counter() - started)
+    folder.write_page(report_page(report, tally, redact(folder.url)))
+    folder.finish(report)
+    return report
+
+
+def _check_token() -> None:
+    from pipelines.report.hub import check_token  # imports `datasets`, which is slow
+
+    check_token()
 
 
 def _dry_run(options: TranscribeOptions, beam_options: PipelineOptions, backend: Backend) -> int:

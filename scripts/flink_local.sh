@@ -3,7 +3,7 @@
 # Each task manager starts a Python worker, which has a model of its own.
 #
 #     scripts/flink_local.sh start [N]    with N task managers, two unless told; Flink comes from PyPI, once
-#     scripts/flink_local.sh options      prints what pipelines.transcribe is to be given to run on it
+#     scripts/flink_local.sh options      prints the options with which `whisper-beam transcribe` runs on it
 #     scripts/flink_local.sh stop
 #
 # It needs Java (17 is best) and Maven. Flink's console is at http://localhost:8081; FLINK_PORT names another

@@ -94,7 +94,7 @@ def open_run(url: str) -> FinishedRun:
             content = file.read()
     except (FileNotFoundError, NotADirectoryError) as error:
         raise NoRunError(
-            f"--run {shown}: no finished run is there; give the --output of pipelines.transcribe, which has "
+            f"--run {shown}: no finished run is there; give the --output of a run, which has "
             f"{SUCCESS_FILE} and {REPORT_FILE} in it once the run is finished"
         ) from error
     except (ImportError, ValueError) as error:  # a scheme whose package is missing, or an unknown scheme

@@ -33,11 +33,6 @@ THREADS = ["--direct_running_mode=multi_threading", "--direct_num_workers=2"]
 
 
 @pytest.fixture
-def out(tmp_path: Path) -> Path:
-    return tmp_path / "out"
-
-
-@pytest.fixture
 def talks(tmp_path: Path) -> Path:
     for number in range(5):
         write_talk(tmp_path / f"talks/{number}.wav", 20 + 9 * number)

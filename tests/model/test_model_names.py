@@ -54,7 +54,7 @@ def test_a_folder_precedes_an_alias_only_if_it_holds_a_checkpoint(
     [
         ("bsae", ["base"]),
         ("Base", ["base", "base.en"]),
-        ("largev3", ["large-v3", "large-v1", "large-v2"]),
+        ("largev2", ["large-v2", "large", "large-v3"]),
         ("openai/whisper-turbo", ["turbo"]),
         ("openai/whisper-bse", ["base", "base.en"]),
         ("nobody/knows", []),

@@ -26,7 +26,7 @@ def options(**changed: Any) -> TranscribeOptions:  # noqa: ANN401  # of whatever
 
 
 @pytest.mark.parametrize(
-    ("changed", "said"),
+    ("changed", "message"),
     [
         ({"chunk_length_s": 31.0}, "--chunk_length_s 31: must be between 1 and 30"),
         ({"chunk_length_s": 0.5}, "--chunk_length_s 0.5: must be"),
@@ -45,13 +45,13 @@ def options(**changed: Any) -> TranscribeOptions:  # noqa: ANN401  # of whatever
         ({"input": ()}, "give --input or --dataset"),
     ],
 )
-def test_impossible_values_are_told(changed: dict[str, Any], said: str) -> None:
-    with pytest.raises(OptionsError, match=re.escape(said)):
+def test_impossible_values_are_refused(changed: dict[str, Any], message: str) -> None:
+    with pytest.raises(OptionsError, match=re.escape(message)):
         options(**changed)
 
 
 @pytest.mark.parametrize("stride_length_s", [0.0, 15.0])
-def test_a_stride_of_none_to_half_of_the_window_fits(stride_length_s: float) -> None:
+def test_a_stride_is_up_to_half_of_the_window(stride_length_s: float) -> None:
     assert options(stride_length_s=stride_length_s).stride_length_s == stride_length_s
 
 
@@ -59,11 +59,11 @@ def test_a_stride_of_none_to_half_of_the_window_fits(stride_length_s: float) -> 
     ("given", "code"),
     [("auto", None), ("fr", "fr"), ("FR", "fr"), ("French", "fr"), (" haitian creole ", "ht")],
 )
-def test_a_language_goes_by_code_or_name(given: str, code: str | None) -> None:
+def test_a_language_is_named_by_code_or_name(given: str, code: str | None) -> None:
     assert language_code(given) == code
 
 
-def test_a_model_is_not_asked_for_what_it_does_not_know() -> None:
+def test_an_unknown_language_or_task_of_the_model_is_refused() -> None:
     check_model_fits(options(language="English"), ["en"])
     check_model_fits(options(language="fr", task="translate"), ["en", "fr"])
     with pytest.raises(OptionsError, match="--language fr: openai/whisper-base knows en alone"):
@@ -73,7 +73,7 @@ def test_a_model_is_not_asked_for_what_it_does_not_know() -> None:
 
 
 @pytest.mark.parametrize(
-    ("changed", "said"),
+    ("changed", "message"),
     [
         ({"temperature": ()}, "--temperature: give at least one"),
         ({"temperature": (0.0, 2.5)}, "--temperature 2.5: must be between 0 and 2"),
@@ -92,8 +92,8 @@ def test_a_model_is_not_asked_for_what_it_does_not_know() -> None:
         ({"hallucination_filters": ("rates",)}, "did you mean rate?"),
     ],
 )
-def test_impossible_decoding_is_refused(changed: dict[str, Any], said: str) -> None:
-    with pytest.raises(OptionsError, match=re.escape(said)):
+def test_impossible_decoding_is_refused(changed: dict[str, Any], message: str) -> None:
+    with pytest.raises(OptionsError, match=re.escape(message)):
         options(**changed)
 
 
@@ -108,11 +108,11 @@ def test_one_temperature_may_be_a_number() -> None:
 
 
 @pytest.mark.parametrize("language", ["auto", "auto-per-window", "Auto-Per-Window"])
-def test_the_languages_that_are_found_out(language: str) -> None:
+def test_the_languages_that_are_detected(language: str) -> None:
     assert options(language=language).language_code() is None
 
 
-def test_rows_are_written_whatever_is_asked_for() -> None:
+def test_rows_are_written_whatever_the_formats() -> None:
     formats = {
         ("parquet", "jsonl"): (("parquet", "jsonl"), ()),
         ("jsonl", "srt"): (("jsonl",), ("srt",)),
@@ -126,7 +126,7 @@ def test_rows_are_written_whatever_is_asked_for() -> None:
 @pytest.mark.parametrize(
     "name", ["", "a/b/c", "/a", "a/", "a b", "https://huggingface.co/a/b", "../x", "é/b"]
 )
-def test_a_name_that_is_none_of_a_dataset(name: str) -> None:
+def test_an_invalid_name_of_a_dataset_is_refused(name: str) -> None:
     with pytest.raises(OptionsError, match="no name of a dataset; give OWNER/NAME"):
         TranscribeOptions(input=("a.wav",), output="out", push_to_hub=name)
 
@@ -147,7 +147,7 @@ def test_channels(channels: str, channel: int | None, splits: bool) -> None:
 
 
 @pytest.mark.parametrize(
-    ("channels", "said"),
+    ("channels", "message"),
     [
         ("splitt", "did you mean split?"),
         ("-1", "give mix, split, left, right, or a number from 0 on"),
@@ -156,19 +156,19 @@ def test_channels(channels: str, channel: int | None, splits: bool) -> None:
         ("9" * 5000, "must be between 0 and 63"),
     ],
 )
-def test_channels_that_cannot_be(channels: str, said: str) -> None:
-    with pytest.raises(OptionsError, match=re.escape(said)):
+def test_impossible_channels_are_refused(channels: str, message: str) -> None:
+    with pytest.raises(OptionsError, match=re.escape(message)):
         options(channels=channels)
 
 
 @pytest.mark.parametrize("seconds", [float("inf"), float("nan"), 29.9, 0.0, 360_001.0])
-def test_spans_have_a_length_that_can_be(seconds: float) -> None:
+def test_impossible_lengths_of_spans_are_refused(seconds: float) -> None:
     with pytest.raises(OptionsError, match="max_span_s"):
         TranscribeOptions(input=("a.wav",), output="out", max_span_s=seconds)
 
 
 @pytest.mark.parametrize(
-    ("name", "value", "said"),
+    ("name", "value", "message"),
     [
         ("accelerator", "nvidia-l4", "--accelerator nvidia-l4: give it as type:NAME;count:N"),
         ("accelerator", "type:nvidia-l4;count:é", "give it as type:NAME;count:N"),
@@ -181,13 +181,13 @@ def test_spans_have_a_length_that_can_be(seconds: float) -> None:
         ("min_ram", "much", "--min_ram much: give a number"),
     ],
 )
-def test_resources_that_cannot_be(name: str, value: str, said: str) -> None:
-    with pytest.raises(OptionsError, match=re.escape(said)):
+def test_impossible_resources_are_refused(name: str, value: str, message: str) -> None:
+    with pytest.raises(OptionsError, match=re.escape(message)):
         options(**{name: value})
 
 
 @pytest.mark.parametrize("ram", ["16GB", "1.5TiB", "512MB"])
-def test_memory_is_told_as_beam_takes_it(ram: str) -> None:
+def test_the_amount_of_memory_is_in_the_format_of_beam(ram: str) -> None:
     assert parse_resource_hints({"min_ram": options(min_ram=ram).min_ram})
 
 

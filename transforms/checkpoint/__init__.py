@@ -1,1 +1,1 @@
-"""Spans, their commit log, and what was committed before."""
+"""Spans, their commit log, and resumption from it."""

@@ -18,7 +18,7 @@ from transforms.core.errors import AudioError, to_failure
 from transforms.core.recording_parts import Range, is_damaged, missing_ranges
 from transforms.core.redaction import redact
 from transforms.core.types import AudioSource, AudioSpan, Failure, RecordingPart, Window, WindowTranscript
-from transforms.core.uris import is_url, file_stamp
+from transforms.core.uris import file_stamp, is_url
 
 MAX_CRASHES = 3
 """Crashes of the process in a unit after which the unit counts as their cause and is not tried again."""
@@ -89,7 +89,11 @@ ReadEvent = SpanStarted | tuple[AudioSource, Window] | RecordingPart | Failure |
 
 @dataclass(frozen=True)
 class SpanResult:
-    """Result of a span. Its fields are the columns of the commit log's records.
+    """Result of a span, as committed.
+
+    The names of its fields, and those of the records in it, are the keys of the commit log's JSON. A changed
+    name needs a new version of the log (`SCHEMA_VERSION` in `pipelines/output/run_folder.py`), because
+    unknown and missing keys are not an error when a record is read.
 
     Attributes:
         key: of the span, see `span_key`.
@@ -145,8 +149,8 @@ def work_unit_key(span: AudioSpan) -> str:
     """Returns a key that identifies a unit in all runs: the recording, its content, and the windows wanted.
 
     The content is identified by a digest of the payload, or by size and time of a local file; that of a URL
-    is not. Fields that only go into the row, such as the reference, are not part of the key; nor are the options
-    of the run, as each set of options has a log of its own.
+    is not. Fields that only go into the row, such as the reference, are not part of the key; nor are the
+    options of the run, as each set of options has a log of its own.
     """
     source = span.source
     known_by = replace(source, uri="", payload=None, reference=None, metadata=())

@@ -11,17 +11,17 @@ from transforms.core.types import AudioSource, Failure
 T = TypeVar("T")
 
 
-def caught(items: Iterator[T], source: AudioSource, stage: str) -> Iterator[T | Failure]:
+def errors_as_failures(items: Iterator[T], source: AudioSource, stage: str) -> Iterator[T | Failure]:
     """Yields the items; after an exception, yields a `Failure` of the source and ends."""
     try:
         yield from items
     except AudioError as error:
         yield to_failure(source, error)
     except Exception as error:  # a bug that one file triggers must not end the run of ten thousand others
-        yield unexpected(source, stage, error)
+        yield unexpected_failure(source, stage, error)
 
 
-def unexpected(source: AudioSource, stage: str, error: Exception) -> Failure:
+def unexpected_failure(source: AudioSource, stage: str, error: Exception) -> Failure:
     """Returns the failure for an unexpected exception; the message contains its type, for bug reports."""
     reason = f"{type(error).__name__}: {error}; if the recording plays elsewhere, please report this"
     return to_failure(source, AudioError(stage, "unexpected", reason, retryable=False))

@@ -12,7 +12,7 @@ from transforms.core.progress import Progress
 
 @dataclass(frozen=True)
 class RunContext:
-    """Given to readers and recognizers instead of module-global state.
+    """Passed to readers and recognizers, instead of module-global state.
 
     Attributes:
         metrics: the sink of counters and distributions.

@@ -1,7 +1,7 @@
-"""Window indices: one integer that tells the windows of a recording apart and sorts them.
+"""Window indices: integers that identify and order the windows of a recording.
 
 The windows of the plan have indices of 0 and more (`WindowId.to_index`). An extra window, which is decoded
-about the boundary behind a window of the plan, has a negative one (`extra_index`). The commit log holds these
+about the boundary after a window of the plan, has a negative one (`extra_index`). The commit log stores these
 integers and results are sorted by them, so the encoding is a file format: only this module knows it.
 """
 
@@ -46,12 +46,12 @@ def is_next(left: int, right: int) -> bool:
 
 
 def extra_index(left: int) -> int:
-    """Returns the index of the extra window about the boundary behind window `left` of the plan."""
+    """Returns the index of the extra window about the boundary after window `left` of the plan."""
     return -left - 1
 
 
 def left_of_extra(index: int) -> int:
-    """Returns the index of the window of the plan behind which an extra window has its boundary."""
+    """Returns the index of the window of the plan after which an extra window has its boundary."""
     return -index - 1
 
 

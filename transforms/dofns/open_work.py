@@ -1,4 +1,4 @@
-"""Opens work items: the spans of each recording, and where it was found."""
+"""Opens work items: yields the spans of each recording, and the origin that it can be reopened from."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import apache_beam as beam
 from apache_beam.pvalue import TaggedOutput
 
 from transforms.core.errors import AudioError, to_failure
-from transforms.core.failures import caught
+from transforms.core.failures import errors_as_failures
 from transforms.core.log_redaction import hide_secrets
 from transforms.core.metrics import timed
 from transforms.core.progress import PROGRESS
@@ -23,16 +23,17 @@ from transforms.sources.work_items import Work, failure_source, open_work, origi
 
 
 class OpenWork(beam.DoFn):
-    """Gives the spans of each recording, and says on `ORIGINS` by its audio_id where it was found.
+    """Yields the spans of each recording; on `ORIGINS`, by its audio_id, where it can be read again.
 
     Args:
-        language: the code to decode in, or None to let each window detect it; a recording's own goes first.
-        known: the codes of the languages that the model knows.
-        channel: the one to be transcribed, from 0; None for the mean of all.
-        split: each channel is a recording of its own.
-        policy: what may be fetched, and what a list may name.
-        share_s: the most seconds of a recording that one worker takes; what is longer is given in ranges, on
-            `SHARED`. None for any length.
+        language: the code to decode in, or None to detect it in each window; a recording's own takes
+            precedence.
+        known: the codes of the languages that the model supports.
+        channel: the channel to transcribe, from 0; None for the mean of all.
+        split: whether each channel is a recording.
+        policy: which URIs may be fetched, and which a list may contain.
+        max_range_s: maximum seconds of a recording for one worker; a longer one is split into ranges, on
+            `SHARED`. None for no maximum.
     """
 
     def __init__(
@@ -53,16 +54,16 @@ class OpenWork(beam.DoFn):
         self._max_range_s = max_range_s
 
     def setup(self) -> None:
-        """Keeps the credentials of what is fetched out of the worker's log."""
+        """Removes credentials from the worker's log."""
         hide_secrets()
 
     def process(self, work: Work) -> Iterator[AudioSpan | TaggedOutput[str, Any]]:
-        """Opens a shard row by row, so that one row's audio is held at a time."""
-        for found in caught(
+        """Opens a work item row by row, so that the audio of one row is in memory at a time."""
+        for found in errors_as_failures(
             timed(open_work(work, self._policy), "read", BEAM_METRICS), failure_source(work), "list"
         ):
             source = found if isinstance(found, Failure) else self._checked(found)
-            if source.audio_id:  # it is a recording, and no shard as a whole
+            if source.audio_id:  # a recording, not a failed shard
                 BEAM_METRICS.count("listed")
             if isinstance(source, Failure):
                 PROGRESS.add(recordings=1 if source.audio_id else 0)
@@ -73,7 +74,7 @@ class OpenWork(beam.DoFn):
             yield from self._spans(AudioSpan(one, source.language or self._language, split=self._split))
 
     def _spans(self, span: AudioSpan) -> Iterator[AudioSpan | TaggedOutput[str, AudioSpan]]:
-        if self._max_range_s is None or span.split:  # how many channels there are is known when all was read
+        if self._max_range_s is None or span.split:  # the number of channels is known only after reading
             yield span
             return
         ranges = split_into_ranges(span.source, self._max_range_s, self._policy)

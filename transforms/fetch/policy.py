@@ -54,19 +54,19 @@ class FetchOptions:
 
     allow_private_hosts: bool = option(
         False,
-        "fetch from loopback, private and link-local addresses, too; without, a URL, or a redirect, that "
+        "also fetch from loopback, private and link-local addresses; without it, a URL or redirect that "
         "leads there is refused",
         shapes_output=False,
     )
     trust_manifests: bool = option(
         False,
-        "let manifests and datasets name anything: file:// and chained URLs, further file systems, and files "
-        "of this machine in a list from elsewhere",
+        "let manifests and datasets name anything: file:// and chained URLs, other file systems, and local "
+        "files in a list from elsewhere",
         shapes_output=False,
     )
     fetch_timeout_s: float = option(
         3600.0,
-        "seconds for a download with all its attempts",
+        "seconds for a download, with all its attempts",
         metavar="SECONDS",
         minimum=1,
         maximum=7 * 86_400,

@@ -1,1 +1,1 @@
-"""The windows of a recording to one transcript: language vote, second pass, boundaries, merge."""
+"""Merges the windows of a recording into one transcript: language vote, second pass, boundaries, merge."""

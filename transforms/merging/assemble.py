@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from transforms.core.errors import AudioError, to_failure
-from transforms.core.failures import unexpected
+from transforms.core.failures import unexpected_failure
 from transforms.core.recording_parts import complete_parts, join_parts
 from transforms.core.types import Failure, Recording, RecordingPart, Transcript, WindowTranscript
 from transforms.core.window_index import is_extra
@@ -59,7 +59,8 @@ def assemble(
         windows = choose_windows(first, second) if first else []
         transcript = _transcript(recording, first, windows, settings)
     except Exception as error:  # an unexpected error of one recording must not affect the others
-        return Assembled(recording, failures=(*failures, unexpected(recording.source, "merge", error)))
+        failure = unexpected_failure(recording.source, "merge", error)
+        return Assembled(recording, failures=(*failures, failure))
     if settings.votes_on(recording.source) and transcript.language is not None:
         failures += language_failures(recording, transcript.language, windows)
     return Assembled(recording, shifted(transcript, recording.source.start_s or 0.0), tuple(failures))

@@ -97,7 +97,7 @@ class _Step:
     right: int | None
     start_s: float
     end_s: float
-    orphan: bool  # alone, and not because the other side has something else there
+    orphan: bool  # without a partner although the other side has no other word there
 
     @property
     def is_pair(self) -> bool:
@@ -242,8 +242,8 @@ def _path(shared: _Shared, pairs: Sequence[tuple[int, int]]) -> list[_Step]:
     path: list[_Step] = []
     next_left = next_right = 0
     for i, j in [*pairs, (len(lefts), len(rights))]:
-        alone = lefts[next_left:i], rights[next_right:j]
-        path += alone[0] + alone[1] if rough else heapq.merge(*alone, key=_Step.mid_s)
+        unpaired = lefts[next_left:i], rights[next_right:j]
+        path += unpaired[0] + unpaired[1] if rough else heapq.merge(*unpaired, key=_Step.mid_s)
         if i < len(lefts):
             start_s, end_s = lefts[i].start_s + rights[j].start_s, lefts[i].end_s + rights[j].end_s
             path.append(_Step(i, j, start_s / 2, end_s / 2, orphan=False))
@@ -261,8 +261,8 @@ def _has_no_neighbour(word: TimedWord, others_mid_s: Sequence[float]) -> bool:
 def _agreement(path: Sequence[_Step], shared: _Shared) -> float:
     """Returns the share of words in pairs among these and the unpaired words in the shared seconds."""
     paired = 2 * sum(step.is_pair for step in path)
-    alone = sum(not step.is_pair and shared.start_s <= step.mid_s() <= shared.end_s for step in path)
-    return paired / (paired + alone) if paired + alone else 1.0
+    unpaired = sum(not step.is_pair and shared.start_s <= step.mid_s() <= shared.end_s for step in path)
+    return paired / (paired + unpaired) if paired + unpaired else 1.0
 
 
 def _choose_cut(path: Sequence[_Step], shared: _Shared) -> tuple[int, float, CutKind]:

@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
-from transforms.core.failures import caught
+from transforms.core.failures import errors_as_failures
 from transforms.core.types import AudioSource, AudioSpan, Failure, WindowTranscript, file_id
 from transforms.fetch.policy import DEFAULT_POLICY, FetchPolicy
 from transforms.merging.language_vote import outvoted, vote
@@ -82,7 +82,7 @@ def reopen(
     for one in passes:
         by_file[file_id(one.audio_id)][one.audio_id] = one
     broken = None
-    for source in caught(open_work(origin, policy), failure_source(origin), "list"):
+    for source in errors_as_failures(open_work(origin, policy), failure_source(origin), "list"):
         if isinstance(source, Failure):
             broken = source  # of another recording, and reported in the first pass; or that of the origin
             continue

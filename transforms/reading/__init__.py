@@ -1,1 +1,1 @@
-"""A work item to its windows, span by span."""
+"""Reads the windows of a work unit, span by span."""

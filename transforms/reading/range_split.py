@@ -1,7 +1,7 @@
-"""Ranges of a long recording that several workers may take, by what its header says of its length.
+"""Splits a long recording into ranges for several workers, by the length that its header declares.
 
-That is a guess, and need be no more: who finds that the recording ends before its range has nothing to do,
-and who has the last range reads to wherever it ends.
+The declared length need not be exact: a worker whose range starts after the end of the recording has nothing
+to do, and the worker of the last range reads to the actual end.
 """
 
 from __future__ import annotations
@@ -25,31 +25,36 @@ WHOLE: tuple[Range, ...] = ((0, None),)
 
 
 def split_into_ranges(source: AudioSource, length_s: int, policy: FetchPolicy) -> tuple[Range, ...]:
-    """The ranges of a recording, of at most `length_s`; one where it is short, or one worker reads it.
+    """Returns the ranges of a recording, of at most `length_s` seconds; one range for one worker.
 
-    Every worker reads a file for itself: what is a member of an archive, a part of a file, or comes from a
-    web server, which ten workers should not ask at once for the same file, is one worker's.
+    Each worker reads the file by itself. So a member of an archive and a part of a file are a single range,
+    and so is a file on a web server, which should not serve the same file to many workers at once.
+
+    Args:
+        source: the recording.
+        length_s: maximum seconds in a range.
+        policy: which URIs may be fetched.
     """
     is_part = source.start_s is not None or source.end_s is not None
     if source.payload is not None or is_part or is_http(source.uri):
         return WHOLE
     try:
         with _opened(source, policy) as file:
-            told_s = _told_s(file)
-    except Exception:  # whatever it is, it is told where the recording is read
+            declared_s = _declared_s(file)
+    except Exception:  # any error is reported when the recording is read
         return WHOLE
-    found = list(missing_ranges(0, int(told_s), (), length_s))
+    found = list(missing_ranges(0, int(declared_s), (), length_s))
     return (*found[:-1], (found[-1][0], None)) if found else WHOLE
 
 
 def key_by_range(span: AudioSpan) -> tuple[tuple[str, int], AudioSpan]:
-    """A range with a key that it has alone, by which ranges are spread."""
+    """Returns a range with a unique key, by which Beam spreads ranges over workers."""
     return (span.source.audio_id, span.start_s), span
 
 
 @contextmanager
 def _opened(source: AudioSource, policy: FetchPolicy) -> Iterator[BinaryIO]:
-    """The recording, in place: of an object store, its header alone is fetched."""
+    """Opens the recording without a download: from an object store, only its header is fetched."""
     if not is_url(source.uri):
         with open_audio(source, policy) as file:
             yield file
@@ -60,7 +65,7 @@ def _opened(source: AudioSource, policy: FetchPolicy) -> Iterator[BinaryIO]:
         yield file
 
 
-def _told_s(file: BinaryIO) -> float:
-    """Seconds that FFmpeg thinks there are, 0 where it does not know."""
+def _declared_s(file: BinaryIO) -> float:
+    """Returns the duration in seconds by FFmpeg; 0 if unknown."""
     with open_container(file) as container:
         return (container.duration or 0) / av.time_base

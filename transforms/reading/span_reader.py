@@ -20,7 +20,7 @@ from transforms.checkpoint.spans import (
     span_key,
 )
 from transforms.core.errors import AudioError, to_failure
-from transforms.core.failures import caught
+from transforms.core.failures import errors_as_failures
 from transforms.core.metrics import timed
 from transforms.core.recording_parts import Coverage, Range
 from transforms.core.redaction import redact
@@ -61,7 +61,8 @@ class SpanReader:
         An exception ends them, with a `Failure` of the span that was being read.
         """
         metrics = self._context.metrics
-        for event in caught(timed(self._all_events(), "read", metrics), self._unit.span.source, "decode"):
+        events = timed(self._all_events(), "read", metrics)
+        for event in errors_as_failures(events, self._unit.span.source, "decode"):
             self._context.check()
             if isinstance(event, Failure) and not self._is_open:  # nothing could be opened
                 yield self._named(self._started(self._first_missing()))

@@ -26,30 +26,34 @@ class FallbackPolicy:
 
     temperature: tuple[float, ...] = option(
         (0.0, 0.2, 0.4, 0.6, 0.8, 1.0),
-        "to be tried one after the other while a window fails; one alone for no fallback",
+        "temperatures of the fallback, tried in order while a window fails; a single one disables the "
+        "fallback",
         metavar="T,T",
         parse=parse_floats,
         minimum=0,
         maximum=2,
     )
     compression_ratio_threshold: float = option(
-        2.4, "above, a window repeats itself and fails", metavar="X", minimum=0
+        2.4,
+        "a window whose text has a higher compression ratio repeats itself, and fails",
+        metavar="X",
+        minimum=0,
     )
     logprob_threshold: float = option(
         -1.0,
-        "average log probability below which a window fails",
+        "a window with a lower average log probability fails",
         metavar="X",
         minimum=-1000,
         maximum=0,
     )
     no_speech_threshold: float = option(
         0.6,
-        "probability of no speech above which a window with a low log probability is silence",
+        "a window with a higher no-speech probability and a low log probability counts as silence",
         metavar="P",
         minimum=0,
         maximum=1,
     )
-    seed: int = option(0, "of the sampling at temperatures above 0", metavar="N", minimum=0)
+    seed: int = option(0, "seed of the sampling at temperatures above 0", metavar="N", minimum=0)
 
     def reason(self, result: WindowResult) -> str | None:
         """Returns the reason to reject a result: `LOOP`, `COMPRESSION_RATIO`, `AVG_LOGPROB`, or None."""

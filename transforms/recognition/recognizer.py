@@ -26,7 +26,9 @@ class ModelClient(Protocol):
         """Adds a request; those of priority 0 are new, others are repeated at a higher temperature."""
 
     def completed(self, *, wait: bool) -> list[tuple[Request, WindowResult | Exception]]:
-        """The requests that have been decoded since, each with its result, or what it alone raises.
+        """Returns the requests that have been decoded since, each with its result or its exception.
+
+        They are the very objects that were submitted: requests are compared by identity.
 
         Args:
             wait: blocks until there are some, and returns an empty list when none are under way. Otherwise
@@ -48,7 +50,7 @@ class FinishedWindow:
         key: as it was submitted with.
         transcript: None when no decoding succeeded: then `failures` says why.
         failures: of its decodings.
-        counts: what to add to the counters of the run, by name.
+        counts: additions to the counters of the run, by name.
     """
 
     key: str
@@ -61,7 +63,7 @@ class Recognizer:
     """Decodes windows of any recordings until they are finished. It belongs to one thread.
 
     Args:
-        client: of the model; nobody else uses it.
+        client: of the model, used by this recognizer alone.
         decoding: of each request.
         policy: when a window is decoded again.
         filters: names of the hallucination filters that are on.

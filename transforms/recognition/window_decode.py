@@ -125,7 +125,7 @@ class WindowDecode:
         return replace(after, counts=(*self.counts, counted))
 
     def with_failure(self, failure: Failure, policy: FallbackPolicy) -> WindowDecode:
-        """Adds a decoding that raised: nothing more is tried."""
+        """Adds a decoding that raised: the pass ends with the best of its earlier attempts, if any."""
         return replace(self.finalized(policy), failures=(*self.failures, failure))
 
     def finalized(self, policy: FallbackPolicy) -> WindowDecode:

@@ -1,1 +1,1 @@
-"""What the user names to work items, and these to `AudioSource`s."""
+"""Expands the inputs of a run into work items, and opens these as `AudioSource`s."""

@@ -1,7 +1,8 @@
-"""Members of archives, one after the other and never by name on a disk: of `zip`, of `tar`, however packed.
+"""Reads the members of archives one after the other: of `zip`, and of `tar` with any compression.
 
-What a header says of a size is not believed: bytes are counted as they come, and may be no more than a
-hundred times what they were packed in, as a few kilobytes can stand for terabytes.
+Members are never written to a disk. Declared sizes are not trusted: bytes are counted as they are
+decompressed, and may be at most a hundred times the compressed ones, because a few kilobytes can decompress
+to terabytes.
 """
 
 from __future__ import annotations
@@ -25,22 +26,23 @@ from transforms.core.errors import AudioError
 
 MAX_MEMBER_BYTES = 2 << 30
 FREE_BYTES = 32 << 20
-"""Of what is unpacked, so much is never too much."""
+"""Decompressed bytes that are always allowed."""
 
 MAX_RATIO = 100
-"""Of unpacked to packed bytes, beyond the free ones: digital silence has up to 1,000, sound 3."""
+"""Maximum ratio of decompressed to compressed bytes, beyond the free ones: digital silence has up to 1,000,
+other audio 3."""
 
-_MAX_TAR_HEADER = 1 << 20  # bytes; of a long name, with attributes
-_HELD_TYPES = (
+_MAX_TAR_HEADER = 1 << 20  # bytes, of a long name with attributes
+_BUFFERED_TYPES = (
     tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK, tarfile.XHDTYPE, tarfile.XGLTYPE,
     tarfile.SOLARIS_XHDTYPE,
 )  # fmt: skip
 _BLOCK_BYTES = 1 << 20
-_DAMAGE = (
+_ARCHIVE_ERRORS = (
     zipfile.BadZipFile, tarfile.TarError, zlib.error, lzma.LZMAError, struct.error, EOFError, OSError,
     NotImplementedError, RuntimeError, ValueError, OverflowError,
 )  # fmt: skip
-"""What the standard library raises for archives that are damaged, or made to do damage."""
+"""Errors that the standard library raises for damaged or malicious archives."""
 
 
 @dataclass(frozen=True)
@@ -48,11 +50,10 @@ class Member:
     """A file in an archive.
 
     Attributes:
-        name: as the archive has it; it is never used as a path.
-        open: opens its bytes, which is to be done before the next member is asked for; raises `AudioError`
-            where they cannot be read.
-        max_bytes: how many may come.
-        declared_bytes: how many must come; None where reading them tells.
+        name: as in the archive; it is never used as a path.
+        open: opens its bytes, before the next member is read; raises `AudioError` if they cannot be read.
+        max_bytes: maximum number of bytes.
+        declared_bytes: number of bytes that the archive declares; None if `open` detects missing ones.
     """
 
     name: str
@@ -61,10 +62,10 @@ class Member:
     declared_bytes: int | None = None
 
     def read(self, max_bytes: int = MAX_MEMBER_BYTES) -> bytes:
-        """All of its bytes.
+        """Returns all of its bytes.
 
         Raises:
-            AudioError: with stage `fetch`: more than may be, or none that can be read.
+            AudioError: with stage `fetch`: more bytes than allowed, or unreadable ones.
         """
         limit = min(max_bytes, self.max_bytes)
         copy = io.BytesIO()
@@ -74,7 +75,7 @@ class Member:
                     copy.write(block)
                     if copy.tell() > limit:
                         raise AudioError("fetch", "too_large", f"more than {limit} bytes when unpacked")
-        except _DAMAGE as error:
+        except _ARCHIVE_ERRORS as error:
             raise AudioError("fetch", "corrupt", f"cannot be unpacked: {error}") from error
         if self.declared_bytes not in (None, copy.tell()):
             message = f"{copy.tell()} bytes came of {self.declared_bytes} declared"
@@ -82,62 +83,62 @@ class Member:
         return copy.getvalue()
 
 
-def sample_of(name: str) -> str:
-    """What the names of a sample have in common (WebDataset): all up to the first dot of the last part."""
+def sample_key(name: str) -> str:
+    """Returns the key of a member's sample (WebDataset): up to the first dot of the last component."""
     folder, slash, last = name.rpartition("/")
     return folder + slash + last.partition(".")[0]
 
 
-def members_of(file: BinaryIO) -> Iterator[Member]:
-    """The files in an archive, in order; what it is is decided by its content.
+def read_members(file: BinaryIO) -> Iterator[Member]:
+    """Yields the files in an archive, in order; its format is detected by its content.
 
     Args:
         file: seekable, at its start.
 
     Raises:
-        AudioError: with stage `list`: it is no archive, or cannot be read on, or unpacks to too much.
+        AudioError: with stage `list`: it is not an archive, is damaged, or decompresses to too many bytes.
     """
     head = file.read(6)
     file.seek(0)
     try:
-        yield from _zip_members(file) if head.startswith(b"PK") else _tar_members(_unpacked(file, head))
-    except _DAMAGE as error:
+        yield from _zip_members(file) if head.startswith(b"PK") else _tar_members(_decompressed(file, head))
+    except _ARCHIVE_ERRORS as error:
         message = f"cannot be read as an archive, or not to its end: {error}; it begins with {head!r}"
         raise AudioError("list", "corrupt", message) from error
 
 
 def _zip_members(file: BinaryIO) -> Iterator[Member]:
-    """Those of its directory, the members of a sample one after the other."""
+    """Yields the members in its directory, those of a sample one after the other."""
     size = file.seek(0, os.SEEK_END)
     budget = _Budget(FREE_BYTES + MAX_RATIO * size)
     with zipfile.ZipFile(file) as archive:
         samples: dict[str, list[zipfile.ZipInfo]] = {}
         for info in archive.infolist():
-            if not info.filename.endswith("/"):  # its own is_dir() fails for no name at all
-                samples.setdefault(sample_of(info.filename), []).append(info)
+            if not info.filename.endswith("/"):  # `is_dir()` fails for an empty name
+                samples.setdefault(sample_key(info.filename), []).append(info)
         for info in chain.from_iterable(samples.values()):
-            packed = min(info.compress_size, size)  # no more is read than its header says
+            packed = min(info.compress_size, size)  # at most so many bytes are read
             limit = FREE_BYTES + MAX_RATIO * packed
             yield Member(info.filename, _zip_opener(archive, info, budget), limit, info.file_size)
 
 
 def _zip_opener(archive: zipfile.ZipFile, info: zipfile.ZipInfo, budget: _Budget) -> Callable[[], IO[bytes]]:
-    def opened() -> IO[bytes]:
+    def open_member() -> IO[bytes]:
         if info.flag_bits & 0x1:
             raise AudioError("fetch", "encrypted", "it is encrypted; unpack the archive with its password")
         if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
             message = f"packed by method {info.compress_type}; 0 (stored) and 8 (deflated) are read"
-            raise AudioError("fetch", "unsupported", message)  # others unpack without a limit on memory
+            raise AudioError("fetch", "unsupported", message)  # others decompress without a limit on memory
         if stat.S_ISLNK(info.external_attr >> 16):
-            raise _no_file("a symbolic link")
-        budget.spend(info.file_size)  # no more than it says comes of it
+            raise _not_a_file("a symbolic link")
+        budget.spend(info.file_size)  # at most so many bytes are returned
         return archive.open(info)
 
-    return opened
+    return open_member
 
 
 class _Budget:
-    """What may come of all members of a zip together: they may share what they are packed in."""
+    """Limit on the decompressed bytes of all members of a zip, which may share their compressed bytes."""
 
     def __init__(self, n_bytes: int) -> None:
         self._n_bytes = self._n_left = n_bytes
@@ -149,50 +150,50 @@ class _Budget:
         self._n_left -= n_bytes
 
 
-def _no_file(what: str) -> AudioError:
-    return AudioError("fetch", "not_a_file", f"{what}, where a file was expected")
+def _not_a_file(found: str) -> AudioError:
+    return AudioError("fetch", "not_a_file", f"{found}, where a file was expected")
 
 
 def _tar_members(stream: IO[bytes]) -> Iterator[Member]:
     with tarfile.open(fileobj=stream, mode="r|", tarinfo=_Header) as archive:
         while (header := archive.next()) is not None:
-            archive.members = []  # type: ignore[attr-defined]  # or it would remember all of them
+            archive.members = []  # type: ignore[attr-defined]  # else it keeps all headers
             if not header.isdir():
                 yield Member(header.name, _tar_opener(archive, header))
 
 
 def _tar_opener(archive: tarfile.TarFile, header: tarfile.TarInfo) -> Callable[[], IO[bytes]]:
-    def opened() -> IO[bytes]:
+    def open_member() -> IO[bytes]:
         if header.issym() or header.islnk():
-            raise _no_file("a link")
-        if header.issparse():  # its holes are bytes that come of nothing
+            raise _not_a_file("a link")
+        if header.issparse():  # its holes decompress to any number of bytes
             raise AudioError("fetch", "unsupported", "a sparse file; pack it without --sparse")
         file = archive.extractfile(header)
         if file is None:
-            raise _no_file("a device")
+            raise _not_a_file("a device")
         return file
 
-    return opened
+    return open_member
 
 
 class _Header(tarfile.TarInfo):
-    """A header that ends an archive only where its end is marked: the library takes damage for the end."""
+    """A header that raises an error for damage, which the library would take for the end of the archive."""
 
     @classmethod
     def frombuf(cls, buf: bytes | bytearray, encoding: str, errors: str) -> Self:
         if len(buf) == tarfile.BLOCKSIZE and not any(buf):
-            return super().frombuf(buf, encoding, errors)  # raises what marks the end
+            return super().frombuf(buf, encoding, errors)  # raises the error that marks the end
         try:
             header = super().frombuf(buf, encoding, errors)
         except tarfile.HeaderError as error:
             cut = "its end is missing, it was cut short" if not buf else str(error)
             raise tarfile.ReadError(cut) from error
-        if header.size < 0 or (header.type in _HELD_TYPES and header.size > _MAX_TAR_HEADER):
+        if header.size < 0 or (header.type in _BUFFERED_TYPES and header.size > _MAX_TAR_HEADER):
             raise tarfile.ReadError(f"a header of {header.size} bytes")
         return header
 
 
-def _unpacked(file: BinaryIO, head: bytes) -> IO[bytes]:
+def _decompressed(file: BinaryIO, head: bytes) -> IO[bytes]:
     openers: dict[bytes, Callable[[BinaryIO], SupportsRead]] = {
         b"\x1f\x8b": gzip.open,
         b"BZh": bz2.open,
@@ -200,19 +201,19 @@ def _unpacked(file: BinaryIO, head: bytes) -> IO[bytes]:
     }
     for signature, opener in openers.items():
         if head.startswith(signature):
-            return cast(IO[bytes], _InProportion(opener(file), file))
+            return cast(IO[bytes], _RatioLimitedReader(opener(file), file))
     return file
 
 
 class SupportsRead(Protocol):
-    """What gives bytes."""
+    """A readable stream."""
 
     def read(self, size: int, /) -> bytes:
-        """Some of them, at most `size`; none at the end."""
+        """Returns at most `size` bytes; none at the end."""
 
 
-class _InProportion:
-    """What is unpacked of a stream, as long as it is in proportion to what was read of the packed one."""
+class _RatioLimitedReader:
+    """A decompressed stream that raises an error at more than `MAX_RATIO` times the compressed bytes."""
 
     def __init__(self, unpacked: SupportsRead, packed: BinaryIO) -> None:
         self._unpacked, self._packed = unpacked, packed

@@ -1,12 +1,12 @@
-"""Recordings in archives, read in place: `zip`, `tar` and shards in the form of WebDataset.
+"""Reads recordings from archives: `zip`, `tar` and WebDataset shards.
 
 A member that is audio by its extension is a recording; its URI is that of the archive, `//` and its name.
-Members whose names are the same up to the first dot of the last part are a sample (WebDataset): beside
-`talks/17.flac`, `talks/17.txt` is what was said, and `talks/17.json` an object with columns, as in a
-manifest. A sample with several recordings has texts with their very names alone. Of a tar, which is read once
-from its start to its end, members of a sample must follow each other.
+Members whose names are equal up to the first dot of the last component are a sample (WebDataset): beside
+`talks/17.flac`, `talks/17.txt` is the reference text, and `talks/17.json` an object with columns, as in a
+manifest. In a sample with several recordings, a text belongs to the recording of exactly the same name. A tar
+is read once from start to end, so the members of a sample must follow each other.
 
-Nothing is unpacked to a disk, archives in archives are not entered, hidden files are left out.
+Nothing is unpacked to a disk. Archives in archives are not read, hidden files are left out.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ from transforms.core.types import AudioSource, Failure
 from transforms.core.uris import audio_id_of, audio_source, suffix
 from transforms.fetch.open_audio import open_audio
 from transforms.fetch.policy import DEFAULT_POLICY, FetchPolicy
-from transforms.sources.archive_members import Member, members_of, sample_of
-from transforms.sources.columns import TEXT_COLUMNS, ColumnError, Row, choose_column, apply_row, get_text
+from transforms.sources.archive_members import Member, read_members, sample_key
+from transforms.sources.columns import TEXT_COLUMNS, ColumnError, Row, apply_row, choose_column, get_text
 from transforms.sources.file_types import is_audio, is_hidden
-from transforms.sources.manifest_records import json_row
+from transforms.sources.manifest_records import parse_json_row
 
 TEXT_SUFFIX, COLUMNS_SUFFIX = ".txt", ".json"
 MAX_TEXT_BYTES = 16 << 20
@@ -32,12 +32,12 @@ MAX_TEXT_BYTES = 16 << 20
 
 @dataclass(frozen=True)
 class ArchiveShard:
-    """An archive, to be read by the worker that it is shipped to.
+    """An archive as a work item, which a worker reads.
 
     Attributes:
         uri: a local path or a URL.
-        text_column: the column of its `.json` members with the reference; None for the first that has a
-            usual name, if any.
+        text_column: the column of its `.json` members with the reference; None for the first with a usual
+            name, if any.
     """
 
     uri: str
@@ -50,19 +50,19 @@ class ArchiveShard:
 def read_archive(
     shard: ArchiveShard, policy: FetchPolicy = DEFAULT_POLICY
 ) -> Iterator[AudioSource | Failure]:
-    """Reads an archive's recordings in order, with their bytes as `payload`: one at a time is held.
+    """Yields an archive's recordings in order, with their bytes as `payload`: one at a time is in memory.
 
-    A member that cannot be read is a `Failure`, and so is one whose name another had before it.
+    A member that cannot be read is a `Failure`, and so is one with the name of an earlier member.
 
     Raises:
-        AudioError: the archive cannot be fetched, or read to its end, or holds no audio; what could be read
-            was given.
+        AudioError: the archive cannot be fetched or read to its end, or contains no audio; recordings before
+            the error were yielded.
     """
     with open_audio(audio_source(shard.uri), policy) as file:
         samples = _Samples(shard)
         broken = None
         try:
-            for member in members_of(file):
+            for member in read_members(file):
                 yield from samples.add(member)
         except AudioError as error:
             broken = error
@@ -74,24 +74,24 @@ def read_archive(
 
 
 class _Samples:
-    """Makes recordings of members: one waits for the text behind it."""
+    """Groups members into recordings: a recording waits for texts that may follow it."""
 
     def __init__(self, shard: ArchiveShard) -> None:
         self.names: set[str] = set()
         self._shard = shard
         self._key: str | None = None
         self._waiting: tuple[str, bytes] | None = None  # a recording's name and bytes
-        self._several = False  # the sample has more than one
+        self._several = False  # whether the sample has more than one recording
         self._texts: dict[str, bytes] = {}
 
     def add(self, member: Member) -> Iterator[AudioSource | Failure]:
-        """Takes the next member, and gives the recording that waits for no more text."""
+        """Adds the next member, and yields the waiting recording once no text of it can follow."""
         name = member.name
         if is_hidden(name):
             return
-        if sample_of(name) != self._key:
+        if sample_key(name) != self._key:
             yield from self.end()
-            self._key, self._several, self._texts = sample_of(name), False, {}
+            self._key, self._several, self._texts = sample_key(name), False, {}
         try:
             if is_audio(name):
                 yield from self._add_audio(member)
@@ -101,21 +101,21 @@ class _Samples:
             yield to_failure(self._source(name), error)
 
     def end(self) -> Iterator[AudioSource | Failure]:
-        """Gives the recording that waits, as nothing follows that belongs to it."""
+        """Yields the waiting recording, as no text of it follows."""
         if self._waiting is None:
             return
         (name, payload), self._waiting = self._waiting, None
         source = replace(self._source(name), payload=payload)
         columns: Row = {}
         try:
-            columns = json_row(self._text(name, COLUMNS_SUFFIX) or "{}")
+            columns = parse_json_row(self._text(name, COLUMNS_SUFFIX) or "{}")
         except ColumnError as error:
             yield to_failure(
                 source, AudioError("list", "bad_metadata", f"its {COLUMNS_SUFFIX} file: {error}")
             )
         text_column = choose_column(columns.keys(), self._shard.text_column, TEXT_COLUMNS)
-        said = self._text(name, TEXT_SUFFIX)
-        reference = get_text(columns, text_column) if said is None else said.strip()
+        text = self._text(name, TEXT_SUFFIX)
+        reference = get_text(columns, text_column) if text is None else text.strip()
         yield apply_row(replace(source, reference=reference), columns, {text_column})
 
     def _add_audio(self, member: Member) -> Iterator[AudioSource | Failure]:
@@ -129,7 +129,7 @@ class _Samples:
         self._waiting = member.name, member.read()
 
     def _text(self, name: str, wanted: str) -> str | None:
-        """The text that belongs to a recording: with its very name, or else the only one of its sample."""
+        """Returns the text of a recording: of the same name, or else the only one of its sample."""
         found = self._texts.get(posixpath.splitext(name)[0] + wanted)
         others = [text for other, text in self._texts.items() if suffix(other) == wanted]
         if found is None and len(others) == 1 and not self._several:

@@ -1,8 +1,9 @@
-"""Columns of manifests and datasets: which is the audio, the reference, a hint; the others are metadata.
+"""Columns of manifests and datasets: the audio, the reference and hints for decoding; others are metadata.
 
-The audio is in the first of the columns `audio`, `audio_filepath`, `path`, `uri`, `url`, `file`, `wav` that
-is there, the reference in the first of `text`, `sentence`, `transcription`, `transcript`, `reference`, a
-prompt in `initial_prompt`, hot words in `hotwords`, the language in `language`. The rest is kept as it is.
+The audio is in the first existing one of the columns `audio`, `audio_filepath`, `path`, `uri`, `url`, `file`,
+`wav`, the reference in the first existing one of `text`, `sentence`, `transcription`, `transcript`,
+`reference`. A prompt is in `initial_prompt`, hot words in `hotwords`, the language in `language`. Other
+columns are kept unchanged.
 """
 
 from __future__ import annotations
@@ -18,38 +19,38 @@ from transforms.core.uris import audio_id_of
 
 AUDIO_COLUMNS = ("audio", "audio_filepath", "path", "uri", "url", "file", "wav")
 TEXT_COLUMNS = ("text", "sentence", "transcription", "transcript", "reference")
-PROMPT_COLUMNS = ("initial_prompt",)  # in corpora of read speech, `prompt` is what was to be read
+PROMPT_COLUMNS = ("initial_prompt",)  # in corpora of read speech, `prompt` is the text to read
 HOTWORDS_COLUMNS = ("hotwords",)
 LANGUAGE_COLUMNS = ("language",)
 START_END = ("start", "end")
-OFFSET_DURATION = ("offset", "duration")  # NeMo's; a duration alone is that of the file
+OFFSET_DURATION = ("offset", "duration")  # NeMo's; a duration without an offset is that of the file
 
 Row = Mapping[str, object]
-"""What a line says, by column."""
+"""The values of a line, by column."""
 
 
 class ColumnError(ValueError):
-    """A value that its column cannot have: which, and what was expected."""
+    """A value is invalid in its column; the message has the value and the values expected."""
 
 
 def choose_column(columns: Collection[str], wanted: str | None, usual: Sequence[str]) -> str | None:
-    """The column wanted, or else the first that has a usual name; None when it is not there."""
+    """Returns the column wanted, or else the first with a usual name; None if it does not exist."""
     names = usual if wanted is None else (wanted,)
     return next((name for name in names if name in columns), None)
 
 
 def get_text(row: Row, column: str | None) -> str | None:
-    """What a column says, as text; None when there is none, or nothing in it."""
+    """Returns the value of a column as text; None if there is no such column or value."""
     value = None if column is None else row.get(column)
     return None if value is None else str(value)
 
 
 def apply_row(source: AudioSource, row: Row, used: Collection[str | None]) -> AudioSource:
-    """The recording with what its row says of it.
+    """Returns the recording with the hints and the metadata of its row.
 
     Args:
         source: with its reference.
-        row: the language of a row that Whisper does not know is left to be detected, and kept as metadata.
+        row: values by column; a language that Whisper does not know is kept as metadata, and detected.
         used: columns that are neither hint nor metadata: the audio, the reference.
     """
     prompt, hotwords, language = (
@@ -60,7 +61,7 @@ def apply_row(source: AudioSource, row: Row, used: Collection[str | None]) -> Au
     known = {*used, prompt, hotwords, language if code else None}
     return replace(
         source,
-        prompt=get_text(row, prompt) or None,  # an empty field is none
+        prompt=get_text(row, prompt) or None,  # None for an empty field
         hotwords=get_text(row, hotwords) or None,
         language=code,
         metadata=encode_metadata({name: value for name, value in row.items() if name not in known}),
@@ -68,23 +69,23 @@ def apply_row(source: AudioSource, row: Row, used: Collection[str | None]) -> Au
 
 
 def check_language(row: Row) -> None:
-    """Raises `ColumnError` for a row with a language that Whisper does not know."""
+    """Raises `ColumnError` if the row has a language that Whisper does not know."""
     column = choose_column(row.keys(), None, LANGUAGE_COLUMNS)
-    said = (get_text(row, column) or "").strip()
-    if said and code_of(said) is None:
+    language = (get_text(row, column) or "").strip()
+    if language and code_of(language) is None:
         raise ColumnError(
-            f"{column} is {said!r}, where a code or English name that Whisper knows was expected"
+            f"{column} is {language!r}, where a code or English name that Whisper knows was expected"
         )
 
 
 def apply_clip(source: AudioSource, row: Row) -> tuple[AudioSource, frozenset[str]]:
-    """The part of the file that the row names with `start` and `end`, or `offset` and `duration`, in seconds.
+    """Restricts a recording to a part of its file: `start` and `end`, or `offset` and `duration`, in seconds.
 
     Returns:
         The recording, and the columns that were used.
 
     Raises:
-        ColumnError: no numbers of 0 or more, or an end that is not after the start.
+        ColumnError: a value is not a number of 0 or more, or the end is not after the start.
     """
     if any(name in row for name in START_END):
         used = START_END
@@ -97,7 +98,7 @@ def apply_clip(source: AudioSource, row: Row) -> tuple[AudioSource, frozenset[st
         return source, frozenset()
     if end_s is not None and end_s <= (start_s or 0.0):
         raise ColumnError(f"ends at {end_s:g} s, which is not after its start at {start_s or 0:g} s")
-    start_s = start_s or None  # 0 is where a file starts anyway
+    start_s = start_s or None  # a file starts at 0 anyway
     audio_id = audio_id_of(source.uri, media_fragment(start_s, end_s))
     return replace(source, audio_id=audio_id, start_s=start_s, end_s=end_s), frozenset(used)
 
@@ -116,7 +117,7 @@ def _seconds(row: Row, column: str) -> float | None:
 
 
 def encode_metadata(row: Row) -> Metadata:
-    """Each column's value as JSON; a number that is none (NaN, infinite) is null."""
+    """Returns each column's value as JSON; NaN and infinite numbers become null."""
     return tuple((name, json.dumps(_finite(value), ensure_ascii=False)) for name, value in row.items())
 
 

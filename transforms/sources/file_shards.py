@@ -1,4 +1,4 @@
-"""Many recordings as few work items: how they are grouped, and groups of plain files."""
+"""Groups many recordings into few work items; groups of plain files as work items."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ from transforms.core.uris import audio_source, file_stamp
 T = TypeVar("T")
 
 GRANULARITY = 1024
-"""Groups are at most this part of what came before them: workers stay busy to the end of a run."""
+"""A group has at most 1/1024 of the items before it, so that workers stay busy to the end of a run."""
 
 MAX_GROUP_BYTES = 8 << 20
 
 
 def grouped(items: Iterable[T], size_of: Callable[[T], int]) -> Iterator[list[T]]:
-    """Consecutive items in groups that grow: one item each at first, later a 1024th of all that came before.
+    """Yields consecutive items in groups that grow: one item each at first, later 1/1024 of the items before.
 
-    So a few are spread over all workers, and a million make some 8,000 groups, however they come.
+    So a few items are spread over all workers, and a million make some 8,000 groups.
 
     Args:
-        items: however many.
-        size_of: an item's bytes; a group ends with the one that makes it 8 MiB.
+        items: any number of items.
+        size_of: returns the bytes of an item; a group ends with the item that makes it 8 MiB.
     """
     group: list[T] = []
     n_before = n_bytes = 0
@@ -43,12 +43,12 @@ def grouped(items: Iterable[T], size_of: Callable[[T], int]) -> Iterator[list[T]
 
 @dataclass(frozen=True)
 class FileShard:
-    """Files that were listed, small enough to hold thousands of such in memory.
+    """A group of listed files as a work item, small enough that thousands of them fit in memory.
 
     Attributes:
-        n_files: how many, at least two.
-        packed: their paths or URLs, with NUL between them, deflated.
-        digest: of their names, and of the sizes and times of local files.
+        n_files: number of files, at least two.
+        packed: their paths or URLs, separated by NUL, deflated.
+        digest: hash of their names, and of the sizes and times of local files.
     """
 
     n_files: int
@@ -59,17 +59,17 @@ class FileShard:
         return f"{self.n_files} files, {self.digest}"
 
 
-def file_work(uris: Sequence[str]) -> AudioSource | FileShard:
-    """A group of files as work: one alone is a recording."""
+def to_work(uris: Sequence[str]) -> AudioSource | FileShard:
+    """Returns the work item of a group of files; a single file is a recording."""
     if len(uris) == 1:
         return audio_source(uris[0])
-    told = "\0".join(f"{uri}\0{file_stamp(uri)}" for uri in uris)
-    digest = hashlib.sha256(_encoded(told)).hexdigest()[:16]
+    stamped = "\0".join(f"{uri}\0{file_stamp(uri)}" for uri in uris)
+    digest = hashlib.sha256(_encoded(stamped)).hexdigest()[:16]
     return FileShard(len(uris), zlib.compress(_encoded("\0".join(uris))), digest)
 
 
 def read_files(shard: FileShard) -> Iterator[AudioSource]:
-    """The recordings of a group of files."""
+    """Yields the recordings of a group of files."""
     text = zlib.decompress(shard.packed).decode("utf-8", "surrogatepass")
     return map(audio_source, text.split("\0"))
 

@@ -1,4 +1,4 @@
-"""Kinds of files by their extension: what is taken from a folder, and what holds recordings or names them."""
+"""Types of files by their extension: audio, archives and manifests."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ AUDIO_SUFFIXES = frozenset({
     ".flv", ".m4a", ".m4b", ".mka", ".mkv", ".mov", ".mp2", ".mp3", ".mp4", ".mpeg", ".mpg", ".oga", ".ogg",
     ".ogv", ".opus", ".rf64", ".snd", ".sph", ".ts", ".voc", ".w64", ".wav", ".webm", ".wma", ".wmv", ".wv",
 })  # fmt: skip
-"""What is taken from a folder or an archive; what is named itself is taken whatever it is called."""
+"""Extensions of files that are read from a folder or an archive; a file named by the user may have any."""
 
 ARCHIVE_SUFFIXES = (
     ".zip", ".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tbz", ".tar.xz", ".txz",
@@ -34,7 +34,7 @@ def is_manifest(uri: str) -> bool:
 
 
 def is_hidden(path: str) -> bool:
-    """Whether a part of a relative path begins with a dot, or is what macOS hides in archives."""
+    """Whether a component of a relative path starts with a dot, or is the folder that macOS adds."""
     return any(
         (part.startswith(".") and part not in (".", "..")) or part == "__MACOSX" for part in path.split("/")
     )

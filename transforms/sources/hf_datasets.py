@@ -1,7 +1,7 @@
-"""The files of Hugging Face datasets, and how each is read without torch: Parquet, audio folders, WebDataset.
+"""Lists the files of Hugging Face datasets, read without torch: Parquet, audio folders and WebDataset.
 
-The `datasets` library says which files make up a split (the Hub's pinned to a revision), once and in the
-launcher. Its own `Audio` feature wants torch as soon as the data is not Parquet, and its streams would ask
+The `datasets` library resolves the files of a split once, in the launcher (those on the Hub pinned to a
+revision). Its own `Audio` feature requires torch for data that is not Parquet, and its streams would query
 the Hub again on each worker.
 """
 
@@ -16,13 +16,13 @@ from transforms.core.types import AudioSource, Failure
 from transforms.core.uris import audio_id_of
 from transforms.fetch.policy import DEFAULT_POLICY, FetchPolicy
 from transforms.sources.archives import ArchiveShard
-from transforms.sources.file_shards import FileShard, file_work, grouped
+from transforms.sources.file_shards import FileShard, grouped, to_work
 from transforms.sources.file_types import is_archive
 from transforms.sources.manifests import ManifestShard, manifest_shards, read_manifest_shard
 from transforms.sources.parquet import DatasetShard, parquet_shards, read_shard
 
 METADATA_FILES = ("metadata.csv", "metadata.jsonl", "metadata.parquet")
-"""What an audio folder says of its files: a row each, with a path from there in `file_name`."""
+"""Files in an audio folder with a row for each recording, whose relative path is in `file_name`."""
 
 FILE_NAME_COLUMN = "file_name"
 
@@ -36,19 +36,19 @@ def dataset_work(
     text_column: str | None = None,
     policy: FetchPolicy = DEFAULT_POLICY,
 ) -> Iterator[Listed]:
-    """Lists what a dataset's split is made of.
+    """Lists the work items of a split of a dataset.
 
     Args:
-        name: a local folder, Parquet file or archive, or a name on the Hub; `NAME:CONFIG` where that has
-            several.
-        split: a name, such as `train`; one file alone is whatever split is asked for.
+        name: a local folder, Parquet file or archive, or a name on the Hub; `NAME:CONFIG` if the dataset has
+            several configurations.
+        split: a name, such as `train`; a single file belongs to any split.
         audio_column: of Parquet, the column of encoded audio (bytes, or structs of `bytes` and `path`) or of
-            paths; None for the first that has a usual name.
-        text_column: the column with the reference; None for the first that has a usual name, if any.
-        policy: what may be fetched, and what the dataset may name.
+            paths; None for the first with a usual name.
+        text_column: the column with the reference; None for the first with a usual name, if any.
+        policy: which URIs may be fetched, and which the dataset may name.
 
     Raises:
-        InputError: no such dataset, split or column, or one whose files hold no audio.
+        InputError: no such dataset, split or column, or its files contain no audio.
     """
     if os.path.exists(name):
         name = os.path.abspath(name)
@@ -65,16 +65,16 @@ def dataset_work(
 def _audio_folder(
     name: str, split: str, paths: Sequence[str], text_column: str | None, policy: FetchPolicy
 ) -> Iterator[Listed]:
-    """Files by what `metadata` says of them, then those of which it says nothing."""
+    """Yields the files that metadata files list, then the others."""
     lists = [path for path in paths if posixpath.basename(path) in METADATA_FILES]
-    told: set[int] = set()  # 64 bits of each, for there may be millions
+    seen: set[int] = set()  # 64 bits of each id, as there may be millions
     for path in lists:
         for shard in _metadata(name, split, path, text_column, policy):
-            told.update(int(source.audio_id, 16) for source in _sources(shard, policy))
+            seen.update(int(source.audio_id, 16) for source in _sources(shard, policy))
             yield shard
-    left = (path for path in paths if path not in lists and int(audio_id_of(path), 16) not in told)
-    for group in grouped(left, len):
-        yield file_work(group)
+    unlisted = (path for path in paths if path not in lists and int(audio_id_of(path), 16) not in seen)
+    for group in grouped(unlisted, len):
+        yield to_work(group)
 
 
 def _metadata(
@@ -98,8 +98,8 @@ def _sources(shard: ManifestShard | DatasetShard, policy: FetchPolicy) -> Iterat
 
 
 def _files_of(name: str, split: str) -> tuple[str, list[str]]:
-    """The kind of a dataset, and the files of a split."""
-    import datasets  # slow to import, and workers need it not
+    """Returns the type of a dataset, and the files of a split."""
+    import datasets  # slow to import, and not needed on workers
 
     path, _, config = (name, "", "") if os.path.exists(name) else name.partition(":")
     try:

@@ -1,4 +1,4 @@
-"""From what the user names to work: files, folders, globs, URLs, archives and manifests."""
+"""Expands the inputs of a run into work items: files, folders, globs, URLs, archives and manifests."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from transforms.core.types import AudioSource
 from transforms.core.uris import audio_id_of, is_http, is_url, plain
 from transforms.fetch.policy import DEFAULT_POLICY, FetchPolicy
 from transforms.sources.archives import ArchiveShard
-from transforms.sources.file_shards import FileShard, file_work, grouped
+from transforms.sources.file_shards import FileShard, grouped, to_work
 from transforms.sources.file_types import is_archive, is_audio, is_hidden, is_manifest
-from transforms.sources.local_files import files_matching, files_of
+from transforms.sources.local_files import list_files, match_files
 from transforms.sources.manifests import ManifestShard, manifest_shards
 
 Listed = AudioSource | FileShard | ManifestShard | ArchiveShard
-"""A recording, or what holds many or names them."""
+"""A recording, or a work item with many."""
 
 
 def expand_all(
@@ -29,9 +29,9 @@ def expand_all(
     text_column: str | None = None,
     policy: FetchPolicy = DEFAULT_POLICY,
 ) -> Iterator[Listed]:
-    """Lists what all patterns name, each file once, where it is named first; see `expand`.
+    """Yields the work items of all patterns, each file once, at its first match; see `expand`.
 
-    Recordings that manifests name again are found out later, when they are merged.
+    Recordings that manifests list again are detected later, when they are merged.
     """
     seen: set[int] | None = set() if len(patterns) > 1 else None  # one pattern matches no file twice
     for pattern in patterns:
@@ -45,21 +45,22 @@ def expand(
     policy: FetchPolicy = DEFAULT_POLICY,
     seen: set[int] | None = None,
 ) -> Iterator[Listed]:
-    """Lists what a pattern names, in the same order every time.
+    """Yields the work items of a pattern, always in the same order.
 
     Args:
-        pattern: a file; a folder, taken with its subfolders but without hidden files; a glob, where `**` is
-            any number of folders; a URL, with folders and globs where its file system can list them, which
-            `http(s)` cannot; any of these for archives, known by their extension; or a file, URL or glob for
-            manifests, with such an extension itself. A name that exists is no glob, whatever its characters.
-        audio_column: the manifest's column with the path or URL, when it has no usual name.
-        text_column: the manifest's column with the reference, when it has no usual name.
-        policy: what may be fetched.
-        seen: files that were listed before, which are not listed again; those that are listed are added.
+        pattern: a file; a folder, searched with its subfolders but without hidden files; a glob, where `**`
+            is any number of folders; or a URL, where folders and globs need a file system that can list them,
+            which `http(s)` cannot. Any of these may match archives, by their extension. A file, URL or glob
+            that itself has the extension of a manifest matches manifests. An existing path is not a glob,
+            whatever its characters.
+        audio_column: the manifest's column with the path or URL, if it has no usual name.
+        text_column: the manifest's column with the reference, if it has no usual name.
+        policy: which URIs may be fetched.
+        seen: hashes of the files that were listed before, which are skipped; new ones are added.
 
     Raises:
         NoInputError: nothing matches.
-        InputError: it cannot be listed, or is no manifest that can be used.
+        InputError: it cannot be listed, or is not a valid manifest.
     """
     is_empty = True
     for group in grouped(_matches(plain(pattern)), len):
@@ -85,7 +86,7 @@ def _work(
 ) -> Iterator[Listed]:
     files = [uri for uri in uris if uri not in lists and not is_archive(uri)]
     if files:
-        yield file_work(files)
+        yield to_work(files)
     for uri in uris:
         if uri in lists:
             yield from manifest_shards(uri, audio_column, text_column, policy)
@@ -94,7 +95,7 @@ def _work(
 
 
 def _is_new(uri: str, seen: set[int]) -> bool:
-    """Remembers 64 bits of each, and not the name: a million take 80 MB."""
+    """Whether a file is new; adds 64 bits of its id and not its name: a million files take 80 MB."""
     key = int(audio_id_of(uri), 16)
     is_new = key not in seen
     seen.add(key)
@@ -115,13 +116,13 @@ def _matches(pattern: str) -> Iterator[str]:
 
 def _local(path: str) -> Iterable[str]:
     if os.path.isdir(path):
-        return files_of(path, _is_taken)
+        return list_files(path, _is_input)
     if os.path.lexists(path):
         return [path]
-    return files_matching(path) if glob.has_magic(path) else []
+    return match_files(path) if glob.has_magic(path) else []
 
 
-def _is_taken(name: str) -> bool:
+def _is_input(name: str) -> bool:
     return is_audio(name) or is_archive(name)
 
 
@@ -131,11 +132,11 @@ def _remote(url: str) -> Iterator[str]:
         paths = _remote_paths(system, path)
     except OSError:
         raise
-    except Exception as error:  # each file system raises errors of its own: no credentials, no such bucket
+    except Exception as error:  # each file system has its own errors: no credentials, no such bucket
         raise InputError(f"cannot list {url!r}: {type(error).__name__}: {error}") from error
     if not url.endswith(path):
         url = url.rstrip("/")
-    if not url.endswith(path):  # an archive's inside, for example: its files' URLs cannot be told from here
+    if not url.endswith(path):  # the inside of an archive, for example: the URLs of its files are unknown
         raise InputError(f"cannot list {url!r}: name its files one by one, or in a manifest")
     root = url.removesuffix(path)  # with the host, and the credentials that are needed to fetch
     for match in paths:
@@ -143,7 +144,7 @@ def _remote(url: str) -> Iterator[str]:
 
 
 def _remote_paths(system: AbstractFileSystem, path: str) -> list[str]:
-    """Paths of the files that a path of a file system names, without the URL's beginning, sorted."""
+    """Returns the files that a path of a file system matches, sorted, without the beginning of the URL."""
     if system.isdir(path):
         return sorted(name for name in system.find(path) if _is_shown(name, path))
     if system.exists(path):

@@ -1,4 +1,4 @@
-"""Lines of manifests, and the records that they make: read as they come, whatever is in them."""
+"""Reads the lines of manifests as records, and parses records into columns."""
 
 from __future__ import annotations
 
@@ -12,23 +12,23 @@ from typing import BinaryIO, NamedTuple
 from transforms.sources.columns import ColumnError, Row
 
 MAX_LINE_BYTES = 16 << 20
-"""A line may hold each word of a long recording, with its times."""
+"""A line may contain each word of a long recording, with its times."""
 
 MAX_RECORD_LINES = 100
-"""Of a record of CSV, whose fields may hold newlines: a quote that nobody closes costs no more than this."""
+"""Lines of a CSV record, whose fields may contain newlines: the limit for a quote that is not closed."""
 
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 _SKIPPED_BYTES = 1 << 20
 
 
 class Record(NamedTuple):
-    """What a manifest says of one recording: a line, or in CSV perhaps a few.
+    """The bytes of one row of a manifest: a line, or in CSV possibly several.
 
     Attributes:
-        number: of its first line, from 1.
+        number: number of its first line, from 1.
         start: its first byte in the file.
-        stop: the byte behind its last.
-        data: its bytes without a byte order mark; of a line that is too long, the beginning.
+        stop: one past its last byte.
+        data: its bytes without a byte order mark; only the beginning of a line that is too long.
     """
 
     number: int
@@ -37,25 +37,25 @@ class Record(NamedTuple):
     data: bytes
 
 
-def records(file: BinaryIO, kind: str, number: int = 1, start: int = 0) -> Iterator[Record]:
-    """The records of a file, or of a part of one that begins where a record does; no blank lines.
+def read_records(file: BinaryIO, kind: str, number: int = 1, start: int = 0) -> Iterator[Record]:
+    """Yields the records of a file, or of a part of one that starts with a record, without blank lines.
 
     Args:
-        file: binary, where that part begins; it may end before the file does.
+        file: binary, at the start of that part; it may end before the manifest does.
         kind: the manifest's extension.
-        number: of the first line.
-        start: the first byte's place in the manifest.
+        number: number of the first line.
+        start: offset of the first byte in the manifest.
     """
     lines = _lines(file, number, start)
     found = _csv_records(lines) if kind == ".csv" else lines
     return (record for record in found if record.data.strip())
 
 
-def fields_of(record: Record, kind: str) -> list[str]:
-    """The fields of a record of `.csv` or `.tsv`.
+def parse_fields(record: Record, kind: str) -> list[str]:
+    """Returns the fields of a record of `.csv` or `.tsv`.
 
     Raises:
-        ColumnError: it is none.
+        ColumnError: it is not valid CSV, or a line is too long.
     """
     text = _text(record)
     if kind == ".tsv":
@@ -66,44 +66,44 @@ def fields_of(record: Record, kind: str) -> list[str]:
         raise ColumnError(f"no CSV: {error}; check its quotes") from error
 
 
-def row_of(record: Record, kind: str, header: tuple[str, ...] | None) -> Row:
-    """What a record says, by column.
+def parse_row(record: Record, kind: str, header: tuple[str, ...] | None) -> Row:
+    """Returns the values of a record, by column.
 
     Args:
-        record: but not the one with the header.
+        record: any but the header.
         kind: the manifest's extension.
-        header: the names of the columns; None for manifests that have no header.
+        header: the names of the columns; None for manifests without a header.
 
     Raises:
-        ColumnError: it is none of that kind.
+        ColumnError: it is not valid in that format.
     """
     if header is not None:
-        fields = fields_of(record, kind)
-        if len(fields) != len(header):  # to cut or to fill would lose text without a word
+        fields = parse_fields(record, kind)
+        if len(fields) != len(header):  # truncating or padding would lose text silently
             raise ColumnError(f"{len(fields)} fields, where the header has {len(header)}")
         return dict(zip(header, fields, strict=True))
     text = _text(record)
-    return json_row(text) if kind == ".jsonl" else {"uri": text.rstrip("\r\n")}
+    return parse_json_row(text) if kind == ".jsonl" else {"uri": text.rstrip("\r\n")}
 
 
 def _text(record: Record) -> str:
-    """A name of a file may be no valid UTF-8: it is kept as the operating system would."""
+    """Decodes a record; a file name that is not valid UTF-8 is decoded as by the operating system."""
     if len(record.data) > MAX_LINE_BYTES:
         raise ColumnError(f"{record.stop - record.start} bytes; a line has {MAX_LINE_BYTES} at most")
     return record.data.decode("utf-8", "surrogateescape")
 
 
-def json_row(text: str) -> Row:
-    """A JSON object; what is not a number (NaN) is null.
+def parse_json_row(text: str) -> Row:
+    """Returns a JSON object; NaN and infinity become None.
 
     Raises:
-        ColumnError: it is none.
+        ColumnError: it is not a JSON object.
     """
     try:
-        row = json.loads(text, parse_constant=lambda _: None)  # NaN is what pandas writes for nothing
+        row = json.loads(text, parse_constant=lambda _: None)  # pandas writes NaN for a missing value
     except json.JSONDecodeError as error:
         raise ColumnError(f"no JSON: {error.msg} at character {error.pos + 1}") from error
-    except (ValueError, RecursionError) as error:  # a number of thousands of digits, thousands of brackets
+    except (ValueError, RecursionError) as error:  # thousands of digits or brackets
         raise ColumnError(f"no JSON that can be read: {error}") from error
     if not isinstance(row, dict):
         raise ColumnError(f"a JSON object was expected, and not {text.strip()[:40]}")
@@ -111,7 +111,7 @@ def json_row(text: str) -> Row:
 
 
 def _tab_separated(text: str) -> list[str]:
-    """Splits at tabs alone: Common Voice has lone quotes, which a CSV reader takes for many lines."""
+    """Splits at tabs only: Common Voice has single quotes, which a CSV reader would join with many lines."""
     return [_unquoted(field) for field in text.rstrip("\r\n").split("\t")]
 
 
@@ -139,26 +139,26 @@ def _skip_line(file: BinaryIO) -> int:
 
 
 def _csv_records(lines: Iterator[Record]) -> Iterator[Record]:
-    """Joins lines whose newlines are within quotes; a line whose quotes do not end stands alone, as bad."""
+    """Joins lines whose newlines are within quotes; a line with an unclosed quote is an invalid record."""
     ahead: deque[Record] = deque()
     while (first := ahead.popleft() if ahead else next(lines, None)) is not None:
         if b'"' not in first.data:
             yield first
             continue
-        taken = [first]
+        joined = [first]
 
-        def texts(taken: list[Record] = taken) -> Iterator[str]:
-            yield taken[0].data.decode("utf-8", "surrogateescape")
-            while len(taken) < MAX_RECORD_LINES:
+        def texts(joined: list[Record] = joined) -> Iterator[str]:
+            yield joined[0].data.decode("utf-8", "surrogateescape")
+            while len(joined) < MAX_RECORD_LINES:
                 line = ahead.popleft() if ahead else next(lines, None)
                 if line is None:
                     return
-                taken.append(line)
+                joined.append(line)
                 yield line.data.decode("utf-8", "surrogateescape")
 
         try:
             next(csv.reader(texts(), strict=True))
         except csv.Error:
-            ahead.extendleft(reversed(taken[1:]))
-            del taken[1:]
-        yield Record(first.number, first.start, taken[-1].stop, b"".join(line.data for line in taken))
+            ahead.extendleft(reversed(joined[1:]))
+            del joined[1:]
+        yield Record(first.number, first.start, joined[-1].stop, b"".join(line.data for line in joined))

@@ -1,11 +1,11 @@
-"""Manifests: files that list recordings, and perhaps what was really said in them.
+"""Manifests: files that list recordings, optionally with their reference texts.
 
-One recording a line: `.jsonl` (an object), `.csv` and `.tsv` (a header first), `.txt` (the URI and nothing
-else); see `transforms.sources.columns` for the names of columns. Relative paths are relative to the
-manifest. A line ends with a newline; those within the quotes of a field of CSV are part of it.
+One recording a line: `.jsonl` (an object), `.csv` and `.tsv` (a header first), `.txt` (the URI alone); see
+`transforms.sources.columns` for the names of columns. Relative paths are relative to the manifest. A line
+ends with a newline; newlines within the quotes of a CSV field are part of it.
 
-The launcher looks where lines begin and no further, so that a manifest may have millions; workers read them.
-A line that cannot be used is then a `Failure`, and the others go on.
+The launcher finds only where lines start, so that a manifest may have millions; workers parse them. An
+invalid line becomes a `Failure`, and does not affect the others.
 """
 
 from __future__ import annotations
@@ -29,33 +29,33 @@ from transforms.sources.columns import (
     TEXT_COLUMNS,
     ColumnError,
     Row,
-    check_language,
-    choose_column,
     apply_clip,
     apply_row,
+    check_language,
+    choose_column,
     get_text,
 )
 from transforms.sources.file_shards import grouped
-from transforms.sources.manifest_records import Record, fields_of, records, row_of
+from transforms.sources.manifest_records import Record, parse_fields, parse_row, read_records
 from transforms.sources.trust import check_listed
 
 
 @dataclass(frozen=True)
 class ManifestShard:
-    """Lines of a manifest that follow each other: small, to be shipped to the worker that reads them.
+    """Consecutive lines of a manifest as a work item: a small record, which a worker reads.
 
     Attributes:
-        uri: of the manifest, a local path or a URL.
-        number: of the first line, from 1.
+        uri: local path or URL of the manifest.
+        number: number of the first line, from 1.
         start: the first byte.
-        stop: the byte behind the last.
-        n_records: lines that name a recording, or should.
-        digest: of these bytes.
-        header: the names of the columns, where the manifest has a header.
-        audio_column: the column with the path or URL; None for the first that has a usual name.
-        text_column: the column with the reference; None for the first that has a usual name, if any.
-        has_clips: columns such as `start` say which part of a file is meant, and are no metadata.
-        packed: the lines, deflated, where the manifest comes by `http(s)`: the launcher fetches it, once.
+        stop: one past the last byte.
+        n_records: number of lines with a recording, valid or not.
+        digest: hash of these bytes.
+        header: the names of the columns, if the manifest has a header.
+        audio_column: the column with the path or URL; None for the first with a usual name.
+        text_column: the column with the reference; None for the first with a usual name, if any.
+        has_clips: columns such as `start` restrict the recording to a part of its file, and are not metadata.
+        packed: the lines, deflated, of a manifest at an `http(s)` URL: the launcher fetches it, once.
     """
 
     uri: str
@@ -82,24 +82,24 @@ def manifest_shards(
     *,
     has_clips: bool = True,
 ) -> Iterator[ManifestShard]:
-    """Cuts a manifest into shards: a line each at first, so that short ones are spread over workers too.
+    """Splits a manifest into shards: of one line at first, so that short ones too are spread over workers.
 
     Args:
         uri: a local path or a URL.
-        audio_column: the column with the path or URL; None for the first that has a usual name.
-        text_column: the column with the reference; None for the first that has a usual name, if any.
-        policy: what may be fetched.
+        audio_column: the column with the path or URL; None for the first with a usual name.
+        text_column: the column with the reference; None for the first with a usual name, if any.
+        policy: which URIs may be fetched.
         has_clips: see `ManifestShard`.
 
     Raises:
-        ManifestError: it cannot be read, or its first line shows that it is no such manifest.
+        ManifestError: it cannot be read, or its first line is invalid.
     """
     kind = suffix(uri)
     if kind == ".txt":
         audio_column = text_column = None
     try:
         with open_audio(audio_source(uri), policy) as file:
-            found = records(file, kind)
+            found = read_records(file, kind)
             header, found = _checked(uri, kind, found, audio_column, text_column)
             for group in grouped(found, lambda record: len(record.data)):
                 text = _joined(group)
@@ -114,17 +114,17 @@ def manifest_shards(
 def read_manifest_shard(
     shard: ManifestShard, policy: FetchPolicy = DEFAULT_POLICY
 ) -> Iterator[AudioSource | Failure]:
-    """Reads the recordings of a shard, line by line; a line that cannot be used is a `Failure`.
+    """Yields the recordings of a shard, line by line; an invalid line is a `Failure`.
 
-    So is one that names what a list may not (`transforms.sources.trust`), unless the policy trusts it.
+    So is a line with a forbidden URI (`transforms.sources.trust`), unless the policy trusts the manifest.
 
     Raises:
-        AudioError: with stage `list`, when the manifest is not as it was when it was listed.
+        AudioError: with stage `list`, if the manifest was changed since it was listed.
     """
     kind = suffix(shard.uri)
     for record in _records_of(shard, kind, policy):
         try:
-            yield _source(shard, row_of(record, kind, shard.header), policy.trust_manifests)
+            yield _source(shard, parse_row(record, kind, shard.header), policy.trust_manifests)
         except ColumnError as error:
             yield _bad_line(shard.uri, record, "bad_line", str(error))
         except AudioError as error:
@@ -137,10 +137,10 @@ def read_manifest(
     text_column: str | None = None,
     policy: FetchPolicy = DEFAULT_POLICY,
 ) -> Iterator[AudioSource]:
-    """Lists a whole manifest's recordings; for the arguments see `manifest_shards`.
+    """Yields all recordings of a manifest; for the arguments see `manifest_shards`.
 
     Raises:
-        ManifestError: it cannot be read, or a line cannot or may not be used: names file and line.
+        ManifestError: it cannot be read, or a line is invalid or forbidden; the message has file and line.
     """
     for shard in manifest_shards(uri, audio_column, text_column, policy):
         for source in read_manifest_shard(shard, policy):
@@ -152,17 +152,17 @@ def read_manifest(
 def _checked(
     uri: str, kind: str, found: Iterator[Record], audio_column: str | None, text_column: str | None
 ) -> tuple[tuple[str, ...] | None, Iterator[Record]]:
-    """The header, if there is one, and the records behind it, once the columns were found to be there."""
+    """Checks the columns; returns the header, if there is one, and the records after it."""
     first = next(found, None)
     if first is None:
         return None, found
     try:
         _check_encoding(first.data)
         if kind in (".csv", ".tsv"):
-            header = tuple(fields_of(first, kind))
+            header = tuple(parse_fields(first, kind))
             _check_columns(header, audio_column, text_column)
             return header, found
-        row = row_of(first, kind, None)
+        row = parse_row(first, kind, None)
         _check_columns(list(row), audio_column, text_column)
         if kind == ".txt":
             _audio_of(row, "uri")
@@ -177,12 +177,12 @@ def _check_encoding(data: bytes) -> None:
 
 
 def _check_columns(columns: Sequence[str], audio_column: str | None, text_column: str | None) -> None:
-    there = ", ".join(columns)
+    names = ", ".join(columns)
     if choose_column(columns, audio_column, AUDIO_COLUMNS) is None:
         wanted = audio_column or "for the audio"
-        raise ColumnError(f"no column {wanted} among {there}; name one with --audio_column")
+        raise ColumnError(f"no column {wanted} among {names}; name one with --audio_column")
     if text_column is not None and text_column not in columns:
-        raise ColumnError(f"no column {text_column} among {there}; name one with --text_column")
+        raise ColumnError(f"no column {text_column} among {names}; name one with --text_column")
 
 
 def _source(shard: ManifestShard, row: Row, trusted: bool) -> AudioSource:
@@ -194,8 +194,8 @@ def _source(shard: ManifestShard, row: Row, trusted: bool) -> AudioSource:
     check_language(row)
     audio = _audio_of(row, audio_column)
     check_listed(audio, shard.uri, trusted)
-    place = join(shard.uri, audio)
-    source, used = audio_source(place, reference=get_text(row, text_column)), frozenset[str]()
+    source = audio_source(join(shard.uri, audio), reference=get_text(row, text_column))
+    used = frozenset[str]()
     if shard.has_clips:
         source, used = apply_clip(source, row)
     return apply_row(source, row, {audio_column, text_column, *used})
@@ -215,9 +215,9 @@ def _bad_line(uri: str, record: Record, kind: str, message: str) -> Failure:
 
 def _records_of(shard: ManifestShard, kind: str, policy: FetchPolicy) -> list[Record]:
     if shard.packed is not None:
-        return list(records(io.BytesIO(zlib.decompress(shard.packed)), kind, shard.number, shard.start))
+        return list(read_records(io.BytesIO(zlib.decompress(shard.packed)), kind, shard.number, shard.start))
     with _open_at(shard, policy) as file:
-        after = records(file, kind, shard.number, shard.start)
+        after = read_records(file, kind, shard.number, shard.start)
         found = list(takewhile(lambda record: record.start < shard.stop, after))
     if not found or _digest(_joined(found)) != shard.digest:
         raise AudioError("list", "changed", f"{shard.uri} was changed while the run read it; start it again")
@@ -226,7 +226,7 @@ def _records_of(shard: ManifestShard, kind: str, policy: FetchPolicy) -> list[Re
 
 @contextmanager
 def _open_at(shard: ManifestShard, policy: FetchPolicy) -> Iterator[BinaryIO]:
-    """The manifest from the shard's first byte on: a local one in place, of another these bytes alone."""
+    """Opens the manifest at the shard's first byte; of a remote one, only the shard's bytes are fetched."""
     if is_url(shard.uri):
         with open_byte_range(shard.uri, (shard.start, shard.stop), policy) as file:
             yield file
@@ -237,7 +237,7 @@ def _open_at(shard: ManifestShard, policy: FetchPolicy) -> Iterator[BinaryIO]:
 
 
 def _joined(group: Sequence[Record]) -> bytes:
-    """The lines of records, with empty ones where there were some, so that they keep their numbers."""
+    """Returns the lines of records, with the empty lines between them, so that line numbers stay the same."""
     number, parts = group[0].number, []
     for record in group:
         parts.append(b"\n" * (record.number - number))

@@ -1,7 +1,7 @@
-"""Rows of Parquet files with encoded audio, or with paths, as Hugging Face datasets have them.
+"""Reads the rows of Parquet files with encoded audio or with paths, as in Hugging Face datasets.
 
-Workers read those files with Arrow: the columns needed and those of text, numbers and truth, a row at a time,
-and no network but for the file itself.
+Workers read the files with Arrow, one row at a time: the necessary columns and those of text, numbers and
+booleans. They need no network except for the file itself.
 """
 
 from __future__ import annotations
@@ -22,19 +22,19 @@ from transforms.core.uris import audio_source, is_http, is_url, join
 from transforms.fetch.open_audio import open_audio
 from transforms.fetch.policy import DEFAULT_POLICY, FetchPolicy
 from transforms.fetch.public_addresses import check_hosts_named
-from transforms.sources.columns import AUDIO_COLUMNS, TEXT_COLUMNS, choose_column, apply_row, get_text
+from transforms.sources.columns import AUDIO_COLUMNS, TEXT_COLUMNS, apply_row, choose_column, get_text
 from transforms.sources.trust import check_listed
 
 
 @dataclass(frozen=True)
 class DatasetShard:
-    """A Parquet file of a dataset's split: small, to be shipped to the worker that reads it.
+    """A Parquet file of a dataset's split as a work item: a small record, which a worker reads.
 
     Attributes:
-        name: the dataset, as named; a local one by its absolute path.
-        index: the file's place in the split, from 0.
-        path: the file, local or a URL.
-        text_column: where the reference is; None when there is none.
+        name: name of the dataset as given; the absolute path of a local one.
+        index: index of the file in the split, from 0.
+        path: path or URL of the file.
+        text_column: the column with the reference; None if there is none.
     """
 
     name: str
@@ -56,19 +56,19 @@ def parquet_shards(
     text_column: str | None,
     policy: FetchPolicy = DEFAULT_POLICY,
 ) -> list[DatasetShard]:
-    """The Parquet files of a dataset's split as shards.
+    """Returns the Parquet files of a dataset's split as shards.
 
     Args:
-        name: of the dataset.
-        split: of the dataset.
-        paths: at least one, local or URLs, all with the columns of the first.
+        name: name of the dataset.
+        split: split of the dataset.
+        paths: at least one path or URL; all files have the columns of the first.
         audio_column: the column of encoded audio (bytes, or structs of `bytes` and `path`) or of paths; None
-            for the first that has a usual name.
-        text_column: the column with the reference; None for the first that has a usual name, if any.
-        policy: what may be fetched.
+            for the first with a usual name.
+        text_column: the column with the reference; None for the first with a usual name, if any.
+        policy: which URIs may be fetched.
 
     Raises:
-        DatasetError: the first file is no Parquet, or has no such column.
+        DatasetError: the first file is not Parquet, or has no such column.
     """
     schema = _schema(paths[0], policy)
     audio = _checked_column(schema, name, audio_column, AUDIO_COLUMNS, "--audio_column")
@@ -80,20 +80,20 @@ def parquet_shards(
 
 
 def read_shard(shard: DatasetShard, policy: FetchPolicy = DEFAULT_POLICY) -> Iterator[AudioSource | Failure]:
-    """Reads a shard's recordings in order, a row at a time.
+    """Yields a shard's recordings in order, one row at a time.
 
     Yields:
-        A source with `payload`, and a URI made of the dataset, split, shard, row and the audio's own file
-        name if it has one; for rows with a path and no bytes, a source to be fetched from there. A row with
-        neither has an empty payload. One with a path that it may not name (`transforms.sources.trust`) is a
-        `Failure`, unless the policy trusts it.
+        For a row with audio bytes, a source with `payload`, whose URI consists of the dataset, split, shard,
+        row and the audio's own file name if it has one; for a row with only a path, a source to be fetched
+        from there; for a row with neither, a source with an empty payload. A row with a forbidden path
+        (`transforms.sources.trust`) is a `Failure`, unless the policy trusts the dataset.
 
     Raises:
-        AudioError: with stage `list`, when the file cannot be read (on).
+        AudioError: with stage `list`, if the file cannot be read to its end.
     """
     try:
         with open_audio(audio_source(shard.path), policy) as file:
-            # A row at a time and pages as they come: a row may be hours of audio.
+            # One row at a time, and buffered page by page: a row may be hours of audio.
             table = pq.ParquetFile(file, buffer_size=1 << 20)
             batches = table.iter_batches(batch_size=1, columns=_columns(shard, table.schema_arrow))
             for index, batch in enumerate(batches):
@@ -106,7 +106,7 @@ def read_shard(shard: DatasetShard, policy: FetchPolicy = DEFAULT_POLICY) -> Ite
 
 
 def _columns(shard: DatasetShard, schema: pa.Schema) -> list[str]:
-    """What is read of a row: its audio, its reference, and every column of text, numbers or truth."""
+    """Returns the columns to read: the audio, the reference, and all of text, numbers or booleans."""
     needed = (shard.audio_column, shard.text_column)
     return [field.name for field in schema if field.name in needed or _is_scalar(field.type)]
 
@@ -128,9 +128,9 @@ def _checked_source(
         return _source(shard, index, batch.to_pylist()[0], trusted)
     except AudioError as error:
         return to_failure(audio_source(f"{shard}/{index}"), error)
-    except UnicodeDecodeError as error:  # Arrow does not look at text before it is asked for
-        bad = AudioError("list", "bad_row", f"{shard}/{index} holds text that is no UTF-8: {error}")
-        return to_failure(audio_source(f"{shard}/{index}"), bad)
+    except UnicodeDecodeError as error:  # Arrow decodes text only when it is accessed
+        invalid = AudioError("list", "bad_row", f"{shard}/{index} holds text that is no UTF-8: {error}")
+        return to_failure(audio_source(f"{shard}/{index}"), invalid)
 
 
 def _source(shard: DatasetShard, index: int, row: Mapping[str, Any], trusted: bool) -> AudioSource:
@@ -160,7 +160,7 @@ def _schema(path: str, policy: FetchPolicy) -> pa.Schema:
 
 @contextmanager
 def _opened_for_schema(path: str, policy: FetchPolicy) -> Iterator[BinaryIO]:
-    """Whole where that is guarded or near; of an object store, the end of a file need not cost all of it."""
+    """Opens a file, which `open_audio` downloads; in an object store only its end, which has the schema."""
     if is_http(path) or not is_url(path):
         with open_audio(audio_source(path), policy) as file:
             yield file
@@ -176,9 +176,9 @@ def _checked_column(
 ) -> str:
     column = choose_column(schema.names, wanted, usual)
     if column is None:
-        what = f"column {wanted!r}" if wanted else f"column called {', '.join(usual)}"
+        missing = f"column {wanted!r}" if wanted else f"column called {', '.join(usual)}"
         raise DatasetError(
-            f"the dataset {name!r} has no {what}; name one of {', '.join(schema.names)} with {option}"
+            f"the dataset {name!r} has no {missing}; name one of {', '.join(schema.names)} with {option}"
         )
     return column
 

@@ -1,4 +1,4 @@
-"""What a manifest or a dataset may name: whoever wrote it need not be who runs it."""
+"""Restricts the URIs in manifests and datasets, which may be written by another person than the user."""
 
 from __future__ import annotations
 
@@ -6,20 +6,20 @@ from transforms.core.errors import AudioError
 from transforms.core.uris import is_http, is_url, join
 
 OBJECT_STORES = frozenset({"s3", "s3a", "gs", "gcs", "abfs", "abfss", "az", "adl", "oci", "oss", "hf"})
-"""Schemes of stores that hold what their names say and reach nothing else."""
+"""Schemes of object stores, whose URLs give no access to anything else."""
 
 
 def check_listed(uri: str, base: str, allowed: bool) -> None:
-    """Refuses what would let a list reach into the machine or the network of the worker that reads it.
+    """Refuses URIs that give a list access to the machine or the network of the worker that reads it.
 
-    Anything may be listed that is http(s) or in an object store, and names relative to the list's own place.
-    A list that is a local file may name local files by their path. No list may name `file://` URLs, chained
-    ones (`zip://...::...`) or those of further file systems, but for what lies beside it.
+    Allowed are `http(s)` URLs, URLs of object stores, and names relative to the list. A list that is a local
+    file may contain paths of local files. Not allowed are `file://` URLs, chained URLs (`zip://...::...`) and
+    URLs of other file systems, except for files beside the list.
 
     Args:
-        uri: as it is listed, before it is joined with `base`.
+        uri: as listed, not yet joined with `base`.
         base: the path or URL of the list.
-        allowed: whether the user trusts the list with anything (`--trust_manifests`).
+        allowed: whether the user trusts the list with any URI (`--trust_manifests`).
 
     Raises:
         AudioError: with stage `list` and kind `forbidden_uri`.
@@ -50,7 +50,7 @@ def _scheme(url: str) -> str:
 
 
 def _is_beside(uri: str, found: str, base: str) -> bool:
-    """Whether it is named relative to the list, or with the same file system, host or bucket."""
+    """Whether a URI is relative to the list, or on the same file system and host or bucket."""
     if not is_url(base) or _scheme(found) != _scheme(base):
         return False
     return not is_url(uri) or _host(found) == _host(base)

@@ -1,4 +1,4 @@
-"""What the launcher lists and ships to workers, and how a worker gets recordings out of it."""
+"""Work items: listed by the launcher, shipped to workers, and opened there as recordings."""
 
 from __future__ import annotations
 
@@ -18,29 +18,29 @@ from transforms.sources.manifests import ManifestShard, read_manifest_shard
 from transforms.sources.parquet import DatasetShard, read_shard
 
 Work = AudioSource | FileShard | ManifestShard | ArchiveShard | DatasetShard
-"""A recording; some files; lines of a manifest; an archive; a file of a dataset."""
+"""A work item: a recording, files, lines of a manifest, an archive, or a file of a dataset."""
 
 
 def serialize(work: Iterable[Work]) -> bytes:
-    """All that was listed as few bytes, for they are a part of the graph, and runners limit its size.
+    """Returns all work items as few bytes, because they are part of the graph, whose size runners limit.
 
     Names and lines of all shards are compressed as one text: shard by shard they take up to twice as much.
     """
     packed = io.BytesIO()
     with bz2.BZ2File(packed, "wb") as file:
         for one in work:
-            pickle.dump(_plain(one), file)
+            pickle.dump(_inflated(one), file)
     return packed.getvalue()
 
 
 def deserialize(packed: bytes) -> Iterator[Work]:
-    """What was packed, in the same order, one at a time."""
+    """Yields serialized work items in order, one at a time."""
     with bz2.BZ2File(io.BytesIO(packed)) as file:
         while file.peek(1):
             yield _deflated(pickle.load(file))
 
 
-def _plain(work: Work) -> Work:
+def _inflated(work: Work) -> Work:
     if isinstance(work, FileShard | ManifestShard) and work.packed is not None:
         return replace(work, packed=zlib.decompress(work.packed))
     return work
@@ -53,14 +53,14 @@ def _deflated(work: Work) -> Work:
 
 
 def open_work(work: Work, policy: FetchPolicy = DEFAULT_POLICY) -> Iterator[AudioSource | Failure]:
-    """The recordings of what was listed, one at a time, and a failure for each that cannot be told.
+    """Yields the recordings of a work item, one at a time, and a failure for each invalid entry.
 
     Args:
-        work: what was listed.
-        policy: what may be fetched, and what a list may name.
+        work: the work item.
+        policy: which URIs may be fetched, and which a list may contain.
 
     Raises:
-        AudioError: with stage `list`: it cannot be read, or not to its end.
+        AudioError: with stage `list`: the work item cannot be read to its end.
     """
     match work:
         case AudioSource():
@@ -76,17 +76,17 @@ def open_work(work: Work, policy: FetchPolicy = DEFAULT_POLICY) -> Iterator[Audi
 
 
 def failure_source(work: Work) -> AudioSource:
-    """What a failure calls it: a shard as a whole goes by its description."""
+    """Returns the source that a failure of the work item names; the URI of a shard is its description."""
     return work if isinstance(work, AudioSource) else AudioSource(audio_id="", uri=str(work))
 
 
 def origin_of(source: AudioSource, work: Work) -> Work:
-    """What to open to read a recording once more: only bytes that cannot be fetched need what held them."""
+    """Returns what to open to read a recording again: the recording, or the shard with its payload."""
     return source if source.payload is None else work
 
 
 def n_recordings(work: Iterable[Work]) -> int | None:
-    """How many recordings there are in all; None where that is not known before they are read."""
+    """Returns the total number of recordings; None if it is only known once the work items are read."""
     total = 0
     for one in work:
         match one:
@@ -102,9 +102,9 @@ def n_recordings(work: Iterable[Work]) -> int | None:
 
 
 def fingerprint(work: Work) -> str:
-    """What a run is known again by: names and hints, sizes and times of local files, the text of lists.
+    """Returns a text that identifies a work item: names, hints, size and time of local files, text of lists.
 
-    The local files that a manifest names are known by their names alone.
+    It identifies the input of a run. Local files in a manifest are identified by their names only.
     """
     if isinstance(work, FileShard):
         return str(work)

@@ -1,1 +1,1 @@
-"""Blocks of samples to windows of at most 30 s: VAD, packing, fixed stride, splices."""
+"""Cuts blocks of samples into windows of at most 30 s: VAD, packing, fixed stride, splices."""

@@ -1,1 +1,1 @@
-"""Rows, shards and subtitles; files that appear as a whole or not at all."""
+"""Writes rows, shards and subtitles, to files that appear as a whole or not at all."""

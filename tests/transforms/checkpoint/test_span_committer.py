@@ -76,7 +76,7 @@ def test_without_a_log_results_are_returned_and_nothing_is_isolated(lock: Shared
     spans = committer_of(None, lock)
     assert not spans.must_finish_before(started(exclusive=True))
     assert read_span(spans, exclusive=True)
-    lock.acquire(lock, exclusive=True, check=pytest.fail)  # nobody holds it
+    lock.acquire(lock, exclusive=True, check=pytest.fail)  # no one holds it
     spans.finish_window("a", WINDOW, [], {})
     assert [result.key for result in spans.commit_finished()] == ["key"]
     spans.close()

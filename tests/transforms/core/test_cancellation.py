@@ -5,7 +5,7 @@ import pytest
 from transforms.core.cancellation import STOP, StopRequestedError, check_stop
 
 
-def test_the_check_raises_only_while_a_stop_is_requested() -> None:
+def test_check_raises_only_after_a_stop_request() -> None:
     check_stop()
     STOP.set()
     try:

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import pytest
 
 from transforms.core.errors import AudioError
-from transforms.core.failures import caught
+from transforms.core.failures import errors_as_failures
 from transforms.core.types import AudioSource, Failure
 
 
@@ -16,18 +16,20 @@ def broken(error: Exception) -> Iterator[int]:
 
 def test_known_and_unknown_exceptions_become_failures_without_credentials() -> None:
     source = AudioSource("id", "https://me:pw@host/a.mp3")
-    known = list(caught(broken(AudioError("fetch", "timeout", "60 s", retryable=True)), source, "decode"))
+    known = list(
+        errors_as_failures(broken(AudioError("fetch", "timeout", "60 s", retryable=True)), source, "decode")
+    )
     assert known == [1, Failure("id", "https://host/a.mp3", "fetch", "timeout", "60 s", retryable=True)]
-    _, unknown = caught(broken(ZeroDivisionError("by zero")), source, "decode")
+    _, unknown = errors_as_failures(broken(ZeroDivisionError("by zero")), source, "decode")
     assert isinstance(unknown, Failure)
     assert (unknown.stage, unknown.kind, unknown.uri) == ("decode", "unexpected", "https://host/a.mp3")
     assert "ZeroDivisionError: by zero" in unknown.message
 
 
-def test_an_interrupt_is_no_failure() -> None:
+def test_interrupt_is_not_a_failure() -> None:
     def interrupted() -> Iterator[int]:
         raise KeyboardInterrupt
         yield 1
 
     with pytest.raises(KeyboardInterrupt):
-        list(caught(interrupted(), AudioSource("id", "u"), "decode"))
+        list(errors_as_failures(interrupted(), AudioSource("id", "u"), "decode"))

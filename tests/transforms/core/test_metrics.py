@@ -50,7 +50,7 @@ def test_seconds_are_counted_in_microseconds() -> None:
     assert metrics.counters == {**{f"{stage}_us": 250_000 for stage in STAGES}, "read_us": 250_001}
 
 
-def test_time_is_counted_while_items_are_made_and_not_while_they_are_used() -> None:
+def test_time_of_the_iterator_is_counted_without_its_consumer() -> None:
     metrics, items = CountingMetrics(), []
     for item in timed(slow_items(3), "read", metrics):
         time.sleep(0.05)
@@ -59,7 +59,7 @@ def test_time_is_counted_while_items_are_made_and_not_while_they_are_used() -> N
     assert 60_000 <= metrics.counters["read_us"] < 150_000
 
 
-def test_the_time_before_an_exception_is_counted() -> None:
+def test_time_before_an_exception_is_counted() -> None:
     def broken() -> Iterator[int]:
         time.sleep(0.02)
         raise ValueError("no")
@@ -71,7 +71,7 @@ def test_the_time_before_an_exception_is_counted() -> None:
     assert metrics.counters["read_us"] >= 20_000
 
 
-def test_counting_may_be_dropped() -> None:
+def test_no_metrics_ignores_counts() -> None:
     NO_METRICS.count("windows", 2)
     NO_METRICS.distribute("seconds", 1.0)
     assert list(timed(iter([1, 2]), "read", NO_METRICS)) == [1, 2]

@@ -25,7 +25,7 @@ def test_threads_may_add_at_the_same_time() -> None:
     assert progress.tally() == Tally()
 
 
-def test_a_request_to_stop_holds_until_the_next_run() -> None:
+def test_stop_request_lasts_until_the_next_run() -> None:
     progress = Progress()
     check_stop()
     STOP.set()
@@ -37,7 +37,7 @@ def test_a_request_to_stop_holds_until_the_next_run() -> None:
     check_stop()
 
 
-def test_progresses_are_counted_apart() -> None:
+def test_progress_objects_are_independent() -> None:
     one, other = Progress(), Progress()
     one.add(recordings=1)
     assert (one.tally().recordings, other.tally().recordings) == (1, 0)

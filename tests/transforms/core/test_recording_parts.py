@@ -37,7 +37,7 @@ def part(start_s: int, stop_s: int | None, **more: object) -> RecordingPart:
     return replace(RecordingPart(SOURCE, start_s, stop_s), **more)  # type: ignore[arg-type]
 
 
-def test_complete_parts_are_each_part_once_in_order() -> None:
+def test_complete_parts_have_each_range_once_in_order() -> None:
     parts = [part(0, 60), part(60, 90), part(90, None)]
     for order in itertools.permutations([*parts, parts[1]]):
         assert complete_parts(order) == parts
@@ -46,13 +46,13 @@ def test_complete_parts_are_each_part_once_in_order() -> None:
     assert complete_parts([]) is None
 
 
-def test_the_same_parts_of_a_recording_named_twice_are_chosen_in_any_order() -> None:
+def test_complete_parts_of_a_duplicate_do_not_depend_on_order() -> None:
     other = replace(SOURCE, prompt="So,")
     twice = [part(0, 60), part(0, 60, source=other), part(60, None), part(60, None, source=other)]
     assert complete_parts(twice) == complete_parts(twice[::-1])
 
 
-def test_a_recording_is_the_sum_of_its_parts() -> None:
+def test_joined_recording_is_the_sum_of_its_parts() -> None:
     last_source = replace(SOURCE, uri="v")
     parts = [
         part(
@@ -79,7 +79,7 @@ def test_a_recording_is_the_sum_of_its_parts() -> None:
     assert join_parts([part(0, None, n_samples=1)]).speech_s is None
 
 
-def test_a_pause_shorter_than_a_second_is_no_gap_across_spans() -> None:
+def test_short_pause_between_spans_is_not_a_gap() -> None:
     at = 60 * SAMPLE_RATE
     parts = [part(0, 60, covered=(0, at - 9_000)), part(60, None, covered=(at + 6_999, at + 9_000))]
     last = replace(parts[1], n_samples=at + 9_000)

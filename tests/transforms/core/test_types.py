@@ -16,7 +16,7 @@ from transforms.core.types import (
     Word,
 )
 
-SOURCE = AudioSource("id", "/a.wav", reference="said", start_s=1.0, metadata=(("speaker", "1"),))
+SOURCE = AudioSource("id", "/a.wav", reference="spoken", start_s=1.0, metadata=(("speaker", "1"),))
 SEGMENT = Segment(0.0, 1.5, " a", -0.25, 0.1, 1.2, 0.2, "en", "logprob", (Word(0.0, 1.5, " a", 0.5),))
 RECORDS = (
     SOURCE,
@@ -27,14 +27,14 @@ RECORDS = (
 )
 
 
-def test_records_are_shipped_without_the_names_of_their_fields() -> None:
-    """Of a short recording these are more than half of the bytes that cross groupings."""
+def test_records_are_pickled_without_field_names() -> None:
+    """For short recordings, field names would be more than half of the bytes that cross groupings."""
     for record in RECORDS:
-        shipped = FastPrimitivesCoder().encode(record)
-        assert FastPrimitivesCoder().decode(shipped) == record == pickle.loads(pickle.dumps(record))
+        encoded = FastPrimitivesCoder().encode(record)
+        assert FastPrimitivesCoder().decode(encoded) == record == pickle.loads(pickle.dumps(record))
         names = {field.name for kind in (record, SOURCE, SEGMENT, Damage()) for field in fields(kind)}
         assert not [
             name
             for name in names - {"text", "source", "index", "split", "damage"}
-            if name.encode() in shipped
+            if name.encode() in encoded
         ]

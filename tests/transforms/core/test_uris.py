@@ -19,7 +19,7 @@ def test_is_url(uri: str, expected: bool) -> None:
     assert is_url(uri) == expected
 
 
-def test_plain_gives_the_path_of_a_file_url() -> None:
+def test_plain_is_the_path_of_a_file_url() -> None:
     assert plain("file:///data/a%20b%25.wav") == "/data/a b%.wav"
     assert plain("/data/a%20b.wav") == "/data/a%20b.wav"
 
@@ -70,7 +70,7 @@ def test_audio_id_is_the_start_of_a_hash_of_the_uri() -> None:
         ("https://h/a.wav#t=1", "https://h/a.wav"),
     ],
 )
-def test_a_url_signed_again_is_the_same_recording(one: str, other: str) -> None:
+def test_url_signed_again_is_the_same_recording(one: str, other: str) -> None:
     assert audio_id_of(one) == audio_id_of(other)
 
 
@@ -87,5 +87,5 @@ def test_a_url_signed_again_is_the_same_recording(one: str, other: str) -> None:
         ("s3://b/x@1.wav", "s3://b/y@1.wav"),
     ],
 )
-def test_whatever_may_tell_two_recordings_apart_counts(one: str, other: str) -> None:
+def test_other_differences_make_different_recordings(one: str, other: str) -> None:
     assert audio_id_of(one) != audio_id_of(other)

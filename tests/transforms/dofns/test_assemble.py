@@ -70,11 +70,12 @@ def test_an_exception_of_the_merge_is_the_failure_of_one_recording(
         raise IndexError("out of range")
 
     monkeypatch.setattr(assemble, "merge_windows", unexpected)
-    found = outputs_of(grouped([window(0, "en")]), MergeSettings("en"))
+    found = outputs_of(grouped([window(0, "en")], **{PARTS: [PART, PART]}), MergeSettings("en"))
     (failure,) = found[FAILURES]
     assert (failure.stage, failure.kind) == ("merge", "unexpected")
     assert found[MAIN] == []
     assert counted.counters["merge_us"] > 0
+    assert counted.counters["duplicates"] == 1  # one recording failed, though it was named twice
 
 
 def test_a_recording_named_twice_is_one_transcript_and_counted_as_a_duplicate(

@@ -1,13 +1,10 @@
 from __future__ import annotations
 
 import gc
-import uuid
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from pathlib import Path
-from threading import Barrier, Event, get_ident
-from time import sleep
+from threading import Event, get_ident
 from typing import Any
 
 import pytest
@@ -15,6 +12,7 @@ from apache_beam.pvalue import TaggedOutput
 from apache_beam.utils.shared import Shared
 
 from model.interface import DecodingOptions, Request, Segment, WindowResult
+from tests.support.bundles import bundle, do_fn_of, finished, processed, recordings, texts
 from tests.support.executors import InlineExecutor
 from tests.support.fake_transcribers import (
     FAILING,
@@ -26,85 +24,20 @@ from tests.support.fake_transcribers import (
     loud_window,
     window,
 )
-from transforms.checkpoint.commit_log import read_index, release_all_writers
 from transforms.checkpoint.spans import ReadEvent, SpanEnded, SpanStarted
 from transforms.core import types
 from transforms.core.cancellation import STOP, StopRequestedError
 from transforms.core.metrics import CountingMetrics
 from transforms.core.types import AudioSource, Window
-from transforms.dofns import transcribe
 from transforms.dofns.transcribe import TranscribeWindows
 from transforms.recognition import loaded_model
 from transforms.recognition.fallback import FallbackPolicy
-from transforms.recognition.hallucinations import FILTERS
 from transforms.recognition.loaded_model import LoadedModel
 from transforms.recognition.model_calls import ModelError
-
-Element = tuple[AudioSource, Window]
-
-
-def do_fn_of(
-    model: FakeTranscriber,
-    shared: Shared | None = None,
-    fallback: FallbackPolicy | None = None,
-    filters: tuple[str, ...] = tuple(FILTERS),
-    log: Path | None = None,
-) -> TranscribeWindows:
-    return TranscribeWindows(
-        lambda: LoadedModel(model),
-        shared or Shared(),
-        DecodingOptions(),
-        fallback or FallbackPolicy(),
-        filters,
-        None if log is None else str(log),
-    )
-
-
-def events(source: AudioSource, window: Window, *, exclusive: bool = False) -> list[tuple[str, ReadEvent]]:
-    """The events of reading a recording that has this one window."""
-    name = uuid.uuid4().hex
-    started = SpanStarted(f"key of {source.audio_id}", exclusive=exclusive)
-    return [(name, started), (name, (source, window)), (name, SpanEnded())]
-
-
-def processed(do_fn: TranscribeWindows, elements: Iterable[Element], *, exclusive: bool = False) -> list[Any]:
-    """The outputs by the time that the last of the elements was processed."""
-    return [
-        output
-        for source, window in elements
-        for event in events(source, window, exclusive=exclusive)
-        for output in do_fn.process(event)
-    ]
-
-
-def recordings(*numbers: int) -> list[Element]:
-    """Recordings of one window each."""
-    return [(AudioSource(f"id{number}", "u"), window(number)) for number in numbers]
-
-
-def finished(do_fn: TranscribeWindows) -> list[Any]:
-    """The outputs at the end of the bundle, without the windows of Beam around them."""
-    return [unwindowed(output) for output in do_fn.finish_bundle()]
-
-
-def unwindowed(output: Any) -> Any:  # noqa: ANN401  # Beam's outputs are of any type
-    if isinstance(output, TaggedOutput):
-        return TaggedOutput(output.tag, output.value.value)
-    return output.value
-
-
-def bundle(do_fn: TranscribeWindows, elements: Iterable[Element]) -> list[Any]:
-    do_fn.start_bundle()
-    return processed(do_fn, elements) + finished(do_fn)
 
 
 def run_bundle(model: FakeTranscriber, windows: Sequence[Window]) -> list[Any]:
     return bundle(do_fn_of(model), [(SOURCE, window) for window in windows])
-
-
-def texts(outputs: Iterable[tuple[str, types.WindowTranscript]]) -> list[str]:
-    """The text of the first segment of each window."""
-    return [transcript.segments[0].text for _, transcript in outputs]
 
 
 def failure_of(output: object) -> types.Failure:
@@ -202,98 +135,6 @@ def test_a_suspended_generator_of_a_failed_bundle_does_not_affect_the_next_bundl
     suspended.close()  # type: ignore[attr-defined]
     outputs += finished(do_fn)
     assert texts(outputs) == [" 2"]
-
-
-def test_a_span_is_committed_before_it_is_emitted(tmp_path: Path) -> None:
-    do_fn = do_fn_of(FakeTranscriber(), log=tmp_path)
-    do_fn.start_bundle()
-    assert processed(do_fn, recordings(1)) == []
-    index = read_index(str(tmp_path))
-    assert (index.n_crashed["key of id1"], len(index)) == (1, 0)
-    outputs = do_fn.finish_bundle()
-    next(outputs)
-    assert [one["audio_id"] for one in read_index(str(tmp_path)).read("key of id1")["windows"]] == ["id1"]
-    assert list(outputs) == []
-    do_fn.teardown()
-
-
-def test_started_spans_are_released_when_the_bundle_is_given_up(tmp_path: Path) -> None:
-    do_fn = do_fn_of(FakeTranscriber(), log=tmp_path)
-    do_fn.start_bundle()
-    processed(do_fn, recordings(1))
-    do_fn.teardown()
-    index = read_index(str(tmp_path))
-    assert (index.n_crashed["key of id1"], len(index)) == (0, 0)
-
-
-def test_a_recording_that_is_named_twice_starts_once(tmp_path: Path) -> None:
-    do_fn = do_fn_of(FakeTranscriber(), log=tmp_path)
-    do_fn.start_bundle()
-    processed(do_fn, recordings(1, 1, 1))
-    assert read_index(str(tmp_path)).n_crashed["key of id1"] == 1
-    do_fn.teardown()
-    assert read_index(str(tmp_path)).n_crashed["key of id1"] == 0
-
-
-def test_an_exclusive_span_is_transcribed_alone(tmp_path: Path) -> None:
-    model = FakeTranscriber()
-    do_fn = do_fn_of(model, log=tmp_path)
-    do_fn.start_bundle()
-    assert processed(do_fn, recordings(1, 2)) == []
-    suspect = processed(do_fn, recordings(3), exclusive=True)
-    assert [key for key, _ in suspect] == ["id1", "id2", "id3"]  # those before it first, and then itself
-    assert processed(do_fn, recordings(4)) == []
-    assert [key for key, _ in finished(do_fn)] == ["id4"]
-    assert model.calls == [2, 1, 1]
-    do_fn.teardown()
-
-
-class LoggedTranscriber(FakeTranscriber):
-    """Records in each call which spans the log has as started."""
-
-    def __init__(self, log: Path) -> None:
-        super().__init__(batch_size=1)
-        self.log = str(log)
-        self.started: list[tuple[int, set[str]]] = []
-
-    def transcribe(self, requests: Sequence[Request]) -> list[WindowResult]:
-        sleep(0.01)
-        started = +read_index(self.log).n_crashed
-        self.started.append((round(requests[0].samples[0] * 1000), set(started)))
-        return super().transcribe(requests)
-
-
-def test_an_exclusive_span_is_alone_among_the_bundles_of_all_threads(tmp_path: Path) -> None:
-    shared, model, start = Shared(), LoggedTranscriber(tmp_path), Barrier(3)
-
-    def work(first: int) -> int:
-        do_fn = do_fn_of(model, shared, log=tmp_path)
-        do_fn.start_bundle()
-        start.wait(30)
-        n_outputs = 0
-        for number in range(first, first + 12):
-            n_outputs += len(processed(do_fn, recordings(number), exclusive=number % 10 == 5))
-        n_outputs += len(finished(do_fn))
-        do_fn.teardown()
-        return n_outputs
-
-    with ThreadPoolExecutor(3) as threads:
-        assert list(threads.map(work, (0, 20, 40))) == [12, 12, 12]
-    beside = {number: keys for number, keys in model.started if number % 10 == 5}
-    assert beside == {number: {f"key of id{number}"} for number in (5, 25, 45)}
-    assert any(len(keys) > 1 for _, keys in model.started)
-
-
-def test_a_bundle_that_was_garbage_collected_holds_no_lock(tmp_path: Path) -> None:
-    do_fn = do_fn_of(FakeTranscriber(), log=tmp_path)
-    do_fn.start_bundle()
-    processed(do_fn, recordings(1))
-    del do_fn
-    gc.collect()
-    suspect = do_fn_of(FakeTranscriber())
-    transcribe.PROCESS_LOCK.acquire(suspect, exclusive=True, check=pytest.fail)
-    transcribe.PROCESS_LOCK.release(suspect)
-    release_all_writers()
 
 
 class BlockedTranscriber(FakeTranscriber):

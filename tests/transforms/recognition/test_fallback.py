@@ -13,7 +13,7 @@ FALLBACK = FallbackPolicy()
 
 
 def result(**scores: float) -> WindowResult:
-    good = WindowResult((Segment(0, 100, " said"),), "en", avg_logprob=-0.3, compression_ratio=1.4)
+    good = WindowResult((Segment(0, 100, " text"),), "en", avg_logprob=-0.3, compression_ratio=1.4)
     return replace(good, **scores)  # type: ignore[arg-type]
 
 
@@ -31,11 +31,11 @@ def result(**scores: float) -> WindowResult:
         ({"compression_ratio": 2.5, "avg_logprob": -1.5, "no_speech_prob": 0.9}, None),
     ],
 )
-def test_why_a_window_fails(scores: dict[str, float], reason: str | None) -> None:
+def test_the_reason_to_reject_a_result(scores: dict[str, float], reason: str | None) -> None:
     assert FALLBACK.reason(result(**scores)) == reason
 
 
-def test_silence_is_no_speech_and_doubt_together() -> None:
+def test_silence_needs_no_speech_and_a_low_log_probability() -> None:
     assert FALLBACK.is_silent(result(no_speech_prob=0.7, avg_logprob=-1.1))
     assert not FALLBACK.is_silent(result(no_speech_prob=0.7, avg_logprob=-0.9))
     assert not FALLBACK.is_silent(result(no_speech_prob=0.5, avg_logprob=-1.1))
@@ -51,27 +51,27 @@ def test_silence_is_no_speech_and_doubt_together() -> None:
         ({"repeated": True}, False),
     ],
 )
-def test_a_sure_text_passes_every_threshold(scores: dict[str, float], sure: bool) -> None:
+def test_a_sure_result_passes_every_threshold(scores: dict[str, float], sure: bool) -> None:
     assert FALLBACK.is_sure(result(**scores)) is sure
 
 
-def test_thresholds_are_the_users() -> None:
+def test_thresholds_are_options() -> None:
     strict = FallbackPolicy(compression_ratio_threshold=1.2, logprob_threshold=-0.2, no_speech_threshold=0.1)
     assert strict.reason(result()) == "compression_ratio"
     assert strict.reason(result(compression_ratio=1.0)) == "avg_logprob"
     assert strict.is_silent(result(no_speech_prob=0.2))
 
 
-def test_the_best_of_failures_does_not_repeat() -> None:
+def test_the_best_rejected_result_does_not_repeat() -> None:
     repeats = result(avg_logprob=-0.1, compression_ratio=3.0)
-    loops = result(avg_logprob=-0.1, repeated=True)
+    stopped = result(avg_logprob=-0.1, repeated=True)
     unsure, wild = result(avg_logprob=-1.2), result(avg_logprob=-3.0)
-    assert FALLBACK.best([repeats, loops, unsure, wild]) is unsure
+    assert FALLBACK.best([repeats, stopped, unsure, wild]) is unsure
     assert FALLBACK.best([wild, repeats]) is wild
     assert FALLBACK.best([repeats, replace(repeats, avg_logprob=-0.05)]).avg_logprob == -0.05
 
 
-def test_every_window_and_temperature_has_a_seed_of_its_own_and_always_the_same() -> None:
+def test_each_window_and_temperature_has_its_own_stable_seed() -> None:
     window = Window("id", 3, ((400_000, 401_000),), np.zeros(1000, np.float32), 1000)
     others = [
         replace(window, audio_id="other"),

@@ -36,7 +36,7 @@ def opened(path: Path | str, text_column: str | None = None) -> list[AudioSource
 
 
 @pytest.mark.parametrize("kind", ["zip", "tar", "tar.gz", "tar.bz2", "tar.xz"])
-def test_the_recordings_of_an_archive(pack: Pack, kind: str) -> None:
+def test_recordings_of_an_archive(pack: Pack, kind: str) -> None:
     files = {
         "b/ü.flac": b"1", "a.WAV": b"2", "notes.md": b"", "inner.zip": b"PK", ".hidden.wav": b"",
         "x/.h/a.wav": b"", "__MACOSX/._a.wav": b"", "./c.mp3": b"3",
@@ -52,7 +52,7 @@ def test_the_recordings_of_an_archive(pack: Pack, kind: str) -> None:
     assert opened(path) == sources
 
 
-def test_names_are_names_and_nothing_is_written(pack: Pack, tmp_path: Path) -> None:
+def test_member_names_are_not_paths_and_nothing_is_written(pack: Pack, tmp_path: Path) -> None:
     twins = [unicodedata.normalize(form, "ü.wav") for form in ("NFC", "NFD")]
     names = ["../../up.wav", "/etc/root.wav", "new\nline.wav", *twins]
     for kind in ("tar", "zip"):
@@ -64,7 +64,7 @@ def test_names_are_names_and_nothing_is_written(pack: Pack, tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize("kind", ["zip", "tar"])
-def test_a_sample_has_its_text_and_columns(pack: Pack, kind: str) -> None:
+def test_sample_has_its_text_and_columns(pack: Pack, kind: str) -> None:
     columns = {"language": "fr", "text": "unused", "hotwords": "Caxton", "speaker": 7, "start": 1, "end": 2}
     files = {
         "0.json": json.dumps(columns).encode(), "0.flac": b"a", "0.txt": b"\xef\xbb\xbfdit \xc3\xa7a\n",
@@ -87,18 +87,18 @@ def test_a_sample_has_its_text_and_columns(pack: Pack, kind: str) -> None:
     ]  # fmt: skip
 
 
-def test_the_text_column_asked_for(pack: Pack) -> None:
+def test_text_column_can_be_chosen(pack: Pack) -> None:
     path = pack("tar", {"0.flac": b"a", "0.json": b'{"text": "x", "said": "y"}'})
     assert [one.reference for one in opened(path, "said")] == ["y"]
 
 
-def test_texts_that_are_apart_belong_together_in_a_zip(pack: Pack) -> None:
+def test_separated_members_of_a_sample_belong_together_in_a_zip_only(pack: Pack) -> None:
     files = {"1.wav": b"a", "2.wav": b"b", "1.txt": b"one", "2.txt": b"two"}
     assert [one.reference for one in opened(pack("zip", files))] == ["one", "two"]
     assert [one.reference for one in opened(pack("tar", files))] == [None, None]
 
 
-def test_a_bad_member_is_a_failure_and_the_others_go_on(pack: Pack) -> None:
+def test_invalid_member_is_a_failure_and_does_not_affect_others(pack: Pack) -> None:
     path = pack("zip", {"a.wav": b"one" * 99, "b.wav": b"two" * 99, "c.wav": b"three"})
     data = bytearray(path.read_bytes())
     start = data.find(b"b.wav") + len("b.wav")
@@ -111,13 +111,13 @@ def test_a_bad_member_is_a_failure_and_the_others_go_on(pack: Pack) -> None:
     assert [one.uri for one in (first, last)] == [f"{path}//a.wav", f"{path}//c.wav"]
 
 
-def test_columns_that_cannot_be_read_are_told_and_cost_no_recording(pack: Pack) -> None:
+def test_invalid_columns_are_a_failure_and_the_recording_is_kept(pack: Pack) -> None:
     failure, source = read_archive(ArchiveShard(str(pack("tar", {"a.wav": b"x", "a.json": b"[1]"}))))
     assert isinstance(failure, Failure)
     assert (failure.kind, isinstance(source, AudioSource)) == ("bad_metadata", True)
 
 
-def test_the_second_of_a_name_is_told(tmp_path: Path) -> None:
+def test_duplicate_name_is_a_failure(tmp_path: Path) -> None:
     path = tmp_path / "a.tar"
     data = ARCHIVE_BUILDERS["tar"]({"a.wav": b"1"})
     path.write_bytes(data[:1024] + ARCHIVE_BUILDERS["tar"]({"a.wav": b"2"}))
@@ -129,7 +129,7 @@ def test_the_second_of_a_name_is_told(tmp_path: Path) -> None:
     assert (failure.kind, source.payload) == ("duplicate", b"1")
 
 
-def test_a_broken_archive_gives_what_it_has(pack: Pack) -> None:
+def test_damaged_archive_yields_recordings_before_the_damage(pack: Pack) -> None:
     path = pack("tar", {"a.wav": b"1" * 5000, "b.wav": b"2" * 5000})
     path.write_bytes(path.read_bytes()[:9000])
     found: list[AudioSource | Failure] = []
@@ -143,18 +143,18 @@ def test_a_broken_archive_gives_what_it_has(pack: Pack) -> None:
 
 
 @pytest.mark.parametrize("kind", ["zip", "tar"])
-def test_an_archive_without_audio_is_told(pack: Pack, kind: str) -> None:
+def test_archive_without_audio_is_an_error(pack: Pack, kind: str) -> None:
     with pytest.raises(AudioError, match="list: empty: an archive without a file that is audio"):
         opened(pack(kind, {"a.txt": b"x"}))
 
 
-def test_archives_elsewhere_and_secrets_in_their_names() -> None:
+def test_remote_archive_and_credentials_in_its_url() -> None:
     fsspec.filesystem("memory").pipe("/lists/a.tar", ARCHIVE_BUILDERS["tar"]({"a.wav": b"x"}))
     (source,) = opened("memory://lists/a.tar")
     assert (source.uri, source.payload) == ("memory://lists/a.tar//a.wav", b"x")
 
 
-def test_ten_thousand_members_and_one_payload_at_a_time(pack: Pack) -> None:
+def test_one_payload_of_many_members_is_in_memory(pack: Pack) -> None:
     path = pack("tar", {f"1.{n}.wav": bytes([n % 251]) * 1000 for n in range(10_000)})
     tracemalloc.start()
     try:
@@ -164,7 +164,7 @@ def test_ten_thousand_members_and_one_payload_at_a_time(pack: Pack) -> None:
         tracemalloc.stop()
 
 
-def test_a_shard_is_small() -> None:
+def test_shard_is_small() -> None:
     shard = ArchiveShard("/a.tar", "said")
     assert pickle.loads(pickle.dumps(shard)) == shard
     assert str(shard) == "/a.tar"

@@ -46,7 +46,7 @@ def error_of(url: str, policy: FetchPolicy) -> AudioError:
     return caught.value
 
 
-def test_its_rows_are_read(server: Server) -> None:
+def test_rows_of_a_remote_dataset_are_read(server: Server) -> None:
     url = f"{server.url}/d.parquet"
     (shard,) = parquet_shards("corpus", "train", [url], None, None, LOCAL)
     (source,) = read_shard(shard, LOCAL)
@@ -54,7 +54,7 @@ def test_its_rows_are_read(server: Server) -> None:
     assert (source.payload, source.reference) == (b"RIFF", "one")
 
 
-def test_a_private_host_is_not_even_connected_to(server: Server) -> None:
+def test_private_host_is_not_connected_to(server: Server) -> None:
     url = f"{server.url}/d.parquet"
     assert error_of(url, GUARDED).kind == "forbidden_host"
     with pytest.raises(DatasetError, match="no public address"):
@@ -62,9 +62,7 @@ def test_a_private_host_is_not_even_connected_to(server: Server) -> None:
     assert server.accepted == 0
 
 
-def test_a_redirect_to_a_private_host_is_not_followed(
-    server: Server, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_redirect_to_a_private_host_is_not_followed(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
     judge = public_addresses.is_public
     monkeypatch.setattr(
         public_addresses, "is_public", lambda address: address == "127.0.0.1" or judge(address)
@@ -76,7 +74,7 @@ def test_a_redirect_to_a_private_host_is_not_followed(
         assert (len(server.requests), inside.accepted) == (1, 0)
 
 
-def test_caps_and_time_limits_hold(server: Server) -> None:
+def test_size_and_time_limits_apply(server: Server) -> None:
     small = replace(LOCAL, limits=replace(QUICK, bytes_each=100))
     assert error_of(f"{server.url}/d.parquet", small).kind == "too_large"
     server.answer = lambda handler: server.stall()
@@ -85,7 +83,7 @@ def test_caps_and_time_limits_hold(server: Server) -> None:
     assert (error.kind, error.retryable) == ("timeout", True)
 
 
-def test_another_file_system_is_asked_for_public_hosts_alone() -> None:
+def test_other_file_systems_may_use_public_hosts_only() -> None:
     for read in (
         lambda url: list(read_shard(shard_at(url), GUARDED)),
         lambda url: parquet_shards("corpus", "train", [url], None, None, GUARDED),

@@ -18,7 +18,7 @@ from transforms.sources.file_types import is_archive, is_audio, is_hidden, is_ma
         ("gz", False, False, False),
     ],
 )
-def test_the_extension_tells(uri: str, audio: bool, archive: bool, manifest: bool) -> None:
+def test_type_is_known_by_extension(uri: str, audio: bool, archive: bool, manifest: bool) -> None:
     assert (is_audio(uri), is_archive(uri), is_manifest(uri)) == (audio, archive, manifest)
 
 
@@ -29,5 +29,5 @@ def test_the_extension_tells(uri: str, audio: bool, archive: bool, manifest: boo
         ("__MACOSX/a.wav", True), ("a__MACOSX/a.wav", False),
     ],
 )  # fmt: skip
-def test_what_is_hidden(path: str, hidden: bool) -> None:
+def test_hidden_paths(path: str, hidden: bool) -> None:
     assert is_hidden(path) is hidden

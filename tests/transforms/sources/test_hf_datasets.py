@@ -22,7 +22,7 @@ def opened(folder: Path, split: str = "train", text_column: str | None = None) -
     ]
 
 
-def told(folder: Path, *sources: AudioSource | Failure) -> dict[str, tuple[str | None, dict[str, object]]]:
+def by_path(folder: Path, *sources: AudioSource | Failure) -> dict[str, tuple[str | None, dict[str, object]]]:
     good = [source for source in sources if isinstance(source, AudioSource)]
     return {
         str(Path(source.uri).relative_to(folder)): (
@@ -41,11 +41,11 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_an_audio_folder_without_metadata(folder: Path) -> None:
-    assert told(folder, *opened(folder)) == {
+def test_audio_folder_without_metadata(folder: Path) -> None:
+    assert by_path(folder, *opened(folder)) == {
         "train/a.wav": (None, {}), "train/c.flac": (None, {}), "train/deep/b.mp3": (None, {}),
     }  # fmt: skip
-    assert told(folder, *opened(folder, "test")) == {"test/d.wav": (None, {})}
+    assert by_path(folder, *opened(folder, "test")) == {"test/d.wav": (None, {})}
 
 
 def write_metadata(folder: Path, kind: str, first: str = "a.wav") -> None:
@@ -64,9 +64,9 @@ def write_metadata(folder: Path, kind: str, first: str = "a.wav") -> None:
 
 
 @pytest.mark.parametrize("kind", ["csv", "jsonl", "parquet"])
-def test_an_audio_folder_with_metadata(folder: Path, kind: str) -> None:
+def test_audio_folder_with_metadata(folder: Path, kind: str) -> None:
     write_metadata(folder / "train", kind)
-    found = told(folder, *opened(folder))
+    found = by_path(folder, *opened(folder))
     assert set(found) == {"train/a.wav", "train/deep/b.mp3", "train/c.flac"}  # one that it does not name, too
     reference, metadata = found["train/a.wav"]
     assert reference == "eins"
@@ -80,25 +80,25 @@ def test_an_audio_folder_with_metadata(folder: Path, kind: str) -> None:
 
 
 @pytest.mark.parametrize("kind", ["csv", "jsonl", "parquet"])
-def test_metadata_names_what_a_list_may_unless_it_is_trusted(folder: Path, kind: str) -> None:
+def test_forbidden_uri_in_metadata_is_a_failure_unless_trusted(folder: Path, kind: str) -> None:
     write_metadata(folder / "train", kind, f"file://{folder}/train/a.wav")
     found = opened(folder)
     assert [one.kind for one in found if isinstance(one, Failure)] == ["forbidden_uri"]
-    assert told(folder, *found)["train/a.wav"] == (None, {})  # as a file of which nothing is said
-    assert told(folder, *found)["train/deep/b.mp3"][0] == "zwei"
+    assert by_path(folder, *found)["train/a.wav"] == (None, {})  # like a file without metadata
+    assert by_path(folder, *found)["train/deep/b.mp3"][0] == "zwei"
     trusting = FetchPolicy(trust_manifests=True)
     work = dataset_work(str(folder), "train", policy=trusting)
     found = [source for one in work for source in open_work(one, trusting)]
-    assert len(found) == len(told(folder, *found)) == 3
-    assert told(folder, *found)["train/a.wav"][0] == "eins"
+    assert len(found) == len(by_path(folder, *found)) == 3
+    assert by_path(folder, *found)["train/a.wav"][0] == "eins"
 
 
-def test_the_text_column_asked_for(folder: Path) -> None:
+def test_text_column_can_be_chosen(folder: Path) -> None:
     write_metadata(folder / "train", "jsonl")
-    assert told(folder, *opened(folder, text_column="label"))["train/a.wav"][0] == "x"
+    assert by_path(folder, *opened(folder, text_column="label"))["train/a.wav"][0] == "x"
 
 
-def test_shards_of_webdataset(tmp_path: Path) -> None:
+def test_webdataset_shards(tmp_path: Path) -> None:
     for shard in range(2):
         data = tar_of({f"{shard}.flac": b"x", f"{shard}.txt": b"said"})
         (tmp_path / f"train-{shard}.tar").write_bytes(data)
@@ -110,20 +110,20 @@ def test_shards_of_webdataset(tmp_path: Path) -> None:
     ] * 2
 
 
-def test_archives_of_an_audio_folder_and_one_alone(tmp_path: Path) -> None:
+def test_archives_in_an_audio_folder_and_a_single_one(tmp_path: Path) -> None:
     (tmp_path / "train.zip").write_bytes(zip_of({"a.wav": b"x"}))
     expected = [ArchiveShard(f"{tmp_path}/train.zip")]
     assert list(dataset_work(str(tmp_path), "train")) == expected
     assert list(dataset_work(f"{tmp_path}/train.zip", "whatever")) == expected
 
 
-def test_metadata_without_a_name_of_a_file_is_an_error(folder: Path) -> None:
+def test_metadata_without_file_name_is_an_error(folder: Path) -> None:
     (folder / "train/metadata.csv").write_text("text\nx\n")
     with pytest.raises(InputError, match=r"metadata.csv:1: no column file_name among text"):
         opened(folder)
 
 
-def test_columns_of_parquet_are_kept_but_for_nested_ones(tmp_path: Path) -> None:
+def test_columns_of_parquet_except_nested_ones_are_kept(tmp_path: Path) -> None:
     table = pa.table(
         {
             "audio": [{"bytes": b"x", "path": "a.wav"}], "sentence": ["eins"], "language": ["German"],

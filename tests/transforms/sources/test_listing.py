@@ -38,13 +38,13 @@ def names(pattern: str | Path, root: Path) -> list[str]:
     return [os.path.relpath(source.uri, root) for source in opened(expand(str(pattern)))]
 
 
-def test_a_folder_gives_its_audio_files_in_order(talks: Path) -> None:
+def test_audio_files_of_a_folder_are_listed_in_order(talks: Path) -> None:
     expected = ["2024/day one/ü.flac", "2024/z.opus", "a.mp3", "b.WAV", "folder.wav/inside.wav"]
     assert names(talks, talks) == expected
     assert names(f"{talks}/", talks) == expected
 
 
-def test_a_source_is_a_plain_absolute_path(talks: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_source_is_a_plain_absolute_path(talks: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(talks)
     monkeypatch.setenv("HOME", str(talks))
     path = str(talks / "a.mp3")
@@ -60,7 +60,7 @@ def test_globs(talks: Path) -> None:
     assert names(talks / "[ab].*", talks) == ["a.mp3", "b.WAV"]
 
 
-def test_what_is_named_is_taken_whatever_its_extension(talks: Path) -> None:
+def test_file_named_by_the_user_may_have_any_extension(talks: Path) -> None:
     assert names(talks / "x.bin", talks) == ["x.bin"]
     assert names(talks / ".hidden.wav", talks) == [".hidden.wav"]
 
@@ -68,7 +68,7 @@ def test_what_is_named_is_taken_whatever_its_extension(talks: Path) -> None:
 @pytest.mark.parametrize(
     "name", ["a[1].wav", "what?.wav", "all*.wav", "new\nline.wav", "a::b.wav", "http:x.wav"]
 )
-def test_a_name_that_exists_is_no_glob(tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_existing_path_is_not_a_glob(tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / name).touch()
     (tmp_path / "a1.wav").touch()
     (tmp_path / "allx.wav").touch()
@@ -76,7 +76,7 @@ def test_a_name_that_exists_is_no_glob(tmp_path: Path, name: str, monkeypatch: p
     assert names(name, tmp_path) == [name]
 
 
-def test_a_folder_with_brackets_can_hold_a_glob(tmp_path: Path) -> None:
+def test_glob_within_a_folder_with_brackets(tmp_path: Path) -> None:
     for folder in ("talks [2024]", "talks 2"):
         (tmp_path / folder).mkdir()
         (tmp_path / folder / "a.wav").touch()
@@ -84,7 +84,7 @@ def test_a_folder_with_brackets_can_hold_a_glob(tmp_path: Path) -> None:
     assert names(tmp_path / "talks [0-9]" / "*.wav", tmp_path) == ["talks 2/a.wav"]
 
 
-def test_links_to_files_are_taken_and_loops_are_not_followed(talks: Path) -> None:
+def test_links_to_files_are_listed_and_cycles_are_not_followed(talks: Path) -> None:
     (talks / "loop").symlink_to(talks)
     (talks / "link.wav").symlink_to(talks / "a.mp3")
     (talks / "dangling.wav").symlink_to(talks / "nowhere")
@@ -95,7 +95,7 @@ def test_links_to_files_are_taken_and_loops_are_not_followed(talks: Path) -> Non
 
 
 @pytest.mark.parametrize("pattern", ["none.wav", "*.ogg", "empty", "talks/**/*.xyz", "list.txt"])
-def test_nothing_matches(tmp_path: Path, pattern: str) -> None:
+def test_pattern_without_match_is_an_error(tmp_path: Path, pattern: str) -> None:
     (tmp_path / "empty").mkdir()
     (tmp_path / "list.txt").write_text("\n")
     with pytest.raises(NoInputError, match=r"no recordings match '.*': check the spelling") as caught:
@@ -103,12 +103,12 @@ def test_nothing_matches(tmp_path: Path, pattern: str) -> None:
     assert str(tmp_path / pattern) in str(caught.value)
 
 
-def test_http_urls_are_taken_as_they_are() -> None:
+def test_http_urls_are_not_expanded() -> None:
     for url in ["https://h/a b.mp3?x=[1]*&y=2", "http://h/get", "HTTP://h/"]:
         assert [source.uri for source in opened(expand(url))] == [url]
 
 
-def test_manifests_and_the_columns_asked_for(tmp_path: Path) -> None:
+def test_manifests_with_chosen_columns(tmp_path: Path) -> None:
     (tmp_path / "one.csv").write_text("clip,said\na.wav,eins\nb.wav,zwei\n")
     (tmp_path / "two.csv").write_text("clip,said\nc.wav,drei\n")
     sources = opened(expand(str(tmp_path / "*.csv"), audio_column="clip", text_column="said"))
@@ -141,7 +141,7 @@ def test_any_file_system_is_listed(memory: str) -> None:
         uris(f"{memory}/none.wav")
 
 
-def test_a_url_keeps_its_host_and_what_is_needed_to_fetch(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_url_keeps_its_host_and_credentials(monkeypatch: pytest.MonkeyPatch) -> None:
     class System:
         def isdir(self, _: str) -> bool:
             return False
@@ -164,20 +164,20 @@ def test_a_url_keeps_its_host_and_what_is_needed_to_fetch(monkeypatch: pytest.Mo
     ]  # fmt: skip
 
 
-def test_what_cannot_be_listed_is_told_without_credentials() -> None:
+def test_error_of_listing_contains_no_credentials() -> None:
     with pytest.raises(InputError, match=r"cannot list 'nosuch://bucket/x': .*nosuch") as caught:
         list(expand("nosuch://key:secret@bucket/x"))
     assert "secret" not in str(caught.value)
 
 
-def test_the_inside_of_an_archive_is_refused_rather_than_listed_wrong(tmp_path: Path) -> None:
+def test_inside_of_an_archive_is_refused(tmp_path: Path) -> None:
     with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
         archive.writestr("a.wav", b"x")
     with pytest.raises(InputError, match="name its files one by one, or in a manifest"):
         list(expand(f"zip://*.wav::{tmp_path}/a.zip"))
 
 
-def test_a_folder_that_may_not_be_read(talks: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_unreadable_folder_is_an_error(talks: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(path: str) -> None:
         raise PermissionError(13, "Permission denied", path)
 
@@ -186,7 +186,7 @@ def test_a_folder_that_may_not_be_read(talks: Path, monkeypatch: pytest.MonkeyPa
         list(expand(str(talks)))
 
 
-def test_expand_all_takes_each_recording_once_in_the_order_named(talks: Path) -> None:
+def test_expand_all_lists_each_recording_once_in_order(talks: Path) -> None:
     patterns = [str(talks / "b.WAV"), str(talks), "https://h/a.wav", "https://me:pw@h/a.wav"]
     uris = [os.path.basename(source.uri) for source in opened(expand_all(patterns))]
     assert uris == ["b.WAV", "ü.flac", "z.opus", "a.mp3", "inside.wav", "a.wav"]
@@ -194,7 +194,7 @@ def test_expand_all_takes_each_recording_once_in_the_order_named(talks: Path) ->
         list(expand_all([str(talks), str(talks / "none.wav")]))
 
 
-def test_a_loop_of_links_is_one_recording_that_fails_and_not_the_folder(tmp_path: Path) -> None:
+def test_cycle_of_links_is_one_failing_recording(tmp_path: Path) -> None:
     (tmp_path / "a.wav").symlink_to(tmp_path / "b.wav")
     (tmp_path / "b.wav").symlink_to(tmp_path / "a.wav")
     (tmp_path / "good.wav").write_bytes(b"x")

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from transforms.sources.local_files import files_matching, files_of
+from transforms.sources.local_files import list_files, match_files
 
 
 @pytest.fixture
@@ -17,7 +17,7 @@ def tree(tmp_path: Path) -> Path:
 
 
 def matches(pattern: str, tree: Path) -> list[str]:
-    return [os.path.relpath(path, tree) for path in files_matching(f"{tree}/{pattern}")]
+    return [os.path.relpath(path, tree) for path in match_files(f"{tree}/{pattern}")]
 
 
 @pytest.mark.parametrize(
@@ -38,21 +38,21 @@ def matches(pattern: str, tree: Path) -> list[str]:
         ("a.wav/*", []),
     ],
 )
-def test_a_glob_matches_each_file_once(tree: Path, pattern: str, expected: list[str]) -> None:
+def test_glob_matches_each_file_once(tree: Path, pattern: str, expected: list[str]) -> None:
     assert matches(pattern, tree) == expected
 
 
-def test_no_link_leads_in_circles(tree: Path) -> None:
+def test_cyclic_links_are_not_followed(tree: Path) -> None:
     (tree / "loop").symlink_to(tree)
     (tree / "x/loop").symlink_to(tree)
     assert matches("**/*.wav", tree) == ["a.wav", "x/a.wav", "x/x/a.wav", "y/b.wav"]
     assert matches("lo*/*.wav", tree) == ["loop/a.wav"]  # a link that is named is followed
-    assert [os.path.relpath(path, tree) for path in files_of(str(tree), lambda name: name == "b.wav")] == [
+    assert [os.path.relpath(path, tree) for path in list_files(str(tree), lambda name: name == "b.wav")] == [
         "y/b.wav"
     ]
 
 
-def test_a_folder_that_may_not_be_read_matches_nothing(tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_unreadable_folder_matches_nothing(tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     scandir = os.scandir
 
     def refuse(path: str) -> object:

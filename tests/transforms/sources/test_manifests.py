@@ -52,34 +52,25 @@ def test_csv_with_a_byte_order_mark_quotes_and_newlines(tmp_path: Path) -> None:
     ]
 
 
-def test_tsv_with_lone_quotes_loses_no_line(tmp_path: Path) -> None:
-    text = 'client_id\tpath\tsentence\n1\ta.mp3\t"Hello, he said\n2\tb.mp3\t"She said ""no"""\n3\tc.mp3\tx"\n'
-    assert listed(written(tmp_path, "m.tsv", text)) == [
-        (f"{tmp_path}/a.mp3", '"Hello, he said'),
-        (f"{tmp_path}/b.mp3", 'She said "no"'),
-        (f"{tmp_path}/c.mp3", 'x"'),
-    ]
-
-
-def test_txt_has_a_name_a_line(tmp_path: Path) -> None:
+def test_txt_has_one_uri_per_line(tmp_path: Path) -> None:
     path = written(tmp_path, "m.txt", "a b.wav\r\n\n#1 [x].wav\ngs://b/c.wav")
     expected = [(f"{tmp_path}/a b.wav", None), (f"{tmp_path}/#1 [x].wav", None), ("gs://b/c.wav", None)]
     assert listed(path) == expected
     assert listed(path, audio_column="file", text_column="said") == expected  # for other manifests
 
 
-def test_a_name_that_is_no_unicode_still_names_its_file(tmp_path: Path) -> None:
+def test_file_name_that_is_not_unicode_is_preserved(tmp_path: Path) -> None:
     (uri, _), *_ = listed(written(tmp_path, "m.txt", b"caf\xe9.wav\n"))
     assert os.fsencode(uri) == os.fsencode(tmp_path) + b"/caf\xe9.wav"
 
 
-def test_columns_are_those_asked_for(tmp_path: Path) -> None:
+def test_columns_can_be_chosen(tmp_path: Path) -> None:
     path = written(tmp_path, "m.csv", "audio,clip,text,said\na.wav,b.wav,eins,zwei\n")
     assert listed(path) == [(f"{tmp_path}/a.wav", "eins")]
     assert listed(path, "clip", "said") == [(f"{tmp_path}/b.wav", "zwei")]
 
 
-def test_a_remote_manifest() -> None:
+def test_remote_manifest() -> None:
     fsspec.filesystem("memory").pipe("/lists/m.txt", b"a.wav\n../b.wav\n")
     assert listed("memory://lists/m.txt") == [("memory://lists/a.wav", None), ("memory://b.wav", None)]
 
@@ -103,14 +94,14 @@ def test_a_remote_manifest() -> None:
         ("m.txt", "", "cannot read the manifest .*m.txt: 0 bytes"),
     ],
 )  # fmt: skip
-def test_a_bad_line_is_an_error_that_names_it(
+def test_error_of_an_invalid_line_has_its_number(
     tmp_path: Path, name: str, text: str | bytes, error: str
 ) -> None:
     with pytest.raises(ManifestError, match=error):
         listed(written(tmp_path, name, text))
 
 
-def test_a_column_asked_for_must_be_there(tmp_path: Path) -> None:
+def test_chosen_column_must_exist(tmp_path: Path) -> None:
     path = written(tmp_path, "m.csv", "path,text\na.wav,x\n")
     with pytest.raises(ManifestError, match=r":1: no column clip among path, text; .* --audio_column"):
         listed(path, audio_column="clip")
@@ -118,12 +109,12 @@ def test_a_column_asked_for_must_be_there(tmp_path: Path) -> None:
         listed(path, text_column="said")
 
 
-def test_a_missing_manifest_is_an_error() -> None:
+def test_missing_manifest_is_an_error() -> None:
     with pytest.raises(ManifestError, match=r"cannot read the manifest memory://lists/none.csv"):
         listed("memory://lists/none.csv")
 
 
-def test_lines_are_read_as_they_are_asked_for(tmp_path: Path) -> None:
+def test_lines_are_read_lazily(tmp_path: Path) -> None:
     sources = read_manifest(str(written(tmp_path, "m.jsonl", '{"path": "a.wav"}\nbroken')))
     assert next(sources).uri == f"{tmp_path}/a.wav"
     sources.close()  # type: ignore[attr-defined]
@@ -134,7 +125,7 @@ def test_prompts_and_hot_words_are_columns(tmp_path: Path) -> None:
     lines = [
         {"path": "a.wav", "initial_prompt": "Dear sir,", "prompt": "no", "hotwords": "Caxton, Mainz"},
         {"path": "b.wav", "initial_prompt": "So", "hotwords": ""},
-        {"path": "c.wav", "prompt": "what was to be read"},
+        {"path": "c.wav", "prompt": "the text to read"},
     ]
     manifest.write_text("\n".join(json.dumps(line) for line in lines))
     sources = list(read_manifest(str(manifest)))
@@ -162,7 +153,7 @@ def found(path: Path | str) -> list[AudioSource | Failure]:
     ],
 )  # fmt: skip
 @pytest.mark.parametrize("end", ["\n", "\r\n"])
-def test_a_bad_line_is_a_failure_and_the_others_go_on(
+def test_invalid_line_is_a_failure_and_does_not_affect_others(
     tmp_path: Path, name: str, lines: list[str], numbers: list[int], end: str
 ) -> None:
     path = written(tmp_path, name, end.join(lines))
@@ -177,7 +168,7 @@ def test_a_bad_line_is_a_failure_and_the_others_go_on(
     assert (good[0], good[-1]) == ("a.wav", "z.wav")
 
 
-def test_a_million_lines_are_few_shards_and_short_manifests_are_spread(tmp_path: Path) -> None:
+def test_long_manifest_has_few_shards_and_first_lines_are_single(tmp_path: Path) -> None:
     shards = list(
         manifest_shards(str(written(tmp_path, "m.txt", "".join(f"{n}.wav\n" for n in range(50_000)))))
     )
@@ -191,12 +182,12 @@ def test_a_million_lines_are_few_shards_and_short_manifests_are_spread(tmp_path:
 CSV = b"\xef\xbb\xbfpath,text\na.wav,x\n\nb.wav\n"
 
 
-def test_a_shard_is_its_own_lines_of_a_local_file(tmp_path: Path) -> None:
+def test_shard_of_a_local_file_is_a_range_of_bytes(tmp_path: Path) -> None:
     (shard,) = manifest_shards(str(written(tmp_path, "m.csv", "path\n\na.wav\n")))
     assert (shard.number, shard.start, shard.stop, shard.packed) == (3, 6, 12, None)
 
 
-def test_of_a_web_server_a_shard_brings_its_lines() -> None:
+def test_shard_of_a_web_server_contains_its_lines() -> None:
     with serving(lambda handler: send(handler, 200, CSV)) as server:
         shards = list(manifest_shards(f"{server.url}/n.csv", policy=LOCAL))
     good, bad = [one for shard in shards for one in read_manifest_shard(shard)]
@@ -205,17 +196,17 @@ def test_of_a_web_server_a_shard_brings_its_lines() -> None:
     assert bad.message.startswith(f"{server.url}/n.csv:4: 1 fields")
 
 
-def test_of_a_bucket_workers_read_their_lines_and_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The graph would not hold the lines of a million recordings."""
+def test_workers_read_only_their_lines_from_a_bucket(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The lines of a million recordings would not fit into the graph."""
     memory = fsspec.filesystem("memory")
     lines = [f'clip-{n}.wav,"one\ntwo {n}"\n'.encode() for n in range(2_100)]
     memory.pipe("/lists/n.csv", b"\xef\xbb\xbfpath,text\n" + b"".join(lines))
     shards = list(manifest_shards("memory://lists/n.csv"))
     assert {shard.packed for shard in shards} == {None}
-    asked, cat_file = [], MemoryFileSystem.cat_file
+    n_bytes_read, cat_file = [], MemoryFileSystem.cat_file
 
     def counted(self: MemoryFileSystem, path: str, start: int, end: int) -> bytes:
-        asked.append(end - start)
+        n_bytes_read.append(end - start)
         return cat_file(self, path, start, end)
 
     monkeypatch.setattr(MemoryFileSystem, "cat_file", counted)
@@ -223,10 +214,10 @@ def test_of_a_bucket_workers_read_their_lines_and_no_more(monkeypatch: pytest.Mo
     sources = [one for shard in shards for one in read_manifest_shard(shard)]
     assert [source.uri for source in sources] == [f"memory://lists/clip-{n}.wav" for n in range(2_100)]
     assert {source.reference for source in sources[:2]} == {"one\ntwo 0", "one\ntwo 1"}
-    assert sum(asked) == sum(map(len, lines))
+    assert sum(n_bytes_read) == sum(map(len, lines))
 
 
-def test_a_manifest_in_a_bucket_that_changes_is_seen() -> None:
+def test_change_of_a_manifest_in_a_bucket_is_detected() -> None:
     memory = fsspec.filesystem("memory")
     memory.pipe("/lists/m.txt", b"a.wav\nb.wav\n")
     first, second = manifest_shards("memory://lists/m.txt")
@@ -242,7 +233,7 @@ def test_a_manifest_in_a_bucket_that_changes_is_seen() -> None:
         list(read_manifest_shard(first))
 
 
-def test_a_manifest_that_changes_is_not_read_for_another(tmp_path: Path) -> None:
+def test_change_of_a_local_manifest_is_detected(tmp_path: Path) -> None:
     path = written(tmp_path, "m.txt", "a.wav\nb.wav\n")
     first, second = manifest_shards(str(path))
     path.write_text("a.wav\nc.wav\n")
@@ -266,30 +257,19 @@ def test_fields_with_newlines_are_in_one_shard(tmp_path: Path) -> None:
         ("m.csv", b"\n\nwords\n", "m.csv:3: no column for the audio among words"),
     ],
 )
-def test_what_is_no_manifest_at_its_first_line_stops_the_run(
-    tmp_path: Path, name: str, content: bytes, error: str
-) -> None:
+def test_invalid_first_line_is_an_error(tmp_path: Path, name: str, content: bytes, error: str) -> None:
     with pytest.raises(ManifestError, match=error):
         list(manifest_shards(str(written(tmp_path, name, content))))
 
 
-def test_a_line_without_an_end_is_one_bad_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("transforms.sources.manifest_records.MAX_LINE_BYTES", 20)
-    path = written(tmp_path, "m.txt", "a.wav\n" + "x" * 5_000_000 + "\nb.wav\n")
-    good, bad, last = found(path)
-    assert isinstance(bad, Failure)
-    assert "5000001 bytes; a line has 20 at most" in bad.message
-    assert [Path(one.uri).name for one in (good, last)] == ["a.wav", "b.wav"]
-
-
-def test_bytes_that_are_no_unicode_are_kept(tmp_path: Path) -> None:
+def test_bytes_that_are_not_unicode_are_preserved(tmp_path: Path) -> None:
     (source,) = found(written(tmp_path, "m.csv", b"path,text,who\na.wav,caf\xe9,\xe9\n"))
     assert isinstance(source, AudioSource)
     assert source.reference == "caf\udce9"
     assert [json.loads(value) for _, value in source.metadata] == ["\udce9"]
 
 
-def test_a_row_says_which_part_in_what_language_and_more(tmp_path: Path) -> None:
+def test_row_has_clip_language_and_metadata(tmp_path: Path) -> None:
     lines = [
         {
             "path": "a.wav",
@@ -332,9 +312,7 @@ def test_a_row_says_which_part_in_what_language_and_more(tmp_path: Path) -> None
         ({"language": "Klingon"}, "language is 'Klingon', where a code or English name"),
     ],
 )
-def test_a_part_or_language_that_is_none_is_a_bad_line(
-    tmp_path: Path, row: dict[str, object], error: str
-) -> None:
+def test_invalid_clip_or_language_is_a_failure(tmp_path: Path, row: dict[str, object], error: str) -> None:
     path = written(tmp_path, "m.jsonl", json.dumps({"path": "a.wav", **row}))
     (failure,) = found(path)
     assert isinstance(failure, Failure)
@@ -347,7 +325,7 @@ def test_shards_are_small(tmp_path: Path) -> None:
     assert str(shard) == f"{tmp_path}/m.txt"
 
 
-def test_what_it_may_not_name_is_a_failure_unless_it_is_trusted(tmp_path: Path) -> None:
+def test_forbidden_uri_is_a_failure_unless_manifests_are_trusted(tmp_path: Path) -> None:
     path = written(tmp_path, "m.txt", "file:///data/a.wav\nb.wav\nfile:///data/c.wav\nd.wav\n")
     *_, failure, last = sources = found(path)
     assert [Path(one.uri).name for one in sources] == ["m.txt", "b.wav", "m.txt", "d.wav"]

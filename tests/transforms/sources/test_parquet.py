@@ -52,7 +52,7 @@ def rows(shard: DatasetShard) -> list[AudioSource]:
     return list(read_shard(shard))
 
 
-def test_a_local_folder_is_read_split_by_split(corpus: Path) -> None:
+def test_local_folder_is_read_split_by_split(corpus: Path) -> None:
     train = dataset_shards(str(corpus), "train")
     assert [Path(shard.path).name for shard in train] == [
         "train-00000-of-00002.parquet", "train-00001-of-00002.parquet",
@@ -66,7 +66,7 @@ def test_a_local_folder_is_read_split_by_split(corpus: Path) -> None:
     assert len(dataset_shards(str(corpus), "test")) == 1
 
 
-def test_rows_have_the_same_ids_every_time_and_each_its_own(corpus: Path) -> None:
+def test_ids_of_rows_are_unique_and_stable(corpus: Path) -> None:
     def ids() -> list[str]:
         shards = dataset_shards(str(corpus), "train") + dataset_shards(str(corpus), "test")
         return [source.audio_id for shard in shards for source in rows(shard)]
@@ -75,11 +75,11 @@ def test_rows_have_the_same_ids_every_time_and_each_its_own(corpus: Path) -> Non
     assert len(set(ids())) == 9
 
 
-def test_a_shard_says_what_it_is(corpus: Path) -> None:
+def test_shard_as_text(corpus: Path) -> None:
     assert str(dataset_shards(str(corpus), "train")[1]) == f"dataset://{corpus}/train/1"
 
 
-def test_one_parquet_file_and_a_relative_name(corpus: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_single_parquet_file_by_relative_path(corpus: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(corpus / "data")
     (shard,) = dataset_shards("test-00000-of-00001.parquet", "whatever")
     assert shard.path == f"{corpus}/data/test-00000-of-00001.parquet"
@@ -98,7 +98,7 @@ def test_columns_of_bytes_and_of_paths(tmp_path: Path) -> None:
     ]  # fmt: skip
 
 
-def test_rows_without_bytes_are_to_be_fetched(tmp_path: Path) -> None:
+def test_rows_without_bytes_are_fetched(tmp_path: Path) -> None:
     audio: list[object] = [{"bytes": None, "path": "a.wav"}, {"bytes": wav(), "path": None}, None]
     sources = rows(dataset_shards(str(write(tmp_path / "d.parquet", audio=audio)), "train")[0])
     assert [(source.uri, source.payload) for source in sources] == [
@@ -108,13 +108,13 @@ def test_rows_without_bytes_are_to_be_fetched(tmp_path: Path) -> None:
     ]
 
 
-def test_columns_asked_for(tmp_path: Path) -> None:
+def test_columns_can_be_chosen(tmp_path: Path) -> None:
     path = write(tmp_path / "d.parquet", audio=[wav()], clip=[wav(0.1)], text=["x"], said=["y"])
     (source,) = rows(dataset_shards(str(path), "train", "clip", "said")[0])
     assert (source.payload, source.reference) == (wav(0.1), "y")
 
 
-def test_what_is_not_there_is_told_with_what_is(corpus: Path) -> None:
+def test_error_of_a_missing_name_lists_the_existing_ones(corpus: Path) -> None:
     with pytest.raises(DatasetError, match="no split 'dev'; there are train, test"):
         dataset_shards(str(corpus), "dev")
     with pytest.raises(
@@ -127,7 +127,7 @@ def test_what_is_not_there_is_told_with_what_is(corpus: Path) -> None:
         dataset_shards(str(corpus), "train", audio_column="id")
 
 
-def test_no_column_with_a_usual_name(tmp_path: Path) -> None:
+def test_no_column_with_a_usual_name_is_an_error(tmp_path: Path) -> None:
     path = write(tmp_path / "d.parquet", clip=[wav()])
     with pytest.raises(
         DatasetError, match=r"no column called audio, .*; name one of clip with --audio_column"
@@ -135,14 +135,14 @@ def test_no_column_with_a_usual_name(tmp_path: Path) -> None:
         dataset_shards(str(path), "train")
 
 
-def test_decoded_samples_are_no_encoded_audio(tmp_path: Path) -> None:
+def test_decoded_samples_are_refused(tmp_path: Path) -> None:
     audio: list[object] = [{"array": [0.1, 0.2], "sampling_rate": 16_000}]
     path = write(tmp_path / "d.parquet", audio=audio)
     with pytest.raises(DatasetError, match="holds struct<array"):
         dataset_shards(str(path), "train")
 
 
-def test_a_dataset_that_is_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_dataset_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("datasets.config.HF_HUB_OFFLINE", True)
     with pytest.raises(DatasetError, match=r"cannot open the dataset 'nobody/nothing': .*NAME:CONFIG"):
         dataset_shards("nobody/nothing", "train")
@@ -153,13 +153,13 @@ def test_a_dataset_that_is_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
         dataset_shards(str(tmp_path), "train")
 
 
-def test_what_is_no_parquet(tmp_path: Path) -> None:
+def test_other_file_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "d.parquet").write_bytes(b"PAR1 not really")
     with pytest.raises(DatasetError, match="cannot be read as Parquet"):
         dataset_shards(str(tmp_path / "d.parquet"), "train")
 
 
-def test_a_config_follows_the_name(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_configuration_follows_the_name(monkeypatch: pytest.MonkeyPatch) -> None:
     fsspec.filesystem("memory").pipe("/hub/train.parquet", _parquet_bytes())
     asked: list[tuple[str, str | None]] = []
 
@@ -188,7 +188,7 @@ def _parquet_bytes() -> bytes:
     return file.getvalue()
 
 
-def test_a_shard_that_breaks_gives_its_rows_up_to_there(tmp_path: Path) -> None:
+def test_damaged_shard_yields_rows_before_the_damage(tmp_path: Path) -> None:
     path = tmp_path / "d.parquet"
     table = pa.table({"audio": [wav(i / 100) for i in range(40)]})
     pq.write_table(table, path, row_group_size=10, compression="zstd")

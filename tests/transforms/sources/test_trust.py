@@ -22,7 +22,7 @@ STORE = "s3://bucket/lists/m.csv"
         ("memory://lists/b.wav", "memory://lists/m.txt"), ("sftp://h/a.wav", "sftp://h/m.txt"),
     ],
 )  # fmt: skip
-def test_what_a_list_may_name(uri: str, base: str) -> None:
+def test_allowed_uris(uri: str, base: str) -> None:
     check_listed(uri, base, allowed=False)
 
 
@@ -48,7 +48,7 @@ def test_what_a_list_may_name(uri: str, base: str) -> None:
         ("ftp://h/a.wav", LOCAL, "a ftp:// URL"),
     ],
 )
-def test_what_it_may_not_unless_it_is_trusted(uri: str, base: str, why: str) -> None:
+def test_forbidden_uris_are_refused_unless_trusted(uri: str, base: str, why: str) -> None:
     with pytest.raises(AudioError, match=why) as caught:
         check_listed(uri, base, allowed=False)
     assert (caught.value.stage, caught.value.kind) == ("list", "forbidden_uri")
@@ -57,7 +57,7 @@ def test_what_it_may_not_unless_it_is_trusted(uri: str, base: str, why: str) -> 
     check_listed(uri, base, allowed=True)
 
 
-def test_the_refusal_has_no_credentials() -> None:
+def test_refusal_contains_no_credentials() -> None:
     with pytest.raises(AudioError) as caught:
         check_listed("zip://a::https://u:hunter2@h/x.zip?token=hunter3", LOCAL, allowed=False)
     assert "hunter" not in caught.value.message
