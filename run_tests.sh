@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # Runs every check, in .venv, which the first start sets up. Arguments go to pytest: ./run_tests.sh -k merge
 #
-#     ./run_tests.sh prism      real runs on Prism, which Go builds
-#     ./run_tests.sh flink      real runs on Flink, whose job server Maven fetches
+#     ./run_tests.sh prism      runs on Prism, which is built with Go
+#     ./run_tests.sh flink      runs on Flink, whose job server Maven downloads
 set -euo pipefail
 
 cd -P -- "$(dirname -- "$(readlink -f -- "${BASH_SOURCE[0]}")")"
@@ -18,14 +18,14 @@ check() {
   "$@" || failed+=("$name")
 }
 
-# Tests that skip themselves where the runner cannot be had have not passed.
+# Tests that are skipped, where the runner is not available, have not passed.
 on_runner() {
-  local name=$1 said status=0
+  local name=$1 output status=0
   shift
   printf '\n== pytest on %s\n' "$name"
-  said=$("$python" -m pytest -rs "tests/runners/test_$name.py" "$@" 2>&1) || status=$?
-  printf '%s\n' "$said"
-  if ((status == 0)) && ! grep -qE '[0-9]+ passed' <<<"$said"; then
+  output=$("$python" -m pytest -rs "tests/runners/test_$name.py" "$@" 2>&1) || status=$?
+  printf '%s\n' "$output"
+  if ((status == 0)) && ! grep -qE '[0-9]+ passed' <<<"$output"; then
     echo "SKIPPED: the runs on $name (see above why)"
   fi
   exit "$status"

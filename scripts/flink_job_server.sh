@@ -18,13 +18,13 @@ published=beam-runners-flink-1.19-job-server
 maven=(mvn -q -B -ntp -Dstyle.color=never --strict-checksums)
 
 fetch_published() {
-  local place said status=0
+  local place output status=0
   place=$(mktemp -d "$jars/.partial.XXXXXX")
-  said=$("${maven[@]}" dependency:copy "-Dartifact=org.apache.beam:$published:$beam" \
+  output=$("${maven[@]}" dependency:copy "-Dartifact=org.apache.beam:$published:$beam" \
     "-DoutputDirectory=$place" 2>&1) || status=$?
   if ((status)); then
     echo "Maven cannot get $published $beam; putting it together from its modules" >&2
-    echo "(Maven said: $(grep -m 1 ERROR <<<"$said"))" >&2
+    echo "(Maven reported: $(grep -m 1 ERROR <<<"$output"))" >&2
   else
     mv "$place/$published-$beam.jar" "$jars"
   fi

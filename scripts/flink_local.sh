@@ -2,7 +2,7 @@
 # A Flink cluster on this machine: a job manager and task managers of one slot each, as processes of their own.
 # Each task manager starts a Python worker, which has a model of its own.
 #
-#     scripts/flink_local.sh start [N]    with N task managers, two unless told; Flink comes from PyPI, once
+#     scripts/flink_local.sh start [N]    with N task managers, two by default; Flink comes from PyPI, once
 #     scripts/flink_local.sh options      prints the options with which `whisper-beam transcribe` runs on it
 #     scripts/flink_local.sh stop
 #
@@ -21,7 +21,7 @@ jars=$cache/flink-$flink
 folder=${FLINK_FOLDER:-$cache/flink}
 port=${FLINK_PORT:-8081}
 
-# What Java 17 does not let Flink do unless told; from the distribution's own configuration.
+# Options that Flink needs on Java 17; from the distribution's own configuration.
 opened=()
 for package in java.lang java.net java.io java.nio sun.nio.ch java.lang.reflect java.text java.time java.util \
   java.util.concurrent java.util.concurrent.atomic java.util.concurrent.locks; do
@@ -95,10 +95,10 @@ memory() {
 
 # launch_java NAME QUESTION CLASS
 launch_java() {
-  local said flags parameters
-  mapfile -t said < <(memory "$2")
-  read -ra flags <<<"${said[0]}"
-  read -ra parameters <<<"${said[1]}"
+  local lines flags parameters
+  mapfile -t lines < <(memory "$2")
+  read -ra flags <<<"${lines[0]}"
+  read -ra parameters <<<"${lines[1]}"
   launch "$1" java "${flags[@]}" "${opened[@]}" "-Dlog4j.configurationFile=$folder/log4j.properties" \
     -cp "$jars/lib/*" "$3" --configDir "$folder" "${parameters[@]}"
 }

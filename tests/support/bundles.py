@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Iterable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from transforms.dofns.transcribe import TranscribeWindows
 from transforms.recognition.fallback import FallbackPolicy
 from transforms.recognition.hallucinations import FILTERS
 from transforms.recognition.loaded_model import LoadedModel
+from transforms.recognition.recognizer import Recognizer
 
 Element = tuple[AudioSource, Window]
 
@@ -33,13 +35,11 @@ def do_fn_of(
     filters: tuple[str, ...] = tuple(FILTERS),
     log: Path | None = None,
 ) -> TranscribeWindows:
+    new_recognizer = partial(
+        Recognizer, decoding=DecodingOptions(), policy=fallback or FallbackPolicy(), filters=filters
+    )
     return TranscribeWindows(
-        lambda: LoadedModel(model),
-        shared or Shared(),
-        DecodingOptions(),
-        fallback or FallbackPolicy(),
-        filters,
-        None if log is None else str(log),
+        lambda: LoadedModel(model), shared or Shared(), new_recognizer, None if log is None else str(log)
     )
 
 

@@ -26,8 +26,11 @@ from transforms.fetch.policy import DEFAULT_POLICY, FetchPolicy
 from transforms.recognition.fallback import FallbackPolicy
 from transforms.recognition.hallucinations import FILTERS
 from transforms.recognition.loaded_model import LoadedModel, LoadTranscriber, load_model
-from transforms.recognition.recognizer import Recognizer
+from transforms.recognition.recognizer import ModelClient, Recognizer
 from transforms.windows.plan import WindowPlan
+
+LoadModel = Callable[[], LoadedModel]
+NewRecognizer = Callable[[ModelClient], Recognizer]
 
 PROCESS_LOCK = SharedExclusiveLock()
 """Held by the bundles of this process that have started a span."""
@@ -71,13 +74,16 @@ class TranscribeSpans(beam.PTransform[PCollection[AudioSpan], dict[str, PCollect
         )
         log = None if self.resume is None else self.resume.log
         load = partial(load_model, self.load, self.model, BEAM_METRICS)
+        new_recognizer = partial(
+            Recognizer, decoding=self.decoding, policy=self.fallback, filters=self.filters
+        )
         transcribed = (
             committed[UNITS]
             | "Read windows" >> beam.ParDo(ReadWindows(self.plan, self.policy, self.span_s))
             | "Transcribe windows"
-            >> beam.ParDo(
-                TranscribeWindows(load, self.shared, self.decoding, self.fallback, self.filters, log)
-            ).with_outputs(PARTS, FAILURES, main=WINDOWS)
+            >> beam.ParDo(TranscribeWindows(load, self.shared, new_recognizer, log)).with_outputs(
+                PARTS, FAILURES, main=WINDOWS
+            )
         )
         return {
             name: (committed[name], transcribed[name]) | f"All {name}" >> beam.Flatten()
@@ -88,21 +94,13 @@ class TranscribeSpans(beam.PTransform[PCollection[AudioSpan], dict[str, PCollect
 class TranscribeWindows(beam.DoFn):
     """Events of reading to window transcripts; a span is emitted once all its windows are committed.
 
-    Windows are recognised in other threads while the next ones are read; those that are not finished by the
-    end of the bundle are waited for there.
+    Windows are recognised in other threads while the next ones are read; the end of a bundle waits for them.
     """
 
     def __init__(
-        self,
-        load: Callable[[], LoadedModel],
-        shared: Shared,
-        decoding: DecodingOptions,
-        fallback: FallbackPolicy,
-        filters: tuple[str, ...],
-        log: str | None = None,
+        self, load: LoadModel, shared: Shared, new_recognizer: NewRecognizer, log: str | None = None
     ) -> None:
-        self._load, self._shared, self._decoding = load, shared, decoding
-        self._fallback, self._filters, self._log = fallback, filters, log
+        self._load, self._shared, self._new_recognizer, self._log = load, shared, new_recognizer, log
         self._model: LoadedModel | None = None
         self._committer: SpanCommitter | None = None
         self._recognizer: Recognizer | None = None
@@ -137,17 +135,14 @@ class TranscribeWindows(beam.DoFn):
                 self._spans.add(name, event)
             case source, window:
                 self._spans.add_window(name)
-                self._recognizer = self._recognizer or self._new_recognizer()
+                self._recognizer = self._recognizer or self._start_recognizer()
                 self._recognizer.submit(source, window, name)
                 yield from self._finished(wait=False)
 
     def finish_bundle(self) -> Iterator[Any]:
         """Waits for the windows that are not finished."""
         for output in self._finished(wait=True):
-            if isinstance(output, TaggedOutput):
-                yield TaggedOutput(output.tag, GlobalWindows.windowed_value(output.value))
-            else:
-                yield GlobalWindows.windowed_value(output)
+            yield _windowed(output)
         self._spans.release_lock()
 
     @property
@@ -156,19 +151,16 @@ class TranscribeWindows(beam.DoFn):
         self._committer = self._committer or SpanCommitter(self._log, PROCESS_LOCK, BEAM_CONTEXT.check)
         return self._committer
 
-    def _new_recognizer(self) -> Recognizer:
+    def _start_recognizer(self) -> Recognizer:
         BEAM_CONTEXT.check()
-        # Held by the DoFn: Beam keeps only the last shared object alive, which may be the index of the log.
+        # Kept by the DoFn: Beam keeps only the last shared object alive, which may be the index of the log.
         self._model = self._shared.acquire(self._load)
-        scheduler = self._model.scheduler(BEAM_CONTEXT)
-        return Recognizer(scheduler, self._decoding, self._fallback, self._filters)
+        return self._new_recognizer(self._model.scheduler(BEAM_CONTEXT))
 
     def _finished(self, *, wait: bool) -> Iterator[Output]:
         """Commits and emits the spans that are finished by now; with `wait`, all that were read."""
         yield from self._committed()
-        if self._recognizer is None:
-            return
-        for windows in self._recognizer.completed(wait=wait):
+        for windows in self._recognizer.completed(wait=wait) if self._recognizer else ():
             for window in windows:
                 self._spans.finish_window(window.key, window.transcript, window.failures, window.counts)
             yield from self._committed()
@@ -177,3 +169,9 @@ class TranscribeWindows(beam.DoFn):
         for result in self._spans.commit_finished():
             BEAM_METRICS.count("new_ms", round(1000 * seconds_of(result)))
             yield from outputs_of(result)
+
+
+def _windowed(output: Output) -> Any:  # noqa: ANN401  # an element as `finish_bundle` must yield it
+    if isinstance(output, TaggedOutput):
+        return TaggedOutput(output.tag, GlobalWindows.windowed_value(output.value))
+    return GlobalWindows.windowed_value(output)

@@ -46,9 +46,7 @@ def frame(start: int | None, rate: int = 100) -> av.AudioFrame:
         ([], 900, 0),
     ],
 )
-def test_timestamps_show_missing_samples(
-    frames: list[av.AudioFrame], end: int, lost_s: float
-) -> None:
+def test_timestamps_show_missing_samples(frames: list[av.AudioFrame], end: int, lost_s: float) -> None:
     clock = OggClock()
     found_s = sum(clock.feed(each) for each in frames) + clock.end(end, Fraction(1, 100))
     assert found_s == pytest.approx(lost_s)

@@ -4,6 +4,7 @@ import gc
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from functools import partial
 from threading import Event, get_ident
 from typing import Any
 
@@ -34,6 +35,9 @@ from transforms.recognition import loaded_model
 from transforms.recognition.fallback import FallbackPolicy
 from transforms.recognition.loaded_model import LoadedModel
 from transforms.recognition.model_calls import ModelError
+from transforms.recognition.recognizer import Recognizer
+
+NEW_RECOGNIZER = partial(Recognizer, decoding=DecodingOptions(), policy=FallbackPolicy(), filters=())
 
 
 def run_bundle(model: FakeTranscriber, windows: Sequence[Window]) -> list[Any]:
@@ -54,9 +58,7 @@ def test_a_process_loads_one_model_at_its_first_window() -> None:
         n_loaded += 1
         return LoadedModel(FakeTranscriber())
 
-    first, second = (
-        TranscribeWindows(load, shared, DecodingOptions(), FallbackPolicy(), ()) for _ in range(2)
-    )
+    first, second = (TranscribeWindows(load, shared, NEW_RECOGNIZER) for _ in range(2))
     assert bundle(first, []) == []
     assert n_loaded == 0
     for do_fn in (first, second, first):
@@ -75,7 +77,7 @@ def test_the_model_stays_loaded_between_bundles_when_another_object_is_shared() 
         n_loaded += 1
         return LoadedModel(FakeTranscriber())
 
-    do_fn = TranscribeWindows(load, shared, DecodingOptions(), FallbackPolicy(), ())
+    do_fn = TranscribeWindows(load, shared, NEW_RECOGNIZER)
     bundle(do_fn, recordings(1))
     do_fn.start_bundle()
     Shared().acquire(FakeTranscriber)  # Beam keeps only the last object alive, here not the model
@@ -189,7 +191,7 @@ def test_no_batch_is_started_once_a_stop_is_requested(is_full: bool) -> None:
 
 @pytest.mark.usefixtures("_stop_requested")
 def test_no_model_is_loaded_once_a_stop_is_requested() -> None:
-    do_fn = TranscribeWindows(pytest.fail, Shared(), DecodingOptions(), FallbackPolicy(), ())
+    do_fn = TranscribeWindows(pytest.fail, Shared(), NEW_RECOGNIZER)
     STOP.set()
     with pytest.raises(StopRequestedError):
         bundle(do_fn, [(SOURCE, window(1))])
