@@ -45,7 +45,7 @@ from model.batch_decoder import MIN_ROWS
 from model.checkpoint import find_checkpoint
 from model.config import WhisperConfig
 from model.interface import ModelOptions
-from model.option_fields import part
+from model.option_fields import select_options
 from model.precision import Arithmetic, Precision
 from model.rules import make_rules
 from model.tokens import WhisperTokenizer
@@ -105,7 +105,7 @@ def main() -> None:
     instrumented_run(given)
     run = instrumented_run(given)
     options, _ = parse([*given, "--output", "unused"])
-    precision = load_transcriber(part(options, ModelOptions)).precision
+    precision = load_transcriber(select_options(options, ModelOptions)).precision
     parts = list(all_parts(run, options, precision))
     wall_s = run.report["wall_s"]
     print(f"{describe_machine()}\n")
@@ -175,7 +175,7 @@ def model_parts(run: InstrumentedRun, options: TranscribeOptions, precision: Pre
     rules = make_rules(
         WhisperTokenizer(checkpoint.tokenizer).special,
         checkpoint.decoding,
-        part(options, ModelOptions),
+        select_options(options, ModelOptions),
         multilingual=config.is_multilingual,
     ).with_timestamps(options.return_timestamps)
     network_parts = NetworkParts(config, precision, rules)

@@ -19,12 +19,8 @@ from model.config import MAX_TEXT_POSITIONS, N_POSITIONS
 from model.network import CrossKV, Decoder
 from model.tokens import SAMPLES_PER_TIMESTAMP
 
-_LENGTHS = (
-    64,
-    128,
-    240,
-    MAX_TEXT_POSITIONS,
-)  # texts are padded to one of these, so that XLA compiles few shapes
+# Texts are padded to one of these lengths, so that XLA compiles few shapes.
+_LENGTHS = (64, 128, 240, MAX_TEXT_POSITIONS)
 _BLOCK = 16  # tokens whose logits are in memory at once; divides each of the lengths
 _MEDIAN_REACH = 3  # positions on each side of the median filter: 7 in all
 

@@ -69,13 +69,13 @@ class BatchDecoder:
     """A decoding method, compiled for each batch size when it first occurs.
 
     Args:
-        method: of decoding.
-        decoder_of: makes the decoder of its weights.
-        rules: of decoding.
-        store: of compiled programs.
-        shrinks: whether windows that have finished are removed. Over several devices they are not: the others
-            would have to move between these. Nor on a CPU: XLA rounds in a program of 4 rows in other ways
-            than in one of 8, so the text of a window would depend on when its neighbours finish.
+        method: the decoding method.
+        decoder_of: returns the decoder with these weights.
+        rules: the decoding rules.
+        store: the store of compiled programs; None if JAX's own cache keeps them.
+        shrinks: whether windows that have finished are removed. They are not over several devices, because
+            rows would have to move between devices; nor on a CPU, because XLA rounds differently in a program
+            of 4 rows than in one of 8, so the text of a window would depend on when its neighbours finish.
     """
 
     def __init__(
@@ -125,7 +125,7 @@ class BatchDecoder:
             if finished.all():
                 return Generated(*result, *jax.device_get(prefill_result))
             kept = np.flatnonzero(~finished)
-            # Rows left over are filled with windows that have finished, which do not change any more.
+            # Spare rows are filled with windows that have finished, which do not change any more.
             filled = np.concatenate([kept, np.flatnonzero(finished)[: max_unfinished - len(kept)]])
             state, cross_kv = self._select((state, cross_kv), jnp.asarray(filled, jnp.int32))
             rows = rows[filled]

@@ -80,7 +80,7 @@ def advance(
     def write_next(state: BeamState) -> BeamState:
         last = state.step - 1  # index of the last token, among those written
         origin = state.origin.at[:, :, last].set(jnp.arange(k))
-        mask = _cache_mask(origin, state.n_padding, n_before, rules)
+        mask = _cache_mask(origin, state.n_padding, n_before)
         positions = (n_before + last - state.n_padding)[:, None]
         slot = n_before + last * k
         logits, caches = decoder.decode_beams(state.last, slot, positions, mask, state.caches, cross_kv)
@@ -95,7 +95,7 @@ def is_finished(state: BeamState, rules: DecodingRules) -> jax.Array:
     return _is_done(state, rules) | (state.step >= rules.max_new_tokens)
 
 
-def _cache_mask(origin: jax.Array, n_padding: jax.Array, n_before: int, rules: DecodingRules) -> jax.Array:
+def _cache_mask(origin: jax.Array, n_padding: jax.Array, n_before: int) -> jax.Array:
     """Returns a mask of the cache slots of each hypothesis, bool[B, K, n_before + K * L].
 
     A hypothesis's token of each step is in the slot of the hypothesis that it was written for at that step.
@@ -147,12 +147,12 @@ def _write_tokens(logits: jax.Array, state: BeamState, rules: DecodingRules) -> 
     candidates = _continue(logits, state, rules)
     ends = candidates.token == rules.special.end_of_text
     n_continuing = jnp.cumsum(~ends, axis=1) - ~ends
-    finished = _finish(candidates, ends & (n_continuing < rules.beam_size), state, rules)
+    finished = _finish(candidates, ends & (n_continuing < rules.beam_size), state)
     # The first K that continue: at most one continuation of a hypothesis ends it, so there are K.
     order = jnp.argsort(jnp.where(ends, ends.shape[1], 0), axis=1, stable=True)[:, : rules.beam_size]
     token, parent, sum_logprob = (jnp.take_along_axis(x, order, axis=1) for x in candidates)
     done = _is_done(state, rules)
-    parent = jnp.where(done[:, None], jnp.arange(rules.beam_size), parent)  # what is done does not change
+    parent = jnp.where(done[:, None], jnp.arange(rules.beam_size), parent)  # finished windows keep theirs
     tokens, origin, history, repetition = jax.tree.map(
         lambda x: x[jnp.arange(len(parent))[:, None], parent],
         (state.tokens, state.origin, state.history, state.repetition),
@@ -191,7 +191,7 @@ def _split_beams(state: State, k: int) -> State:
 
 
 def _continue(logits: jax.Array, state: BeamState, rules: DecodingRules) -> _Candidates:
-    """Returns the likeliest K + 1 continuations of each hypothesis, of which at least K do not end it."""
+    """Returns the likeliest K + 1 continuations of each hypothesis; at least K of them do not end it."""
     batch, k = state.sum_logprob.shape
     logits = logits.reshape(batch * k, -1)
     allowed = allowed_logits(logits, _flatten_beams(state.history), state.step, rules)
@@ -203,8 +203,8 @@ def _continue(logits: jax.Array, state: BeamState, rules: DecodingRules) -> _Can
     return _Candidates(tokens, order // (k + 1), sums)
 
 
-def _finish(candidates: _Candidates, ends: jax.Array, state: BeamState, rules: DecodingRules) -> Finished:
-    """Adds the hypotheses that end while slots are free; a window that is done has none."""
+def _finish(candidates: _Candidates, ends: jax.Array, state: BeamState) -> Finished:
+    """Adds the hypotheses that end to the free slots of windows that are not finished."""
     finished = state.finished
     batch, m = finished.sum_logprob.shape
     slot = finished.n_finished[:, None] + jnp.cumsum(ends, axis=1) - 1

@@ -1,4 +1,4 @@
-"""The shape of a Whisper, and its checkpoint's settings of decoding."""
+"""The sizes of a Whisper network, and the decoding settings of its checkpoint."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ N_FRAMES = WINDOW_SAMPLES // 160  # 3,000 frames of 10 ms in a 30-second window
 N_POSITIONS = N_FRAMES // 2  # 1,500: the second convolution has stride 2
 MAX_TEXT_POSITIONS = 448  # tokens of the decoder's context, prompt included
 
-_MAX_SIZES = {  # some eight times those of large-v3: a larger one is of a damaged or malicious file
+_MAX_SIZES = {  # some eight times those of large-v3: only a damaged or malicious file declares more
     "n_mels": 1024, "d_model": 10_240, "d_mlp": 40_960, "encoder_layers": 256, "encoder_heads": 160,
     "decoder_layers": 256, "decoder_heads": 160, "n_vocab": 500_000,
 }  # fmt: skip
@@ -79,5 +79,5 @@ class DecodingConfig:
         for number in (*self.suppress_ids, *self.begin_suppress_ids, *heads):
             if type(number) is not int:
                 raise ValueError(
-                    f"{number!r:.100} is no id of a token, layer or head: a whole number was expected"
+                    f"{number!r:.100} is not the id of a token, layer or head: a whole number was expected"
                 )

@@ -70,7 +70,7 @@ class Request:
         samples: 1 to `WINDOW_SAMPLES` samples.
         language: the code to decode in, or None to detect it.
         temperature: 0 takes the most probable text; above it is sampled.
-        seed: of the sampling, 0 <= seed < 2**64. The same request has the same result in every batch.
+        seed: seed of the sampling, 0 <= seed < 2**64. The same request has the same result in every batch.
         prompt: text that may have come before, as a hint of style and spelling.
         hotwords: names and terms to be expected, put before the prompt.
         task: `transcribe` in the language spoken, or `translate` to English.
@@ -100,7 +100,7 @@ class WindowResult:
         avg_logprob: mean natural-log probability of the tokens written, the end included.
         no_speech_prob: probability of `<|nospeech|>` at the start of the transcript.
         compression_ratio: bytes of the text over its bytes deflated; above 2.4 it repeats itself.
-        temperature: of the sampling; 0 is greedy, or a beam search.
+        temperature: temperature of the sampling; 0 is greedy, or a beam search.
         repeated: whether decoding was stopped because the text repeated itself.
         timestamped: whether the segments' times are the model's own. When False there is one segment a
             window, with the window's bounds.
@@ -119,7 +119,7 @@ class WindowResult:
 
 @dataclass(frozen=True, kw_only=True)
 class ModelOptions:
-    """The options of the model that a worker loads and compiles, to make its own `Transcriber`."""
+    """The options with which each worker loads and compiles the model."""
 
     model: str = option(
         "openai/whisper-base",
@@ -192,7 +192,7 @@ class ModelOptions:
 
 @dataclass(frozen=True, kw_only=True)
 class DecodingOptions:
-    """The options that each request may have its own of: one loaded model serves them all."""
+    """The options of decoding that each request may set for itself: one loaded model serves all of them."""
 
     language: str = option(
         AUTO,
@@ -246,16 +246,16 @@ class Transcriber(Protocol):
 
 
 class SpeechDetector(Protocol):
-    """Voice activity detection in one recording, which it takes block by block."""
+    """A voice activity detector for one recording, which is fed block by block."""
 
     def __call__(self, samples: Samples) -> NDArray[np.float32]:
         """Returns the probability of speech in each chunk of `SPEECH_CHUNK` samples now complete, float32[k].
 
-        The samples of successive calls are one stream, cut anywhere: the probabilities do not depend on it.
+        The samples of successive calls are one stream; the probabilities do not depend on how it is divided.
 
         Raises:
             ValueError: samples that are not finite or not one-dimensional.
         """
 
     def finish(self) -> NDArray[np.float32]:
-        """Returns that of the last, incomplete chunk, padded with silence: float32[1], or [0] if none."""
+        """Returns the probability for the last, incomplete chunk, padded with silence: float32[1], or [0]."""

@@ -295,7 +295,7 @@ class Decoder(nnx.Module):
 
 
 class Whisper(nnx.Module):
-    """Encoder and decoder."""
+    """The Whisper network: encoder and decoder."""
 
     def __init__(self, config: WhisperConfig, *, precision: Precision) -> None:
         self.encoder = Encoder(config, precision=precision.for_encoder)

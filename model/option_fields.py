@@ -29,10 +29,10 @@ def option(
         default: `dataclasses.MISSING` if the option is required.
         text: the help sentence.
         metavar: stands for the value in the help.
-        choices: the values, or elements of the value, that are allowed; empty for any.
-        parse: makes the value of the word on the command line, where the type of the default does not.
-        minimum: the least value, or element of the value, if any.
-        maximum: the largest, if there is also a minimum.
+        choices: the allowed values, or elements of a tuple; empty for any.
+        parse: converts the word on the command line to the value; None to use the type of the default.
+        minimum: the minimum of the value, or of each element of a tuple; None for none.
+        maximum: the maximum, likewise; checked only if there is a minimum.
         shapes_output: whether the transcripts depend on the option.
     """
     metadata = {
@@ -48,25 +48,25 @@ def option(
 
 
 def option_fields(kind: Any) -> tuple[Field[Any], ...]:  # noqa: ANN401  # a dataclass, or an instance of one
-    """The fields of a dataclass that were declared with `option`."""
+    """Returns the fields of a dataclass that were declared with `option`."""
     return tuple(one for one in fields(kind) if "shapes_output" in one.metadata)
 
 
-def part(options: object, kind: type[Kind]) -> Kind:
-    """The options of `kind`, taken from a record that has them among others."""
+def select_options(options: object, kind: type[Kind]) -> Kind:
+    """Returns the options of `kind`, taken from a record that has them among others."""
     return kind(**{one.name: getattr(options, one.name) for one in option_fields(kind)})
 
 
 def parse_words(text: str) -> tuple[str, ...]:
-    """Words separated by commas, each once."""
+    """Returns the words of a text, separated by commas, each once."""
     return tuple(dict.fromkeys(word.strip() for word in text.split(",")))
 
 
 def parse_floats(text: str) -> tuple[float, ...]:
-    """Numbers separated by commas."""
+    """Returns the numbers of a text, separated by commas."""
     return tuple(float(word) for word in text.split(","))
 
 
 def parse_integers(text: str) -> tuple[int, ...]:
-    """Whole numbers separated by commas; empty words are left out."""
+    """Returns the whole numbers of a text, separated by commas; empty words are skipped."""
     return tuple(int(word) for word in text.split(",") if word.strip())

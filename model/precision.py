@@ -92,7 +92,7 @@ def choose_arithmetic(quantization: str, dtype: str, *, backend: str, features: 
 
     Args:
         quantization: `auto`, or a value of `Arithmetic`.
-        dtype: as in `ModelOptions`.
+        dtype: see `ModelOptions`.
         backend: JAX's name of the backend.
         features: instruction sets of the processor, as Linux names them.
 

@@ -72,7 +72,7 @@ class Prefill(NamedTuple):
     Attributes:
         result: languages and no-speech probabilities.
         logits: float32[B, V] of the first token to be written.
-        caches: of the prompt, with free slots for the tokens to be written.
+        caches: self-attention caches of the prompt, with free slots for the tokens to be written.
     """
 
     result: PrefillResult
@@ -92,9 +92,9 @@ def prefill(
     Args:
         decoder: the network.
         cross_kv: cross-attention K/V cache of the encoded audio.
-        decode_input: of each window.
-        rules: of decoding.
-        n_hypotheses: of each window, for which the caches have slots.
+        decode_input: input of the decoder, besides the audio.
+        rules: the decoding rules.
+        n_hypotheses: hypotheses of each window; the caches have slots for all of them.
     """
     batch, n_before = decode_input.prompt.shape
     caches = decoder.init_caches(batch, n_before + rules.prompt_length + n_hypotheses * rules.max_new_tokens)
@@ -118,7 +118,7 @@ def padding_of(decode_input: DecodeInput) -> jax.Array | None:
 
 
 def first_step() -> jax.Array:
-    """Returns zero, opaque to the compiler, which else spends seconds on the masks of the first token."""
+    """Returns zero, opaque to the compiler, which would spend seconds on folding the first token's masks."""
     zero: jax.Array = jax.lax.optimization_barrier(jnp.int32(0))
     return zero
 

@@ -25,7 +25,7 @@ import jax
 from jax.experimental import serialize_executable
 from jax.stages import Compiled as Executable
 
-from model.cpu_features import cpu_features
+from model.cpu_features import cpu_features, n_usable_cpus
 
 logger = logging.getLogger(__name__)
 
@@ -136,11 +136,7 @@ def _software() -> str:
 
 def _machine() -> str:
     backend = jax.local_devices()[0].client
-    return f"{backend.platform_version} {sorted(cpu_features())} {os.cpu_count()} {_n_usable_cpus()}"
-
-
-def _n_usable_cpus() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return f"{backend.platform_version} {sorted(cpu_features())} {os.cpu_count()} {n_usable_cpus()}"
 
 
 def _is_private(folder: Path) -> bool:

@@ -27,10 +27,8 @@ from model.program_store import ProgramStore
 from model.rules import DecodingRules
 from model.sharding import DATA, batch_sharding, cross_kv_sharding, split_by_windows, weight_sharding
 
-_MATRICES = {
-    "kernel": 0,
-    "embedding": 1,
-}  # the axis that a product sums over, by the end of a weight's name
+# The axis that a product sums over, by the last part of a weight's name.
+_MATRICES = {"kernel": 0, "embedding": 1}
 
 
 class Programs:
@@ -41,11 +39,11 @@ class Programs:
 
     Args:
         checkpoint: the network's config and weights.
-        rules: of decoding; those with and without timestamps are programs of their own, on the same weights.
-        precision: of the weights and products.
+        rules: decoding rules; each is compiled with and without timestamps, for the same weights.
+        precision: precision of the weights and products.
         mesh: the devices.
-        folder: of compiled programs, which are kept between runs (`model.program_store`); None where JAX has
-            a cache of its own.
+        folder: folder of compiled programs, which are kept between runs (`model.program_store`); None where
+            JAX has a cache of its own.
 
     Raises:
         CheckpointError: the weights cannot be read or do not fit the config.
@@ -92,7 +90,7 @@ class Programs:
         self._cross_kv = Compiled(encode_to_kv, "cross_kv", store, out_shardings=of_cross_kv)
         self._join = Compiled(_join, "join", store, out_shardings=of_cross_kv)
         self._align = Compiled(align_tokens, "align", store)
-        # On a CPU a program of fewer rows rounds in other ways: a text would depend on when others end.
+        # On a CPU a program of fewer rows rounds differently: a text would depend on when others finish.
         shrinks = mesh.shape[DATA] == 1 and jax.default_backend() != "cpu"
 
         def decoders(method: Method) -> dict[bool, BatchDecoder]:

@@ -1,8 +1,8 @@
 """OpenAI's rules for the next token: timestamps, blanks and suppressed ids.
 
 The same as the logit filters of `whisper/decoding.py` of openai/whisper (`ApplyTimestampRules`,
-`SuppressBlank`, `SuppressTokens`), the one that times never decrease included. N is sequences, V the size of
-the vocabulary.
+`SuppressBlank`, `SuppressTokens`), including the rule that times never decrease. N is sequences, V the size
+of the vocabulary.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class DecodingRules:
         timestamps: whether the model writes times.
         max_new_tokens: the maximum number of tokens written per window.
         beam_size: hypotheses at temperature 0; 1 is greedy.
-        patience: times `beam_size` hypotheses must have ended before a search ends (Kasai et al., 2022).
+        patience: a search ends once this many times `beam_size` hypotheses have ended (Kasai et al., 2022).
         length_penalty: alpha of Wu et al. (2016), equation 14; None divides by the length.
     """
 
@@ -61,9 +61,9 @@ class DecodingRules:
 
     @property
     def max_prompt(self) -> int:
-        """The maximum number of tokens of previous text: the prompt and the new text leave these of 448.
+        """The maximum number of tokens of previous text: 448 without those of the prompt and of the new text.
 
-        With the default options 220, where openai/whisper takes 224 and then writes up to four tokens less.
+        It is 220 with the default options; openai/whisper uses 224, and then writes up to four tokens fewer.
         """
         return MAX_TEXT_POSITIONS - self.prompt_length - self.max_new_tokens
 
@@ -152,9 +152,9 @@ def best_token(
 
     Args:
         logits: float32[N, V] of the next token.
-        history: of the tokens before it.
+        history: history of the tokens before it.
         step: its index among the tokens written.
-        rules: of decoding.
+        rules: the decoding rules.
 
     Returns:
         Ids int32[N] and natural-log probabilities float32[N].

@@ -148,8 +148,8 @@ def _choose_token(
 def _sample(logits: jax.Array, temperature: jax.Array, uniform: jax.Array) -> tuple[jax.Array, jax.Array]:
     """Returns the token at `uniform` of the cumulative probabilities, and its log probability at 1.
 
-    By inversion of the cumulative distribution, so that the token depends on one number of the input alone:
-    it is the same on every device and in every batch.
+    By inversion of the cumulative distribution, so that the token depends on a single number of the input: it
+    is the same on every device and in every batch.
     """
     scaled = logits / temperature[:, None]
     cumulative = jnp.cumsum(jnp.exp(scaled - scaled.max(axis=-1, keepdims=True)), axis=-1)

@@ -55,7 +55,7 @@ def check_mesh(mesh: Mesh, config: WhisperConfig, batch_size: int) -> None:
 
 
 def weight_spec(name: str) -> PartitionSpec:
-    """Partition spec of a weight, by its name in `model.network`; weights without a rule are replicated."""
+    """Returns the partition spec of a weight, by its name in `model.network`; by default replicated."""
     for pattern, spec in _SPECS:
         if re.search(pattern, name):
             return spec
@@ -63,12 +63,12 @@ def weight_spec(name: str) -> PartitionSpec:
 
 
 def weight_sharding(mesh: Mesh, name: str) -> NamedSharding:
-    """Sharding of a weight on the mesh."""
+    """Returns the sharding of a weight on the mesh."""
     return NamedSharding(mesh, weight_spec(name))
 
 
 def cross_kv_sharding(mesh: Mesh) -> NamedSharding:
-    """Sharding of the cross-attention K/V cache, whose first axes are windows and heads."""
+    """Returns the sharding of the cross-attention K/V cache, whose first axes are windows and heads."""
     return NamedSharding(mesh, PartitionSpec(DATA, MODEL))
 
 
@@ -90,5 +90,5 @@ def split_by_windows(program: Callable[..., Any], mesh: Mesh) -> Callable[..., A
 
 
 def batch_sharding(mesh: Mesh) -> NamedSharding:
-    """Sharding of an array whose first axis is windows."""
+    """Returns the sharding of an array whose first axis is windows."""
     return NamedSharding(mesh, PartitionSpec(DATA))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -21,7 +20,7 @@ from model.batch_decoder import MIN_ROWS, Generated
 from model.caches import cache_folder
 from model.checkpoint import Checkpoint, find_checkpoint
 from model.compiled import compile_wait_s
-from model.cpu_features import cpu_features
+from model.cpu_features import cpu_features, n_usable_cpus
 from model.interface import (
     TASKS,
     TRANSLATE,
@@ -51,8 +50,8 @@ def load_transcriber(options: ModelOptions, mesh: Mesh | None = None) -> Whisper
     """Finds a checkpoint and loads it; compiled programs are kept between runs.
 
     Args:
-        options: of the model.
-        mesh: the devices; without, those of `options.mesh`.
+        options: options of the model.
+        mesh: the devices; None for those of `options.mesh`.
 
     Raises:
         CheckpointError: the model cannot be found or read.
@@ -64,7 +63,7 @@ def load_transcriber(options: ModelOptions, mesh: Mesh | None = None) -> Whisper
 
 
 class _DecodeCall(NamedTuple):
-    """A program to run on some rows of a batch, which are those that its input wants."""
+    """A program to run on those rows of a batch that its input marks as wanted."""
 
     decode: Callable[[CrossKV, DecodeInput], Generated]
     decode_input: DecodeInput
@@ -78,8 +77,8 @@ class WhisperTranscriber:
     with and without timestamps.
 
     Attributes:
-        tokenizer: of the checkpoint.
-        precision: of weights and products.
+        tokenizer: tokenizer of the checkpoint.
+        precision: precision of the weights and products.
     """
 
     def __init__(
@@ -297,9 +296,9 @@ def _merged(generated: Generated, other: Generated, rows: NDArray[np.bool_]) -> 
 
 
 def _program_folder(mesh: Mesh) -> Path | None:
-    """Returns the folder of compiled programs for one device of a CPU; None where JAX has a cache of its own.
+    """Returns the folder of compiled programs for one CPU device; None elsewhere: JAX's cache is used.
 
-    Else it sets up JAX's cache, unless the user chose a folder for it.
+    JAX's cache is set up here, unless the user chose a folder for it.
     """
     if jax_keeps_programs():
         return None
@@ -322,7 +321,7 @@ def _max_concurrent_calls(options: ModelOptions, mesh: Mesh) -> int:
         return options.parallel_batches
     if jax.default_backend() != "cpu":
         return 2
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return n_usable_cpus()
 
 
 def _precision_of(options: ModelOptions) -> Precision:
@@ -341,7 +340,7 @@ def _bucket(length: int, maximum: int) -> int:
 
 
 def _uniforms(seed: int, n: int) -> NDArray[np.float32]:
-    """Returns numbers in [0, 1) that depend on the seed alone, by Philox (Salmon et al., 2011)."""
+    """Returns numbers in [0, 1) that depend only on the seed, by Philox (Salmon et al., 2011)."""
     return np.random.Generator(np.random.Philox(key=seed)).random(n, np.float32)
 
 

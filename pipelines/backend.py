@@ -11,7 +11,7 @@ from pipelines.process.memory import limit_malloc_arenas, without_garbage_collec
 
 @dataclass(frozen=True)
 class Backend:
-    """Functions that make a family of models available to the programs: `WHISPER`, or a test's own.
+    """Functions that make a family of models available to the programs: `WHISPER`, or that of a test.
 
     Attributes:
         load: loads the model in a worker; picklable.
@@ -35,7 +35,7 @@ def load_whisper(options: ModelOptions) -> Transcriber:
 
 
 def whisper_languages(model: str) -> tuple[str, ...]:
-    """Returns the language codes of a checkpoint; `en` alone for an English-only one.
+    """Returns the language codes of a checkpoint; only `en` for an English-only one.
 
     Raises:
         CheckpointError: the checkpoint does not exist or cannot be read.

@@ -1,6 +1,6 @@
-"""The command line of `pipelines.transcribe`, made from the fields of `TranscribeOptions`; and their table.
+"""The command line of `pipelines.transcribe` and the table of its options, made from `TranscribeOptions`.
 
-The table in docs/options.md is brought up to date by
+The table in docs/options.md is updated by
 
     python -m pipelines.command_line docs/options.md
 """
@@ -114,7 +114,7 @@ def _takes_next(option: Field[Any], word: str) -> bool:
 
 
 def _canonical_flag(name: str, known: Mapping[str, Field[Any]]) -> str | None:
-    """Returns our flag as `_flags` spells it, for any mix of dashes and underscores; None for other flags."""
+    """Returns our flag in the form of `_flags`, for any mix of dashes and underscores; None for others."""
     flag = with_underscores(name)
     # The first: `--no_speech_threshold` is not a switch that is turned off.
     for spelling in (flag, re.sub("^--no_", "--no-", flag)):
@@ -129,7 +129,7 @@ def _is_flag(word: str) -> bool:
 
 
 def _hint(ours: Sequence[str], beam_args: Sequence[str]) -> str:
-    """Returns where recordings or the output may have gone, if a command line lacks them; else nothing."""
+    """Returns a hint why recordings or the output may be missing; empty if the command line has both."""
     given = {word.partition("=")[0] for word in ours}
     if "--output" in given and given & {_INPUT, "--dataset"}:
         return ""
@@ -142,7 +142,7 @@ def _hint(ours: Sequence[str], beam_args: Sequence[str]) -> str:
 
 
 def _similar_option(beam_args: Sequence[str]) -> str:
-    """Returns which argument left for Beam resembles an option of ours, in words; nothing if none does."""
+    """Returns a hint that an argument left for Beam resembles one of our options; empty if none does."""
     names = [option.name for _, option in grouped_options()]
     for flag in (with_underscores(word).partition("=")[0] for word in beam_args if _is_flag(word)):
         similar = nearest(flag.lstrip("-"), names, prefix="--")
@@ -166,7 +166,7 @@ def check_beam_flags(rest: Sequence[str], beam_flags: Sequence[str], unknown_fla
         if word.startswith("-") and not word.startswith("--") and not _is_number(word):
             raise OptionsError(_no_such_option(word, [*ours, *beam_flags]))
     for word in _without_option(rest):
-        raise OptionsError(f"{word}: is the value of no option of Beam's; {_RULE}")
+        raise OptionsError(f"{word}: is not the value of any of Beam's options; {_RULE}")
 
 
 def _no_such_option(flag: str, names: Sequence[str]) -> str:
@@ -175,7 +175,7 @@ def _no_such_option(flag: str, names: Sequence[str]) -> str:
 
 
 def _without_option(beam_args: Sequence[str]) -> list[str]:
-    """Returns the words that Beam's own parser takes for no option's value."""
+    """Returns the words that are not the value of any option, according to Beam's own parser."""
     from apache_beam.options.pipeline_options import PipelineOptions  # slow to import
 
     left: list[str] = []
@@ -301,7 +301,7 @@ def _flags(option: Field[Any]) -> list[str]:
 
 
 def shown_default(option: Field[Any]) -> str:
-    """Returns a default as it would be typed, in backticks; `on` for a switch that is on, else nothing."""
+    """Returns a default as it would be typed, in backticks; `on` for a switch that is on; empty for none."""
     default = option.default
     if default is MISSING or default is None or default == () or default == "" or default is False:
         return ""

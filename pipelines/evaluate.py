@@ -34,7 +34,7 @@ def main(argv: Sequence[str] | None = None, prog: str = "python -m pipelines.eva
         argv: without the program's name; None for those of the process.
         prog: the program's name, for its help.
     """
-    from transforms.core.log_redaction import hide_secrets  # not before the import path is known to be ours
+    from transforms.core.log_redaction import hide_secrets  # not before the import path is safe
     from transforms.core.redaction import redact
 
     for stream in (sys.stdout, sys.stderr):
@@ -56,11 +56,8 @@ def main(argv: Sequence[str] | None = None, prog: str = "python -m pipelines.eva
 
 
 def _evaluate(options: dict[str, Any]) -> None:
-    from pipelines.evaluation.evaluation import (
-        PAGE_FILE,
-        RECORDINGS_FILE,
-        evaluate,
-    )  # imports Arrow, which --help does without
+    # Imports Arrow, which --help does not need.
+    from pipelines.evaluation.evaluation import PAGE_FILE, RECORDINGS_FILE, evaluate
     from pipelines.evaluation.tally import notes, table, time_sentences
     from transforms.core.redaction import redact
 

@@ -19,7 +19,7 @@ def version_line() -> str:
     Raises:
         ValueError: it is not installed.
     """
-    from importlib.metadata import PackageNotFoundError, version  # needed by --version alone
+    from importlib.metadata import PackageNotFoundError, version  # only --version needs it
 
     try:
         return f"whisper-beam {version('whisper-beam')}"

@@ -17,7 +17,7 @@ from apache_beam.pvalue import PCollection
 from apache_beam.utils.shared import Shared
 
 from model.interface import AUTO_PER_WINDOW, DecodingOptions, ModelOptions
-from model.option_fields import part
+from model.option_fields import select_options
 from pipelines.backend import Backend
 from pipelines.option_groups import SPEECH
 from pipelines.options import TranscribeOptions
@@ -41,8 +41,8 @@ from transforms.writing.rows import failure_row, transcript_row
 
 ROWS = "rows"
 
-Parts = dict[str, PCollection[Any]]
-"""Collections by name, with elements (audio_id, value) or failures."""
+NamedCollections = dict[str, PCollection[Any]]
+"""PCollections by name, with elements (audio_id, value) or failures."""
 
 HintedTransform = TypeVar("HintedTransform", bound=beam.PTransform[Any, Any])
 
@@ -96,13 +96,13 @@ def build(
     )
     transcribed = _transcribed(opened, transcribe, share)
     failures = [opened[FAILURES], transcribed[FAILURES]]
-    parts = {PARTS: transcribed[PARTS], WINDOWS: transcribed[WINDOWS]}
+    collections = {PARTS: transcribed[PARTS], WINDOWS: transcribed[WINDOWS]}
     if settings.needs_second_pass:
-        again = _transcribe_again({**parts, ORIGINS: opened[ORIGINS]}, transcribe, settings, options)
-        parts[SECOND_PASS] = again[WINDOWS]
+        again = _transcribe_again({**collections, ORIGINS: opened[ORIGINS]}, transcribe, settings, options)
+        collections[SECOND_PASS] = again[WINDOWS]
         failures.append(again[FAILURES])
     merged = (
-        parts
+        collections
         | "Group by recording" >> beam.CoGroupByKey()
         | "Merge" >> beam.ParDo(Assemble(settings)).with_outputs(FAILURES, main=ROWS)
     )
@@ -117,14 +117,14 @@ def _transcribe(options: TranscribeOptions, backend: Backend) -> TranscribeSpans
         over_speech=options.windows == SPEECH,
     )
     transcribe = TranscribeSpans(
-        part(options, ModelOptions),
+        select_options(options, ModelOptions),
         backend.load,
         Shared(),
         plan,
-        decoding=part(options, DecodingOptions),
-        fallback=part(options, FallbackPolicy),
+        decoding=select_options(options, DecodingOptions),
+        fallback=select_options(options, FallbackPolicy),
         filters=options.filters(),
-        policy=part(options, FetchPolicy),
+        policy=select_options(options, FetchPolicy),
         span_s=options.span_s(),
         resume=ResumeSettings(RunFolder(options.output).log_folder, options.retry_failed),
     )
@@ -145,14 +145,14 @@ def _with_resource_hints(transform: HintedTransform, options: TranscribeOptions)
     return transform
 
 
-def _transcribed(opened: Any, transcribe: TranscribeSpans, share: bool) -> Parts:  # noqa: ANN401  # Beam's
+def _transcribed(opened: Any, transcribe: TranscribeSpans, share: bool) -> NamedCollections:  # noqa: ANN401  # Beam's
     """Transcribes the spans.
 
     Spans of long recordings are redistributed and form a stage of their own, so that the payloads of other
     recordings do not pass through a grouping. The redistribution is a `GroupByKey` and not a `Reshuffle`:
     Flink's optimizer drops a second `Reshuffle`, as it takes the collection for still distributed.
     """
-    transcribed: Parts = opened[SPANS] | "Transcribe" >> transcribe
+    transcribed: NamedCollections = opened[SPANS] | "Transcribe" >> transcribe
     if not share:
         return transcribed
     spread = (
@@ -166,10 +166,13 @@ def _transcribed(opened: Any, transcribe: TranscribeSpans, share: bool) -> Parts
 
 
 def _transcribe_again(
-    parts: Parts, transcribe: TranscribeSpans, settings: MergeSettings, options: TranscribeOptions
-) -> Parts:
+    collections: NamedCollections,
+    transcribe: TranscribeSpans,
+    settings: MergeSettings,
+    options: TranscribeOptions,
+) -> NamedCollections:
     """Second pass: decodes outvoted windows again, and boundaries at which windows disagree."""
-    files = {name: values | f"Files of {name}" >> beam.Map(by_file) for name, values in parts.items()}
+    files = {name: values | f"Files of {name}" >> beam.Map(by_file) for name, values in collections.items()}
     spans = (
         files
         | "Group to vote" >> beam.CoGroupByKey()
@@ -190,7 +193,7 @@ def _write(
 ) -> None:
     folder = RunFolder(options.output)
     rows = transcripts | "Transcript row" >> beam.Map(transcript_row)
-    folders = {name: folder.part_folder(name) for name in options.row_formats()}
+    folders = {name: folder.url_of(name) for name in options.row_formats()}
     _ = rows | "Write transcripts" >> WriteRows(folders, options.num_shards)
     if options.recording_formats():
         _ = rows | "Write recordings" >> WriteRecordingFiles(options.output, options.recording_formats())
@@ -198,5 +201,5 @@ def _write(
         failures
         | "All failures" >> beam.Flatten()
         | "Failure row" >> beam.Map(failure_row)
-        | "Write failures" >> WriteRows({"jsonl": folder.part_folder(FAILURES_FOLDER)})
+        | "Write failures" >> WriteRows({"jsonl": folder.url_of(FAILURES_FOLDER)})
     )

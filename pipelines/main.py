@@ -3,7 +3,7 @@
     whisper-beam transcribe talks/*.mp3 -o out
     whisper-beam evaluate out
 
-Each command imports its own program alone, so that `--help` and mistakes are answered at once.
+Each command imports only its own program, so that `--help` and mistakes are answered at once.
 """
 
 from __future__ import annotations
@@ -66,10 +66,11 @@ def _refusal(word: str) -> str:
     from pipelines.option_checks import nearest
 
     if word.startswith("-"):
-        return f"whisper-beam: {word} is no command; options follow one: whisper-beam transcribe {word} ..."
+        example = f"whisper-beam transcribe {word} ..."
+        return f"whisper-beam: {word} is not a command; options follow one: {example}"
     similar = nearest(word, COMMANDS)
     advice = "" if similar else f"; to transcribe a recording: whisper-beam transcribe {word} -o DIR"
-    return f"whisper-beam: {word} is no command{similar}; commands are {', '.join(COMMANDS)}{advice}"
+    return f"whisper-beam: {word} is not a command{similar}; commands are {', '.join(COMMANDS)}{advice}"
 
 
 if __name__ == "__main__":

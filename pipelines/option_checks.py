@@ -59,7 +59,7 @@ def check_output(options: OutputOptions) -> None:
         return
     if not _HUB_NAME.fullmatch(options.push_to_hub):
         raise OptionsError(
-            f"--push_to_hub {options.push_to_hub}: no name of a dataset; give OWNER/NAME, in letters, "
+            f"--push_to_hub {options.push_to_hub}: not the name of a dataset; give OWNER/NAME, in letters, "
             "digits, '-', '_' and '.'"
         )
     if "parquet" not in row_formats(options.format):
@@ -102,7 +102,7 @@ def check_safeguards(options: SafeguardOptions) -> None:
     """Checks temperatures and filters."""
     check_fallback(options)
     if NONE in options.hallucination_filters and len(options.hallucination_filters) > 1:
-        raise OptionsError(f"--hallucination_filters: {NONE} goes with no other")
+        raise OptionsError(f"--hallucination_filters: {NONE} cannot be combined with others")
 
 
 def check_run(options: RunOptions) -> None:

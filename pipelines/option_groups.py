@@ -1,4 +1,4 @@
-"""The options that belong to the pipeline alone, in groups.
+"""The options that only the pipeline has, in groups.
 
 Each option is declared once, here or in `model.interface`, `transforms.fetch.policy` and
 `transforms.recognition.fallback`; `pipelines.options` puts the groups together.
@@ -21,7 +21,7 @@ MIX, SPLIT = "mix", "split"
 FILTERS = ("length", "no_speech", "rate", "repeats")
 NONE = "none"
 SPAN_STEP_S = 30
-"""Spans are whole multiples of so many seconds."""
+"""Seconds; the length of a span is a multiple of it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -130,7 +130,7 @@ class WindowOptions:
 
 @dataclass(frozen=True, kw_only=True)
 class SafeguardOptions(FallbackPolicy):
-    """The options against text that is not in the audio, or missing."""
+    """The options that guard against invented text and against missing text."""
 
     hallucination_filters: tuple[str, ...] = option(
         FILTERS,

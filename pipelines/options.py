@@ -72,14 +72,14 @@ class TranscribeOptions(
     SafeguardOptions,
     RunOptions,
 ):
-    """The options of a run. Impossible values raise `OptionsError`, at once."""
+    """The options of a run. Invalid values raise `OptionsError` when the object is created."""
 
     def __post_init__(self) -> None:
         for option in fields(self):
-            if isinstance(option.default, tuple):  # in Python, people write lists, and one alone
+            if isinstance(option.default, tuple):  # callers in Python also pass lists and single values
                 value = getattr(self, option.name)
-                alone = isinstance(value, str | int | float)
-                object.__setattr__(self, option.name, (value,) if alone else tuple(value))
+                is_single = isinstance(value, str | int | float)
+                object.__setattr__(self, option.name, (value,) if is_single else tuple(value))
         for name in ("output", "input"):
             value = getattr(self, name)
             if "" in (value if isinstance(value, tuple) else (value,)):
@@ -131,7 +131,7 @@ def grouped_options() -> Iterator[tuple[str, Field[Any]]]:
 
 
 def shaping_options(options: Mapping[str, Any], without: Sequence[str] = ()) -> dict[str, Any]:
-    """Returns those of the options by name that the rows depend on, but for some."""
+    """Returns the options that the rows depend on, by name, except those named in `without`."""
     names = [option.name for _, option in grouped_options() if option.metadata["shapes_output"]]
     return {name: options[name] for name in names if name in options and name not in without}
 
@@ -140,15 +140,15 @@ def check_model_fits(options: TranscribeOptions, languages: Sequence[str]) -> No
     """Raises `OptionsError` if the model lacks the language or the task of the options.
 
     Args:
-        options: of the run.
-        languages: codes of the languages that the model knows; `en` alone for an English-only one.
+        options: options of the run.
+        languages: codes of the languages that the model knows; only `en` for an English-only one.
     """
     code = options.language_code()
     if code is not None and code not in languages:
         allowed = ", ".join(languages)
-        raise OptionsError(f"--language {options.language}: {options.model} knows {allowed} alone")
+        raise OptionsError(f"--language {options.language}: {options.model} knows only {allowed}")
     if options.task == "translate" and len(languages) == 1:
         raise OptionsError(
-            f"--task translate: {options.model} knows {languages[0]} alone; give --task transcribe, or a "
+            f"--task translate: {options.model} knows only {languages[0]}; give --task transcribe, or a "
             "multilingual model such as openai/whisper-base"
         )

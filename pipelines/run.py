@@ -16,7 +16,7 @@ from apache_beam.options.pipeline_options import PipelineOptions
 from apache_beam.runners.portability.fn_api_runner.fn_runner import FnApiRunner
 from apache_beam.runners.runner import PipelineState
 
-from model.option_fields import part
+from model.option_fields import select_options
 from pipelines.backend import WHISPER, Backend
 from pipelines.command_line import check_beam_flags
 from pipelines.graph import build
@@ -177,7 +177,7 @@ def list_work(options: TranscribeOptions) -> list[Work]:
     The list is short even for a large corpus: an item can stand for many recordings.
     """
     work: list[Work] = []
-    policy = part(options, FetchPolicy)
+    policy = select_options(options, FetchPolicy)
     if options.input:
         work += expand_all(options.input, options.audio_column, options.text_column, policy)
     if options.dataset is not None:
@@ -245,6 +245,6 @@ def _print_outcome(report: Report, folder: RunFolder) -> int:
     outcome = f"{missing} of {counts['recordings']} recordings have no transcript"
     if not missing:
         outcome = "parts of some recordings are missing"
-    place = redact(folder.part_folder("failures"))
+    place = redact(folder.url_of("failures"))
     print(f"Done, but {outcome}: {counts['failures']} failures are listed in {place}.", file=sys.stderr)
     return 2

@@ -105,7 +105,7 @@ def _quiet_logs() -> None:
 
 
 def _is_for_users(record: logging.LogRecord) -> bool:
-    """False for what Beam logs beside our own messages: tracebacks, unknown flags, packages it would like."""
+    """Whether a log record is for users: not Beam's tracebacks, unknown flags and optional packages."""
     if record.name.startswith(("apache_beam", "SdkWorker@")):  # the latter: of a worker, by way of Prism
         has_traceback = record.exc_info or record.exc_text or "Traceback (most" in record.getMessage()
         # Beam has job servers log more than the root's level lets through.

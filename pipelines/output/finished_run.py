@@ -11,7 +11,6 @@ import pyarrow.parquet as pq
 
 from pipelines.output.run_folder import FAILURES, REPORT_FILE, SUCCESS_FILE, RunFolder
 from transforms.core.redaction import redact
-from transforms.writing.atomic_files import atomic_write
 
 BATCH_ROWS = 256  # rows in memory at a time; the row of a long recording has megabytes
 
@@ -36,7 +35,7 @@ class FinishedRun:
 
     def file_url(self, name: str) -> str:
         """Returns the URL of a file in the run's folder."""
-        return f"{self.url.rstrip('/')}/{name}"
+        return RunFolder(self.url).url_of(name)
 
     def transcript_files(self) -> list[str]:
         """Returns the files of transcripts in one format: Parquet if present, as it is read by column."""
@@ -65,10 +64,8 @@ class FinishedRun:
         yield from map(_named, self.failures())
 
     def write_report(self, report: Mapping[str, Any]) -> None:
-        """Replaces `run.json`, formatted as `RunFolder` writes it."""
-        with atomic_write(self.file_url(REPORT_FILE)) as file:
-            text = json.dumps(report, indent=2, ensure_ascii=False, allow_nan=False)
-            file.write(text.encode("utf-8", "backslashreplace") + b"\n")
+        """Replaces `run.json`."""
+        RunFolder(self.url).write_report(report)
 
     def _files(self, folder: str) -> list[str]:
         return [name for name in self.report["files"] if name.startswith(f"{folder}/")]

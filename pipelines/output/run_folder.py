@@ -108,14 +108,14 @@ class RunFolder:
 
     url: str
 
-    def part_folder(self, name: str) -> str:
-        """Returns the URL of the folder of a format, or of `failures`."""
-        return self._url(name)
+    def url_of(self, name: str) -> str:
+        """Returns the URL of a file or folder in the run's folder."""
+        return f"{self.url.rstrip('/')}/{name}"
 
     @property
     def log_folder(self) -> str:
         """URL of the folder of the commit log."""
-        return self._url(LOG_FOLDER)
+        return self.url_of(LOG_FOLDER)
 
     def finished_report(self, identity: RunIdentity) -> dict[str, Any] | None:
         """Returns the report if the folder holds this run, finished; else None.
@@ -181,8 +181,8 @@ class RunFolder:
 
     def finish(self, report: Mapping[str, Any]) -> None:
         """Writes the report, then `_SUCCESS`."""
-        self._write_json(REPORT_FILE, report)
-        with atomic_write(self._url(SUCCESS_FILE)):
+        self.write_report(report)
+        with atomic_write(self.url_of(SUCCESS_FILE)):
             pass
 
     def parts(self) -> list[str]:
@@ -194,18 +194,22 @@ class RunFolder:
         """Whether the folder is on this machine, where writing a small file costs next to nothing."""
         return isinstance(self._filesystem()[0], LocalFileSystem)
 
+    def write_report(self, report: Mapping[str, Any]) -> None:
+        """Replaces `run.json` atomically."""
+        self._write_json(REPORT_FILE, report)
+
     def write_progress(self, progress: Mapping[str, Any]) -> None:
         """Replaces `progress.json` atomically."""
         self._write_json(PROGRESS_FILE, progress)
 
     def write_page(self, html: str) -> None:
         """Replaces `report.html` atomically."""
-        with atomic_write(self._url(PAGE_FILE)) as file:
+        with atomic_write(self.url_of(PAGE_FILE)) as file:
             file.write(html.encode("utf-8", "backslashreplace"))
 
     def open(self, name: str) -> Any:  # noqa: ANN401  # fsspec is untyped: a binary file
         """Opens a file of the folder for reading, as bytes."""
-        return fsspec.open(self._url(name), "rb")
+        return fsspec.open(self.url_of(name), "rb")
 
     def _refuse_foreign(self) -> None:
         ours = (_EARLIER_ROWS, FAILURES, *_TOP_FILES)
@@ -258,11 +262,11 @@ class RunFolder:
             found = self._read_json(IDENTITY_FILE)
         except OSError as error:
             reason = f"cannot be read ({error.strerror or error})"
-            raise RunFolderError(f"{redact(self._url(IDENTITY_FILE))} {reason}; {_ADVICE}") from error
+            raise RunFolderError(f"{redact(self.url_of(IDENTITY_FILE))} {reason}; {_ADVICE}") from error
         known = {"digest": str, "options": dict, "inputs": str}
         if found is None or all(isinstance(found.get(name), kind) for name, kind in known.items()):
             return found
-        raise RunFolderError(f"{redact(self._url(IDENTITY_FILE))} is damaged; {_ADVICE}")
+        raise RunFolderError(f"{redact(self.url_of(IDENTITY_FILE))} is damaged; {_ADVICE}")
 
     def _read_json(self, name: str) -> dict[str, Any] | None:
         if not self._exists(name):
@@ -271,18 +275,17 @@ class RunFolder:
             try:
                 content = json.load(file)
             except ValueError as error:
-                raise RunFolderError(f"{redact(self._url(name))} is not JSON ({error}); {_ADVICE}") from error
+                raise RunFolderError(
+                    f"{redact(self.url_of(name))} is not JSON ({error}); {_ADVICE}"
+                ) from error
         if not isinstance(content, dict):
-            raise RunFolderError(f"{redact(self._url(name))} is damaged; {_ADVICE}")
+            raise RunFolderError(f"{redact(self.url_of(name))} is damaged; {_ADVICE}")
         return content
 
     def _write_json(self, name: str, content: Mapping[str, Any]) -> None:
-        with atomic_write(self._url(name)) as file:
+        with atomic_write(self.url_of(name)) as file:
             text = json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False)
             file.write(text.encode("utf-8", "backslashreplace") + b"\n")  # file names may be invalid Unicode
-
-    def _url(self, name: str) -> str:
-        return f"{self.url.rstrip('/')}/{name}"
 
     def _filesystem(self) -> tuple[Any, str]:
         try:

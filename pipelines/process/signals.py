@@ -95,9 +95,8 @@ def _sentence(signal_number: int) -> str:
 
 @contextmanager
 def _handling(handler: Handler) -> Iterator[None]:
-    if (
-        threading.current_thread() is not threading.main_thread()
-    ):  # Python sets handlers in the main thread only
+    # Python sets handlers in the main thread only.
+    if threading.current_thread() is not threading.main_thread():
         yield
         return
     free = [getattr(signal, name) for name in _ENDS if hasattr(signal, name)]

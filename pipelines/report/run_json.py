@@ -116,12 +116,12 @@ def summary(report: Report, folder: RunFolder) -> str:
         lines.append(f"skipped as non-speech: {report['skipped_hours']:.2f} hours")
     if counts["failures"]:
         kinds = ", ".join(f"{n} {kind}" for kind, n in report["counts"]["failures_by_kind"].items())
-        lines.append(f"failures: {kinds}; see {redact(folder.part_folder(FAILURES))}")
+        lines.append(f"failures: {kinds}; see {redact(folder.url_of(FAILURES))}")
     folders = sorted({name.split("/")[0] for name in report["files"]} - {FAILURES})
-    lines += [f"transcripts: {redact(folder.part_folder(name))}" for name in folders]
+    lines += [f"transcripts: {redact(folder.url_of(name))}" for name in folders]
     for name, n_files in report.get("recording_files", {}).items():
-        lines.append(f"{n_files} {name} files: {redact(folder.part_folder(name))}")
-    lines.append(f"report: {redact(folder.part_folder(PAGE_FILE))}")
+        lines.append(f"{n_files} {name} files: {redact(folder.url_of(name))}")
+    lines.append(f"report: {redact(folder.url_of(PAGE_FILE))}")
     return "\n".join(lines)
 
 

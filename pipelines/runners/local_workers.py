@@ -1,6 +1,6 @@
 """Detection of dead worker processes of the local runner (`--direct_running_mode multi_processing`).
 
-Beam waits for ever for the answer of a process that was killed before its connections were established, or
+Beam waits forever for the answer of a process that was killed before its connections were established, or
 between two bundles. Here such a request is answered with an error: the other processes finish and commit what
 they have started, and then the run ends. The next run of the same command does the rest, and gives up a
 recording that has crashed its process three times (`transforms.checkpoint.resume`).

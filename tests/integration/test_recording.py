@@ -12,7 +12,7 @@ import soundfile
 
 from model.checkpoint import PACKAGED_MODELS
 from model.interface import AUTO_PER_WINDOW, SAMPLE_RATE, DecodingOptions, ModelOptions
-from model.option_fields import part
+from model.option_fields import select_options
 from pipelines.backend import WHISPER, Backend
 from pipelines.option_groups import SPEECH
 from pipelines.options import TranscribeOptions
@@ -37,7 +37,7 @@ COUNTED = ("windows", "windows_fallback", "windows_without_text", "remainders", 
 
 
 def transcriber(options: TranscribeOptions, backend: Backend, context: RunContext) -> RecordingTranscriber:
-    model = LoadedModel(backend.load(part(options, ModelOptions)))
+    model = LoadedModel(backend.load(select_options(options, ModelOptions)))
     languages = backend.languages(options.model)
     return RecordingTranscriber(
         new_client=lambda: model.scheduler(context),
@@ -55,10 +55,10 @@ def transcriber(options: TranscribeOptions, backend: Backend, context: RunContex
             task=options.task,
             model=options.model,
         ),
-        decoding=part(options, DecodingOptions),
-        fallback=part(options, FallbackPolicy),
+        decoding=select_options(options, DecodingOptions),
+        fallback=select_options(options, FallbackPolicy),
         filters=options.filters(),
-        fetch=part(options, FetchPolicy),
+        fetch=select_options(options, FetchPolicy),
         context=context,
     )
 

@@ -1,6 +1,9 @@
+import os
 from pathlib import Path
 
-from model.cpu_features import cpu_features
+import pytest
+
+from model.cpu_features import cpu_features, n_usable_cpus
 
 
 def test_the_flags_of_the_first_processor(tmp_path: Path) -> None:
@@ -17,3 +20,14 @@ def test_a_listing_without_flags_has_no_features(tmp_path: Path) -> None:
 
 def test_without_a_listing_there_are_no_features(tmp_path: Path) -> None:
     assert cpu_features(tmp_path / "none") == frozenset()
+
+
+def test_only_the_cpus_that_the_process_may_use_are_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "sched_getaffinity", lambda process: {0, 3}, raising=False)
+    assert n_usable_cpus() == 2
+
+
+def test_all_cpus_are_counted_on_a_system_without_affinities(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delattr(os, "sched_getaffinity", raising=False)
+    monkeypatch.setattr(os, "cpu_count", lambda: 6)
+    assert n_usable_cpus() == 6

@@ -2,7 +2,14 @@ from dataclasses import MISSING, dataclass, fields
 
 import pytest
 
-from model.option_fields import option, option_fields, parse_floats, parse_integers, parse_words, part
+from model.option_fields import (
+    option,
+    option_fields,
+    parse_floats,
+    parse_integers,
+    parse_words,
+    select_options,
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,8 +45,8 @@ def test_an_option_without_a_default_is_required() -> None:
 
 def test_a_part_is_a_record_of_its_own() -> None:
     meal = Meal(place="here", cups=5, guests=("Ann",))
-    assert part(meal, Drink) == Drink(cups=5)
-    assert part(meal, Meal) == Meal(place="here", cups=5)  # guests are no option
+    assert select_options(meal, Drink) == Drink(cups=5)
+    assert select_options(meal, Meal) == Meal(place="here", cups=5)  # guests are no option
 
 
 @pytest.mark.parametrize(

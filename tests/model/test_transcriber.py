@@ -216,7 +216,7 @@ def test_without_any_text_nothing_is_aligned(
         ([noise(1)], ["xx"], "language 'xx' is unknown to this model; it knows en, zh"),
     ],
 )
-def test_what_is_wrong_is_said(
+def test_invalid_requests_are_reported(
     tiny: WhisperTranscriber, windows: list[NDArray[np.float32]], languages: list[str], message: str
 ) -> None:
     with pytest.raises(ValueError, match=message):

@@ -247,8 +247,8 @@ def test_the_message_for_an_invalid_command_line(argv: list[str], message: str) 
         (["--xyzzy"], ["xyzzy"], "--xyzzy: no such option; --help"),
         (["--word-timestmps"], ["word-timestmps"], "--word-timestmps: no such option (did you mean --word_t"),
         (["-x"], [], "-x: no such option; --help"),
-        (["--project=p", "stray"], [], "stray: is the value of no option of Beam's; recordings stand before"),
-        (["--streaming", "stray", "--project", "p"], [], "stray: is the value of no option of Beam's"),
+        (["--project=p", "stray"], [], "stray: is not the value of any of Beam's options; recordings stand"),
+        (["--streaming", "stray", "--project", "p"], [], "stray: is not the value of any of Beam's options"),
     ],
 )
 def test_the_message_for_unknown_arguments_names_the_nearest(

@@ -117,7 +117,7 @@ def test_help_has_an_example_of_each_command(capsys: pytest.CaptureFixture[str])
     ("arguments", "message"),
     [
         ([], "usage: whisper-beam COMMAND"),
-        (["transcirbe", "a.mp3"], "transcirbe is no command (did you mean transcribe?)"),
+        (["transcirbe", "a.mp3"], "transcirbe is not a command (did you mean transcribe?)"),
         (["talk.mp3"], "to transcribe a recording: whisper-beam transcribe talk.mp3 -o DIR"),
         (["--input", "a.mp3"], "options follow one: whisper-beam transcribe --input ..."),
     ],

@@ -7,7 +7,7 @@ import pytest
 from apache_beam.transforms.resources import parse_resource_hints
 
 from model.interface import DecodingOptions, ModelOptions
-from model.option_fields import option_fields, part
+from model.option_fields import option_fields, select_options
 from pipelines.option_checks import language_code
 from pipelines.options import (
     HELP_GROUPS,
@@ -66,9 +66,9 @@ def test_a_language_is_named_by_code_or_name(given: str, code: str | None) -> No
 def test_an_unknown_language_or_task_of_the_model_is_refused() -> None:
     check_model_fits(options(language="English"), ["en"])
     check_model_fits(options(language="fr", task="translate"), ["en", "fr"])
-    with pytest.raises(OptionsError, match="--language fr: openai/whisper-base knows en alone"):
+    with pytest.raises(OptionsError, match="--language fr: openai/whisper-base knows only en"):
         check_model_fits(options(language="fr"), ["en"])
-    with pytest.raises(OptionsError, match="--task translate: openai/whisper-base knows en alone"):
+    with pytest.raises(OptionsError, match="--task translate: openai/whisper-base knows only en"):
         check_model_fits(options(task="translate"), ["en"])
 
 
@@ -88,7 +88,7 @@ def test_an_unknown_language_or_task_of_the_model_is_refused() -> None:
         ({"no_speech_threshold": 1.5}, "--no_speech_threshold 1.5: must be between 0 and 1"),
         ({"redecode_boundaries": float("nan")}, "--redecode_boundaries nan: must be"),
         ({"seed": -1}, "--seed -1: must be at least 0"),
-        ({"hallucination_filters": ("none", "rate")}, "none goes with no other"),
+        ({"hallucination_filters": ("none", "rate")}, "none cannot be combined with others"),
         ({"hallucination_filters": ("rates",)}, "did you mean rate?"),
     ],
 )
@@ -127,7 +127,7 @@ def test_rows_are_written_whatever_the_formats() -> None:
     "name", ["", "a/b/c", "/a", "a/", "a b", "https://huggingface.co/a/b", "../x", "é/b"]
 )
 def test_an_invalid_name_of_a_dataset_is_refused(name: str) -> None:
-    with pytest.raises(OptionsError, match="no name of a dataset; give OWNER/NAME"):
+    with pytest.raises(OptionsError, match="not the name of a dataset; give OWNER/NAME"):
         TranscribeOptions(input=("a.wav",), output="out", push_to_hub=name)
 
 
@@ -199,9 +199,9 @@ def test_each_option_is_once_in_the_help() -> None:
 
 def test_parts_have_the_values_of_the_run() -> None:
     changed = options(beam_size=1, task="translate", seed=3, temperature=0)
-    assert part(changed, ModelOptions) == ModelOptions(beam_size=1)
-    assert part(changed, DecodingOptions) == DecodingOptions(task="translate")
-    assert part(changed, FallbackPolicy) == FallbackPolicy(seed=3, temperature=(0,))
+    assert select_options(changed, ModelOptions) == ModelOptions(beam_size=1)
+    assert select_options(changed, DecodingOptions) == DecodingOptions(task="translate")
+    assert select_options(changed, FallbackPolicy) == FallbackPolicy(seed=3, temperature=(0,))
 
 
 def test_rows_depend_on_some_options_alone() -> None:

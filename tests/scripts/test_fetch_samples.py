@@ -87,7 +87,7 @@ def test_clips_that_do_not_fit_together_leave_no_manifest(
     assert not (tmp_path / "samples" / "manifest.jsonl").exists()
 
 
-def test_a_registry_out_of_reach_is_said_in_a_sentence(
+def test_an_unreachable_registry_is_reported_in_a_sentence(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("PIP_NO_INDEX", "1")

@@ -32,7 +32,7 @@ class Clip:
         self.problem: str | None = None
 
     def blocks(self, blocks: Iterable[Samples]) -> Iterator[Samples]:
-        """Yields what falls into the range of consecutive blocks; reads no block after the range's end.
+        """Yields the samples of consecutive blocks that are in the range; reads no block after its end.
 
         Raises:
             AudioError: the file ends before the range begins.

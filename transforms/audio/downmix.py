@@ -1,4 +1,4 @@
-"""Decoded samples of any format and any channels into one channel of finite float32."""
+"""Converts decoded samples of any format and number of channels to one channel of finite float32."""
 
 from __future__ import annotations
 

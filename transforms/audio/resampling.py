@@ -34,7 +34,7 @@ def resample(
     Args:
         blocks: each with its position, in samples of the recording; the first begins at the recording's start
             or at least `MARGIN_S` before the first section.
-        rate: of the blocks, Hz.
+        rate: sample rate of the blocks in Hz.
         starts_s: starts of the sections in seconds, ascending.
 
     Yields:

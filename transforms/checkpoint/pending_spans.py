@@ -70,9 +70,9 @@ class PendingSpans:
         """Adds the result of a window.
 
         Args:
-            name: of the reading.
-            transcript: of the window; None if no decoding succeeded.
-            failures: of its decodings.
+            name: name of the reading.
+            transcript: transcript of the window; None if no decoding succeeded.
+            failures: failures of its decodings.
             counts: added to the counters of the run once the span is finished.
         """
         span = self._spans[name]

@@ -36,9 +36,8 @@ def committed_results(unit: WorkUnit, index: LogIndex, resume: ResumeSettings) -
     found = []
     for key in index.keys_of(unit.key):
         if key in index:
-            with suppress(
-                msgspec.ValidationError
-            ):  # another format, yet with a valid CRC: the span is repeated
+            # A record of another format, although its CRC is valid: the span is repeated.
+            with suppress(msgspec.ValidationError):
                 found.append(from_record(index.read(key), unit.span.source))
     kept: list[SpanResult] = []
     for result in sorted(found, key=lambda one: one.start):

@@ -17,7 +17,7 @@ class SpanCommitter:
 
     Args:
         log: URL of the folder of the commit log; None to neither record nor isolate spans.
-        lock: of the process; a span that may crash the process holds it exclusively.
+        lock: lock of the process; a span that may crash the process holds it exclusively.
         check: called while waiting for the lock; may raise.
     """
 
@@ -38,7 +38,7 @@ class SpanCommitter:
         """Waits for the lock and records that work on the span starts.
 
         Args:
-            name: of the reading.
+            name: name of the reading.
             started: its first event.
 
         Raises:

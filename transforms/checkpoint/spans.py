@@ -62,7 +62,7 @@ class WorkUnit:
 
 @dataclass(frozen=True)
 class SpanStarted:
-    """The next events are of this span; `exclusive` if it may crash the process."""
+    """The reading of a span has started; `exclusive` if the span may crash the process."""
 
     key: str
     start: SpanStart = FIRST_SPAN
@@ -96,7 +96,7 @@ class SpanResult:
     unknown and missing keys are not an error when a record is read.
 
     Attributes:
-        key: of the span, see `span_key`.
+        key: key of the span, see `span_key`.
         start: start of the span.
         stop_s: end of the span; None for the recording's end.
         n_channels: see `SpanEnded`.
@@ -116,7 +116,7 @@ class SpanResult:
 
     @property
     def range(self) -> Range:
-        """Its seconds."""
+        """Start and end of the span in seconds."""
         return self.start.start_s, self.stop_s
 
     @property
@@ -186,7 +186,7 @@ def from_record(record: Mapping[str, Any], source: AudioSource) -> SpanResult:
     """Returns a committed result, with the source as it is listed now.
 
     Args:
-        record: from `to_record`.
+        record: a result of `to_record`.
         source: the recording as it is listed now; for example, its reference may have been corrected since.
 
     Raises:

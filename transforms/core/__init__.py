@@ -1,1 +1,1 @@
-"""Records, errors, metrics, ids: what every other room may use."""
+"""Records, errors, metrics, ids: used by every other package of `transforms`."""

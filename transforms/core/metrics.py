@@ -34,7 +34,7 @@ class CountingMetrics:
     """Sums in memory. Threads may share one.
 
     Attributes:
-        counters: by name.
+        counters: counters by name.
         distributions: by name, the values in the order in which they were added.
     """
 

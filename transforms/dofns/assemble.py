@@ -1,4 +1,4 @@
-"""The windows of a recording, grouped by its `audio_id`, into its transcript."""
+"""Merges the windows of each recording, grouped by `audio_id`, into its transcript."""
 
 from __future__ import annotations
 

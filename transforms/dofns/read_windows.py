@@ -1,4 +1,4 @@
-"""Recordings into windows: the first half of the fused stage, where samples are made."""
+"""Reads recordings and cuts them into windows: the first half of the fused stage, which decodes samples."""
 
 from __future__ import annotations
 
@@ -15,25 +15,24 @@ from transforms.windows.plan import WindowPlan
 
 
 class ReadWindows(beam.DoFn):
-    """Fetches, decodes and cuts a unit: gives each `ReadEvent` of it with a name that its reading has alone.
+    """Fetches, decodes and cuts a work unit; emits its `ReadEvent`s, each with a name unique to its reading.
 
-    The sources given on carry no payload. What goes wrong with a recording is a `Failure`, and the others go
-    on.
+    The emitted sources have no payload. An error of a recording becomes a `Failure`, and the others continue.
 
     Args:
         plan: how recordings are cut.
-        policy: what may be fetched.
-        span_s: the most seconds of a recording that are committed at a time; a multiple of 30.
+        policy: which URIs may be fetched.
+        span_s: maximum seconds of a recording that are committed at a time; a multiple of 30.
     """
 
     def __init__(self, plan: WindowPlan, policy: FetchPolicy = DEFAULT_POLICY, span_s: int = 1800) -> None:
         self._plan, self._policy, self._span_s = plan, policy, span_s
 
     def setup(self) -> None:
-        """Keeps the credentials of what is fetched out of the worker's log."""
+        """Removes credentials from the worker's log."""
         hide_secrets()
 
     def process(self, unit: WorkUnit) -> Iterator[tuple[str, ReadEvent]]:
-        """Reads one window at a time; samples are held until their batch is done."""
+        """Reads one window at a time; samples are buffered until their batch is done."""
         reader = SpanReader(unit, self._plan, self._policy, self._span_s, BEAM_CONTEXT)
         yield from reader.events()

@@ -1,4 +1,4 @@
-"""The second pass as functions of Beam: what is decoded again, keyed by where it is read from."""
+"""Beam functions of the second pass: the windows to decode again, keyed by the origin to read them from."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Looks up in the commit log what was done before, and passes on what is missing."""
+"""Looks up spans in the commit log: emits committed results, and what is missing as work units."""
 
 from __future__ import annotations
 
@@ -37,8 +37,8 @@ class SkipDone(beam.DoFn):
     """Emits the committed results of a span, and what is missing of it as a `WorkUnit`, tagged `UNITS`.
 
     Args:
-        resume: None where nothing is recorded.
-        shared: the handle of the index of the log: a process reads it once.
+        resume: settings of resumption; None if there is no commit log.
+        shared: handle of the index of the log, which a process reads once.
     """
 
     def __init__(self, resume: ResumeSettings | None, shared: Shared) -> None:
@@ -53,14 +53,14 @@ class SkipDone(beam.DoFn):
             self._index = self._shared.acquire(lambda: read_index(log))
 
     def process(self, span: AudioSpan) -> Iterator[Output | TaggedOutput[str, WorkUnit]]:
-        """Looks the span up."""
+        """Looks up the span in the log."""
         unit = WorkUnit(work_unit_key(span), span)
         if self._resume is not None and self._index is not None:
             done = committed_results(unit, self._index, self._resume)
             for result in done:
                 if not is_in_range(result.start, span):
                     continue
-                if span.windows is None:  # a second pass is no further audio
+                if span.windows is None:  # a second pass reads the same audio again
                     PROGRESS.add(audio_s=seconds_of(result))
                 yield from outputs_of(result)
             unit = with_history(unit, done, self._index)
@@ -70,7 +70,7 @@ class SkipDone(beam.DoFn):
         if not is_complete(unit):
             yield TaggedOutput(UNITS, unit)
         elif span.windows is None and span.start_s == 0:
-            # Where workers share the recording, other ranges of it may be missing.
+            # If workers share the recording, other ranges of it may be missing.
             recording = replace(unit, span=replace(span, stop_s=None))
             is_done = int(is_complete(recording))
             BEAM_METRICS.count("resumed", is_done)
@@ -78,7 +78,7 @@ class SkipDone(beam.DoFn):
 
 
 def outputs_of(result: SpanResult) -> Iterator[Output]:
-    """The windows, parts and failures of a span as elements, counted."""
+    """Yields the windows, parts and failures of a span as elements, and counts them."""
     for name, n in result.all_counts().items():
         BEAM_METRICS.count(name, n)
     for window in result.windows:

@@ -1,4 +1,4 @@
-"""Names of the tagged outputs of the DoFns, and failures as elements of theirs."""
+"""Names of the tagged outputs of the DoFns, and failures as tagged elements."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ WINDOWS = "windows"
 
 
 def failed(failure: Failure) -> TaggedOutput[str, Failure]:
-    """Counts a failure and puts it on its output."""
+    """Counts a failure and returns it for its tagged output."""
     BEAM_METRICS.count("failures")
     PROGRESS.add(failures=1)
     return TaggedOutput(FAILURES, failure)

@@ -1,4 +1,4 @@
-"""The fused stage: read, recognise in batches, commit. Samples never leave it, only text and failures do."""
+"""The fused stage: read, recognise in batches, commit. It emits text and failures, never samples."""
 
 from __future__ import annotations
 
@@ -38,22 +38,22 @@ PROCESS_LOCK = SharedExclusiveLock()
 
 @dataclass
 class TranscribeSpans(beam.PTransform[PCollection[AudioSpan], dict[str, PCollection[Any]]]):
-    """`AudioSpan`s to the transcripts of their windows, keyed by `audio_id`.
+    """Transcribes the windows of `AudioSpan`s, keyed by `audio_id`.
 
-    The result is a dict: `windows` of (audio_id, WindowTranscript), `parts` of (audio_id, RecordingPart),
-    of those spans that want all their windows, and `failures` of Failure.
+    The result is a dict: `windows` of (audio_id, WindowTranscript), `parts` of (audio_id, RecordingPart) for
+    the spans of which all windows are wanted, and `failures` of Failure.
 
     Args:
         model: options of the model.
-        load: loads it in a worker.
-        shared: the handle of the model; the same for every use, so that a process loads one.
+        load: loads the model in a worker.
+        shared: handle of the model; the same for every use, so that a process loads one model.
         plan: how recordings are cut.
-        decoding: of each request.
-        fallback: when a window is decoded again.
+        decoding: options of each request.
+        fallback: decides when a window is decoded again.
         filters: names of the hallucination filters that are on.
-        policy: what may be fetched.
-        span_s: the most seconds of a recording that are committed at a time; a multiple of 30.
-        resume: where to record what is done, and to find what was; None for neither.
+        policy: which URIs may be fetched.
+        span_s: maximum seconds of a recording that are committed at a time; a multiple of 30.
+        resume: where spans are committed, and looked up; None for no commit log.
     """
 
     model: ModelOptions
@@ -68,7 +68,7 @@ class TranscribeSpans(beam.PTransform[PCollection[AudioSpan], dict[str, PCollect
     resume: ResumeSettings | None = None
 
     def expand(self, spans: PCollection[AudioSpan]) -> dict[str, PCollection[Any]]:
-        """Skip, read, transcribe and commit; Beam fuses them, as nothing between them is a grouping."""
+        """Skips, reads, transcribes and commits; Beam fuses these steps, as no grouping separates them."""
         committed = spans | "Skip what is done" >> beam.ParDo(SkipDone(self.resume, Shared())).with_outputs(
             UNITS, PARTS, FAILURES, main=WINDOWS
         )
@@ -92,7 +92,7 @@ class TranscribeSpans(beam.PTransform[PCollection[AudioSpan], dict[str, PCollect
 
 
 class TranscribeWindows(beam.DoFn):
-    """Events of reading to window transcripts; a span is emitted once all its windows are committed.
+    """Turns read events into window transcripts; a span is emitted once all its windows are committed.
 
     Windows are recognised in other threads while the next ones are read; the end of a bundle waits for them.
     """
@@ -106,19 +106,19 @@ class TranscribeWindows(beam.DoFn):
         self._recognizer: Recognizer | None = None
 
     def start_bundle(self) -> None:
-        """Drops what a failed bundle left. Its recognizer is its own: an iterator may be closed later."""
+        """Drops what a failed bundle left, and its recognizer, whose iterator may be closed later."""
         if self._recognizer is not None:
             self._recognizer.cancel()
         self._recognizer = None
         self._spans.abandon()
 
     def teardown(self) -> None:
-        """Beam gives up a bundle with this: calls of the model that have not started are not made."""
+        """Called when Beam abandons a bundle: drops the calls of the model that have not started."""
         self.start_bundle()
         self._spans.close()
 
     def process(self, element: tuple[str, ReadEvent]) -> Iterator[Output]:
-        """Loads the model at the first window: a run in which nothing can be read needs none."""
+        """Handles an event; loads the model at the first window, as a run without any needs none."""
         name, event = element
         match event:
             case SpanStarted():
@@ -147,7 +147,7 @@ class TranscribeWindows(beam.DoFn):
 
     @property
     def _spans(self) -> SpanCommitter:
-        # Made in the worker: it holds a lock and an open file.
+        # Created in the worker, as a lock and an open file cannot be pickled.
         self._committer = self._committer or SpanCommitter(self._log, PROCESS_LOCK, BEAM_CONTEXT.check)
         return self._committer
 

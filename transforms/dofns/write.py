@@ -19,12 +19,12 @@ from transforms.writing.sharded_files import json_line, shard_of, write_shard
 class WriteRows(beam.PTransform[PCollection[Row], PCollection[str]]):
     """Writes rows (dicts with `audio_id` and `uri`) to `num_shards` files per format.
 
-    Every shard's file is there in the end, empty or not, so that a reader can see that none is missing.
-    A retried bundle replaces its files by the same bytes. A shard is sorted in memory, a row as a line of
-    JSON: parsed it would take ten times as much.
+    Every shard has a file, even an empty one, so that a reader can see that none is missing. A retried bundle
+    replaces its files by the same bytes. A shard is sorted in memory, with each row as a line of JSON: parsed
+    it would take ten times as much memory.
 
     Args:
-        folders: the URL of the folder of each format (a key of `WRITERS`); made if there is none.
+        folders: the URL of the folder of each format (a key of `WRITERS`); created if it does not exist.
         num_shards: files per format.
     """
 
@@ -64,7 +64,7 @@ def _write_shard(
 class WriteRecordingFiles(beam.PTransform[PCollection[Row], PCollection[str]]):
     """Writes each row (`transforms.writing.rows.SCHEMA`) as files of its own.
 
-    No worker need know of another recording: names are unique (`transforms.writing.filenames`), and a
+    Workers need no knowledge of other recordings: names are unique (`transforms.writing.filenames`). A
     retried bundle replaces its files by the same bytes.
 
     Args:

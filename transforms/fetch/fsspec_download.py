@@ -28,7 +28,7 @@ def copy_object(
     Args:
         url: the object.
         spool: receives the copy.
-        policy: what may be fetched.
+        policy: which URIs may be fetched.
         deadline: end of the download, on the clock of `time.monotonic`.
         byte_range: the range to copy, a few megabytes at most; None for the whole object.
 

@@ -93,8 +93,8 @@ class GuardedAdapter(HTTPAdapter):
     """Makes `requests` connect to public addresses only, supervised by a watchdog.
 
     Args:
-        watchdog: that of this download.
-        allow_private: connect to any address.
+        watchdog: the watchdog of this download.
+        allow_private: whether to connect to any address.
     """
 
     def __init__(self, watchdog: Watchdog, allow_private: bool) -> None:
@@ -171,7 +171,7 @@ class _GuardedHTTP(HTTPConnection):
 
 
 class _GuardedHTTPS(_GuardedHTTP, HTTPSConnection):
-    """The same, with TLS for the name of the host."""
+    """A `_GuardedHTTP` with TLS for the name of the host."""
 
 
 _GUARDED: dict[Any, Any] = {HTTPConnection: _GuardedHTTP, HTTPSConnection: _GuardedHTTPS}

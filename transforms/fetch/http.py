@@ -35,7 +35,7 @@ class HttpDownload:
     """Downloads a URL to a spool.
 
     Args:
-        url: with its credentials, if any; they are sent to its own host only.
+        url: the URL with its credentials, if any; they are sent only to its own host.
         spool: receives the copy.
         deadline: end of the download, on the clock of `time.monotonic`.
     """

@@ -11,6 +11,8 @@ from functools import partial
 from time import monotonic
 from typing import BinaryIO
 
+import fsspec
+
 from transforms.core.errors import AudioError
 from transforms.core.types import AudioSource
 from transforms.core.uris import is_http, is_url
@@ -18,6 +20,7 @@ from transforms.fetch.fsspec_download import ByteRange, copy_object
 from transforms.fetch.host_slots import HOSTS
 from transforms.fetch.http import NO_ANSWER, HttpDownload, host_of
 from transforms.fetch.policy import DEFAULT_POLICY, FetchPolicy
+from transforms.fetch.public_addresses import check_hosts_named
 from transforms.fetch.retries import with_retries
 from transforms.fetch.spool import Spool
 
@@ -36,6 +39,26 @@ def open_audio(source: AudioSource, policy: FetchPolicy = DEFAULT_POLICY) -> Ite
         if not file.seek(0, os.SEEK_END):
             raise AudioError("fetch", "empty", "0 bytes")
         file.seek(0)
+        yield file
+
+
+@contextmanager
+def open_in_place(source: AudioSource, policy: FetchPolicy = DEFAULT_POLICY) -> Iterator[BinaryIO]:
+    """Opens a file of which only a part is read, such as its header: an object of a store is not downloaded.
+
+    All other recordings are opened by `open_audio`.
+
+    Raises:
+        AudioError: see `open_audio`; or a host that the policy forbids.
+        Exception: any error of the file system.
+    """
+    if source.payload is not None or is_http(source.uri) or not is_url(source.uri):
+        with open_audio(source, policy) as file:
+            yield file
+        return
+    if not policy.allow_private_hosts:
+        check_hosts_named(source.uri)
+    with fsspec.open(source.uri, "rb") as file:
         yield file
 
 

@@ -1,4 +1,4 @@
-"""What may be fetched, and the limits of time, size and attempts: one frozen record for the workers."""
+"""The fetch policy: which URIs may be fetched, and limits of time, size and attempts."""
 
 from __future__ import annotations
 
@@ -14,21 +14,21 @@ class Limits:
     """The limits of a download besides the total time. Times are in seconds.
 
     Attributes:
-        connect_s: to connect to one address.
-        read_s: until the headers of an answer have arrived, and then between two bytes.
+        connect_s: maximum time to connect to one address.
+        read_s: maximum time until the headers of an answer have arrived, and then between two bytes.
         stall_s: the period over which the rate is measured.
         min_bytes_per_s: a lower rate over `stall_s` aborts an attempt.
-        redirects: followed at most, in one attempt.
-        attempts: made at most without progress.
+        redirects: maximum number of redirects in one attempt.
+        attempts: maximum number of attempts without progress.
         give_up_s: without progress, no attempt begins later than this.
         progress_bytes: the growth of a download that counts as progress.
         back_off_s: the wait before the second attempt; each further one is twice as long.
         max_wait_s: the maximum wait between two attempts, also when a server asks for a longer one.
-        bytes_each: of one recording.
-        bytes_total: of all copies of a process at a time.
-        bytes_in_memory: of a copy; a larger one goes to the disk.
+        bytes_each: maximum size of one recording.
+        bytes_total: maximum size of all copies of a process at a time.
+        bytes_in_memory: maximum size of a copy in memory; a larger one is on the disk.
         bytes_left_free: space of the disk that copies leave free.
-        per_host: downloads of a process from one host at a time.
+        per_host: maximum number of downloads of a process from one host at a time.
     """
 
     connect_s: float = 10.0
@@ -50,7 +50,7 @@ class Limits:
 
 @dataclass(frozen=True, kw_only=True)
 class FetchOptions:
-    """The options of what may be fetched, and for how long."""
+    """The options that permit URIs to be fetched, and limit the time of a download."""
 
     allow_private_hosts: bool = option(
         False,

@@ -131,8 +131,8 @@ class Spool:
             AudioError: `too_large`, or `no_room`.
         """
         n_bytes = self.n_bytes + len(block)
-        room = max(self._reserved, self._limits.bytes_in_memory)
-        if n_bytes > min(room, self._limits.bytes_each):
+        limit = max(self._reserved, self._limits.bytes_in_memory)
+        if n_bytes > min(limit, self._limits.bytes_each):
             self.expect(max(n_bytes, min(n_bytes + STEP_BYTES, self._limits.bytes_each)))
         try:
             self.file.write(block)

@@ -22,10 +22,10 @@ class Assembled:
     """The result of one recording.
 
     Attributes:
-        recording: None when the recording was not read to its end.
-        transcript: in seconds of the file; None when it could not be made: the reason is in `failures` or in
-            those of the windows. A recording without speech has an empty one.
-        failures: of the recording as a whole.
+        recording: what was read; None if the recording was not read to its end.
+        transcript: transcript in seconds of the file; None if there is none, for the reasons in `failures` or
+            in those of the windows. A recording without speech has an empty one.
+        failures: failures of the recording as a whole.
     """
 
     recording: Recording | None = None

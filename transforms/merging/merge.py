@@ -35,7 +35,7 @@ class Merged:
     """The merged segments of a recording.
 
     Attributes:
-        segments: in seconds of the recording, `0 <= start_s <= end_s <= next.start_s <= duration_s`.
+        segments: segments in seconds of the recording, `0 <= start_s <= end_s <= next.start_s <= duration_s`.
         boundaries: one for each pair of neighbours, in order.
     """
 
@@ -52,8 +52,8 @@ def merge_windows(windows: Sequence[WindowTranscript], duration_s: float) -> Mer
     """Merges the windows of one recording.
 
     Args:
-        windows: in any order. Some may be missing; neighbours may share any seconds, or none.
-        duration_s: of the recording, which no time exceeds.
+        windows: the windows, in any order. Some may be missing; neighbours may share any seconds, or none.
+        duration_s: duration of the recording, which no time exceeds.
 
     Raises:
         ValueError: windows that do not follow each other: two of one index, or one that ends no later than
@@ -131,8 +131,8 @@ def _in_order(windows: Sequence[WindowTranscript]) -> list[WindowTranscript]:
 def _rebuild(words: Iterable[TimedWord], segments: Mapping[tuple[int, int], Segment]) -> list[Segment]:
     """Returns the segments of the words that were kept.
 
-    A segment of which all words were kept is unchanged; one that lost some has the text and the times of the
-    others; one that lost all is dropped.
+    A segment is unchanged if all its words were kept. If some were, it has their text and times; if none was,
+    it is dropped.
     """
     rebuilt: list[Segment] = []
     for source, group in groupby(words, key=lambda word: word.source):

@@ -20,11 +20,11 @@ class SecondPass:
     """Windows of a recording to be decoded again.
 
     Attributes:
-        audio_id: of the recording.
-        language: to decode them in.
-        windows: indices of the plan.
-        extra: windows off the plan, as in `AudioSpan`.
-        channel: as in `AudioSource`.
+        audio_id: `audio_id` of the recording.
+        language: code of the language to decode them in.
+        windows: indices of windows of the plan.
+        extra: windows outside the plan, see `AudioSpan`.
+        channel: see `AudioSource`.
     """
 
     audio_id: str
@@ -53,8 +53,8 @@ def second_pass_of(
 
     Args:
         source: the recording.
-        windows: of the first pass, at least one.
-        settings: how it is merged.
+        windows: the windows of the first pass, at least one.
+        settings: how the recording is merged.
     """
     language = settings.language_of(source) or vote(windows)
     indices = outvoted(windows, language) if settings.votes_on(source) else frozenset()
@@ -74,9 +74,9 @@ def reopen(
     Only shards that contain such a recording are read twice.
 
     Args:
-        passes: over recordings of the origin.
+        passes: second passes over recordings of the origin.
         origin: the work item that the recordings are from.
-        policy: what may be fetched.
+        policy: which URIs may be fetched.
     """
     by_file: dict[str, dict[str, SecondPass]] = defaultdict(dict)  # by the file, then by the recording
     for one in passes:

@@ -12,11 +12,11 @@ class MergeSettings:
     """How the windows of a recording are merged.
 
     Attributes:
-        language: the code given for the run, or None; that of a recording takes precedence.
+        language: code of the language of the run, or None; that of a recording takes precedence.
         per_window: without a given language, each window keeps its own instead of the one voted for.
         redecode_below: boundaries with a lower agreement are decoded again
             (`transforms.merging.weak_boundaries`); 0 for none.
-        window_s: seconds in a window about such a boundary.
+        window_s: seconds in a window about a boundary that is decoded again.
         task: `transcribe` or `translate`, for the row.
         model: the name of the model, for the row.
     """
@@ -35,6 +35,10 @@ class MergeSettings:
     def votes_on(self, source: AudioSource) -> bool:
         """Whether windows of a recording in another language than the one voted for are decoded again."""
         return self.language_of(source) is None and not self.per_window
+
+    def may_redecode(self, source: AudioSource) -> bool:
+        """Whether any window of a recording may be decoded a second time."""
+        return self.votes_on(source) or self.redecode_below > 0
 
     @property
     def needs_second_pass(self) -> bool:

@@ -20,7 +20,7 @@ def shifted(transcript: Transcript, by_s: float) -> Transcript:
 
 
 def shifted_segment(segment: Segment, by_s: float) -> Segment:
-    """The segment with each of its times later by some seconds."""
+    """Returns the segment with all times later by `by_s` seconds."""
     words = tuple(_word(word, by_s) for word in segment.words)
     return replace(segment, start_s=segment.start_s + by_s, end_s=segment.end_s + by_s, words=words)
 

@@ -26,10 +26,10 @@ class TimedWord:
     """A word of a segment's text, with seconds of the recording.
 
     Attributes:
-        text: as in the segment, including the space before it and the punctuation around it.
+        text: its text in the segment, including the space before it and the punctuation around it.
         key: equal for words that count as the same (see `word_key`).
-        start_s: where it begins.
-        end_s: where it ends; not before `start_s`.
+        start_s: start of the word.
+        end_s: end of the word; not before `start_s`.
         slack_s: maximum error of the times. All thresholds of the merge depend on it.
         source: index of the window, and number of the segment in it.
         offset: characters of the segment's text before it.
@@ -75,12 +75,12 @@ def _slack_s(window: WindowTranscript) -> float:
     return WINDOW_SLACK_S if window.speech is None else SPEECH_SLACK_S
 
 
-TimedText = tuple[str, float, float]
+TextTimes = tuple[str, float, float]
 
 
 def _interpolate(
     segment: Segment, texts: tuple[str, ...], speech: tuple[tuple[float, float], ...] | None
-) -> Iterable[TimedText]:
+) -> Iterable[TextTimes]:
     """Yields (text, start_s, end_s) of words: the share of speech of each is its share of the text."""
     intervals = _within(speech or (), segment) or [(segment.start_s, segment.end_s)]
     lengths_s = [end_s - start_s for start_s, end_s in intervals]
@@ -109,7 +109,7 @@ def _within(speech: Iterable[tuple[float, float]], segment: Segment) -> list[tup
     return [(start_s, end_s) for start_s, end_s in clipped if start_s < end_s]
 
 
-def _from_words(segment: Segment, texts: tuple[str, ...]) -> Iterable[TimedText]:
+def _from_words(segment: Segment, texts: tuple[str, ...]) -> Iterable[TextTimes]:
     """Yields (text, start_s, end_s) of words from the model's words, which may be split differently."""
     bounds = list(accumulate((len(word.text) for word in segment.words), initial=0))
 

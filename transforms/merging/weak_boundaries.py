@@ -26,7 +26,7 @@ def weak_boundary_windows(
     """Returns the windows to decode about boundaries with an agreement below `redecode_below`.
 
     Args:
-        windows: of one recording and in one language, in any order.
+        windows: windows of one recording and in one language, in any order.
         redecode_below: 0 for none.
         window_s: seconds in a window about a boundary.
 

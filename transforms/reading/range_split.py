@@ -6,20 +6,16 @@ to do, and the worker of the last range reads to the actual end.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import BinaryIO
 
 import av
-import fsspec
 
 from transforms.audio.ffmpeg import open_container
 from transforms.core.recording_parts import Range, missing_ranges
 from transforms.core.types import AudioSource, AudioSpan
-from transforms.core.uris import is_http, is_url
-from transforms.fetch.open_audio import open_audio
+from transforms.core.uris import is_http
+from transforms.fetch.open_audio import open_in_place
 from transforms.fetch.policy import FetchPolicy
-from transforms.fetch.public_addresses import check_hosts_named
 
 WHOLE: tuple[Range, ...] = ((0, None),)
 
@@ -39,7 +35,7 @@ def split_into_ranges(source: AudioSource, length_s: int, policy: FetchPolicy) -
     if source.payload is not None or is_part or is_http(source.uri):
         return WHOLE
     try:
-        with _opened(source, policy) as file:
+        with open_in_place(source, policy) as file:
             declared_s = _declared_s(file)
     except Exception:  # any error is reported when the recording is read
         return WHOLE
@@ -50,19 +46,6 @@ def split_into_ranges(source: AudioSource, length_s: int, policy: FetchPolicy) -
 def key_by_range(span: AudioSpan) -> tuple[tuple[str, int], AudioSpan]:
     """Returns a range with a unique key, by which Beam spreads ranges over workers."""
     return (span.source.audio_id, span.start_s), span
-
-
-@contextmanager
-def _opened(source: AudioSource, policy: FetchPolicy) -> Iterator[BinaryIO]:
-    """Opens the recording without a download: from an object store, only its header is fetched."""
-    if not is_url(source.uri):
-        with open_audio(source, policy) as file:
-            yield file
-        return
-    if not policy.allow_private_hosts:
-        check_hosts_named(source.uri)
-    with fsspec.open(source.uri, "rb") as file:
-        yield file
 
 
 def _declared_s(file: BinaryIO) -> float:

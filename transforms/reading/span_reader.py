@@ -34,13 +34,13 @@ from transforms.windows.window_stream import WindowStream
 
 
 class SpanReader:
-    """Reads what is missing of a unit, one span after the other, of all its channels.
+    """Reads the missing spans of a work unit one after the other, for all its channels.
 
     Args:
-        unit: what to read.
+        unit: the unit to read.
         plan: how recordings are cut.
-        policy: what may be fetched.
-        span_s: the most seconds of a recording in a span; a multiple of 30.
+        policy: which URIs may be fetched.
+        span_s: maximum seconds of a recording in a span; a multiple of 30.
         context: its check is called between two windows.
     """
 
@@ -56,9 +56,9 @@ class SpanReader:
         self._counted_s = float(unit.span.start_s)  # seconds that the progress has counted as read
 
     def events(self) -> Iterator[tuple[str, ReadEvent]]:
-        """The events of its spans, each with a name that this reading of the span has alone.
+        """Yields the events of the spans, each with a name that is unique to this reading of the span.
 
-        An exception ends them, with a `Failure` of the span that was being read.
+        An exception ends the events, with a `Failure` of the span that was being read.
         """
         metrics = self._context.metrics
         events = timed(self._all_events(), "read", metrics)
@@ -74,7 +74,7 @@ class SpanReader:
 
     @property
     def _is_first_pass(self) -> bool:
-        """A second pass over a recording has nothing to add about the recording as a whole."""
+        """Whether this is the first pass: a second one adds nothing about the recording as a whole."""
         return self._unit.span.windows is None
 
     def _named(self, event: ReadEvent) -> tuple[str, ReadEvent]:
@@ -190,7 +190,7 @@ class SpanReader:
         yield SpanEnded(stop_s, self._n_channels(span.stream))
 
     def _count(self, read_s: float | None) -> None:
-        """Adds to the progress, up to a second of the recording."""
+        """Adds the audio up to a time of the recording to the progress."""
         if read_s is not None and read_s > self._counted_s:
             self._context.progress.add(audio_s=read_s - self._counted_s)
             self._counted_s = read_s
@@ -198,7 +198,7 @@ class SpanReader:
 
 @dataclass
 class SpanProgress:
-    """What was read of a span so far."""
+    """Counts and coverage of a span, as far as it was read."""
 
     stream: WindowStream
     source: AudioSource
@@ -209,16 +209,16 @@ class SpanProgress:
 
     @property
     def start_s(self) -> int:
-        """Where it begins."""
+        """Start of the span in seconds."""
         return self.range[0]
 
     @property
     def stop_s(self) -> int | None:
-        """Where it ends; None for the recording's end."""
+        """End of the span in seconds; None for the recording's end."""
         return self.range[1]
 
     def add(self, planned: PlannedWindow, *, is_silent: bool) -> None:
-        """Adds a window of it."""
+        """Adds a window of the span."""
         self.n_windows += 1
         if is_silent:
             self.n_skipped += 1
@@ -226,12 +226,12 @@ class SpanProgress:
             self.coverage.add(planned.stretches)
 
     def part(self, stop_s: int | None) -> RecordingPart:
-        """The record of the span.
+        """Returns the record of the span.
 
         Its source has no payload and its URI no credentials: it goes into the rows, and is not fetched.
 
         Args:
-            stop_s: where the span ended; None with the recording.
+            stop_s: end of the span in seconds; None if it ended with the recording.
         """
         is_last = stop_s is None
         return RecordingPart(

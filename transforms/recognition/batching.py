@@ -29,8 +29,8 @@ class BatchScheduler(Generic[Item, Result]):
     Args:
         executor: runs the calls; schedulers of several callers may share it.
         max_concurrent_calls: batches that run at the same time. One more is prepared.
-        batch_size: the most items of a batch.
-        call: the results of a batch, in its order.
+        batch_size: maximum number of items in a batch.
+        call: returns the results of a batch, in its order.
         check: called before a batch is started, and repeatedly while it waits; may raise.
         observe: called on the caller's thread with the size of each finished batch and its seconds.
     """
@@ -57,7 +57,7 @@ class BatchScheduler(Generic[Item, Result]):
         self._n_shares = 0  # concurrent calls that got their share of the last items
 
     def submit(self, item: Item, priority: int = 0) -> None:
-        """Adds an item: a new one with priority 0; of requeued ones those of high priority go first."""
+        """Adds an item: a new one with priority 0, or a requeued one, where higher priorities come first."""
         if priority:
             self._requeued.append((priority, item))
         else:
@@ -67,15 +67,15 @@ class BatchScheduler(Generic[Item, Result]):
         """Starts the batches that can be started, and returns the items of those that have finished.
 
         Args:
-            wait: no more new items come for now: incomplete batches are started too, and it blocks until a
-                batch has finished. Otherwise it blocks only while there is work enough: all calls are busy,
+            wait: whether to start incomplete batches too, as no new items come for now, and to block until a
+                batch has finished. Otherwise it blocks only while there is enough work: all calls are busy,
                 and a full batch is ready for each.
 
         Returns:
-            An empty list when nothing is under way, or, without `wait`, when more items would fit.
+            An empty list if no batch is running, or, without `wait`, if there is room for more items.
 
         Raises:
-            Exception: that of `call` or of `check`; then all items are dropped (`cancel`).
+            Exception: raised by `call` or `check`; then all items are dropped (`cancel`).
         """
         try:
             while True:
@@ -92,7 +92,7 @@ class BatchScheduler(Generic[Item, Result]):
             raise
 
     def cancel(self) -> None:
-        """Drops all items; calls that run already finish, and their results are dropped."""
+        """Drops all items; calls that are running finish, and their results are dropped."""
         for future in self._running:
             future.cancel()
         self._new, self._requeued, self._running = [], [], {}
@@ -127,7 +127,7 @@ class BatchScheduler(Generic[Item, Result]):
         return self._take_new(min(size, self._share()))
 
     def _share(self) -> int:
-        """How many of the last items a call gets, so that all calls finish at about the same time."""
+        """Returns how many of the last items a call gets, so that all calls finish at about the same time."""
         n_left = self._max_calls - self._n_shares
         self._n_shares = (self._n_shares + 1) % self._max_calls
         return -(-len(self._new) // n_left)

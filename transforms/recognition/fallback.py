@@ -14,10 +14,10 @@ from dataclasses import dataclass
 from model.interface import WindowResult, option, parse_floats
 from transforms.core.types import Window
 
-LOOP = "loop"
+REPETITION = "loop"
 COMPRESSION_RATIO = "compression_ratio"
 AVG_LOGPROB = "avg_logprob"
-NOT_SURE = "not_sure"  # a tail that passes as a first pass would, but not every threshold by itself
+NOT_SURE = "not_sure"  # a tail that would be accepted as a first pass, but fails one of the thresholds
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,9 +56,9 @@ class FallbackPolicy:
     seed: int = option(0, "seed of the sampling at temperatures above 0", metavar="N", minimum=0)
 
     def reason(self, result: WindowResult) -> str | None:
-        """Returns the reason to reject a result: `LOOP`, `COMPRESSION_RATIO`, `AVG_LOGPROB`, or None."""
+        """Returns why a result is rejected: `REPETITION`, `COMPRESSION_RATIO`, `AVG_LOGPROB`, or None."""
         if result.repeated:
-            return LOOP
+            return REPETITION
         if self.is_silent(result):
             return None  # it will have no text
         if result.compression_ratio > self.compression_ratio_threshold:
@@ -66,7 +66,7 @@ class FallbackPolicy:
         return AVG_LOGPROB if result.avg_logprob < self.logprob_threshold else None
 
     def is_silent(self, result: WindowResult) -> bool:
-        """Whether a window is silence: no speech is likely, and the text is not."""
+        """Whether a window counts as silence: non-speech is probable, and its text is improbable."""
         return (
             result.no_speech_prob > self.no_speech_threshold and result.avg_logprob < self.logprob_threshold
         )

@@ -83,7 +83,7 @@ def drop_impossible_rate(given: FilterInput) -> tuple[Segment, ...]:
 def collapse_repeats(given: FilterInput) -> tuple[Segment, ...]:
     """Keeps one of `COPIES` or more consecutive copies of a stretch of words, across segments too.
 
-    Only if every temperature failed for repetition: a repetition of which the model is sure may be a refrain.
+    Only if every temperature failed for repetition: a repetition that the model is sure of may be a refrain.
     """
     if not given.repeats:
         return given.window.segments

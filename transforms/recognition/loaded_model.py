@@ -26,7 +26,7 @@ class LoadedModel:
         self._lock, self._compile_s = threading.Lock(), 0.0
 
     def scheduler(self, context: RunContext) -> BatchScheduler[Request, WindowResult | Exception]:
-        """Batches of one caller: a bundle, or a recording. Threads are shared with the other callers.
+        """Returns the scheduler of one caller: a bundle, or a recording. All callers share the threads.
 
         Args:
             context: its metrics count each batch; its check is called before and while a batch runs.
@@ -41,7 +41,7 @@ class LoadedModel:
         )
 
     def _count(self, metrics: Metrics, n_windows: int, seconds: float) -> None:
-        """Counts a batch, and the seconds of its call: those of compiling apart."""
+        """Counts a batch and the seconds of its call, with those of compiling counted apart."""
         n_calls = self._transcriber.max_concurrent_calls
         with self._lock:
             before, self._compile_s = self._compile_s, self._transcriber.compile_s

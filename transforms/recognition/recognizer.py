@@ -1,7 +1,7 @@
 """Windows in, finished window transcripts out: temperature fallback, further passes, filters and counts.
 
 The decisions are pure steps (`next_step`, `finish`). The model is called through `ModelClient`, which is made
-for a stream of requests: a batch scheduler stands behind it today.
+for a stream of requests; a batch scheduler implements it today.
 """
 
 from __future__ import annotations
@@ -23,16 +23,16 @@ class ModelClient(Protocol):
     """A model that decodes a stream of requests, in any order."""
 
     def submit(self, request: Request, priority: int = 0) -> None:
-        """Adds a request; those of priority 0 are new, others are repeated at a higher temperature."""
+        """Adds a request: a new one with priority 0, or one that is repeated at a higher temperature."""
 
     def completed(self, *, wait: bool) -> list[tuple[Request, WindowResult | Exception]]:
-        """Returns the requests that have been decoded since, each with its result or its exception.
+        """Returns the requests decoded since the last call, each with its result or its exception.
 
-        They are the very objects that were submitted: requests are compared by identity.
+        They are the same objects that were submitted: requests are compared by identity.
 
         Args:
-            wait: blocks until there are some, and returns an empty list when none are under way. Otherwise
-                it blocks only while the model has work enough.
+            wait: whether to block until a request is decoded; the list is then empty only if none is pending.
+                Otherwise it blocks only while the model has enough work.
 
         Raises:
             ModelError: the model does not work at all.
@@ -44,12 +44,12 @@ class ModelClient(Protocol):
 
 @dataclass(frozen=True)
 class FinishedWindow:
-    """The outcome for one window.
+    """The result of one window.
 
     Attributes:
-        key: as it was submitted with.
-        transcript: None when no decoding succeeded: then `failures` says why.
-        failures: of its decodings.
+        key: the key that it was submitted with.
+        transcript: its transcript; None if no decoding succeeded, for the reasons in `failures`.
+        failures: failures of its decodings.
         counts: additions to the counters of the run, by name.
     """
 
@@ -60,12 +60,12 @@ class FinishedWindow:
 
 
 class Recognizer:
-    """Decodes windows of any recordings until they are finished. It belongs to one thread.
+    """Decodes windows of any recordings until they are finished. For use by a single thread.
 
     Args:
-        client: of the model, used by this recognizer alone.
-        decoding: of each request.
-        policy: when a window is decoded again.
+        client: client of the model, used only by this recognizer.
+        decoding: options of each request.
+        policy: decides when a window is decoded again.
         filters: names of the hallucination filters that are on.
     """
 
@@ -84,21 +84,22 @@ class Recognizer:
         """Adds a window.
 
         Args:
-            source: of the window; without payload.
-            window: with its samples, which are held until it is finished.
-            key: returned with the outcome.
+            source: source of the window, without payload.
+            window: the window; its samples are kept until it is finished.
+            key: returned with the result.
         """
         self._request(key, WindowDecode(source, window))
 
     def completed(self, *, wait: bool) -> Iterator[list[FinishedWindow]]:
-        """The windows that are finished, as the model completes requests; lists may be empty.
+        """Yields lists of finished windows, as the model completes requests; lists may be empty.
 
         Args:
-            wait: until all windows are finished. Otherwise it blocks only while the model has work enough.
+            wait: whether to continue until all windows are finished. Otherwise it blocks only while the model
+                has enough work.
 
         Raises:
-            ModelError: the model does not work at all. After an exception all windows are dropped, as when
-                the iterator is closed before its end.
+            ModelError: the model does not work at all. After any exception, and if the iterator is closed
+                early, all windows are dropped.
         """
         try:
             while answers := self._client.completed(wait=wait):
@@ -123,12 +124,12 @@ class Recognizer:
     def _request(self, key: str, decode: WindowDecode) -> None:
         request = decode.request(self._decoding, self._policy)
         self._pending[id(request)] = key, decode
-        # One that was rejected again has fewer temperatures left, but may need all of them: it goes first.
+        # A window that was rejected more often may still need all its other temperatures: it goes first.
         self._client.submit(request, priority=len(decode.attempts))
 
 
 def next_step(decode: WindowDecode, answer: WindowResult | Exception, policy: FallbackPolicy) -> WindowDecode:
-    """The decode after the model's answer to its request."""
+    """Returns the decode after the model's answer to its request."""
     if isinstance(answer, Exception):
         return decode.with_failure(window_failure(decode.source, decode.next_window, answer), policy)
     return decode.with_result(answer, policy)
@@ -137,7 +138,7 @@ def next_step(decode: WindowDecode, answer: WindowResult | Exception, policy: Fa
 def finish(
     key: str, decode: WindowDecode, policy: FallbackPolicy, filters: tuple[str, ...]
 ) -> FinishedWindow:
-    """The outcome of a finished decode: filtered, with segments cut to the speech in them."""
+    """Returns the result of a finished decode: filtered, with segments trimmed to their speech."""
     counts = Counter(decode.counts)
     if not decode.passes:
         return FinishedWindow(key, None, decode.failures, counts)

@@ -41,12 +41,12 @@ SPAN_S = 1800
 
 @dataclass(frozen=True)
 class TranscribedRecording:
-    """The outcome for one recording.
+    """The result of one recording.
 
     Attributes:
-        recording: what was read; None when it could not be read to its end.
-        transcript: None when it could not be made: then `failures` says why.
-        failures: of the recording and of its windows.
+        recording: what was read; None if it could not be read to its end.
+        transcript: its transcript; None if there is none, for the reasons in `failures`.
+        failures: failures of the recording and of its windows.
     """
 
     recording: Recording | None
@@ -63,10 +63,10 @@ class RecordingTranscriber:
         plan: how recordings are cut into windows.
         merge: how windows are merged.
         decoding: task, timestamps, words, prompt and hotwords of each request.
-        fallback: when a window is decoded again.
+        fallback: decides when a window is decoded again.
         filters: names of the hallucination filters that are on.
-        fetch: what may be fetched.
-        context: its check is called between two windows, and while the model is waited for.
+        fetch: which URIs may be fetched.
+        context: its check is called between two windows, and during waits for the model.
     """
 
     new_client: Callable[[], ModelClient]
@@ -89,15 +89,15 @@ class RecordingTranscriber:
             try:
                 next(segments)
             except StopIteration as stop:
-                outcome: TranscribedRecording = stop.value
-                return outcome
+                result: TranscribedRecording = stop.value
+                return result
 
     def stream(self, source: AudioSource) -> Generator[Segment, None, TranscribedRecording]:
-        """Yields the segments as they become final, and returns the outcome.
+        """Yields the segments as they become final, and returns the result.
 
-        Segments become final while the recording is read where nothing can be decoded a second time: with a
-        language, or one per window, and without `redecode_below`. Otherwise all are yielded at the end. Those
-        that were yielded are the first ones of the transcript, if there is one.
+        Segments become final while the recording is read if no window can be decoded a second time: with a
+        language, or one per window, and without `redecode_below`. Otherwise all are yielded at the end. The
+        segments yielded early are the first ones of the transcript, if there is one.
 
         Args:
             source: the recording; its channel, if it has one, is the one to be transcribed.
@@ -105,46 +105,44 @@ class RecordingTranscriber:
         Raises:
             ModelError: the model does not work at all.
         """
-        progress = _Progress(merger=None if self._may_change(source) else WindowMerger())
+        may_change = self.merge.may_redecode(source)
+        first = _PassResults(merger=None if may_change else WindowMerger())
         offset_s, n_yielded = source.start_s or 0.0, 0
-        for finished in self._recognise(AudioSpan(source, self.merge.language_of(source)), progress):
-            for segment in progress.finish(finished):
+        for finished in self._recognise(AudioSpan(source, self.merge.language_of(source)), first):
+            for segment in first.finish(finished):
                 n_yielded += 1
                 yield shifted_segment(segment, offset_s)
-        second = _Progress()
-        for span in self._second_span(source, progress):
+        second = _PassResults()
+        span = self._second_span(source, first) if may_change else None
+        if span is not None:
             for finished in self._recognise(span, second):
                 second.finish(finished)
-        assembled = assemble(progress.parts, progress.windows, second.windows, self.merge)
+        assembled = assemble(first.parts, first.windows, second.windows, self.merge)
         if assembled.transcript is not None:
             yield from assembled.transcript.segments[n_yielded:]
-        failures = (*progress.failures, *second.failures, *assembled.failures)
+        failures = (*first.failures, *second.failures, *assembled.failures)
         return TranscribedRecording(assembled.recording, assembled.transcript, failures)
 
-    def _may_change(self, source: AudioSource) -> bool:
-        """Whether any window may be decoded a second time."""
-        return self.merge.votes_on(source) or self.merge.redecode_below > 0
+    def _second_span(self, source: AudioSource, first: _PassResults) -> AudioSpan | None:
+        """Returns the span of the windows to be decoded a second time, if there are any."""
+        if not first.windows or not complete_parts(first.parts):
+            return None
+        second_pass = second_pass_of(source, first.windows, self.merge)
+        return None if second_pass is None else second_pass.span_of(source)
 
-    def _second_span(self, source: AudioSource, first: _Progress) -> Iterator[AudioSpan]:
-        """The windows to be decoded a second time, if there are any."""
-        if self._may_change(source) and first.windows and complete_parts(first.parts):
-            second_pass = second_pass_of(source, first.windows, self.merge)
-            if second_pass is not None:
-                yield second_pass.span_of(source)
-
-    def _recognise(self, span: AudioSpan, progress: _Progress) -> Iterator[FinishedWindow]:
-        """Reads a span and decodes its windows while it reads on."""
+    def _recognise(self, span: AudioSpan, results: _PassResults) -> Iterator[FinishedWindow]:
+        """Reads a span, and decodes its windows while reading continues."""
         recognizer = Recognizer(self.new_client(), self.decoding, self.fallback, self.filters)
         reader = SpanReader(WorkUnit("", span), self.plan, self.fetch, SPAN_S, self.context)
         try:
             for _, event in reader.events():
                 match event:
                     case RecordingPart():
-                        progress.parts.append(event)
+                        results.parts.append(event)
                     case Failure():
-                        progress.failures.append(event)
+                        results.failures.append(event)
                     case source, window:
-                        progress.submitted.append(window.index)
+                        results.submitted.append(window.index)
                         recognizer.submit(source, window, str(window.index))
                         for finished in recognizer.completed(wait=False):
                             yield from self._counted(finished)
@@ -161,12 +159,12 @@ class RecordingTranscriber:
 
 
 @dataclass
-class _Progress:
-    """The outcome of one pass over a recording so far.
+class _PassResults:
+    """The results of one pass over a recording so far.
 
     Attributes:
         submitted: indices of the windows that are not merged yet, in order of time.
-        merger: of the windows so far; None when they may still change.
+        merger: merger of the windows so far; None if they may be decoded a second time.
     """
 
     merger: WindowMerger | None = None
@@ -177,7 +175,7 @@ class _Progress:
     _unmerged: dict[int, WindowTranscript | None] = field(default_factory=dict)
 
     def finish(self, finished: FinishedWindow) -> list[Segment]:
-        """Adds a window, and returns the segments that are final since."""
+        """Adds a window, and returns the segments that became final."""
         self.failures.extend(finished.failures)
         if finished.transcript is not None:
             self.windows.append(finished.transcript)

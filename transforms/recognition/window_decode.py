@@ -1,10 +1,10 @@
 """Decoding state of one window: temperature fallback, then further passes over the untranscribed tail.
 
-A window cuts sentences, and Whisper tends to stop before one of which it has only the beginning, or after a
-long pause. openai/whisper continues from the last pair of timestamps (`whisper/transcribe.py`, `seek`), and
-takes a single one at the end to mean that no speech follows; with windows that are planned ahead, whatever
-lies between the last timestamp and the next window's start would be lost. So where there is speech, by the
-voice activity detection or else by loudness, the tail is decoded once more, by itself.
+The end of a window cuts a sentence, and Whisper tends to stop before an incomplete sentence, or after a long
+pause. openai/whisper continues from the last pair of timestamps (`whisper/transcribe.py`, `seek`), and takes
+a single one at the end to mean that no speech follows. With windows that are planned ahead, the audio between
+the last timestamp and the next window's start would be lost. So if it contains speech, by voice activity
+detection or else by loudness, this tail is decoded in a further pass.
 """
 
 from __future__ import annotations
@@ -34,9 +34,9 @@ class DecodePass:
     """The accepted decoding of a window, or of its tail.
 
     Attributes:
-        offset: the sample of the window that it begins at.
-        result: of the model.
-        fallback: why the decoding at the first temperature was rejected; None when it was not.
+        offset: the sample of the window at which it begins.
+        result: result of the model.
+        fallback: reason to reject the decoding at the first temperature; None if it was accepted.
     """
 
     offset: int
@@ -56,12 +56,12 @@ class WindowDecode:
     0.2
 
     Attributes:
-        source: of the window; without payload.
-        passes: those accepted so far, in order.
-        attempts: the rejected decodings of the pass that is under way.
-        start: the sample that the next pass begins at; None when the window is finished.
+        source: source of the window, without payload.
+        passes: the accepted passes so far, in order.
+        attempts: the rejected decodings of the current pass.
+        start: the sample at which the next pass begins; None if the window is finished.
         counts: names of the run's counters to be increased by one, in order.
-        failures: of decodings that raised.
+        failures: failures of decodings that raised an exception.
     """
 
     source: AudioSource
@@ -129,14 +129,14 @@ class WindowDecode:
         return replace(self.finalized(policy), failures=(*self.failures, failure))
 
     def finalized(self, policy: FallbackPolicy) -> WindowDecode:
-        """With no further decoding: the best attempt of the first pass is accepted, of a tail none."""
+        """Ends the decoding: the best attempt of a first pass is accepted, those of a tail are dropped."""
         if not self.passes and self.attempts:
             return self._accepted(self.attempts, policy.best(self.attempts), policy)
         return replace(self, attempts=(), start=None)
 
     def _after_result(self, result: WindowResult, policy: FallbackPolicy) -> WindowDecode:
         attempts = (*self.attempts, result)
-        if self.passes:  # the pass before wrote no text there: this one's must pass every threshold
+        if self.passes:  # the previous pass wrote no text there: this one must pass every threshold
             failed, hopeless = not policy.is_sure(result), policy.is_silent(result)
         else:
             failed, hopeless = policy.reason(result) is not None, False
@@ -162,10 +162,10 @@ class WindowDecode:
 
 
 def tail_start(window: Window, result: WindowResult) -> int | None:
-    """The sample from which on a window should be decoded again; None when nothing was left out.
+    """Returns the sample from which a window should be decoded again; None if nothing was left out.
 
-    Left out is what lies after the last segment, is in no later window, and contains speech. A window
-    without text or times has no place to continue from.
+    Audio is left out if it lies after the last segment, is in no later window, and contains speech. A window
+    without text or timestamps has no position to continue from.
     """
     if not result.timestamped or not result.segments:
         return None
@@ -184,7 +184,7 @@ def has_speech(window: Window, start: int, stop: int) -> bool:
 
 
 def is_loud(samples: Samples, start: int, stop: int) -> bool:
-    """Whether there may be speech between two samples: loud against the noise, and not against the rest."""
+    """Whether there may be speech between two samples: enough frames above noise, near speech level."""
     levels = frame_levels_db(samples)
     speech, noise = np.percentile(levels, [SPEECH_LEVEL, NOISE_LEVEL])
     threshold = max(speech - BELOW_SPEECH_DB, noise + ABOVE_NOISE_DB)
@@ -193,7 +193,7 @@ def is_loud(samples: Samples, start: int, stop: int) -> bool:
 
 
 def frame_levels_db(samples: Samples) -> NDArray[np.float32]:
-    """Root mean square of each 20 ms, in dB of full scale, float32[n // 320]; digital silence is -100."""
+    """Returns the root mean square of each 20 ms in dB of full scale, float32[n // 320]; -100 for silence."""
     frames = samples[: len(samples) // FRAME * FRAME].reshape(-1, FRAME)
     levels: NDArray[np.float32] = 10 * np.log10(np.mean(np.square(frames), axis=1) + 1e-10)
     return levels

@@ -1,4 +1,4 @@
-"""The decoding of a window as a `WindowTranscript`, in seconds of the recording."""
+"""Converts the decoding of a window to a `WindowTranscript`, in seconds of the recording."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ from transforms.windows.splices import in_recording
 
 
 def to_window_transcript(window: Window, passes: Sequence[DecodePass]) -> WindowTranscript:
-    """Samples of the window into seconds of the recording; no segment ends after its window.
+    """Converts samples of the window to seconds of the recording; no segment ends after its window.
 
     Args:
-        window: as it was read.
-        passes: at least one, in order.
+        window: the window as it was read.
+        passes: its accepted passes, at least one, in order.
     """
     result = passes[0].result
     start_s, end_s = _seconds(window, 0, window.samples.size)
@@ -56,7 +56,7 @@ def _segment(window: Window, decode_pass: DecodePass, segment: ModelSegment) -> 
         Word(*seconds(word.start, word.stop), word.text, word.probability) for word in segment.words
     )
     start_s, end_s = seconds(segment.start, segment.stop)
-    if words:  # about a splice, words and segment may be taken for being on another side each
+    if words:  # near a splice, words and segment may be assigned to different sides
         start_s, end_s = min(start_s, words[0].start_s), max(end_s, words[-1].end_s)
     return Segment(
         start_s=start_s,
@@ -73,9 +73,9 @@ def _segment(window: Window, decode_pass: DecodePass, segment: ModelSegment) -> 
 
 
 def within_speech(window: WindowTranscript) -> WindowTranscript:
-    """Takes the silence off the ends of segments: Whisper starts a window's first one with the window.
+    """Trims silence from the ends of segments: Whisper starts the first segment with the window.
 
-    Segments with words are left alone: they last from the first to the last of these.
+    Segments with words are unchanged: they already span their words.
     """
     if window.speech is None or not window.timestamped:
         return window
@@ -94,7 +94,7 @@ def _spoken(segment: Segment, speech: Sequence[tuple[float, float]]) -> Segment:
 
 
 def window_failure(source: AudioSource, window: Window, error: Exception) -> Failure:
-    """The failure of one window, which names its seconds, as the rest of the recording is transcribed."""
+    """Returns the failure of one window, with its seconds, as the rest of the recording is transcribed."""
     start_s, end_s = ((source.start_s or 0.0) + time_s for time_s in _seconds(window, 0, window.samples.size))
     reason = (
         f"seconds {start_s:.2f} to {end_s:.2f} are missing from the transcript: "
@@ -104,7 +104,7 @@ def window_failure(source: AudioSource, window: Window, error: Exception) -> Fai
 
 
 def _seconds(window: Window, start: int, stop: int) -> tuple[float, float]:
-    """Samples of a window, those behind its end taken for the end, in seconds of the recording."""
+    """Converts samples of a window, clamped to its end, to seconds of the recording."""
     n_samples = window.samples.size
     first, last = in_recording(window.stretches, min(start, n_samples), min(stop, n_samples))
     return first / SAMPLE_RATE, last / SAMPLE_RATE

@@ -50,7 +50,7 @@ class Member:
     """A file in an archive.
 
     Attributes:
-        name: as in the archive; it is never used as a path.
+        name: its name in the archive; never used as a path.
         open: opens its bytes, before the next member is read; raises `AudioError` if they cannot be read.
         max_bytes: maximum number of bytes.
         declared_bytes: number of bytes that the archive declares; None if `open` detects missing ones.

@@ -49,7 +49,7 @@ def apply_row(source: AudioSource, row: Row, used: Collection[str | None]) -> Au
     """Returns the recording with the hints and the metadata of its row.
 
     Args:
-        source: with its reference.
+        source: the recording, with its reference.
         row: values by column; a language that Whisper does not know is kept as metadata, and detected.
         used: columns that are neither hint nor metadata: the audio, the reference.
     """

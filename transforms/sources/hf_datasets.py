@@ -16,17 +16,16 @@ from transforms.core.types import AudioSource, Failure
 from transforms.core.uris import audio_id_of
 from transforms.fetch.policy import DEFAULT_POLICY, FetchPolicy
 from transforms.sources.archives import ArchiveShard
-from transforms.sources.file_shards import FileShard, grouped, to_work
+from transforms.sources.file_shards import grouped, to_work
 from transforms.sources.file_types import is_archive
 from transforms.sources.manifests import ManifestShard, manifest_shards, read_manifest_shard
 from transforms.sources.parquet import DatasetShard, parquet_shards, read_shard
+from transforms.sources.work_items import Work
 
 METADATA_FILES = ("metadata.csv", "metadata.jsonl", "metadata.parquet")
 """Files in an audio folder with a row for each recording, whose relative path is in `file_name`."""
 
 FILE_NAME_COLUMN = "file_name"
-
-Listed = AudioSource | FileShard | ManifestShard | ArchiveShard | DatasetShard
 
 
 def dataset_work(
@@ -35,14 +34,14 @@ def dataset_work(
     audio_column: str | None = None,
     text_column: str | None = None,
     policy: FetchPolicy = DEFAULT_POLICY,
-) -> Iterator[Listed]:
+) -> Iterator[Work]:
     """Lists the work items of a split of a dataset.
 
     Args:
         name: a local folder, Parquet file or archive, or a name on the Hub; `NAME:CONFIG` if the dataset has
             several configurations.
         split: a name, such as `train`; a single file belongs to any split.
-        audio_column: of Parquet, the column of encoded audio (bytes, or structs of `bytes` and `path`) or of
+        audio_column: for Parquet, the column of encoded audio (bytes, or structs of `bytes` and `path`) or of
             paths; None for the first with a usual name.
         text_column: the column with the reference; None for the first with a usual name, if any.
         policy: which URIs may be fetched, and which the dataset may name.
@@ -64,7 +63,7 @@ def dataset_work(
 
 def _audio_folder(
     name: str, split: str, paths: Sequence[str], text_column: str | None, policy: FetchPolicy
-) -> Iterator[Listed]:
+) -> Iterator[Work]:
     """Yields the files that metadata files list, then the others."""
     lists = [path for path in paths if posixpath.basename(path) in METADATA_FILES]
     seen: set[int] = set()  # 64 bits of each id, as there may be millions

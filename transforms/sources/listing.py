@@ -10,17 +10,14 @@ import fsspec
 from fsspec.spec import AbstractFileSystem
 
 from transforms.core.errors import InputError, NoInputError
-from transforms.core.types import AudioSource
 from transforms.core.uris import audio_id_of, is_http, is_url, plain
 from transforms.fetch.policy import DEFAULT_POLICY, FetchPolicy
 from transforms.sources.archives import ArchiveShard
-from transforms.sources.file_shards import FileShard, grouped, to_work
+from transforms.sources.file_shards import grouped, to_work
 from transforms.sources.file_types import is_archive, is_audio, is_hidden, is_manifest
 from transforms.sources.local_files import list_files, match_files
-from transforms.sources.manifests import ManifestShard, manifest_shards
-
-Listed = AudioSource | FileShard | ManifestShard | ArchiveShard
-"""A recording, or a work item with many."""
+from transforms.sources.manifests import manifest_shards
+from transforms.sources.work_items import Work
 
 
 def expand_all(
@@ -28,7 +25,7 @@ def expand_all(
     audio_column: str | None = None,
     text_column: str | None = None,
     policy: FetchPolicy = DEFAULT_POLICY,
-) -> Iterator[Listed]:
+) -> Iterator[Work]:
     """Yields the work items of all patterns, each file once, at its first match; see `expand`.
 
     Recordings that manifests list again are detected later, when they are merged.
@@ -44,7 +41,7 @@ def expand(
     text_column: str | None = None,
     policy: FetchPolicy = DEFAULT_POLICY,
     seen: set[int] | None = None,
-) -> Iterator[Listed]:
+) -> Iterator[Work]:
     """Yields the work items of a pattern, always in the same order.
 
     Args:
@@ -83,7 +80,7 @@ def _work(
     audio_column: str | None,
     text_column: str | None,
     policy: FetchPolicy,
-) -> Iterator[Listed]:
+) -> Iterator[Work]:
     files = [uri for uri in uris if uri not in lists and not is_archive(uri)]
     if files:
         yield to_work(files)

@@ -1,6 +1,6 @@
 """Manifests: files that list recordings, optionally with their reference texts.
 
-One recording a line: `.jsonl` (an object), `.csv` and `.tsv` (a header first), `.txt` (the URI alone); see
+One recording a line: `.jsonl` (an object), `.csv` and `.tsv` (a header first), `.txt` (only the URI); see
 `transforms.sources.columns` for the names of columns. Relative paths are relative to the manifest. A line
 ends with a newline; newlines within the quotes of a CSV field are part of it.
 

@@ -8,20 +8,17 @@ from __future__ import annotations
 
 import posixpath
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, BinaryIO
+from typing import Any
 
-import fsspec
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from transforms.core.errors import AudioError, DatasetError, to_failure
 from transforms.core.types import AudioSource, Failure
-from transforms.core.uris import audio_source, is_http, is_url, join
-from transforms.fetch.open_audio import open_audio
+from transforms.core.uris import audio_source, join
+from transforms.fetch.open_audio import open_audio, open_in_place
 from transforms.fetch.policy import DEFAULT_POLICY, FetchPolicy
-from transforms.fetch.public_addresses import check_hosts_named
 from transforms.sources.columns import AUDIO_COLUMNS, TEXT_COLUMNS, apply_row, choose_column, get_text
 from transforms.sources.trust import check_listed
 
@@ -150,25 +147,12 @@ def _source(shard: DatasetShard, index: int, row: Mapping[str, Any], trusted: bo
 
 def _schema(path: str, policy: FetchPolicy) -> pa.Schema:
     try:
-        with _opened_for_schema(path, policy) as file:
+        with open_in_place(audio_source(path), policy) as file:  # the schema is at its end
             return pq.read_schema(file)
     except AudioError as error:
         raise DatasetError(f"{path} cannot be read as Parquet: {error.message}") from error
     except (OSError, UnicodeDecodeError, pa.ArrowException) as error:
         raise DatasetError(f"{path} cannot be read as Parquet: {error}") from error
-
-
-@contextmanager
-def _opened_for_schema(path: str, policy: FetchPolicy) -> Iterator[BinaryIO]:
-    """Opens a file, which `open_audio` downloads; in an object store only its end, which has the schema."""
-    if is_http(path) or not is_url(path):
-        with open_audio(audio_source(path), policy) as file:
-            yield file
-        return
-    if not policy.allow_private_hosts:
-        check_hosts_named(path)
-    with fsspec.open(path, "rb") as file:
-        yield file
 
 
 def _checked_column(

@@ -17,7 +17,7 @@ def check_listed(uri: str, base: str, allowed: bool) -> None:
     URLs of other file systems, except for files beside the list.
 
     Args:
-        uri: as listed, not yet joined with `base`.
+        uri: the URI as listed, not yet joined with `base`.
         base: the path or URL of the list.
         allowed: whether the user trusts the list with any URI (`--trust_manifests`).
 

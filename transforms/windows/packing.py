@@ -18,7 +18,7 @@ from transforms.windows.splices import joined
 
 MIN_FILL = 2 / 3
 """Fraction of a window that must be full before the window may end in a pause. With 1, every window is as
-full as possible, whatever pause it then ends in."""
+full as possible, however short the pause is that it then ends in."""
 
 LONG_PAUSE = SAMPLE_RATE
 """Samples, 1 s. Pauses of this length and more are equally good ends of a window: the last one is used."""
@@ -98,7 +98,7 @@ class Packing:
         self._last = None
 
     def _best_end(self, following: SpeechPart) -> int:
-        """The number of packed intervals after which the window ends, as `following` does not fit."""
+        """Returns the number of packed intervals after which the window ends, as `following` does not fit."""
         best, longest = len(self._packed), 0
         for n, (_, after) in enumerate(pairwise([*self._packed, following]), start=1):
             kept, rest = _length(self._packed[:n]), _length(self._packed[n:])

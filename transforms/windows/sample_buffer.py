@@ -31,7 +31,7 @@ class SampleBuffer:
         """Drops all other samples.
 
         Args:
-            wanted: in samples of the recording, sorted and not touching.
+            wanted: intervals to keep, in samples of the recording; sorted, not touching.
         """
         self._blocks = [(start, samples.copy()) for start, samples in self._within(wanted)]
 

@@ -63,7 +63,7 @@ class SpeechPart(NamedTuple):
 
     @property
     def n_samples(self) -> int:
-        """Its length."""
+        """Number of samples in the part."""
         return self.stop - self.start
 
 
@@ -74,7 +74,7 @@ def speech_intervals(probabilities: NDArray[np.float32], n_samples: int) -> tupl
     bound is the middle of the pause.
 
     Args:
-        probabilities: of speech, float32[k], one for each `SPEECH_CHUNK` samples; the last may be for fewer.
+        probabilities: float32[k], one for each chunk of `SPEECH_CHUNK` samples; the last may be shorter.
         n_samples: length of the recording.
 
     Raises:
@@ -126,7 +126,7 @@ class SpeechSegmenter:
         """Adds chunks, and returns the parts that are certain now.
 
         Args:
-            probabilities: of speech in the next chunks, float32[k].
+            probabilities: probabilities of speech in the next chunks, float32[k].
             n_samples: samples of the recording so far; fewer than the chunks hold when the last one ends it.
 
         Raises:
@@ -201,7 +201,7 @@ class SpeechSegmenter:
 class _Runs:
     """Runs of chunks with speech, without the silence that ends them.
 
-    A chunk between the thresholds counts as what was before it, speech or silence.
+    A chunk between the thresholds counts as speech or silence like the chunk before it.
 
     Attributes:
         n_chunks: chunks added so far.

@@ -91,8 +91,8 @@ class SpeechTracker:
     def speech(self, start: int, n_samples: int) -> Intervals | None:
         """Returns the intervals of speech in `n_samples` from `start` on, all of them fed and not dropped.
 
-        They depend on these samples alone, not on those around them. In samples from `start`; None without a
-        detector.
+        They depend only on these samples, not on those around them, and are given in samples from `start`.
+        None without a detector.
         """
         if self._detector is None:
             return None
@@ -162,5 +162,5 @@ class SpeechTracker:
         return found
 
     def _padded(self, start: int) -> int:
-        """The first sample of a part that would start at `start`, limited by the speech before it."""
+        """Returns the first sample of a part that would start at `start`, limited by the speech before it."""
         return max(start, self._last_stop)

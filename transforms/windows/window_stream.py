@@ -19,7 +19,7 @@ from transforms.windows.splices import in_window, joined
 
 
 class WindowStream:
-    """The windows of one recording, found while it is read, and what is known of each range that was read.
+    """Cuts the windows of one recording while it is read, and reports speech and damage of its ranges.
 
     Args:
         file: seekable and binary; the caller closes it.
@@ -38,12 +38,12 @@ class WindowStream:
         self._decoder = AudioDecoder(file, source.channel, sections=sections, start_s=first_s)
         self._clip = Clip(source, first_s * SAMPLE_RATE)
         self._tracker = SpeechTracker(plan.detector, sections, first)
-        self._has_begun = self._has_ended = False
+        self._has_started = self._has_ended = False
 
     @property
     def n_samples(self) -> int:
         """Samples at 16 kHz from the recording's start to where it was read; all of them in the end."""
-        if self._has_begun or not self._has_ended:
+        if self._has_started or not self._has_ended:
             return self._clip.n_samples
         return min(self._clip.n_samples, round(self._decoder.decoded_s * SAMPLE_RATE))
 
@@ -81,7 +81,7 @@ class WindowStream:
 
     def _blocks(self) -> Iterator[Samples]:
         for block in self._clip.blocks(self._decoder.blocks()):
-            self._has_begun = True
+            self._has_started = True
             yield block
         self._has_ended = True
 
@@ -112,8 +112,8 @@ def cut_windows(
 
     Args:
         blocks: float32[any] each; together they are the recording, from `first` on.
-        tracker: of this recording, starting there.
-        cutters: of this recording.
+        tracker: speech tracker of this recording, starting there.
+        cutters: cutters of this recording.
         first: the sample that the blocks start with.
         until: the sample from which on no window is wanted; None for all.
 

@@ -57,9 +57,8 @@ def _write_remote(fs: AbstractFileSystem, path: str) -> Iterator[IO[bytes]]:
         staged = Path(folder, "staged")
         with staged.open("wb") as file:
             yield file
-        fs.put_file(
-            str(staged), path
-        )  # a single upload: an object store shows a file only when it is complete
+        # A single upload: an object store shows a file only when it is complete.
+        fs.put_file(str(staged), path)
 
 
 @contextmanager

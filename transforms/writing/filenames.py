@@ -31,9 +31,9 @@ def recording_file_name(uri: str, audio_id: str, suffix: str) -> str:
     """Returns the name of a file about a recording: at most 205 bytes of UTF-8, one component, not hidden.
 
     Args:
-        uri: of the recording; credentials in it do not appear in the name.
-        audio_id: of the recording: 16 hexadecimal digits, followed by the channel if it is one.
-        suffix: of the file, without the dot.
+        uri: URI of the recording; credentials in it do not appear in the name.
+        audio_id: `audio_id` of the recording: 16 hexadecimal digits, and the channel if it is one.
+        suffix: extension of the file, without the dot.
 
     Raises:
         ValueError: an `audio_id` of another form, which might name another folder or be ambiguous.

@@ -30,8 +30,8 @@ def write_parquet(lines: Iterable[bytes], file: IO[bytes]) -> None:
     """Writes transcript rows as one Parquet file with the nested types of `SCHEMA`, compressed with zstd.
 
     Args:
-        lines: from `json_line`; one row group at a time is decoded.
-        file: to write to.
+        lines: rows by `json_line`; one row group at a time is decoded.
+        file: the file to write to.
     """
     rest = iter(lines)
     with pq.ParquetWriter(file, SCHEMA, compression="zstd") as writer:
@@ -69,7 +69,7 @@ def write_shard(
     """Writes the rows of one shard, sorted, each row once, and yields the URL of each file.
 
     Args:
-        lines: from `json_line`; empty ones are ignored.
+        lines: rows by `json_line`; empty ones are ignored.
         shard: its number, 0 <= shard < num_shards.
         num_shards: shards of each format.
         folders: the URL of the folder of each format.
@@ -78,9 +78,8 @@ def write_shard(
         OSError: a file cannot be written.
     """
     ordered = sorted(filter(None, lines), key=_sort_key)
-    rows = [
-        row for row, _ in itertools.groupby(ordered)
-    ]  # each worker that reads a range of a broken file reports the same failure
+    # Each worker that reads a range of a broken file reports the same failure.
+    rows = [row for row, _ in itertools.groupby(ordered)]
     for name, folder in folders.items():
         url = f"{folder}/{part_name(shard, num_shards, name)}"
         with atomic_write(url) as file:

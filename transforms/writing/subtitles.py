@@ -14,9 +14,8 @@ from typing import Any
 
 Row = Mapping[str, Any]
 
-_CONTROLS = re.compile(
-    r"[\x00-\x08\x0e-\x1b\x7f]"
-)  # not spoken, and many programs take NUL for the end of a file
+# Control characters are not spoken, and many programs take NUL for the end of a file.
+_CONTROLS = re.compile(r"[\x00-\x08\x0e-\x1b\x7f]")
 
 
 def to_srt(row: Row) -> str:

@@ -1,6 +1,6 @@
 import pickle
 
-from model.option_fields import option_fields, part
+from model.option_fields import option_fields, select_options
 from pipelines.options import TranscribeOptions
 from transforms.fetch.policy import DEFAULT_POLICY, FetchOptions, FetchPolicy, Limits
 
@@ -17,8 +17,8 @@ def test_limits_are_no_options() -> None:
 
 def test_a_run_has_the_options_of_its_policy() -> None:
     options = TranscribeOptions(input=("a.wav",), output="out", fetch_timeout_s=60, trust_manifests=True)
-    assert part(options, FetchPolicy) == FetchPolicy(fetch_timeout_s=60, trust_manifests=True)
-    assert part(TranscribeOptions(input=("a.wav",), output="out"), FetchPolicy) == DEFAULT_POLICY
+    assert select_options(options, FetchPolicy) == FetchPolicy(fetch_timeout_s=60, trust_manifests=True)
+    assert select_options(TranscribeOptions(input=("a.wav",), output="out"), FetchPolicy) == DEFAULT_POLICY
 
 
 def test_an_attempt_has_time_before_its_download_is_given_up() -> None:

@@ -119,7 +119,7 @@ def test_of_matches_that_are_as_many_the_nearest_in_time_count() -> None:
     assert join(left, right)[1].boundary.time_s == pytest.approx(26.9, abs=0.1)
 
 
-def test_more_words_can_match_than_were_heard_twice() -> None:
+def test_more_words_can_match_than_both_windows_recognised() -> None:
     left, right = said(22.1, "no " * 11, 0.75), said(25.1, "no " * 11, 0.75)  # 15 in all, 7 of them shared
     assert join(left, right)[0].count("no") == 15
 

@@ -77,7 +77,7 @@ def test_windows_that_overlap_by_more_than_half_give_back_the_text(shared_s: flo
         assert merge_windows(windows, talk.duration_s).text == talk.text
 
 
-def test_an_empty_window_costs_only_what_it_alone_heard() -> None:
+def test_an_empty_window_costs_only_the_words_of_its_unshared_seconds() -> None:
     for seed in range(20):
         talk = make_talk(seed, 120.0)
         windows, _ = recognise(talk, Recogniser(jitter_s=0.0), seed)
@@ -196,7 +196,7 @@ def _sign(windows: list[WindowTranscript]) -> list[WindowTranscript]:
 
 @settings(deadline=None)
 @given(windows=any_windows(), seed=st.integers(0, 1000))
-def test_whatever_was_heard_each_word_comes_from_one_window_in_order(
+def test_each_word_comes_from_one_window_in_order_for_any_windows(
     windows: list[WindowTranscript], seed: int
 ) -> None:
     duration_s = windows[-1].end_s
@@ -214,7 +214,7 @@ def test_whatever_was_heard_each_word_comes_from_one_window_in_order(
 
 @settings(deadline=None)
 @given(windows=any_windows())
-def test_whatever_was_heard_exclusive_words_are_never_lost(windows: list[WindowTranscript]) -> None:
+def test_exclusive_words_are_never_lost_for_any_windows(windows: list[WindowTranscript]) -> None:
     written = set(merge_windows(windows, windows[-1].end_s).text.split())
     for one in windows:
         others = [other for other in windows if other is not one]
@@ -294,7 +294,7 @@ def test_cuts_of_three_windows_that_share_seconds_do_not_cross() -> None:
     assert merge_windows([first, replace(second, segments=()), third], 50.0).text == spoken.strip()
 
 
-def test_nothing_heard_is_an_empty_text() -> None:
+def test_windows_without_text_give_an_empty_text() -> None:
     assert merge_windows([], 3.0) == Merged((), ())
     assert merge_windows([window(0, 0.0, 3.0)], 3.0).text == ""
 

@@ -40,7 +40,7 @@ def test_a_window_about_each_weak_boundary_has_it_in_its_middle() -> None:
     assert start / SAMPLE_RATE + 15 == pytest.approx(boundary.time_s, abs=1e-3)
 
 
-def test_boundaries_that_agree_are_left_alone_and_so_are_all_when_it_is_off() -> None:
+def test_no_window_is_made_where_boundaries_agree_or_when_it_is_off() -> None:
     assert weak_boundary_windows([LEFT, AGREEING], 0.5, 30) == ()
     assert weak_boundary_windows([LEFT, RIGHT], 0.0, 30) == ()
 
@@ -50,7 +50,7 @@ def test_only_neighbours_in_one_language() -> None:
     assert weak_boundary_windows([LEFT, replace(RIGHT, index=2)], 0.5, 30) == ()
 
 
-def test_it_is_as_long_as_a_window_may_be_whatever_its_neighbours_left_out() -> None:
+def test_it_has_the_maximum_length_of_a_window_for_any_neighbours() -> None:
     packed = replace(LEFT, start_s=-300.0)  # with speech of minutes before
     assert weak_boundary_windows([packed, RIGHT], 0.5, 30) == weak_boundary_windows([LEFT, RIGHT], 0.5, 30)
 
@@ -74,7 +74,7 @@ def test_the_better_text_is_kept() -> None:
     assert text == "we went to the river early where water was all around and swam until noon"
 
 
-def test_a_window_that_agrees_with_nobody_is_not() -> None:
+def test_a_window_that_agrees_with_no_neighbour_is_not_kept() -> None:
     odd = window(-1, 12.5, 42.5, (14, "thanks for watching this"), (30, "please subscribe to my channel now"))
     assert use_better_boundaries([LEFT, RIGHT], [odd]) == [LEFT, RIGHT]
     assert use_better_boundaries([LEFT, AGREEING], [MIDDLE]) == [LEFT, AGREEING]

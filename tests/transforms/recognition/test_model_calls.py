@@ -7,7 +7,7 @@ import pytest
 from model.interface import Request, WindowResult
 from tests.support.fake_transcribers import FAILING, BrokenTranscriber, FakeTranscriber, window
 from transforms.core.types import Window
-from transforms.recognition.model_calls import ModelError, call_model, check_model, transcribe_each
+from transforms.recognition.model_calls import ModelError, call_model, check_transcriber, transcribe_each
 
 
 class ShortTranscriber(FakeTranscriber):
@@ -48,7 +48,7 @@ def test_too_few_results_are_an_error_of_the_window() -> None:
 
 
 def test_a_model_that_cannot_transcribe_silence_is_a_model_error() -> None:
-    check_model(FakeTranscriber())
+    check_transcriber(FakeTranscriber())
     with pytest.raises(ModelError, match=r"MemoryError: out of memory; .* smaller --batch_size"):
         call_model(BrokenTranscriber(), no_check, requests([window(1)]))
 

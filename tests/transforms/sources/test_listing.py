@@ -11,8 +11,8 @@ import pytest
 from transforms.core.errors import InputError, NoInputError
 from transforms.core.types import AudioSource, Failure
 from transforms.core.uris import audio_id_of
-from transforms.sources.listing import Listed, expand, expand_all
-from transforms.sources.work_items import open_work
+from transforms.sources.listing import expand, expand_all
+from transforms.sources.work_items import Work, open_work
 
 
 @pytest.fixture
@@ -27,7 +27,7 @@ def talks(tmp_path: Path) -> Path:
     return tmp_path / "talks"
 
 
-def opened(work: Iterable[Listed]) -> Iterator[AudioSource]:
+def opened(work: Iterable[Work]) -> Iterator[AudioSource]:
     for one in work:
         for source in open_work(one):
             assert not isinstance(source, Failure)
