@@ -218,6 +218,15 @@ def with_options_table(page: str) -> str:
     return renewed
 
 
+class _HelpFormatter(argparse.RawDescriptionHelpFormatter):
+    """Shows switches without the value that they may have."""
+
+    def _format_action_invocation(self, action: argparse.Action) -> str:
+        if isinstance(action, _Switch):
+            return ", ".join(action.option_strings)
+        return super()._format_action_invocation(action)
+
+
 class _Parser(argparse.ArgumentParser):
     """Raises instead of exiting with 2, which is the exit code of a run with failed recordings."""
 
@@ -231,7 +240,7 @@ def _parser(prog: str) -> _Parser:
         usage="%(prog)s [RECORDING ...] -o DIR [OPTION ...]",
         description=_DESCRIPTION.format(prog=prog),
         epilog=_EPILOG.format(prog=prog),
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        formatter_class=_HelpFormatter,
         allow_abbrev=False,
     )
     parser.add_argument_group("RECORDING", "a file, folder, glob, URL, archive or manifest, as of --input")

@@ -4,11 +4,12 @@ import io
 import os
 from pathlib import Path
 
+import fsspec
 import pytest
 
 from transforms.core.errors import AudioError
 from transforms.core.uris import audio_source
-from transforms.fetch.open_audio import open_audio
+from transforms.fetch.open_audio import open_audio, open_in_place
 
 
 def error_of(uri: str, payload: bytes | None = None) -> AudioError:
@@ -57,3 +58,26 @@ def test_unreadable_file_is_forbidden(tmp_path: Path, monkeypatch: pytest.Monkey
 
 def test_default_policy_allows_public_hosts_only() -> None:
     assert error_of("http://127.0.0.1:9/a.wav").kind == "forbidden_host"
+
+
+def test_an_object_is_opened_in_place_without_a_copy(monkeypatch: pytest.MonkeyPatch) -> None:
+    with fsspec.open("memory://in-place/a.wav", "wb") as file:
+        file.write(b"bytes")
+    monkeypatch.setattr("transforms.fetch.open_audio.Spool", None)  # calling it would fail
+    with open_in_place(audio_source("memory://in-place/a.wav")) as file:
+        assert file.read(2) == b"by"
+
+
+def test_a_payload_and_a_local_file_are_opened_in_place(tmp_path: Path) -> None:
+    (tmp_path / "a.wav").write_bytes(b"local")
+    for source in (audio_source("s3://bucket/a", b"bytes"), audio_source(str(tmp_path / "a.wav"))):
+        with open_in_place(source) as file:
+            assert file.read() in (b"bytes", b"local")
+
+
+def test_a_private_host_is_refused_before_a_file_is_opened_in_place() -> None:
+    with (
+        pytest.raises(AudioError, match="forbidden_host"),
+        open_in_place(audio_source("sftp://127.0.0.1/a.wav")),
+    ):
+        pass
