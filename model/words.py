@@ -15,7 +15,10 @@ from model.interface import Word
 from model.tokens import WhisperTokenizer
 
 WITHOUT_SPACES = frozenset({"zh", "ja", "th", "lo", "my", "yue"})
-"""Languages without spaces between words: a word is the smallest run of tokens of whole characters."""
+"""Languages without spaces between words: a word is the smallest run of tokens of whole characters.
+
+As in `whisper/tokenizer.py`, to have its word times; the merge has a longer list of its own.
+"""
 
 _OPENING = "\"'“¿([{-"  # belong to the word after them
 _CLOSING = "\"'.。,，!！?？:：”)]}、"  # noqa: RUF001 - belong to the word before them

@@ -115,8 +115,8 @@ def test_excerpts_of_a_file_have_times_of_the_file(tmp_path: Path, out: Path) ->
     assert found["t=50"]["text"] == " ".join(f"en{second}" for second in range(50, 60))
     kinds = {row["uri"].partition("#")[2]: (row["kind"], row["message"]) for row in failures(out)}
     assert kinds["t=59,99"][0] == "truncated"
-    assert "the part asked for ends at 99 s, the file at 60 s" in kinds["t=59,99"][1]
-    assert kinds["t=70"] == ("empty", "the part asked for begins at 70 s, the file ends at 60 s")
+    assert "the requested part ends at 99 s, the file at 60 s" in kinds["t=59,99"][1]
+    assert kinds["t=70"] == ("empty", "the requested part begins at 70 s, the file ends at 60 s")
 
 
 def test_invalid_lines_are_failures_and_duplicates_are_one_recording(tmp_path: Path, out: Path) -> None:
@@ -128,7 +128,7 @@ def test_invalid_lines_are_failures_and_duplicates_are_one_recording(tmp_path: P
     assert [row["text"] for row in rows(out)] == ["en0 en1"]
     (failure,) = failures(out)
     assert (failure["uri"], failure["stage"], failure["kind"]) == (str(first), "list", "bad_line")
-    assert f"{first}:2: no JSON" in failure["message"]
+    assert f"{first}:2: not JSON" in failure["message"]
     counts = json.loads((out / "run.json").read_text())["counts"]
     assert (counts["recordings"], counts["duplicates"], counts["not_transcribed"]) == (2, 2, 1)
 

@@ -36,7 +36,7 @@ def do_fn_of(
     log: Path | None = None,
 ) -> TranscribeWindows:
     new_recognizer = partial(
-        Recognizer, decoding=DecodingOptions(), policy=fallback or FallbackPolicy(), filters=filters
+        Recognizer, decoding=DecodingOptions(), fallback=fallback or FallbackPolicy(), filters=filters
     )
     return TranscribeWindows(
         lambda: LoadedModel(model), shared or Shared(), new_recognizer, None if log is None else str(log)

@@ -52,10 +52,10 @@ class Clip:
         file_s = n_read / SAMPLE_RATE
         if not self.n_samples:
             message = (
-                f"the part asked for begins at {self._start / SAMPLE_RATE:g} s, the file ends at {file_s:g} s"
+                f"the requested part begins at {self._start / SAMPLE_RATE:g} s, the file ends at {file_s:g} s"
             )
             raise AudioError("decode", "empty", message)
         if self._stop is not None and self._stop - n_read > TOLERANCE_S * SAMPLE_RATE:
             self.problem = (
-                f"the part asked for ends at {self._stop / SAMPLE_RATE:g} s, the file at {file_s:g} s"
+                f"the requested part ends at {self._stop / SAMPLE_RATE:g} s, the file at {file_s:g} s"
             )

@@ -138,7 +138,7 @@ class Frames:
                 self._record(Damage(n_damaged=1))
                 packets = self._container.demux(self._stream)
             except av.FFmpegError as error:
-                message = f"FFmpeg gave up: {error.strerror}"
+                message = f"FFmpeg failed: {error.strerror}"
                 self.read_error = AudioError("decode", "corrupt", message)
                 return
             except OSError as error:
@@ -191,7 +191,9 @@ def audio_stream(container: InputContainer) -> AudioStream:
         AudioError: there is no audio stream that can be decoded.
     """
     if not container.streams.audio:
-        raise AudioError("decode", "no_audio_stream", f"a {container.format.name} file without any sound")
+        raise AudioError(
+            "decode", "no_audio_stream", f"a {container.format.name} file without an audio stream"
+        )
     stream = container.streams.audio[0]
     if stream.codec_context is None:
         raise AudioError("decode", "unsupported", "encoded in a way that FFmpeg cannot decode")

@@ -86,5 +86,5 @@ class OpenWork(beam.DoFn):
         if source.language is None or source.language in self._known:
             return source
         known = ", ".join(sorted(self._known))
-        message = f"it is said to be in {source.language!r}, and the model knows {known} alone"
+        message = f"its language is {source.language!r}, but the model knows only {known}"
         return to_failure(source, AudioError("list", "other_language", message))

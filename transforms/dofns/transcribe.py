@@ -75,7 +75,7 @@ class TranscribeSpans(beam.PTransform[PCollection[AudioSpan], dict[str, PCollect
         log = None if self.resume is None else self.resume.log
         load = partial(load_model, self.load, self.model, BEAM_METRICS)
         new_recognizer = partial(
-            Recognizer, decoding=self.decoding, policy=self.fallback, filters=self.filters
+            Recognizer, decoding=self.decoding, fallback=self.fallback, filters=self.filters
         )
         transcribed = (
             committed[UNITS]

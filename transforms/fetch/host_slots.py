@@ -30,7 +30,7 @@ class HostSlots:
         """
         with self._changed:
             if not self._changed.wait_for(lambda: self._taken[host] < n_max, timeout=max(timeout_s, 0)):
-                message = f"{n_max} other downloads from {host} took all of the {timeout_s:.0f} s there were"
+                message = f"{n_max} other downloads from {host} took longer than {timeout_s:.0f} s"
                 raise AudioError("fetch", "timeout", message, retryable=True)
             self._taken[host] += 1
         try:

@@ -193,7 +193,7 @@ def _redirected(url: str, target: str) -> str:
     """Returns the target of a redirect. Credentials of the URL are sent to its own host only."""
     found = urljoin(url, target)
     if not is_http(found):
-        message = f"redirected to {found}; redirects are followed to http and https alone"
+        message = f"redirected to {found}; redirects are followed only to http and https"
         raise AudioError("fetch", "forbidden_redirect", message)
     return found
 
@@ -247,7 +247,7 @@ def _as_audio_error(error: Exception) -> AudioError:
     broken = (urllib3.exceptions.ProtocolError, urllib3.exceptions.DecodeError)
     lost = (requests.ConnectionError, urllib3.exceptions.HTTPError, OSError)
     if "CERTIFICATE_VERIFY_FAILED" in str(error):
-        return AudioError("fetch", "bad_certificate", f"the host is not who it should be: {error}")
+        return AudioError("fetch", "bad_certificate", f"the certificate of the host is not valid: {error}")
     if isinstance(error, timeouts):
         return AudioError("fetch", "timeout", f"no answer in time: {error}", retryable=True)
     if isinstance(error, broken):

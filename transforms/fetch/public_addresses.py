@@ -73,7 +73,7 @@ def check_public(address: str, host: str) -> None:
     """Raises `AudioError` (`forbidden_host`) unless the address of a host is public."""
     if not is_public(address):
         name = host if host.strip("[]") == address else f"{host}, at {address},"
-        message = f"{name} is no public address; --allow_private_hosts fetches from such hosts, too"
+        message = f"{name} is not a public address; --allow_private_hosts also fetches from such hosts"
         raise AudioError("fetch", "forbidden_host", message)
 
 

@@ -46,9 +46,9 @@ class Disk:
             if not self._fits(n_bytes, limits):
                 free = shutil.disk_usage(tempfile.gettempdir()).free
                 message = (
-                    f"no room for a copy of {n_bytes} bytes in {tempfile.gettempdir()}: {free} are free, of "
-                    f"which {limits.bytes_left_free} stay so, and {self._reserved} of {limits.bytes_total} "
-                    "are taken; point TMPDIR to a larger disk"
+                    f"no disk space for a copy of {n_bytes} bytes in {tempfile.gettempdir()}: {free} are "
+                    f"free, of which {limits.bytes_left_free} must stay free, and {self._reserved} of "
+                    f"{limits.bytes_total} are taken; point TMPDIR to a larger disk"
                 )
                 raise NoRoomError(message, n_bytes)
             self._reserved += n_bytes
@@ -137,7 +137,7 @@ class Spool:
         try:
             self.file.write(block)
         except OSError as error:
-            message = f"no room for a copy in {tempfile.gettempdir()}: {error}; point TMPDIR elsewhere"
+            message = f"no disk space for a copy in {tempfile.gettempdir()}: {error}; point TMPDIR elsewhere"
             raise AudioError("fetch", "no_room", message, retryable=True) from error
         self.n_bytes = n_bytes
         self.peak_bytes = max(self.peak_bytes, n_bytes)

@@ -95,7 +95,7 @@ def language_failures(
         if window.language != language:
             reason = (
                 f"seconds {offset_s + window.start_s:.2f} to {offset_s + window.end_s:.2f} are transcribed "
-                f"in {window.language!r}, for they could not be read again to be decoded in {language!r}; "
+                f"in {window.language!r}, as they could not be read again to be decoded in {language!r}; "
                 f"try --language {language}"
             )
             yield to_failure(recording.source, AudioError("transcribe", "other_language", reason))

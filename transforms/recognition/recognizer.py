@@ -73,11 +73,11 @@ class Recognizer:
         self,
         client: ModelClient,
         decoding: DecodingOptions,
-        policy: FallbackPolicy,
+        fallback: FallbackPolicy,
         filters: tuple[str, ...] = tuple(FILTERS),
     ) -> None:
         self._client, self._decoding = client, decoding
-        self._policy, self._filters = policy, filters
+        self._policy, self._filters = fallback, filters
         self._pending: dict[int, tuple[str, WindowDecode]] = {}  # by the identity of their request
 
     def submit(self, source: AudioSource, window: Window, key: str = "") -> None:
@@ -128,21 +128,23 @@ class Recognizer:
         self._client.submit(request, priority=len(decode.attempts))
 
 
-def next_step(decode: WindowDecode, answer: WindowResult | Exception, policy: FallbackPolicy) -> WindowDecode:
+def next_step(
+    decode: WindowDecode, answer: WindowResult | Exception, fallback: FallbackPolicy
+) -> WindowDecode:
     """Returns the decode after the model's answer to its request."""
     if isinstance(answer, Exception):
-        return decode.with_failure(window_failure(decode.source, decode.next_window, answer), policy)
-    return decode.with_result(answer, policy)
+        return decode.with_failure(window_failure(decode.source, decode.next_window, answer), fallback)
+    return decode.with_result(answer, fallback)
 
 
 def finish(
-    key: str, decode: WindowDecode, policy: FallbackPolicy, filters: tuple[str, ...]
+    key: str, decode: WindowDecode, fallback: FallbackPolicy, filters: tuple[str, ...]
 ) -> FinishedWindow:
     """Returns the result of a finished decode: filtered, with segments trimmed to their speech."""
     counts = Counter(decode.counts)
     if not decode.passes:
         return FinishedWindow(key, None, decode.failures, counts)
-    repeats = any(policy.repeats(one.result) for one in decode.passes)
+    repeats = any(fallback.repeats(one.result) for one in decode.passes)
     transcript = to_window_transcript(decode.window, decode.passes)
     transcript, n_removed = apply_filters(FilterInput(transcript, repeats), filters)
     counts["windows"] += 1

@@ -92,18 +92,18 @@ class WindowDecode:
             speech=_after(self.window.speech, offset),
         )
 
-    def request(self, decoding: DecodingOptions, policy: FallbackPolicy) -> Request:
+    def request(self, decoding: DecodingOptions, fallback: FallbackPolicy) -> Request:
         """Returns the request to the model for the next decoding.
 
         Its language is the window's; a prompt and hot words of the recording replace those of `decoding`.
         """
         window = self.next_window
-        temperature = policy.temperature[len(self.attempts)]
+        temperature = fallback.temperature[len(self.attempts)]
         return Request(
             samples=window.samples,
             language=self.attempts[0].language if self.attempts else window.language,
             temperature=temperature,
-            seed=policy.seed_of(window, temperature) if temperature else 0,
+            seed=fallback.seed_of(window, temperature) if temperature else 0,
             prompt=decoding.initial_prompt or "" if self.source.prompt is None else self.source.prompt,
             hotwords=decoding.hotwords or "" if self.source.hotwords is None else self.source.hotwords,
             task=decoding.task,
@@ -111,11 +111,11 @@ class WindowDecode:
             word_timestamps=decoding.word_timestamps,
         )
 
-    def with_result(self, result: WindowResult, policy: FallbackPolicy) -> WindowDecode:
+    def with_result(self, result: WindowResult, fallback: FallbackPolicy) -> WindowDecode:
         """Adds the decoding of `next_window`, and decides how to continue, if at all."""
-        after = self._after_result(result, policy)
+        after = self._after_result(result, fallback)
         if len(after.attempts) > len(self.attempts):
-            counted = f"failed_{policy.reason(result) or NOT_SURE}"
+            counted = f"failed_{fallback.reason(result) or NOT_SURE}"
         elif len(after.passes) == len(self.passes):
             counted = "remainders_dropped"
         elif not after.is_finished:
@@ -124,37 +124,37 @@ class WindowDecode:
             return after
         return replace(after, counts=(*self.counts, counted))
 
-    def with_failure(self, failure: Failure, policy: FallbackPolicy) -> WindowDecode:
+    def with_failure(self, failure: Failure, fallback: FallbackPolicy) -> WindowDecode:
         """Adds a decoding that raised: the pass ends with the best of its earlier attempts, if any."""
-        return replace(self.finalized(policy), failures=(*self.failures, failure))
+        return replace(self.finalized(fallback), failures=(*self.failures, failure))
 
-    def finalized(self, policy: FallbackPolicy) -> WindowDecode:
+    def finalized(self, fallback: FallbackPolicy) -> WindowDecode:
         """Ends the decoding: the best attempt of a first pass is accepted, those of a tail are dropped."""
         if not self.passes and self.attempts:
-            return self._accepted(self.attempts, policy.best(self.attempts), policy)
+            return self._accepted(self.attempts, fallback.best(self.attempts), fallback)
         return replace(self, attempts=(), start=None)
 
-    def _after_result(self, result: WindowResult, policy: FallbackPolicy) -> WindowDecode:
+    def _after_result(self, result: WindowResult, fallback: FallbackPolicy) -> WindowDecode:
         attempts = (*self.attempts, result)
         if self.passes:  # the previous pass wrote no text there: this one must pass every threshold
-            failed, hopeless = not policy.is_sure(result), policy.is_silent(result)
+            failed, hopeless = not fallback.is_sure(result), fallback.is_silent(result)
         else:
-            failed, hopeless = policy.reason(result) is not None, False
+            failed, hopeless = fallback.reason(result) is not None, False
         if not failed:
-            return self._accepted(attempts, result, policy)
+            return self._accepted(attempts, result, fallback)
         rejected = replace(self, attempts=attempts)
-        if not hopeless and len(attempts) < len(policy.temperature):
+        if not hopeless and len(attempts) < len(fallback.temperature):
             return rejected
-        return rejected.finalized(policy)
+        return rejected.finalized(fallback)
 
     def _accepted(
-        self, attempts: Sequence[WindowResult], kept: WindowResult, policy: FallbackPolicy
+        self, attempts: Sequence[WindowResult], kept: WindowResult, fallback: FallbackPolicy
     ) -> WindowDecode:
         # The later attempts were given the language that the first one detected.
         kept = replace(kept, language_probs=attempts[0].language_probs)
-        if policy.is_silent(kept):
+        if fallback.is_silent(kept):
             kept = replace(kept, segments=())
-        reason = policy.reason(attempts[0]) if len(attempts) > 1 else None
+        reason = fallback.reason(attempts[0]) if len(attempts) > 1 else None
         offset = self.start or 0
         passes = (*self.passes, DecodePass(offset, kept, reason))
         tail = tail_start(self.next_window, kept) if len(passes) < MAX_PASSES else None

@@ -78,7 +78,7 @@ class Member:
         except _ARCHIVE_ERRORS as error:
             raise AudioError("fetch", "corrupt", f"cannot be unpacked: {error}") from error
         if self.declared_bytes not in (None, copy.tell()):
-            message = f"{copy.tell()} bytes came of {self.declared_bytes} declared"
+            message = f"{copy.tell()} bytes were unpacked, {self.declared_bytes} declared"
             raise AudioError("fetch", "corrupt", message)
         return copy.getvalue()
 
@@ -145,7 +145,9 @@ class _Budget:
 
     def spend(self, n_bytes: int) -> None:
         if n_bytes > self._n_left:
-            message = f"with the members before it, more than {self._n_bytes} bytes, as of a bomb"
+            message = (
+                f"with the members before it, more than {self._n_bytes} bytes: it may be a decompression bomb"
+            )
             raise AudioError("fetch", "too_large", message)
         self._n_left -= n_bytes
 
@@ -224,6 +226,6 @@ class _RatioLimitedReader:
         self._n_bytes += len(block)
         limit = FREE_BYTES + MAX_RATIO * self._packed.tell()
         if self._n_bytes > limit:
-            message = f"more than {limit} bytes come of {self._packed.tell()}, as of a bomb"
+            message = f"more than {limit} bytes from {self._packed.tell()}: it may be a decompression bomb"
             raise AudioError("list", "too_large", message)
         return block

@@ -63,7 +63,7 @@ def parse_fields(record: Record, kind: str) -> list[str]:
     try:
         return next(csv.reader(io.StringIO(text, newline=""), strict=True))
     except csv.Error as error:
-        raise ColumnError(f"no CSV: {error}; check its quotes") from error
+        raise ColumnError(f"not CSV: {error}; check its quotes") from error
 
 
 def parse_row(record: Record, kind: str, header: tuple[str, ...] | None) -> Row:
@@ -102,9 +102,9 @@ def parse_json_row(text: str) -> Row:
     try:
         row = json.loads(text, parse_constant=lambda _: None)  # pandas writes NaN for a missing value
     except json.JSONDecodeError as error:
-        raise ColumnError(f"no JSON: {error.msg} at character {error.pos + 1}") from error
+        raise ColumnError(f"not JSON: {error.msg} at character {error.pos + 1}") from error
     except (ValueError, RecursionError) as error:  # thousands of digits or brackets
-        raise ColumnError(f"no JSON that can be read: {error}") from error
+        raise ColumnError(f"not readable as JSON: {error}") from error
     if not isinstance(row, dict):
         raise ColumnError(f"a JSON object was expected, and not {text.strip()[:40]}")
     return row

@@ -98,7 +98,7 @@ def read_shard(shard: DatasetShard, policy: FetchPolicy = DEFAULT_POLICY) -> Ite
     except AudioError as error:
         raise AudioError("list", error.kind, f"{shard.path}: {error.message}", error.retryable) from error
     except (OSError, UnicodeDecodeError, pa.ArrowException) as error:
-        message = f"{shard.path} cannot be read on: {error}"
+        message = f"{shard.path} cannot be read to its end: {error}"
         raise AudioError("list", "corrupt", message, retryable=True) from error
 
 
@@ -126,7 +126,7 @@ def _checked_source(
     except AudioError as error:
         return to_failure(audio_source(f"{shard}/{index}"), error)
     except UnicodeDecodeError as error:  # Arrow decodes text only when it is accessed
-        invalid = AudioError("list", "bad_row", f"{shard}/{index} holds text that is no UTF-8: {error}")
+        invalid = AudioError("list", "bad_row", f"{shard}/{index} holds text that is not UTF-8: {error}")
         return to_failure(audio_source(f"{shard}/{index}"), invalid)
 
 

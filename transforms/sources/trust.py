@@ -41,7 +41,7 @@ def check_listed(uri: str, base: str, allowed: bool) -> None:
         return
     else:
         refused = f"a {_scheme(found)}:// URL"
-    message = f"{uri} is {refused}; a list may name such with --trust_manifests alone"
+    message = f"{uri} is {refused}; a list may name it only with --trust_manifests"
     raise AudioError("list", "forbidden_uri", message)
 
 

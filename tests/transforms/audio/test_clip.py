@@ -42,11 +42,11 @@ def test_no_block_is_read_after_the_end() -> None:
 def test_file_that_ends_before_the_range_is_reported() -> None:
     clip = Clip(AudioSource("id", "a.wav", start_s=1, end_s=9))
     list(clip.blocks(blocks(3, 1000)))
-    assert clip.problem == "the part asked for ends at 9 s, the file at 3 s"
+    assert clip.problem == "the requested part ends at 9 s, the file at 3 s"
     clip = Clip(AudioSource("id", "a.wav", end_s=3.1))  # rounded up in the manifest
     list(clip.blocks(blocks(3, 1000)))
     assert clip.problem is None
     with pytest.raises(
-        AudioError, match="decode: empty: the part asked for begins at 4 s, the file ends at 3 s"
+        AudioError, match="decode: empty: the requested part begins at 4 s, the file ends at 3 s"
     ):
         list(Clip(AudioSource("id", "a.wav", start_s=4)).blocks(blocks(3, 1000)))

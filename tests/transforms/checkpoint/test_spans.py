@@ -155,5 +155,5 @@ def test_a_quarantined_unit_is_a_failure_with_advice() -> None:
     (failure,) = quarantined(WorkUnit("key", span, n_crashes=3)).failures
     assert (failure.audio_id, failure.uri) == ("id", "https://host/a.wav")
     assert (failure.kind, failure.attempts, failure.retryable) == ("quarantined", 3, True)
-    assert "died 3 times" in failure.message
+    assert "crashed 3 times" in failure.message
     assert "--retry_failed" in failure.message

@@ -92,7 +92,7 @@ def test_a_recording_has_its_own_language_if_the_model_knows_it() -> None:
     assert found[MAIN] == []
     (failure,) = found[FAILURES]
     assert (failure.stage, failure.kind) == ("list", "other_language")
-    assert "'tlh', and the model knows de, en, fr" in failure.message
+    assert "'tlh', but the model knows only de, en, fr" in failure.message
 
 
 def test_an_invalid_line_of_a_manifest_is_a_failure_and_counts_as_a_recording(tmp_path: Path) -> None:

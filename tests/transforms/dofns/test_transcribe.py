@@ -37,7 +37,7 @@ from transforms.recognition.loaded_model import LoadedModel
 from transforms.recognition.model_calls import ModelError
 from transforms.recognition.recognizer import Recognizer
 
-NEW_RECOGNIZER = partial(Recognizer, decoding=DecodingOptions(), policy=FallbackPolicy(), filters=())
+NEW_RECOGNIZER = partial(Recognizer, decoding=DecodingOptions(), fallback=FallbackPolicy(), filters=())
 
 
 def run_bundle(model: FakeTranscriber, windows: Sequence[Window]) -> list[Any]:

@@ -41,7 +41,7 @@ def test_public_addresses(address: str) -> None:
     "host", ["127.0.0.1", "localhost", "[::1]", "::1", "2130706433", "0x7f.1", "0177.0.0.1", "0"]
 )
 def test_all_spellings_of_loopback_are_refused(host: str) -> None:
-    with pytest.raises(AudioError, match=r"is no public address; --allow_private_hosts") as caught:
+    with pytest.raises(AudioError, match=r"is not a public address; --allow_private_hosts") as caught:
         public_addresses(host, 80)
     assert (caught.value.kind, caught.value.retryable) == ("forbidden_host", False)
 

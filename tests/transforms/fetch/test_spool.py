@@ -62,7 +62,7 @@ def test_size_limit_is_checked_before_and_during_the_copy() -> None:
 def test_total_size_of_copies_is_limited() -> None:
     with Spool(SMALL) as one, Spool(SMALL) as other:
         one.expect(60)
-        with pytest.raises(NoRoomError, match=r"no room for a copy of 41 bytes.*60 of 100 are taken"):
+        with pytest.raises(NoRoomError, match=r"no disk space for a copy of 41 bytes.*60 of 100 are taken"):
             other.expect(41)
         other.expect(40)
         one.restart()
@@ -73,7 +73,7 @@ def test_free_disk_space_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("shutil.disk_usage", lambda _: SimpleNamespace(free=80))
     limits = replace(SMALL, bytes_left_free=30)
     with Spool(limits) as one, Spool(limits) as other:
-        with pytest.raises(NoRoomError, match="80 are free, of which 30 stay so") as caught:
+        with pytest.raises(NoRoomError, match="80 are free, of which 30 must stay free") as caught:
             one.expect(51)
         assert caught.value.retryable
         one.expect(30)

@@ -63,7 +63,7 @@ def test_decompression_bomb_is_refused_early_and_with_little_memory(packed: str)
 @pytest.mark.parametrize("packed", ["tar.gz", "tar.bz2", "tar.xz"])
 def test_skipped_decompression_bomb_is_refused_too(packed: str) -> None:
     data = ARCHIVE_BUILDERS[packed]({"bomb.bin": bytes(100 << 20), "after.wav": b"x"})
-    with pytest.raises(AudioError, match=r"list: too_large: .* as of a bomb"):
+    with pytest.raises(AudioError, match=r"list: too_large: .* may be a decompression bomb"):
         list(read_members(io.BytesIO(data)))
 
 

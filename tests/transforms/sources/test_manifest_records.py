@@ -90,7 +90,7 @@ def test_values_by_column(
     ("data", "kind", "error"),
     [
         (b"a.wav\n", ".csv", "1 fields, where the header has 2"),
-        (b'a.wav,"x\n', ".csv", "no CSV: unexpected end of data; check its quotes"),
+        (b'a.wav,"x\n', ".csv", "not CSV: unexpected end of data; check its quotes"),
         (b"a.wav\tx\ty\n", ".tsv", "3 fields, where the header has 2"),
     ],
 )
@@ -106,10 +106,10 @@ def test_nan_in_json_is_null() -> None:
 @pytest.mark.parametrize(
     ("text", "error"),
     [
-        ('{"path": ', "no JSON: Expecting value at character 10"),
+        ('{"path": ', "not JSON: Expecting value at character 10"),
         ("[1]", r"a JSON object was expected, and not \[1\]"),
-        ("[" * 9_999, "no JSON that can be read"),
-        ('{"n": ' + "9" * 5000 + "}", "no JSON that can be read"),
+        ("[" * 9_999, "not readable as JSON"),
+        ('{"n": ' + "9" * 5000 + "}", "not readable as JSON"),
     ],
 )
 def test_invalid_json_is_an_error(text: str, error: str) -> None:

@@ -78,7 +78,7 @@ def test_remote_manifest() -> None:
 @pytest.mark.parametrize(
     ("name", "text", "error"),
     [
-        ("m.jsonl", '{"path": "a.wav"}\n{"path": \n', "m.jsonl:2: no JSON"),
+        ("m.jsonl", '{"path": "a.wav"}\n{"path": \n', "m.jsonl:2: not JSON"),
         ("m.jsonl", '{"path": "a.wav"}\n\n["a.wav"]\n', "m.jsonl:3: a JSON object was expected"),
         ("m.jsonl", '{"name": "a.wav"}', ":1: no column for the audio among name; name one with --audio"),
         ("m.jsonl", '{"path": 5}', ":1: path is 5, where"),
@@ -86,7 +86,7 @@ def test_remote_manifest() -> None:
         ("m.jsonl", '{"path": " "}', ":1: path is ' ', where"),
         ("m.csv", "path,text\na.wav,x\nb.wav\n", "m.csv:3: 1 fields, where the header has 2"),
         ("m.csv", "path,text\na.wav,eins, zwei\n", "m.csv:2: 3 fields, where the header has 2"),
-        ("m.csv", 'path,text\na.wav,"x\n', "m.csv:2: no CSV: unexpected end of data; check its quotes"),
+        ("m.csv", 'path,text\na.wav,"x\n', "m.csv:2: not CSV: unexpected end of data; check its quotes"),
         ("m.csv", "name,text\na.wav,x\n", "m.csv:1: no column for the audio among name, text"),
         ("m.csv", "path,text\n,x\n", "m.csv:2: path is '', where"),
         ("m.tsv", "path\ttext\na.wav\tx\ty\n", "m.tsv:2: 3 fields"),
@@ -253,7 +253,7 @@ def test_fields_with_newlines_are_in_one_shard(tmp_path: Path) -> None:
     ("name", "content", "error"),
     [
         ("m.txt", "a.wav\n".encode("utf-16"), "UTF-16"),
-        ("m.jsonl", b"\x1f\x8b\x08\0\0", "m.jsonl:1: no JSON"),
+        ("m.jsonl", b"\x1f\x8b\x08\0\0", "m.jsonl:1: not JSON"),
         ("m.csv", b"\n\nwords\n", "m.csv:3: no column for the audio among words"),
     ],
 )
