@@ -8,6 +8,7 @@ from __future__ import annotations
 import sys
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from time import perf_counter
 
 import apache_beam as beam
@@ -22,7 +23,7 @@ from pipelines.command_line import check_beam_flags
 from pipelines.graph import build
 from pipelines.options import OptionsError, TranscribeOptions, check_model_fits
 from pipelines.output.finished_run import FinishedRun
-from pipelines.output.run_folder import RunFolder, RunIdentity, identity_of
+from pipelines.output.run_folder import RunFolder, RunFolderError, RunIdentity, identity_of
 from pipelines.output.run_lock import exclusive_access
 from pipelines.process.signals import stopping_cleanly
 from pipelines.progress.progress_bar import RunProgress, show_progress
@@ -94,6 +95,7 @@ def transcribe(options: TranscribeOptions, beam_args: Sequence[str] = (), backen
     if report is not None and _is_complete(report, options):
         hint = ". --retry_failed retries the failures" if report["counts"]["failures"] else ""
         print(f"This run is already finished; nothing is transcribed again{hint}.", file=sys.stderr)
+        _remove_partial_files(folder)
         return _summarize_and_upload(report, folder, options.push_to_hub)
     folder.check(identity, options.overwrite)
     with exclusive_access(folder):
@@ -158,6 +160,13 @@ def _build(
 ) -> None:
     language = languages[0] if len(languages) == 1 else options.language_code()
     build(pipeline, work, options, language, languages, backend, share=share)
+
+
+def _remove_partial_files(folder: RunFolder) -> None:
+    """Removes what a process left that was killed while it wrote the last files of a finished run."""
+    # Where the folder is read-only, or another run has it, they stay: nothing reads them.
+    with suppress(OSError, RunFolderError), exclusive_access(folder):
+        folder.remove_partial_files()
 
 
 def _is_complete(report: Report, options: TranscribeOptions) -> bool:

@@ -40,7 +40,7 @@ def lint(tree: Path) -> tuple[int, str]:
         ("model/interface.py", "import apache_beam", "only transforms.dofns imports Beam"),
         ("transforms/core/text.py", "import transforms.audio.ogg", "layers of transforms"),
         ("transforms/merging/merge.py", "import transforms.writing.rows", "layers of transforms"),
-        ("transforms/core/text.py", "import model.tokens", "the interface alone"),
+        ("transforms/core/text.py", "import model.tokens", "only the interface"),
         ("model/tokens.py", "import transforms.core.text", "pipelines -> transforms -> model"),
     ],
 )

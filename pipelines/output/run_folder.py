@@ -228,7 +228,19 @@ class RunFolder:
         for name in filter(self._exists, (SUCCESS_FILE, *EVALUATION_FILES)):
             fs.rm_file(f"{root}/{name}")
         for folder in _PATTERNS:
-            for name in (*self._own_files(folder), *self._own_files(folder, partial=True)):
+            for name in self._own_files(folder):
+                fs.rm_file(f"{root}/{name}")
+        self.remove_partial_files()
+
+    def remove_partial_files(self) -> None:
+        """Removes the files that a run of this folder began to write and did not finish.
+
+        Raises:
+            OSError: they cannot be removed.
+        """
+        fs, root = self._filesystem()
+        for folder in _PATTERNS:
+            for name in self._own_files(folder, partial=True):
                 fs.rm_file(f"{root}/{name}")
 
     def _remove_log(self) -> None:

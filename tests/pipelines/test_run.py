@@ -309,3 +309,14 @@ def test_missing_ranges_are_in_the_row(tmp_path: Path, out: Path) -> None:
     assert (row["text"], row["truncated"], row["duration_s"]) == ("en0 en1", True, 2.0)
     assert row["declared_s"] == pytest.approx(4.0, abs=0.01)
     assert "2.00 s of 4.00 s declared" in row["problem"]
+
+
+def test_finished_run_that_was_killed_at_its_end_leaves_no_partial_file(tmp_path: Path, out: Path) -> None:
+    source = write_talk(tmp_path / "a.wav", 2)
+    assert run(source, out) == 0
+    before = snapshot(out)
+    (out / f".progress.json.{'0' * 32}.partial").write_text("half")
+    (out / f"jsonl/.part-00000-of-00001.jsonl.{'a' * 32}.partial").write_text("half")
+    (out / ".mine.partial").write_text("mine")
+    assert run(source, out) == 0
+    assert snapshot(out) == {**before, ".mine.partial": b"mine"}
