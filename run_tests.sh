@@ -31,22 +31,6 @@ on_runner() {
   exit "$status"
 }
 
-# The tests of the model compile programs most of their time: they run beside the others, on a second core.
-all_tests() {
-  local log status=0 model_tests
-  log=$(mktemp)
-  "$python" -m pytest tests/model -o cache_dir=.pytest_cache/model >"$log" 2>&1 &
-  model_tests=$!
-  trap 'kill "$model_tests" 2>/dev/null || true' EXIT
-  "$python" -m pytest --ignore=tests/model || status=1
-  wait "$model_tests" || status=1
-  trap - EXIT
-  printf '\n== pytest tests/model\n'
-  cat "$log"
-  rm "$log"
-  return "$status"
-}
-
 case ${1:-} in
 prism | flink) on_runner "$@" ;;
 esac
@@ -55,11 +39,7 @@ check "ruff check" "$python" -m ruff check
 check "ruff format" "$python" -m ruff format --check
 check "mypy" "$python" -m mypy
 check "import-linter" "$python" .venv/bin/lint-imports
-if (($#)); then
-  check "pytest" "$python" -m pytest "$@"
-else
-  check "pytest" all_tests
-fi
+check "pytest" "$python" -m pytest "$@"
 
 echo
 if ((${#failed[@]})); then
