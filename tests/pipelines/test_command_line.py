@@ -76,10 +76,9 @@ def test_every_option_can_be_given_on_the_command_line() -> None:
     }
     assert set(given) == {option.name for option in fields(TranscribeOptions)}
     argv = ["--input", "a.wav", "b c.wav", "--input=d.wav", "--overwrite", "--retry_failed"]
-    argv += ["--no-return_timestamps"]
     argv += ["--format=parquet,srt", "--word_timestamps", "--no-vad", "--temperature=0,0.5"]
     argv += ["--allow_private_hosts", "--trust_manifests", "--max_span_s=600", "--dry_run"]
-    argv += ["--suppress_tokens=-1,220", "--hallucination_filters=rate"]
+    argv += ["--suppress_tokens=-1,220", "--hallucination_filters=rate", "--no-return_timestamps"]
     for name, value in given.items():
         if not isinstance(value, tuple | bool):
             argv += [f"--{name}", str(value)]

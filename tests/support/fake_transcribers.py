@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from threading import Event, get_ident
 
 import numpy as np
 
@@ -87,3 +88,20 @@ def loud_window(seconds: float, failing_at_s: float | None = None) -> Window:
     if failing_at_s is not None:
         samples[int(failing_at_s * SAMPLE_RATE)] = FAILING
     return Window("id", 0, ((0, samples.size),), samples, samples.size)
+
+
+class ConcurrentTranscriber(FakeTranscriber):
+    """Does not return before calls on two threads have started."""
+
+    max_concurrent_calls = 2
+
+    def __init__(self) -> None:
+        super().__init__(batch_size=2)
+        self.together, self.threads = Event(), set[int]()
+
+    def transcribe(self, requests: Sequence[Request]) -> list[WindowResult]:
+        self.threads.add(get_ident())
+        if len(self.threads) == 2:
+            self.together.set()
+        assert self.together.wait(30)
+        return super().transcribe(requests)

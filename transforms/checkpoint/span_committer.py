@@ -83,7 +83,7 @@ class SpanCommitter:
         if self._writer is not None:
             try:
                 self._writer.commit([(result.key, to_record(result)) for result in results])
-            except BaseException:
+            except BaseException:  # raised again: the disk failed, or a signal came, and not these spans
                 with suppress(OSError):
                     self._writer.release([result.key for result in results])
                 raise

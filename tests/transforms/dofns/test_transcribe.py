@@ -19,6 +19,7 @@ from tests.support.fake_transcribers import (
     FAILING,
     SOURCE,
     BrokenTranscriber,
+    ConcurrentTranscriber,
     FakeTranscriber,
     StoppingTranscriber,
     UnsureTranscriber,
@@ -208,23 +209,6 @@ def test_a_bundle_that_is_given_up_starts_no_further_batch() -> None:
     assert finished(do_fn) == []
     assert len(bundle(do_fn, [(SOURCE, window(3))])) == 1
     assert model.calls == [1, 1]
-
-
-class ConcurrentTranscriber(FakeTranscriber):
-    """Does not return before calls on two threads have started."""
-
-    max_concurrent_calls = 2
-
-    def __init__(self) -> None:
-        super().__init__(batch_size=2)
-        self.together, self.threads = Event(), set[int]()
-
-    def transcribe(self, requests: Sequence[Request]) -> list[WindowResult]:
-        self.threads.add(get_ident())
-        if len(self.threads) == 2:
-            self.together.set()
-        assert self.together.wait(30)
-        return super().transcribe(requests)
 
 
 def test_batches_of_a_bundle_are_transcribed_concurrently() -> None:

@@ -4,13 +4,13 @@ import gc
 import weakref
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from threading import Event, get_ident
+from threading import Event
 from time import sleep
 
 import pytest
 
 from model.interface import ModelOptions, Request, WindowResult
-from tests.support.fake_transcribers import FakeTranscriber, window
+from tests.support.fake_transcribers import ConcurrentTranscriber, FakeTranscriber, window
 from transforms.core.cancellation import STOP, StopRequestedError
 from transforms.core.metrics import CountingMetrics
 from transforms.core.run_context import RunContext
@@ -28,23 +28,6 @@ class CompilingTranscriber(FakeTranscriber):
         sleep(0.06)
         if not self.calls:
             self.compile_s += 0.04
-        return super().transcribe(requests)
-
-
-class ConcurrentTranscriber(FakeTranscriber):
-    """Does not return before calls on two threads have started."""
-
-    max_concurrent_calls = 2
-
-    def __init__(self) -> None:
-        super().__init__(batch_size=2)
-        self.together, self.threads = Event(), set[int]()
-
-    def transcribe(self, requests: Sequence[Request]) -> list[WindowResult]:
-        self.threads.add(get_ident())
-        if len(self.threads) == 2:
-            self.together.set()
-        assert self.together.wait(30)
         return super().transcribe(requests)
 
 
