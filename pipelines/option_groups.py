@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import MISSING, dataclass
 
 from model.option_fields import option, parse_words
+from transforms.core.sections import SPAN_S
 from transforms.fetch.policy import FetchOptions
 from transforms.recognition.fallback import FallbackPolicy
 
@@ -81,7 +82,7 @@ class OutputOptions:
         shapes_output=False,
     )
     max_span_s: float = option(
-        1800.0,
+        float(SPAN_S),
         "commit a long recording in spans of at most this many seconds, which workers share; the text does "
         "not depend on it",
         metavar="SECONDS",

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+SPAN_S = 1800
+"""Seconds of a recording that are committed at a time, at most, unless others are given."""
 BLOCK_S = 30
 """Seconds of audio decoded at a time; sections, ranges and blocks start at multiples of it."""
 

@@ -8,6 +8,7 @@ import apache_beam as beam
 
 from transforms.checkpoint.spans import ReadEvent, WorkUnit
 from transforms.core.log_redaction import hide_secrets
+from transforms.core.sections import SPAN_S
 from transforms.dofns.counters import BEAM_CONTEXT
 from transforms.fetch.policy import DEFAULT_POLICY, FetchPolicy
 from transforms.reading.span_reader import SpanReader
@@ -25,7 +26,7 @@ class ReadWindows(beam.DoFn):
         span_s: maximum seconds of a recording that are committed at a time; a multiple of 30.
     """
 
-    def __init__(self, plan: WindowPlan, policy: FetchPolicy = DEFAULT_POLICY, span_s: int = 1800) -> None:
+    def __init__(self, plan: WindowPlan, policy: FetchPolicy = DEFAULT_POLICY, span_s: int = SPAN_S) -> None:
         self._plan, self._policy, self._span_s = plan, policy, span_s
 
     def setup(self) -> None:

@@ -17,6 +17,7 @@ from transforms.checkpoint.isolation import SharedExclusiveLock
 from transforms.checkpoint.resume import ResumeSettings
 from transforms.checkpoint.span_committer import SpanCommitter
 from transforms.checkpoint.spans import ReadEvent, SpanEnded, SpanStarted, seconds_of
+from transforms.core.sections import SPAN_S
 from transforms.core.types import AudioSpan, Failure, RecordingPart
 from transforms.dofns.counters import BEAM_CONTEXT, BEAM_METRICS
 from transforms.dofns.read_windows import ReadWindows
@@ -64,7 +65,7 @@ class TranscribeSpans(beam.PTransform[PCollection[AudioSpan], dict[str, PCollect
     fallback: FallbackPolicy = field(default_factory=FallbackPolicy)
     filters: tuple[str, ...] = tuple(FILTERS)
     policy: FetchPolicy = DEFAULT_POLICY
-    span_s: int = 1800
+    span_s: int = SPAN_S
     resume: ResumeSettings | None = None
 
     def expand(self, spans: PCollection[AudioSpan]) -> dict[str, PCollection[Any]]:

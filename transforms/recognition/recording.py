@@ -13,6 +13,7 @@ from model.interface import DecodingOptions
 from transforms.checkpoint.spans import WorkUnit
 from transforms.core.recording_parts import complete_parts
 from transforms.core.run_context import RunContext
+from transforms.core.sections import SPAN_S
 from transforms.core.types import (
     AudioSource,
     AudioSpan,
@@ -34,9 +35,6 @@ from transforms.recognition.fallback import FallbackPolicy
 from transforms.recognition.hallucinations import FILTERS
 from transforms.recognition.recognizer import FinishedWindow, ModelClient, Recognizer
 from transforms.windows.plan import WindowPlan
-
-SPAN_S = 1800
-"""Seconds that are read as one span. The text does not depend on it."""
 
 
 @dataclass(frozen=True)
