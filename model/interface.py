@@ -6,7 +6,7 @@ where JAX is not installed.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -233,8 +233,17 @@ class Transcriber(Protocol):
     def compile_s(self) -> float:
         """Seconds that calls have waited so far for programs to be compiled; part of their time."""
 
+    def batch_group(self, request: Request) -> Hashable:
+        """Returns the group of a request. A batch of one group needs one program, of one shape.
+
+        A batch may mix groups. It then takes longer, and a result may differ in the last bits.
+        """
+
+    def token_ids(self, text: str) -> list[int]:
+        """Returns the ids of the tokens of a text, as the model would write it."""
+
     def transcribe(self, requests: Sequence[Request]) -> list[WindowResult]:
-        """Transcribes each window by itself; the result does not depend on its neighbours in the batch.
+        """Transcribes each window by itself; within a `batch_group` no result depends on its neighbours.
 
         Args:
             requests: 1 to `batch_size`.

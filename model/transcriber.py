@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -130,6 +130,16 @@ class WhisperTranscriber:
         with self._lock:
             self._compile_s += compile_wait_s() - waited_s
         return results
+
+    def batch_group(self, request: Request) -> Hashable:
+        """Returns what selects the programs of a request; see `model.interface.Transcriber`."""
+        rules = self._rules.with_timestamps(request.timestamps)
+        n_slots = _bucket(len(self._prompt(request, rules)), rules.max_prompt)
+        return request.timestamps, n_slots, self._rules.beam_size > 1 and request.temperature > 0
+
+    def token_ids(self, text: str) -> list[int]:
+        """Returns the ids of the tokens of a text; see `model.interface.Transcriber`."""
+        return self.tokenizer.encode_text(text)
 
     def encode(self, windows: Sequence[Samples]) -> NDArray[np.float32]:
         """Returns the encoder's output for each window, float32[B, 1500, d_model]; for comparisons."""

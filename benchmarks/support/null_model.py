@@ -25,6 +25,13 @@ class NullTranscriber:
     def __init__(self, options: ModelOptions) -> None:
         self.batch_size = options.batch_size
 
+    def batch_group(self, request: Request) -> None:
+        """All requests may share a batch."""
+
+    def token_ids(self, text: str) -> list[int]:
+        """One token for each byte."""
+        return list(text.encode())
+
     def transcribe(self, requests: Sequence[Request]) -> list[WindowResult]:
         """See `Transcriber`."""
         CALLED["last"] = perf_counter()

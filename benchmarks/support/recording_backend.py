@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Hashable, Iterable, Sequence
 from pathlib import Path
 from time import perf_counter
 
@@ -43,6 +43,14 @@ class InstrumentedTranscriber:
     def compile_s(self) -> float:
         """Seconds of compiling of the wrapped transcriber."""
         return self._transcriber.compile_s
+
+    def batch_group(self, request: Request) -> Hashable:
+        """See `Transcriber`."""
+        return self._transcriber.batch_group(request)
+
+    def token_ids(self, text: str) -> list[int]:
+        """See `Transcriber`."""
+        return self._transcriber.token_ids(text)
 
     def transcribe(self, requests: Sequence[Request]) -> list[WindowResult]:
         """See `Transcriber`."""

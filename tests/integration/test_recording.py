@@ -40,7 +40,7 @@ def transcriber(options: TranscribeOptions, backend: Backend, context: RunContex
     model = LoadedModel(backend.load(select_options(options, ModelOptions)))
     languages = backend.languages(options.model)
     return RecordingTranscriber(
-        new_client=lambda: model.scheduler(context),
+        new_client=lambda: model.client(context),
         plan=WindowPlan(
             options.chunk_length_s,
             options.stride_length_s,

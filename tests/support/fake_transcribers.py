@@ -26,6 +26,13 @@ class FakeTranscriber:
         self.batch_size = batch_size
         self.calls: list[int] = []  # the number of windows of each
 
+    def batch_group(self, request: Request) -> None:
+        """All requests may share a batch."""
+
+    def token_ids(self, text: str) -> list[int]:
+        """One token for each byte."""
+        return list(text.encode())
+
     def transcribe(self, requests: Sequence[Request]) -> list[WindowResult]:
         self.calls.append(len(requests))
         if any(abs(request.samples[0]) == np.float32(FAILING) for request in requests):

@@ -41,6 +41,13 @@ class ToneTranscriber:
     def __init__(self, batch_size: int) -> None:
         self.batch_size = batch_size
 
+    def batch_group(self, request: Request) -> None:
+        """All requests may share a batch."""
+
+    def token_ids(self, text: str) -> list[int]:
+        """One token for each byte."""
+        return list(text.encode())
+
     def transcribe(self, requests: Sequence[Request]) -> list[WindowResult]:
         assert 1 <= len(requests) <= self.batch_size
         LANGUAGES_REQUESTED.extend(request.language for request in requests)

@@ -156,7 +156,7 @@ class TranscribeWindows(beam.DoFn):
         BEAM_CONTEXT.check()
         # Kept by the DoFn: Beam keeps only the last shared object alive, which may be the index of the log.
         self._model = self._shared.acquire(self._load)
-        return self._new_recognizer(self._model.scheduler(BEAM_CONTEXT))
+        return self._new_recognizer(self._model.client(BEAM_CONTEXT))
 
     def _finished(self, *, wait: bool) -> Iterator[Output]:
         """Commits and emits the spans that are finished by now; with `wait`, all that were read."""

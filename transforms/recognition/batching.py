@@ -1,15 +1,19 @@
-"""Batches of windows for concurrent calls of the model, while the caller reads the next windows.
+"""Batches of the items of any clients, for concurrent calls of the model.
 
-A caller's thread reads; threads of an executor each call the model on a batch. On a CPU a single call does
-not keep all cores busy, and elsewhere the host prepares a batch while the device works on another.
+Clients are bundles of a pipeline, recordings of the Python API, or requests of a server, each in a thread of
+its own that reads while threads of an executor call the model. On a CPU a single call does not keep all cores
+busy, and elsewhere the host prepares a batch while the device works on another.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from concurrent.futures import FIRST_COMPLETED, Executor, Future, wait
-from functools import partial
-from time import perf_counter
+import itertools
+import threading
+from collections import Counter, defaultdict, deque
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
+from concurrent.futures import Executor
+from dataclasses import dataclass, field
+from time import monotonic, perf_counter
 from typing import Generic, TypeVar
 
 Item = TypeVar("Item")
@@ -18,21 +22,51 @@ Result = TypeVar("Result")
 _POLL_S = 0.2  # how long a request to stop may go unnoticed
 
 
+def _no_check() -> None:
+    """Never stops."""
+
+
+def _not_observed(n_items: int, seconds: float) -> None:
+    """Counts nothing."""
+
+
+@dataclass(eq=False)
+class _Queued(Generic[Item, Result]):
+    """A submitted item."""
+
+    item: Item
+    priority: int
+    group: Hashable
+    client: BatchClient[Item, Result]
+
+
+@dataclass(eq=False)
+class _Batch(Generic[Item, Result]):
+    """Items of one call; `is_short` is that of the clients it was made for."""
+
+    queued: list[_Queued[Item, Result]]
+    is_short: bool
+
+
 class BatchScheduler(Generic[Item, Result]):
-    """Groups items into batches, runs these concurrently, and returns each item with its result.
+    """Groups items of several clients into batches, and runs these concurrently. For use by any threads.
 
-    New items (priority 0) never wait for requeued ones: those wait until they fill a batch of their own, or,
-    once no more new items come, until the executor has nothing else to do.
+    A call that becomes free takes items of the clients in turns, so that none waits for all items of another.
+    A batch is started once it is full. An incomplete one is started only where a client waits for it.
 
-    It belongs to one thread.
+    Requeued items (priority above 0) of a client wait until they fill a batch of their own, or until the
+    client waits and has no new items left.
+
+    Clients with few items, all of them submitted, are short. While short and other clients have items, both
+    have calls; for `reserve_s` seconds after a short client, the others leave one call free for the next.
 
     Args:
-        executor: runs the calls; schedulers of several callers may share it.
-        max_concurrent_calls: batches that run at the same time. One more is prepared.
+        executor: runs the calls, in at least `max_concurrent_calls` threads.
+        max_concurrent_calls: batches that run at the same time.
         batch_size: maximum number of items in a batch.
         call: returns the results of a batch, in its order.
-        check: called before a batch is started, and repeatedly while it waits; may raise.
-        observe: called on the caller's thread with the size of each finished batch and its seconds.
+        group_of: items of different groups never share a batch.
+        reserve_s: see above. Without effect if `max_concurrent_calls` is 1.
     """
 
     def __init__(
@@ -41,113 +75,292 @@ class BatchScheduler(Generic[Item, Result]):
         max_concurrent_calls: int,
         batch_size: int,
         call: Callable[[Sequence[Item]], Sequence[Result]],
-        check: Callable[[], None],
-        observe: Callable[[int, float], None] = lambda n_items, seconds: None,
+        group_of: Callable[[Item], Hashable] = lambda item: None,
+        reserve_s: float = 0.0,
     ) -> None:
-        self._executor = executor
-        self._max_calls = max_concurrent_calls
-        self._batch_size = batch_size
-        self._call = partial(_timed_call, call)
-        self._check = check
-        self._observe = observe
-        self._new: list[Item] = []
-        self._requeued: list[tuple[int, Item]] = []
-        self._running: dict[Future[tuple[Sequence[Result], float]], Sequence[Item]] = {}
+        self._executor, self._call, self._group_of = executor, call, group_of
+        self._max_calls, self._batch_size, self._reserve_s = max_concurrent_calls, batch_size, reserve_s
+        self._lock = threading.Lock()
+        self._turns: list[BatchClient[Item, Result]] = []  # clients with queued items, the next one first
+        self._running: list[_Batch[Item, Result]] = []
         self._has_started = False
-        self._n_shares = 0  # concurrent calls that got their share of the last items
+        self._was_short = False
+        self._short_at = -float("inf")  # time of the last batch of short clients
+
+    def client(
+        self,
+        check: Callable[[], None] = _no_check,
+        observe: Callable[[int, float], None] = _not_observed,
+        max_items: int | None = None,
+    ) -> BatchClient[Item, Result]:
+        """Returns a new client, which belongs to one thread.
+
+        Args:
+            check: called before batches are started, and repeatedly while the client waits; may raise.
+            observe: called on the client's thread with the size of each finished batch and its seconds; for a
+                batch of several clients, on the thread of the first of them.
+            max_items: maximum number of the client's items in a batch; None for a whole batch.
+        """
+        return BatchClient(self, check, observe, max_items or self._batch_size)
+
+    def _dispatch(self) -> None:
+        """Starts the batches that can be started."""
+        while True:
+            with self._lock:
+                batch = self._next_batch()
+                if batch is None:
+                    return
+                self._running.append(batch)
+            try:
+                self._executor.submit(self._run, batch)
+            except BaseException:  # the executor was shut down
+                with self._lock:
+                    self._running.remove(batch)
+                raise
+
+    def _run(self, batch: _Batch[Item, Result]) -> None:
+        """Calls the model on a batch, and hands its results to the clients."""
+        items, started = [one.item for one in batch.queued], perf_counter()
+        pairs: list[tuple[_Queued[Item, Result], Result]] = []
+        try:
+            if any(one in one.client._running for one in batch.queued):  # else all were cancelled
+                pairs = list(zip(batch.queued, self._call(items), strict=True))
+        except BaseException as error:  # raised where the clients wait
+            with self._lock:
+                for one in batch.queued:
+                    one.client._fail(one, error)
+                self._running.remove(batch)
+        else:
+            with self._lock:
+                wanted = [pair for pair in pairs if pair[0] in pair[0].client._running]
+                if wanted:
+                    wanted[0][0].client._observed.append((len(items), perf_counter() - started))
+                for one, result in wanted:
+                    one.client._complete(one, result)
+                self._running.remove(batch)
+        self._dispatch()
+
+    # All below is called with the lock held.
+
+    def _next_batch(self) -> _Batch[Item, Result] | None:
+        n_idle = self._max_calls - len(self._running)
+        if n_idle <= 0:
+            return None
+        for is_short in self._order():
+            clients = [client for client in self._turns if client._is_short is is_short]
+            queued = self._batch_of(clients, n_idle)
+            if queued:
+                self._start(queued, is_short=is_short)
+                return _Batch(queued, is_short)
+        return None
+
+    def _order(self) -> Iterator[bool]:
+        """Yields which clients get the next call: short ones (True) and others, as far as one is free."""
+        n_short = sum(batch.is_short for batch in self._running)
+        n_long = len(self._running) - n_short
+        is_reserved = self._max_calls > 1 and monotonic() - self._short_at < self._reserve_s
+        short_first = n_short < n_long or (n_short == n_long and not self._was_short)
+        for is_short in (short_first, not short_first):
+            if is_short or not is_reserved or n_long < self._max_calls - 1:
+                yield is_short
+
+    def _start(self, queued: list[_Queued[Item, Result]], *, is_short: bool) -> None:
+        self._has_started, self._was_short = True, is_short
+        if is_short:
+            self._short_at = monotonic()
+        served = dict.fromkeys(one.client for one in queued)
+        for one in queued:
+            one.client._take(one)
+        waiting = [client for client in self._turns if client._n_queued]
+        self._turns = [client for client in waiting if client not in served]
+        self._turns += [client for client in waiting if client in served]
+
+    def _end_if_idle(self, *, is_last: bool) -> None:
+        """Lets the next batches start together again, after the last items."""
+        if is_last and not self._turns and not self._running:
+            self._has_started = False
+
+    def _batch_of(
+        self, clients: Sequence[BatchClient[Item, Result]], n_idle: int
+    ) -> list[_Queued[Item, Result]]:
+        """Returns the items of the next batch of these clients, in turns; empty if none can be started."""
+        requeued = _by_group(client._requeued for client in clients)
+        for items in requeued.values():
+            if len(items) >= self._batch_size:
+                return self._limited(_by_priority(items), self._batch_size)
+        new = _by_group(client._new for client in clients)
+        for client in clients:
+            if client._new:
+                items = new[client._new[0].group]
+            elif client._is_waiting:
+                items = _by_priority(requeued[client._requeued[0].group])
+            else:
+                continue
+            size = self._size(client, len(items), n_idle)
+            if size:
+                return self._limited(items, size)
+        return []
+
+    def _size(self, client: BatchClient[Item, Result], n_items: int, n_idle: int) -> int:
+        """Returns the size of a client's batch out of these items; 0 if none should be started yet."""
+        if client._is_waiting:  # the last items are divided among the calls that are free
+            return min(self._batch_size, -(-n_items // n_idle))
+        if client._is_throttled and not self._running:  # items of too many groups: nothing else can start
+            return min(self._batch_size, n_items)
+        # The first batches start together: if no more items come, they are divided among the calls.
+        enough = self._batch_size * (1 if self._has_started else self._max_calls)
+        return self._batch_size if n_items >= enough else 0
+
+    def _limited(self, items: Iterable[_Queued[Item, Result]], size: int) -> list[_Queued[Item, Result]]:
+        """Returns the first items, as many of each client as may share a batch."""
+        counts: Counter[int] = Counter()
+        batch: list[_Queued[Item, Result]] = []
+        for one in items:
+            if counts[id(one.client)] < one.client._max_items:
+                counts[id(one.client)] += 1
+                batch.append(one)
+            if len(batch) == size:
+                break
+        return batch
+
+
+@dataclass(eq=False)
+class BatchClient(Generic[Item, Result]):
+    """A client of a `BatchScheduler`: submits items, and gets each back with its result, in any order.
+
+    It belongs to one thread. It is made by `BatchScheduler.client`.
+    """
+
+    _scheduler: BatchScheduler[Item, Result]
+    _check: Callable[[], None]
+    _observe: Callable[[int, float], None]
+    _max_items: int
+    _new: deque[_Queued[Item, Result]] = field(default_factory=deque)
+    _requeued: list[_Queued[Item, Result]] = field(default_factory=list)
+    _running: set[_Queued[Item, Result]] = field(default_factory=set)
+    _done: list[tuple[Item, Result]] = field(default_factory=list)
+    _observed: list[tuple[int, float]] = field(default_factory=list)
+    _error: BaseException | None = None
+    _n_submitted: int = 0
+    _is_waiting: bool = False  # for its last items
+    _is_throttled: bool = False  # it waits until it may submit more
+
+    def __post_init__(self) -> None:
+        self._changed = threading.Condition(self._scheduler._lock)
 
     def submit(self, item: Item, priority: int = 0) -> None:
         """Adds an item: a new one with priority 0, or a requeued one, where higher priorities come first."""
-        if priority:
-            self._requeued.append((priority, item))
-        else:
-            self._new.append(item)
+        queued = _Queued(item, priority, self._scheduler._group_of(item), self)
+        with self._scheduler._lock:
+            if not self._n_queued:
+                self._scheduler._turns.append(self)
+            if priority:
+                self._requeued.append(queued)
+            else:
+                self._n_submitted += 1
+                self._is_waiting = False
+                self._new.append(queued)
 
     def completed(self, *, wait: bool) -> list[tuple[Item, Result]]:
         """Starts the batches that can be started, and returns the items of those that have finished.
 
         Args:
             wait: whether to start incomplete batches too, as no new items come for now, and to block until a
-                batch has finished. Otherwise it blocks only while there is enough work: all calls are busy,
-                and a full batch is ready for each.
+                batch has finished. Otherwise it blocks only while there is enough work: a full batch is ready
+                for each call, of all clients together.
 
         Returns:
-            An empty list if no batch is running, or, without `wait`, if there is room for more items.
+            An empty list if no item is left, or, without `wait`, if there is room for more items.
 
         Raises:
-            Exception: raised by `call` or `check`; then all items are dropped (`cancel`).
+            Exception: raised by the call or by `check`; then all items of the client are dropped (`cancel`).
         """
+        lock = self._scheduler._lock
         try:
             while True:
                 self._check()
-                self._start(flush=wait)
-                done = [future for future in self._running if future.done()]
-                if done:
-                    return [pair for future in done for pair in self._pop(future)]
-                if not self._running or not (wait or self._is_full()):
-                    return []
-                _wait(self._running)
+                with lock:
+                    self._is_waiting, self._is_throttled = wait, not wait and self._is_ahead
+                self._scheduler._dispatch()
+                with lock:
+                    must_wait = self._is_pending and not self._done and self._error is None
+                    if must_wait and (wait or self._is_ahead):
+                        self._changed.wait(_POLL_S)
+                        continue
+                    self._is_throttled = False
+                    self._scheduler._end_if_idle(is_last=wait and not self._is_pending)
+                    pairs, self._done = self._done, []
+                    observed, self._observed = self._observed, []
+                    error = self._error
+                for n_items, seconds in observed:
+                    self._observe(n_items, seconds)
+                if error is not None:
+                    raise error
+                return pairs
         except BaseException:
             self.cancel()
             raise
 
     def cancel(self) -> None:
         """Drops all items; calls that are running finish, and their results are dropped."""
-        for future in self._running:
-            future.cancel()
-        self._new, self._requeued, self._running = [], [], {}
-        self._has_started, self._n_shares = False, 0
+        with self._scheduler._lock:
+            self._drop()
+            self._done, self._observed, self._error = [], [], None
+            self._n_submitted, self._is_waiting, self._is_throttled = 0, False, False
+            self._scheduler._end_if_idle(is_last=True)
 
-    def _pop(self, future: Future[tuple[Sequence[Result], float]]) -> list[tuple[Item, Result]]:
-        items = self._running.pop(future)
-        results, seconds = future.result()
-        self._observe(len(items), seconds)
-        return list(zip(items, results, strict=True))
+    # All below is called with the lock of the scheduler held.
 
-    def _is_full(self) -> bool:
-        return len(self._running) > self._max_calls and len(self._new) >= self._max_calls * self._batch_size
+    @property
+    def _n_queued(self) -> int:
+        return len(self._new) + len(self._requeued)
 
-    def _start(self, *, flush: bool) -> None:
-        while len(self._running) <= self._max_calls and (batch := self._next_batch(flush=flush)):
-            self._has_started = True
-            self._running[self._executor.submit(self._call, batch)] = batch
+    @property
+    def _is_pending(self) -> bool:
+        return bool(self._n_queued or self._running)
 
-    def _next_batch(self, *, flush: bool) -> Sequence[Item]:
-        size, n_idle = self._batch_size, self._max_calls - len(self._running)
-        if flush and not self._new and n_idle > 0:
-            self._new = self._take_requeued(len(self._requeued))  # nothing else comes for the idle calls
-        if len(self._requeued) >= size:
-            return self._take_requeued(size)
-        if not flush:
-            # The first batches start together: if no more items come, they are shared among the calls.
-            enough = size if self._has_started else size * self._max_calls
-            return self._take_new(size) if len(self._new) >= enough else ()
-        if not self._new or (n_idle <= 0 and len(self._new) <= size * self._max_calls):
-            return ()  # the last items are shared among the calls as they become free
-        return self._take_new(min(size, self._share()))
+    @property
+    def _is_short(self) -> bool:
+        return self._is_waiting and self._n_submitted <= self._scheduler._batch_size
 
-    def _share(self) -> int:
-        """Returns how many of the last items a call gets, so that all calls finish at about the same time."""
-        n_left = self._max_calls - self._n_shares
-        self._n_shares = (self._n_shares + 1) % self._max_calls
-        return -(-len(self._new) // n_left)
+    @property
+    def _is_ahead(self) -> bool:
+        """Whether the client has its share of the items that are buffered for the next batches."""
+        buffered = self._scheduler._max_calls * self._scheduler._batch_size
+        return len(self._new) >= max(1, buffered // max(1, len(self._scheduler._turns)))
 
-    def _take_new(self, n: int) -> list[Item]:
-        batch, self._new = self._new[:n], self._new[n:]
-        return batch
+    def _take(self, queued: _Queued[Item, Result]) -> None:
+        (self._requeued if queued.priority else self._new).remove(queued)
+        self._running.add(queued)
 
-    def _take_requeued(self, n: int) -> list[Item]:
-        self._requeued.sort(key=lambda waiting: waiting[0], reverse=True)
-        batch, self._requeued = self._requeued[:n], self._requeued[n:]
-        return [item for _, item in batch]
+    def _complete(self, queued: _Queued[Item, Result], result: Result) -> None:
+        self._running.remove(queued)
+        self._done.append((queued.item, result))
+        self._changed.notify_all()
+
+    def _fail(self, queued: _Queued[Item, Result], error: BaseException) -> None:
+        if queued in self._running:
+            self._drop()  # else its next batch would be started before it learns of the error
+            self._error = error
+            self._changed.notify_all()
+
+    def _drop(self) -> None:
+        if self._n_queued:
+            self._scheduler._turns.remove(self)
+        self._new, self._requeued, self._running = deque(), [], set()
 
 
-def _timed_call(
-    call: Callable[[Sequence[Item]], Sequence[Result]], items: Sequence[Item]
-) -> tuple[Sequence[Result], float]:
-    started = perf_counter()
-    return call(items), perf_counter() - started
+def _by_group(
+    queues: Iterable[Iterable[_Queued[Item, Result]]],
+) -> dict[Hashable, list[_Queued[Item, Result]]]:
+    """Returns the items of all queues by group, one of each queue in turns."""
+    groups: dict[Hashable, list[_Queued[Item, Result]]] = defaultdict(list)
+    for turn in itertools.zip_longest(*queues):
+        for one in turn:
+            if one is not None:
+                groups[one.group].append(one)
+    return groups
 
 
-def _wait(futures: dict[Future[tuple[Sequence[Result], float]], Sequence[Item]]) -> None:
-    wait(futures, _POLL_S, FIRST_COMPLETED)
+def _by_priority(items: Iterable[_Queued[Item, Result]]) -> list[_Queued[Item, Result]]:
+    return sorted(items, key=lambda one: one.priority, reverse=True)

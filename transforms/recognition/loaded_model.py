@@ -9,42 +9,53 @@ from functools import partial
 from time import perf_counter
 
 from model.interface import ModelOptions, Request, Transcriber, WindowResult
+from transforms.core.cancellation import check_stop
 from transforms.core.metrics import Metrics, count_seconds
 from transforms.core.run_context import RunContext
-from transforms.recognition.batching import BatchScheduler
+from transforms.recognition.batching import BatchClient, BatchScheduler
 from transforms.recognition.model_calls import call_model
 
 LoadTranscriber = Callable[[ModelOptions], Transcriber]
 
 
 class LoadedModel:
-    """A transcriber with the threads that call it, shared by all callers of a process."""
+    """A transcriber with the threads that call it, shared by all callers of a process.
 
-    def __init__(self, transcriber: Transcriber) -> None:
-        self._transcriber = transcriber
-        self._executor = ThreadPoolExecutor(transcriber.max_concurrent_calls, thread_name_prefix="model-call")
+    Args:
+        transcriber: the model.
+        reserve_s: seconds that one of the concurrent calls is kept free for the next short recording, after
+            one (`BatchScheduler`).
+    """
+
+    def __init__(self, transcriber: Transcriber, reserve_s: float = 0.0) -> None:
+        self.transcriber = transcriber
+        n_calls = transcriber.max_concurrent_calls
+        self._scheduler: BatchScheduler[Request, WindowResult | Exception] = BatchScheduler(
+            ThreadPoolExecutor(n_calls, thread_name_prefix="model-call"),
+            n_calls,
+            transcriber.batch_size,
+            partial(call_model, transcriber, check_stop),
+            transcriber.batch_group,
+            reserve_s,
+        )
         self._lock, self._compile_s = threading.Lock(), 0.0
 
-    def scheduler(self, context: RunContext) -> BatchScheduler[Request, WindowResult | Exception]:
-        """Returns the scheduler of one caller: a bundle, or a recording. All callers share the threads.
+    def client(
+        self, context: RunContext, max_windows: int | None = None
+    ) -> BatchClient[Request, WindowResult | Exception]:
+        """Returns the client of one caller: a bundle, or a recording. Callers share batches.
 
         Args:
             context: its metrics count each batch; its check is called before and while a batch runs.
+            max_windows: maximum number of the caller's windows in a batch; None for a whole batch.
         """
-        return BatchScheduler(
-            self._executor,
-            self._transcriber.max_concurrent_calls,
-            self._transcriber.batch_size,
-            partial(call_model, self._transcriber, context.check),
-            context.check,
-            partial(self._count, context.metrics),
-        )
+        return self._scheduler.client(context.check, partial(self._count, context.metrics), max_windows)
 
     def _count(self, metrics: Metrics, n_windows: int, seconds: float) -> None:
         """Counts a batch and the seconds of its call, with those of compiling counted apart."""
-        n_calls = self._transcriber.max_concurrent_calls
+        n_calls = self.transcriber.max_concurrent_calls
         with self._lock:
-            before, self._compile_s = self._compile_s, self._transcriber.compile_s
+            before, self._compile_s = self._compile_s, self.transcriber.compile_s
             compile_s = self._compile_s - before
         count_seconds(metrics, "compile", compile_s / n_calls)
         count_seconds(metrics, "model", (seconds - compile_s) / n_calls)

@@ -54,10 +54,10 @@ class TranscribedRecording:
 
 @dataclass(frozen=True, kw_only=True)
 class RecordingTranscriber:
-    """Transcribes recordings one at a time. Threads may share one: each call has its own batches.
+    """Transcribes recordings one at a time. Threads may share one.
 
     Args:
-        new_client: makes the client of the model for one recording (`LoadedModel.scheduler`).
+        new_client: makes the client of the model for one recording (`LoadedModel.client`).
         plan: how recordings are cut into windows.
         merge: how windows are merged.
         decoding: task, timestamps, words, prompt and hotwords of each request.

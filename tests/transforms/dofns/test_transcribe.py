@@ -159,11 +159,11 @@ def test_windows_are_processed_while_the_model_works() -> None:
     model = BlockedTranscriber(batch_size=2)
     do_fn = do_fn_of(model)
     do_fn.start_bundle()
-    assert processed(do_fn, [(SOURCE, window(index)) for index in range(5)]) == []
+    assert processed(do_fn, [(SOURCE, window(index)) for index in range(3)]) == []
     assert model.started.wait(30)
     model.proceed.set()
-    assert texts(finished(do_fn)) == [" 0", " 1", " 2", " 3", " 4"]
-    assert model.calls == [2, 2, 1]
+    assert texts(finished(do_fn)) == [" 0", " 1", " 2"]
+    assert model.calls == [2, 1]
     assert get_ident() not in model.threads
 
 
@@ -176,18 +176,18 @@ def _stop_requested() -> Iterator[None]:
 @pytest.mark.usefixtures("_stop_requested")
 @pytest.mark.parametrize("is_full", [True, False])
 def test_no_batch_is_started_once_a_stop_is_requested(is_full: bool) -> None:
-    model = BlockedTranscriber(batch_size=1)
+    model = BlockedTranscriber(batch_size=2)
     do_fn = do_fn_of(model)
     do_fn.start_bundle()
-    processed(do_fn, [(SOURCE, window(index)) for index in range(2)])
+    processed(do_fn, [(SOURCE, window(index)) for index in range(3)])
     assert model.started.wait(30)
     STOP.set()
     with pytest.raises(StopRequestedError):
-        processed(do_fn, [(SOURCE, window(2))]) if is_full else finished(do_fn)
+        processed(do_fn, [(SOURCE, window(4))]) if is_full else finished(do_fn)
     model.proceed.set()
     STOP.clear()
-    assert len(bundle(do_fn, [(SOURCE, window(3))])) == 1
-    assert model.calls == [1, 1]  # the one that was under way, and that of the next bundle
+    assert len(bundle(do_fn, [(SOURCE, window(5))])) == 1
+    assert model.calls == [2, 1]  # the one that was under way, and that of the next bundle
 
 
 @pytest.mark.usefixtures("_stop_requested")
@@ -199,16 +199,16 @@ def test_no_model_is_loaded_once_a_stop_is_requested() -> None:
 
 
 def test_a_bundle_that_is_given_up_starts_no_further_batch() -> None:
-    model = BlockedTranscriber(batch_size=1)
+    model = BlockedTranscriber(batch_size=2)
     do_fn = do_fn_of(model)
     do_fn.start_bundle()
-    processed(do_fn, [(SOURCE, window(index)) for index in range(2)])
+    processed(do_fn, [(SOURCE, window(index)) for index in range(3)])
     assert model.started.wait(30)
     do_fn.teardown()
     model.proceed.set()
     assert finished(do_fn) == []
-    assert len(bundle(do_fn, [(SOURCE, window(3))])) == 1
-    assert model.calls == [1, 1]
+    assert len(bundle(do_fn, [(SOURCE, window(5))])) == 1
+    assert model.calls == [2, 1]
 
 
 def test_batches_of_a_bundle_are_transcribed_concurrently() -> None:

@@ -14,6 +14,7 @@ from tests.support.fake_transcribers import ConcurrentTranscriber, FakeTranscrib
 from transforms.core.cancellation import STOP, StopRequestedError
 from transforms.core.metrics import CountingMetrics
 from transforms.core.run_context import RunContext
+from transforms.recognition.batching import BatchClient
 from transforms.recognition.loaded_model import LoadedModel, load_model
 
 SETTINGS = ModelOptions(model="m")
@@ -36,15 +37,20 @@ def request(index: int) -> Request:
 
 
 def decode_all(model: LoadedModel, context: RunContext, n_windows: int) -> list[str]:
-    scheduler = model.scheduler(context)
+    client = model.client(context)
     for index in range(n_windows):
-        scheduler.submit(request(index))
+        client.submit(request(index))
     texts = []
-    while pairs := scheduler.completed(wait=True):
+    while pairs := client.completed(wait=True):
         for _, result in pairs:
             assert isinstance(result, WindowResult)
             texts.append(result.segments[0].text)
     return sorted(texts)
+
+
+def decode_rest(client: BatchClient[Request, WindowResult | Exception]) -> None:
+    while client.completed(wait=True):
+        pass
 
 
 def test_seconds_of_compiling_are_counted_apart_and_divided_by_the_concurrent_calls() -> None:
@@ -80,11 +86,11 @@ def test_loading_is_counted_and_gets_the_settings() -> None:
     assert decode_all(model, RunContext(), 3) == [" 0", " 1", " 2"]
 
 
-def test_batches_of_one_scheduler_are_decoded_concurrently() -> None:
+def test_batches_of_one_client_are_decoded_concurrently() -> None:
     assert decode_all(LoadedModel(ConcurrentTranscriber()), RunContext(), 7) == [f" {n}" for n in range(7)]
 
 
-def test_schedulers_of_several_threads_share_the_threads_of_the_model() -> None:
+def test_clients_of_several_threads_share_the_threads_of_the_model() -> None:
     transcriber = ConcurrentTranscriber()
     model = LoadedModel(transcriber)
     with ThreadPoolExecutor(2) as callers:
@@ -93,7 +99,7 @@ def test_schedulers_of_several_threads_share_the_threads_of_the_model() -> None:
     assert len(transcriber.threads) == 2
 
 
-def test_a_call_that_is_queued_when_a_stop_is_requested_is_not_made() -> None:
+def test_a_window_that_waits_when_a_stop_is_requested_is_not_decoded() -> None:
     class BlockedTranscriber(FakeTranscriber):
         started, proceed = Event(), Event()
 
@@ -103,26 +109,24 @@ def test_a_call_that_is_queued_when_a_stop_is_requested_is_not_made() -> None:
             return super().transcribe(requests)
 
     transcriber = BlockedTranscriber(batch_size=1)
-    model = LoadedModel(transcriber)
-    scheduler = model.scheduler(RunContext())
-    for index in range(2):
-        scheduler.submit(request(index))
-        assert scheduler.completed(wait=False) == []
+    client = LoadedModel(transcriber).client(RunContext(check=lambda: None))
+    client.submit(request(0))
+    assert client.completed(wait=False) == []
     assert transcriber.started.wait(30)
+    client.submit(request(1))
     STOP.set()
     transcriber.proceed.set()
-    model._executor.submit(int).result(30)  # behind the queued call
-    assert transcriber.calls == [1]
     with pytest.raises(StopRequestedError):
-        scheduler.completed(wait=True)
+        decode_rest(client)
+    assert transcriber.calls == [1]
 
 
-def test_a_scheduler_keeps_its_model() -> None:
+def test_a_client_keeps_its_model() -> None:
     model = LoadedModel(FakeTranscriber())
-    reference, scheduler = weakref.ref(model), model.scheduler(RunContext())
+    reference, client = weakref.ref(model), model.client(RunContext())
     del model
     gc.collect()
     assert reference() is not None
-    del scheduler
+    del client
     gc.collect()
     assert reference() is None
