@@ -40,12 +40,20 @@ LOCAL = [
     "soundfile>=0.14,<1",  # joins clips to a longer recording
 ]
 
+SERVE = [
+    "prometheus-client>=0.22,<1",  # /metrics
+    "python-multipart>=0.0.34,<0.1",  # parses uploads as they come
+    "starlette>=1.10,<2",  # the HTTP application
+    "uvicorn>=0.54,<1",  # its server
+]
+
 DATAFLOW = [
     "apache-beam[gcp]>=2.77,<3",  # the runner itself
     "gcsfs>=2026.2",  # how fsspec reaches gs://
 ]
 
 TEST = [
+    *SERVE,
     "build>=1.3,<2",  # how Beam builds the sdist
     "cryptography>=43",  # certificates for servers of https
     "ctranslate2>=4.8,<5",  # the independent implementation that the model is compared with
@@ -57,9 +65,12 @@ TEST = [
     "jsonschema>=4.23,<5",  # checks the metadata of the flex template
     "moto[s3]>=5.2,<6",  # a server of S3's protocol
     "mypy>=2.4,<3",
+    "playwright>=1.65,<2",  # drives a browser that is installed, for the page of the server
+    "openai>=3.57,<4",  # the client that the server is made for
     "pytest>=9,<10",
     "ruff>=0.17,<0.18",
     "s3fs>=2026.2",  # how fsspec reaches S3
+    "schemathesis>=4.32,<5",  # requests made from the server's schema
     "setuptools>=77",  # builds the sdist with no network
     "soundfile>=0.14,<1",  # writes the recordings that tests read
     "transformers>=5.23,<6",  # the log-mel that ours is compared with
@@ -74,7 +85,7 @@ setup(
     license_files=["LICENSE"],
     python_requires=">=3.11,<3.14",
     packages=find_packages(include=["pipelines*", "transforms*", "model*"]),
-    package_data={"pipelines": ["py.typed"], "transforms": ["py.typed"], "model": ["py.typed"]},
+    package_data={"pipelines": ["py.typed", "server/page/index.html"], "transforms": ["py.typed"], "model": ["py.typed"]},
     entry_points={
         "console_scripts": [
             "whisper-beam=pipelines.main:main",
@@ -85,6 +96,7 @@ setup(
     extras_require={
         "dataflow": DATAFLOW,
         "local": LOCAL,
+        "serve": SERVE,
         "test": TEST,
         "dev": [*TEST, "pre-commit>=4.3,<5"],
         "bench": ["faster-whisper==1.2.1", "jiwer>=4,<5"],

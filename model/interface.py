@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from model.languages import code_of as code_of
 from model.option_fields import option as option
 from model.option_fields import parse_floats as parse_floats
-from model.option_fields import parse_integers
+from model.option_fields import parse_integers, parse_words
 
 SAMPLE_RATE = 16_000  # Hz, of the audio that every Whisper was trained on
 WINDOW_SAMPLES = 30 * SAMPLE_RATE  # 480,000 samples: the encoder's input is always 30 s
@@ -200,6 +200,12 @@ class DecodingOptions:
         "the language of each window, for recordings whose language changes",
         metavar="LANGUAGE",
     )
+    languages: tuple[str, ...] = option(
+        (),
+        "with --language auto, the languages that a recording may have, separated by commas",
+        metavar="LANGUAGE,LANGUAGE",
+        parse=parse_words,
+    )
     task: str = option(
         TRANSCRIBE, "transcribe in the language spoken, or translate to English", choices=TASKS
     )
@@ -241,6 +247,13 @@ class Transcriber(Protocol):
 
     def token_ids(self, text: str) -> list[int]:
         """Returns the ids of the tokens of a text, as the model would write it."""
+
+    def warm_up(self, *, prompts: bool = True) -> None:
+        """Compiles the programs that requests need, or loads those that were compiled before.
+
+        Args:
+            prompts: also those of requests with prompts or hotwords.
+        """
 
     def transcribe(self, requests: Sequence[Request]) -> list[WindowResult]:
         """Transcribes each window by itself; within a `batch_group` no result depends on its neighbours.

@@ -22,7 +22,9 @@ from model.checkpoint import Checkpoint, find_checkpoint
 from model.compiled import compile_wait_s
 from model.cpu_features import cpu_features, n_usable_cpus
 from model.interface import (
+    SAMPLE_RATE,
     TASKS,
+    TRANSCRIBE,
     TRANSLATE,
     WINDOW_SAMPLES,
     ModelOptions,
@@ -140,6 +142,24 @@ class WhisperTranscriber:
     def token_ids(self, text: str) -> list[int]:
         """Returns the ids of the tokens of a text; see `model.interface.Transcriber`."""
         return self.tokenizer.encode_text(text)
+
+    def warm_up(self, *, prompts: bool = True) -> None:
+        """Compiles the programs of all requests, or loads them; see `model.interface.Transcriber`."""
+        cross_kv = self._programs.cross_kv(self._pad([np.zeros(SAMPLE_RATE, np.float32)]), 1)
+        batch = jax.tree.leaves(cross_kv)[0].shape[0]
+        silence = Request(np.zeros(SAMPLE_RATE, np.float32))
+        for timestamps in (True, False):
+            rules = self._rules.with_timestamps(timestamps)
+            empty = self._decode_input({0: silence}, batch, rules)._replace(wanted=jnp.zeros(batch, bool))
+            lengths = range(rules.max_prompt + 1) if prompts else (0,)
+            for n_slots in sorted({_bucket(length, rules.max_prompt) for length in lengths}):
+                prompt = np.full((batch, n_slots), self.tokenizer.special.end_of_text, np.int32)
+                decode_input = empty._replace(prompt=jnp.asarray(prompt))
+                self._programs.generate(cross_kv, decode_input, timestamps=timestamps)
+                if self._rules.beam_size > 1:
+                    self._programs.search(cross_kv, decode_input, timestamps=timestamps)
+        text = [(self._text_prompt("en", TRANSCRIBE), self.token_ids(" word"))]
+        self._programs.align(cross_kv, pack(text, [SAMPLE_RATE], self.tokenizer.special.end_of_text, batch))
 
     def encode(self, windows: Sequence[Samples]) -> NDArray[np.float32]:
         """Returns the encoder's output for each window, float32[B, 1500, d_model]; for comparisons."""

@@ -34,6 +34,13 @@ def load_whisper(options: ModelOptions) -> Transcriber:
         return load_transcriber(options)
 
 
+def load_whisper_embedded(options: ModelOptions) -> Transcriber:
+    """Loads a Whisper checkpoint on JAX in a process that others use too: its settings stay as they are."""
+    from model.transcriber import load_transcriber
+
+    return load_transcriber(options)
+
+
 def whisper_languages(model: str) -> tuple[str, ...]:
     """Returns the language codes of a checkpoint; only `en` for an English-only one.
 
@@ -57,3 +64,4 @@ def silero_detector() -> SpeechDetector:
 
 
 WHISPER = Backend(load_whisper, whisper_languages, silero_detector)
+EMBEDDED_WHISPER = Backend(load_whisper_embedded, whisper_languages, silero_detector)

@@ -11,20 +11,19 @@ import argparse
 import re
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import MISSING, Field
+from dataclasses import Field
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 from pipelines.flags import add_version_flag, with_underscores
 from pipelines.option_checks import nearest
+from pipelines.option_flags import HelpFormatter, OptionParser, add_options, flags_of, with_options_table
 from pipelines.options import OptionsError, TranscribeOptions, grouped_options
 
-_SHORT_FLAGS = {"output": "-o"}
 _ANSWERED_FLAGS = ("-h", "--help", "--version")
 _INPUT = "--input"
 _RULE = "recordings stand before Beam's options, or behind --"
-_TABLE = re.compile(r"(?<=<!-- options -->\n).*(?=<!-- /options -->)", re.DOTALL)
 
 _DESCRIPTION = """\
 Transcribes recordings with Whisper into a dataset of Parquet and JSON lines.
@@ -69,7 +68,7 @@ def _split(argv: Sequence[str]) -> tuple[list[str], list[str]]:
     Beam's own parser runs later, so here any unknown flag is Beam's, and the word that follows it its value.
     Whether a second word is a recording cannot be known: it is refused.
     """
-    known = {flag: option for _, option in grouped_options() for flag in _flags(option)}
+    known = {flag: option for _, option in grouped_options() for flag in flags_of(option)}
     ours: list[str] = []
     beam_args: list[str] = []
     words = list(argv)
@@ -114,7 +113,7 @@ def _takes_next(option: Field[Any], word: str) -> bool:
 
 
 def _canonical_flag(name: str, known: Mapping[str, Field[Any]]) -> str | None:
-    """Returns our flag in the form of `_flags`, for any mix of dashes and underscores; None for others."""
+    """Returns our flag in the form of `flags_of`, for any mix of dashes and underscores; None for others."""
     flag = with_underscores(name)
     # The first: `--no_speech_threshold` is not a switch that is turned off.
     for spelling in (flag, re.sub("^--no_", "--no-", flag)):
@@ -195,132 +194,21 @@ def _is_number(word: str) -> bool:
     return True
 
 
-def options_table() -> str:
-    """Returns the table of the options, in Markdown."""
-    rows = ["| option | default | description |", "|---|---|---|"]
-    for _, option in grouped_options():
-        choices = option.metadata["choices"]
-        text = option.metadata["help"] + (f": `{'`, `'.join(choices)}`" if choices else "")
-        flags = " ".join(f"`{flag}`" for flag in _flags(option))
-        rows.append(f"| {flags} | {shown_default(option)} | {text} |")
-    return "\n".join(rows)
-
-
-def with_options_table(page: str) -> str:
-    """Returns a page of Markdown with the table between `<!-- options -->` and `<!-- /options -->` renewed.
-
-    Raises:
-        ValueError: it has no such markers.
-    """
-    renewed, n_tables = _TABLE.subn(lambda _: f"\n{options_table()}\n\n", page)
-    if not n_tables:
-        raise ValueError("no <!-- options --> and <!-- /options --> to write the table between")
-    return renewed
-
-
-class _HelpFormatter(argparse.RawDescriptionHelpFormatter):
-    """Shows switches without the value that they may have."""
-
-    def _format_action_invocation(self, action: argparse.Action) -> str:
-        if isinstance(action, _Switch):
-            return ", ".join(action.option_strings)
-        return super()._format_action_invocation(action)
-
-
-class _Parser(argparse.ArgumentParser):
-    """Raises instead of exiting with 2, which is the exit code of a run with failed recordings."""
-
-    def error(self, message: str) -> NoReturn:
-        raise OptionsError(message)
-
-
-def _parser(prog: str) -> _Parser:
-    parser = _Parser(
+def _parser(prog: str) -> OptionParser:
+    parser = OptionParser(
         prog=prog,
         usage="%(prog)s [RECORDING ...] -o DIR [OPTION ...]",
         description=_DESCRIPTION.format(prog=prog),
         epilog=_EPILOG.format(prog=prog),
-        formatter_class=_HelpFormatter,
+        formatter_class=HelpFormatter,
         allow_abbrev=False,
     )
     parser.add_argument_group("RECORDING", "a file, folder, glob, URL, archive or manifest, as of --input")
     add_version_flag(parser)
-    groups: dict[str, argparse._ArgumentGroup] = {}
-    for title, option in grouped_options():
-        group = groups.get(title) or groups.setdefault(title, parser.add_argument_group(title))
-        group.add_argument(*_flags(option), **_argparse_settings(option))
+    add_options(parser, grouped_options())
     return parser
-
-
-def _argparse_settings(option: Field[Any]) -> dict[str, Any]:
-    shown = shown_default(option).replace("`", "")
-    text = option.metadata["help"] + (f" (default: {shown})" if shown else "")
-    settings: dict[str, Any] = {"help": text.replace("%", "%%"), "metavar": option.metadata["metavar"]}
-    default = option.default
-    if default is MISSING:
-        return {**settings, "required": True}
-    settings["default"] = default
-    if isinstance(default, bool):
-        return {**settings, "action": _Switch, "nargs": "?", "metavar": "true|false"}
-    if option.metadata["parse"]:
-        names = ",".join(option.metadata["choices"])
-        return {**settings, "type": option.metadata["parse"], "metavar": option.metadata["metavar"] or names}
-    if isinstance(default, tuple):  # several words too: what a shell makes of an unquoted glob
-        return {**settings, "action": _Extend, "nargs": "+"}
-    if option.metadata["choices"]:
-        settings["metavar"] = "|".join(option.metadata["choices"])
-    return {**settings, "type": type(default) if isinstance(default, int | float) else str}
-
-
-class _Switch(argparse.Action):
-    """`--vad`, `--no-vad`, and `--vad=false` for templates, which can only give values."""
-
-    def __call__(
-        self,
-        parser: argparse.ArgumentParser,
-        namespace: argparse.Namespace,
-        values: str | Sequence[Any] | None,
-        option_string: str | None = None,
-    ) -> None:
-        negated = str(option_string).startswith("--no-")
-        meaning = {None: not negated, "true": True, "false": False}
-        word = values.lower() if isinstance(values, str) else None
-        if word not in meaning or (negated and word is not None):
-            allowed = "takes no value" if negated else "give true or false, or no value for true"
-            raise OptionsError(f"{option_string} {values}: {allowed}")
-        setattr(namespace, self.dest, meaning[word])
-
-
-class _Extend(argparse.Action):
-    """Like argparse's own `extend`, for tuples."""
-
-    def __call__(
-        self,
-        parser: argparse.ArgumentParser,
-        namespace: argparse.Namespace,
-        values: str | Sequence[Any] | None,
-        option_string: str | None = None,
-    ) -> None:
-        setattr(namespace, self.dest, (*getattr(namespace, self.dest), *(values or ())))
-
-
-def _flags(option: Field[Any]) -> list[str]:
-    short = [_SHORT_FLAGS[option.name]] if option.name in _SHORT_FLAGS else []
-    return [f"--{option.name}", *short, *([f"--no-{option.name}"] if option.default is True else [])]
-
-
-def shown_default(option: Field[Any]) -> str:
-    """Returns a default as it would be typed, in backticks; `on` for a switch that is on; empty for none."""
-    default = option.default
-    if default is MISSING or default is None or default == () or default == "" or default is False:
-        return ""
-    if isinstance(default, bool):
-        return "on"
-    if isinstance(default, tuple):
-        return f"`{','.join(f'{one:g}' if isinstance(one, float) else str(one) for one in default)}`"
-    return f"`{default:g}`" if isinstance(default, float) else f"`{default}`"
 
 
 if __name__ == "__main__":
     page = Path(sys.argv[1])
-    page.write_text(with_options_table(page.read_text("utf-8")), "utf-8")
+    page.write_text(with_options_table(page.read_text("utf-8"), grouped_options()), "utf-8")

@@ -12,7 +12,7 @@ from dataclasses import MISSING, Field
 from itertools import starmap
 from typing import Any
 
-from pipelines.command_line import shown_default
+from pipelines.option_flags import shown_default
 from pipelines.options import grouped_options
 
 NOT_IN_TEMPLATES = ("runner", "dry_run", "push_to_hub")

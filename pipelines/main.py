@@ -2,6 +2,7 @@
 
     whisper-beam transcribe talks/*.mp3 -o out
     whisper-beam evaluate out
+    whisper-beam serve --model openai/whisper-base
 
 Each command imports only its own program, so that `--help` and mistakes are answered at once.
 """
@@ -13,7 +14,7 @@ from collections.abc import Sequence
 
 from pipelines.process.import_path import leave_out_working_directory
 
-COMMANDS = ("transcribe", "evaluate")
+COMMANDS = ("transcribe", "evaluate", "serve")
 
 HELP = """\
 usage: whisper-beam COMMAND ...
@@ -25,6 +26,8 @@ commands:
                    whisper-beam transcribe talks/*.mp3 -o out
   evaluate     error rates of a run's transcripts against references
                    whisper-beam evaluate out
+  serve        an HTTP server with OpenAI's API, and a page for the browser
+                   whisper-beam serve --model openai/whisper-base
 
 options:
   -h, --help   show this help
@@ -50,6 +53,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         from pipelines import evaluate
 
         return evaluate.main(rest, prog="whisper-beam evaluate")
+    if command == "serve":
+        from pipelines.server import command as serve
+
+        return serve.main(rest, prog="whisper-beam serve")
     if command in ("-h", "--help"):
         print(HELP)
         return 0

@@ -47,10 +47,9 @@ def check_fields(options: object) -> None:
 
 
 def check_input(options: InputOptions) -> None:
-    """Checks that an input is named, and the channel."""
+    """Checks that an input is named."""
     if not options.input and not options.dataset:
         raise OptionsError("nothing to transcribe: give --input or --dataset")
-    channel_number(options.channels)
 
 
 def check_output(options: OutputOptions) -> None:
@@ -90,6 +89,14 @@ def check_decoding(options: DecodingOptions, max_new_tokens: int) -> None:
     if options.initial_prompt or options.hotwords:
         _check_range("max_new_tokens", max_new_tokens, 1, MAX_NEW_TOKENS_PROMPTED)
     language_code(options.language)
+    for language in options.languages:
+        if language_code(language) is None:
+            raise OptionsError(f"--languages {language}: give codes or English names, such as en,de")
+    if options.languages and options.language != AUTO:
+        raise OptionsError(
+            f"--languages {','.join(options.languages)}: cannot be combined with --language "
+            f"{options.language}; it restricts the vote of --language auto"
+        )
 
 
 def check_fallback(policy: FallbackPolicy) -> None:

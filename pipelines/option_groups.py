@@ -26,7 +26,20 @@ SPAN_STEP_S = 30
 
 
 @dataclass(frozen=True, kw_only=True)
-class InputOptions(FetchOptions):
+class AudioOptions(FetchOptions):
+    """The options of how the audio of a recording is fetched and mixed."""
+
+    channels: str = option(
+        MIX,
+        "how multi-channel files are handled: mix averages all channels; split transcribes each channel as "
+        "a recording of its own (one speaker each); left, right, or a number counted from 0 selects one "
+        "channel",
+        metavar="mix|split|left|right|N",
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class InputOptions:
     """The options of the recordings to transcribe."""
 
     input: tuple[str, ...] = option(
@@ -51,13 +64,6 @@ class InputOptions(FetchOptions):
         None,
         "column with the reference transcript, which is kept in the row, if it has no usual name",
         metavar="COLUMN",
-    )
-    channels: str = option(
-        MIX,
-        "how multi-channel files are handled: mix averages all channels; split transcribes each channel as "
-        "a recording of its own (one speaker each); left, right, or a number counted from 0 selects one "
-        "channel",
-        metavar="mix|split|left|right|N",
     )
 
 

@@ -5,11 +5,11 @@ Nothing heavy is imported here, so that `--help` answers at once.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import Field, dataclass, fields
 from typing import Any
 
-from model.interface import DecodingOptions, ModelOptions
+from model.interface import AUTO_PER_WINDOW, DecodingOptions, ModelOptions, SpeechDetector
 from model.model_names import canonical_name
 from model.option_fields import option_fields
 from pipelines.option_checks import OptionsError as OptionsError
@@ -30,13 +30,17 @@ from pipelines.option_groups import (
     FILTERS,
     RECORDING_FORMATS,
     SPAN_STEP_S,
+    SPEECH,
     SPLIT,
+    AudioOptions,
     InputOptions,
     OutputOptions,
     RunOptions,
     SafeguardOptions,
     WindowOptions,
 )
+from transforms.merging.settings import MergeSettings
+from transforms.windows.plan import WindowPlan
 
 HELP_GROUPS: Mapping[str, tuple[str, ...]] = {
     "What to read": (
@@ -47,7 +51,7 @@ HELP_GROUPS: Mapping[str, tuple[str, ...]] = {
         *("output", "format", "num_shards", "push_to_hub", "max_span_s", "retry_failed", "overwrite"),
     ),
     "How to transcribe": (
-        *("model", "dtype", "quantization", "language", "task", "channels", "return_timestamps"),
+        *("model", "dtype", "quantization", "language", "languages", "task", "channels", "return_timestamps"),
         *("chunk_length_s", "stride_length_s", "windows", "word_timestamps", "initial_prompt", "hotwords"),
         *("beam_size", "patience", "length_penalty", "suppress_tokens", "max_new_tokens"),
     ),
@@ -63,44 +67,25 @@ HELP_GROUPS: Mapping[str, tuple[str, ...]] = {
 
 
 @dataclass(frozen=True, kw_only=True)
-class TranscribeOptions(
-    InputOptions,
-    OutputOptions,
-    WindowOptions,
-    ModelOptions,
-    DecodingOptions,
-    SafeguardOptions,
-    RunOptions,
-):
-    """The options of a run. Invalid values raise `OptionsError` when the object is created."""
+class RecordingOptions(AudioOptions, WindowOptions, ModelOptions, DecodingOptions, SafeguardOptions):
+    """The options that the transcript of a recording depends on, however it is transcribed.
+
+    Invalid values raise `OptionsError` when the object is created.
+    """
 
     def __post_init__(self) -> None:
-        for option in fields(self):
-            if isinstance(option.default, tuple):  # callers in Python also pass lists and single values
-                value = getattr(self, option.name)
+        for one in fields(self):
+            if isinstance(one.default, tuple):  # callers in Python also pass lists and single values
+                value = getattr(self, one.name)
                 is_single = isinstance(value, str | int | float)
-                object.__setattr__(self, option.name, (value,) if is_single else tuple(value))
-        for name in ("output", "input"):
-            value = getattr(self, name)
-            if "" in (value if isinstance(value, tuple) else (value,)):
-                raise OptionsError(f"--{name} is empty: is a variable of your shell not set?")
+                object.__setattr__(self, one.name, (value,) if is_single else tuple(value))
         object.__setattr__(self, "model", canonical_name(self.model))
-        check_input(self)
         check_fields(self)
+        channel_number(self.channels)
         check_windows(self)
         check_model(self)
         check_decoding(self, self.max_new_tokens)
         check_safeguards(self)
-        check_output(self)
-        check_run(self)
-
-    def row_formats(self) -> tuple[str, ...]:
-        """Returns the formats of the rows: those of `--format`, or Parquet, from which reports are made."""
-        return row_formats(self.format)
-
-    def recording_formats(self) -> tuple[str, ...]:
-        """Returns the formats in which each recording has a file of its own."""
-        return tuple(name for name in self.format if name in RECORDING_FORMATS)
 
     def language_code(self) -> str | None:
         """Returns the code of the language given, None to detect it."""
@@ -114,13 +99,65 @@ class TranscribeOptions(
         """Whether each channel is a recording of its own."""
         return self.channels == SPLIT
 
-    def span_s(self) -> int:
-        """Returns the maximum number of seconds that are committed at a time, in whole half minutes."""
-        return int(self.max_span_s // SPAN_STEP_S) * SPAN_STEP_S
-
     def filters(self) -> tuple[str, ...]:
         """Returns the hallucination filters that are on."""
         return tuple(name for name in FILTERS if name in self.hallucination_filters)
+
+    def window_plan(self, detector: Callable[[], SpeechDetector]) -> WindowPlan:
+        """Returns how recordings are cut into windows.
+
+        Args:
+            detector: makes the voice activity detector of a recording.
+        """
+        return WindowPlan(
+            self.chunk_length_s,
+            self.stride_length_s,
+            detector if self.vad else None,
+            over_speech=self.windows == SPEECH,
+        )
+
+    def merge_settings(self, languages: Sequence[str]) -> MergeSettings:
+        """Returns how windows are merged.
+
+        Args:
+            languages: codes of the languages that the model knows; only `en` for an English-only one.
+        """
+        return MergeSettings(
+            languages[0] if len(languages) == 1 else self.language_code(),
+            per_window=self.language == AUTO_PER_WINDOW,
+            redecode_below=self.redecode_boundaries,
+            window_s=self.chunk_length_s,
+            task=self.task,
+            model=self.model,
+            languages=tuple(filter(None, map(language_code, self.languages))),
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class TranscribeOptions(RecordingOptions, InputOptions, OutputOptions, RunOptions):
+    """The options of a run. Invalid values raise `OptionsError` when the object is created."""
+
+    def __post_init__(self) -> None:
+        for name in ("output", "input"):
+            value = getattr(self, name)
+            if "" in (value if isinstance(value, tuple) else (value,)):
+                raise OptionsError(f"--{name} is empty: is a variable of your shell not set?")
+        super().__post_init__()
+        check_input(self)
+        check_output(self)
+        check_run(self)
+
+    def row_formats(self) -> tuple[str, ...]:
+        """Returns the formats of the rows: those of `--format`, or Parquet, from which reports are made."""
+        return row_formats(self.format)
+
+    def recording_formats(self) -> tuple[str, ...]:
+        """Returns the formats in which each recording has a file of its own."""
+        return tuple(name for name in self.format if name in RECORDING_FORMATS)
+
+    def span_s(self) -> int:
+        """Returns the maximum number of seconds that are committed at a time, in whole half minutes."""
+        return int(self.max_span_s // SPAN_STEP_S) * SPAN_STEP_S
 
 
 def grouped_options() -> Iterator[tuple[str, Field[Any]]]:
@@ -136,17 +173,19 @@ def shaping_options(options: Mapping[str, Any], without: Sequence[str] = ()) -> 
     return {name: options[name] for name in names if name in options and name not in without}
 
 
-def check_model_fits(options: TranscribeOptions, languages: Sequence[str]) -> None:
+def check_model_fits(options: RecordingOptions, languages: Sequence[str]) -> None:
     """Raises `OptionsError` if the model lacks the language or the task of the options.
 
     Args:
-        options: options of the run.
+        options: options of the recordings.
         languages: codes of the languages that the model knows; only `en` for an English-only one.
     """
-    code = options.language_code()
-    if code is not None and code not in languages:
-        allowed = ", ".join(languages)
-        raise OptionsError(f"--language {options.language}: {options.model} knows only {allowed}")
+    allowed = ", ".join(languages)
+    for flag, given in (("language", (options.language,)), ("languages", options.languages)):
+        for language in given:
+            code = language_code(language)
+            if code is not None and code not in languages:
+                raise OptionsError(f"--{flag} {language}: {options.model} knows only {allowed}")
     if options.task == "translate" and len(languages) == 1:
         raise OptionsError(
             f"--task translate: {options.model} knows only {languages[0]}; give --task transcribe, or a "

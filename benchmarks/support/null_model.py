@@ -32,6 +32,9 @@ class NullTranscriber:
         """One token for each byte."""
         return list(text.encode())
 
+    def warm_up(self, *, prompts: bool = True) -> None:
+        """There is nothing to compile."""
+
     def transcribe(self, requests: Sequence[Request]) -> list[WindowResult]:
         """See `Transcriber`."""
         CALLED["last"] = perf_counter()

@@ -52,6 +52,10 @@ class InstrumentedTranscriber:
         """See `Transcriber`."""
         return self._transcriber.token_ids(text)
 
+    def warm_up(self, *, prompts: bool = True) -> None:
+        """See `Transcriber`."""
+        self._transcriber.warm_up(prompts=prompts)
+
     def transcribe(self, requests: Sequence[Request]) -> list[WindowResult]:
         """See `Transcriber`."""
         started = perf_counter()

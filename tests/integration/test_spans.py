@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from pipelines import graph
+from pipelines import options
 from pipelines import run as run_module
 from tests.support.tone_backend import (
     LOADED,
@@ -39,7 +39,7 @@ def talks(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(autouse=True)
 def _short_sections(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(graph, "WindowPlan", partial(WindowPlan, sections=Sections(120)))
+    monkeypatch.setattr(options, "WindowPlan", partial(WindowPlan, sections=Sections(120)))
 
 
 def files(out: Path) -> dict[str, bytes]:
@@ -59,7 +59,7 @@ def take_log(out: Path) -> list[bytes]:
 def whole(talks: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
     """Files of a run with spans of half an hour."""
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(graph, "WindowPlan", partial(WindowPlan, sections=Sections(120)))
+        patched.setattr(options, "WindowPlan", partial(WindowPlan, sections=Sections(120)))
         out = tmp_path_factory.mktemp("whole")
         assert run(talks, out) == 0
     long, short = rows(out)

@@ -16,7 +16,7 @@ from time import monotonic
 import pytest
 
 import pipelines.run
-from pipelines import graph
+from pipelines import beam_transform
 from tests.support.archive_builders import zip_of
 from tests.support.servers import QUICK, Handler, Server, send, send_range, serving
 from tests.support.tone_backend import expected_text, failures, rows, run, snapshot, write_talk
@@ -37,7 +37,7 @@ class QuickPolicy(FetchPolicy):
 
 @pytest.fixture(autouse=True)
 def _quick_and_direct(monkeypatch: pytest.MonkeyPatch) -> None:
-    for module in (graph, pipelines.run):
+    for module in (beam_transform, pipelines.run):
         monkeypatch.setattr(module, "FetchPolicy", QuickPolicy)
     monkeypatch.setattr(HOSTS, "_n_unanswered", Counter())
     for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"):

@@ -9,18 +9,18 @@ import apache_beam as beam
 import pytest
 from apache_beam.options.pipeline_options import PipelineOptions
 from apache_beam.portability.common_urns import resource_hints
-from apache_beam.pvalue import PCollection
 from apache_beam.runners.portability.fn_api_runner.fn_runner import FnApiRunner
 
 from model.interface import DecodingOptions, ModelOptions, Transcriber
-from pipelines import graph
 from pipelines.backend import Backend, silero_detector
 from pipelines.graph import build
 from pipelines.options import TranscribeOptions
-from transforms.core.types import AudioSource, AudioSpan
+from pipelines.output.run_folder import RunFolder
+from transforms.checkpoint.resume import ResumeSettings
+from transforms.core.types import AudioSource
 from transforms.dofns.transcribe import TranscribeSpans
+from transforms.dofns.transcribe_work import TranscribeWork
 from transforms.fetch.policy import FetchPolicy
-from transforms.merging.settings import MergeSettings
 from transforms.recognition.fallback import FallbackPolicy
 from transforms.recognition.hallucinations import FILTERS
 from transforms.sources.work_items import Work, serialize
@@ -47,9 +47,25 @@ NOTHING = Backend(load_none, lambda _: (), silero_detector)
 
 def graph_of(language: str | None, options: TranscribeOptions = OPTIONS, *, share: bool = False) -> Any:  # noqa: ANN401
     """Returns the job graph as submitted to a runner."""
+    return built(language, options, share=share).to_runner_api()
+
+
+def built(language: str | None, options: TranscribeOptions, *, share: bool = False) -> beam.Pipeline:
     pipeline = beam.Pipeline(runner=FnApiRunner(), options=PipelineOptions([]))
     build(pipeline, [AudioSource("id", "a.wav")], options, language, ("en", "fr"), NOTHING, share=share)
-    return pipeline.to_runner_api()
+    return pipeline
+
+
+def transcribe_work(options: TranscribeOptions, *, share: bool = False) -> TranscribeWork:
+    """Returns the transform of the work items in the graph of a run with a language."""
+    (steps,) = built("en", options, share=share).transforms_stack
+    found = [part.transform for part in steps.parts if isinstance(part.transform, TranscribeWork)]
+    assert len(found) == 1
+    return found[0]
+
+
+def transcribe_spans(options: TranscribeOptions) -> TranscribeSpans:
+    return transcribe_work(options).transcribe
 
 
 def stages(language: str | None, options: TranscribeOptions = OPTIONS) -> list[str]:
@@ -76,15 +92,20 @@ def hints_of(graph: Any, step: Any) -> dict[str, bytes]:  # noqa: ANN401
     return dict(graph.components.environments[step.environment_id].resource_hints)
 
 
+def name_of(step: Any) -> str:  # noqa: ANN401
+    """Returns the name of the step of `TranscribeWork` that a step is part of."""
+    return str(step.unique_name.removeprefix("Recordings/").partition("/")[0])
+
+
 HINTED = replace(OPTIONS, accelerator="type:nvidia-l4;count:1", min_ram="16GB", runner="DataflowRunner")
 
 
 def test_only_steps_that_run_the_model_have_resource_hints() -> None:
     graph = graph_of(None, HINTED, share=True)
     steps = [step for step in graph.components.transforms.values() if step.environment_id]
-    hinted = {step.unique_name.partition("/")[0] for step in steps if hints_of(graph, step)}
+    hinted = {name_of(step) for step in steps if hints_of(graph, step)}
     assert hinted == {"Open", "Transcribe", "Transcribe spans", "Open again", "Transcribe again"}
-    in_them = [step for step in steps if step.unique_name.partition("/")[0] in hinted]
+    in_them = [step for step in steps if name_of(step) in hinted]
     hints = {ACCELERATOR.urn: b"type:nvidia-l4;count:1", MIN_RAM_BYTES.urn: b"16000000000"}
     assert all(hints_of(graph, step) == hints for step in in_them)
     run_the_model = [step for step in in_them if step.unique_name.endswith("/Transcribe windows")]
@@ -116,12 +137,10 @@ def test_graph_with_a_given_language_has_no_vote() -> None:
     assert any("again" in name for name in stages("en", redecoding))
 
 
-def test_options_of_the_model_and_of_requests_reach_the_graph(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_options_of_the_model_and_of_requests_reach_the_graph() -> None:
     model = ModelOptions(model="m", dtype="float16", batch_size=3)
     decoding = DecodingOptions(task="translate", return_timestamps=False)
-    made = transforms_of(OPTIONS, monkeypatch)
+    made = transcribe_spans(OPTIONS)
     assert (made.model, made.decoding, made.policy) == (model, decoding, FetchPolicy())
     changed: dict[str, Any] = {
         "beam_size": 2,
@@ -138,51 +157,40 @@ def test_options_of_the_model_and_of_requests_reach_the_graph(
         "initial_prompt": "Dear sir",
         "hotwords": "Guttenberg",
     }
-    made = transforms_of(replace(OPTIONS, **changed, **prompted, fetch_timeout_s=60.0), monkeypatch)
+    made = transcribe_spans(replace(OPTIONS, **changed, **prompted, fetch_timeout_s=60.0))
     assert made.model == replace(model, **changed)
     assert made.decoding == replace(decoding, **prompted)
     assert made.policy == FetchPolicy(fetch_timeout_s=60.0)
     assert pickle.loads(pickle.dumps((made.model, made.decoding))) == (made.model, made.decoding)
 
 
-def transforms_of(options: TranscribeOptions, monkeypatch: pytest.MonkeyPatch) -> TranscribeSpans:
-    """The transform that the graph of a run with a language has."""
-    made: list[TranscribeSpans] = []
-
-    class Recording(TranscribeSpans):
-        def expand(self, spans: PCollection[AudioSpan]) -> dict[str, PCollection[Any]]:
-            made.append(self)
-            return super().expand(spans)
-
-    with monkeypatch.context() as patched:
-        patched.setattr(graph, "TranscribeSpans", Recording)
-        stages("en", options)
-    return made[0]
-
-
-def test_filters_and_windows_come_from_the_options(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_filters_and_windows_come_from_the_options() -> None:
     changed = replace(OPTIONS, hallucination_filters=("rate",), vad=False)
-    made = transforms_of(changed, monkeypatch)
+    made = transcribe_spans(changed)
     assert (made.filters, made.plan.detector) == (("rate",), None)
-    made = transforms_of(OPTIONS, monkeypatch)
+    made = transcribe_spans(OPTIONS)
     assert made.filters == tuple(FILTERS)
     assert made.plan == WindowPlan(30, 5, silero_detector, over_speech=True)
-    made = transforms_of(
-        replace(OPTIONS, windows="grid", chunk_length_s=20.0, stride_length_s=4.0), monkeypatch
-    )
+    made = transcribe_spans(replace(OPTIONS, windows="grid", chunk_length_s=20.0, stride_length_s=4.0))
     assert made.plan == WindowPlan(20, 4, silero_detector, over_speech=False)
 
 
-def test_second_pass_at_a_boundary_has_the_length_of_a_window(monkeypatch: pytest.MonkeyPatch) -> None:
-    made: list[MergeSettings] = []
-    monkeypatch.setattr(
-        graph, "MergeSettings", lambda *args, **more: made.append(MergeSettings(*args, **more)) or made[-1]
-    )
-    stages("en", replace(OPTIONS, chunk_length_s=20.0, redecode_boundaries=0.3))
-    assert (made[0].window_s, made[0].redecode_below) == (20.0, 0.3)
+def test_second_pass_at_a_boundary_has_the_length_of_a_window() -> None:
+    merge = transcribe_work(replace(OPTIONS, chunk_length_s=20.0, redecode_boundaries=0.3)).merge
+    assert (merge.window_s, merge.redecode_below) == (20.0, 0.3)
 
 
-def test_fallback_policy_comes_from_the_options(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_run_has_a_commit_log_and_shares_spans_where_there_are_several_workers() -> None:
+    options = replace(OPTIONS, max_span_s=130.0, retry_failed=True)
+    for share in (False, True):
+        work = transcribe_work(options, share=share)
+        assert work.transcribe.resume == ResumeSettings(RunFolder("out").log_folder, retry_failed=True)
+        assert work.transcribe.span_s == 120
+        assert (work.share, work.keyed) == (share, False)
+        assert work.opener._max_range_s == (120 if share else None)
+
+
+def test_fallback_policy_comes_from_the_options() -> None:
     changed: dict[str, Any] = {
         "temperature": (0.0, 0.5),
         "compression_ratio_threshold": 3.0,
@@ -190,5 +198,5 @@ def test_fallback_policy_comes_from_the_options(monkeypatch: pytest.MonkeyPatch)
         "no_speech_threshold": 0.7,
         "seed": 4,
     }
-    assert transforms_of(replace(OPTIONS, **changed), monkeypatch).fallback == FallbackPolicy(**changed)
-    assert transforms_of(OPTIONS, monkeypatch).fallback == FallbackPolicy()
+    assert transcribe_spans(replace(OPTIONS, **changed)).fallback == FallbackPolicy(**changed)
+    assert transcribe_spans(OPTIONS).fallback == FallbackPolicy()

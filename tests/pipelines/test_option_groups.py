@@ -4,6 +4,7 @@ from model.interface import DecodingOptions, ModelOptions
 from model.option_fields import option_fields
 from pipelines.option_groups import (
     FORMATS,
+    AudioOptions,
     InputOptions,
     OutputOptions,
     RunOptions,
@@ -15,6 +16,7 @@ from transforms.recognition.fallback import FallbackPolicy
 from transforms.recognition.hallucinations import FILTERS
 
 GROUPS = (
+    AudioOptions,
     InputOptions,
     OutputOptions,
     WindowOptions,
@@ -31,7 +33,7 @@ def test_each_option_is_in_one_group() -> None:
 
 
 @pytest.mark.parametrize(
-    ("group", "part"), [(InputOptions, FetchOptions), (SafeguardOptions, FallbackPolicy)]
+    ("group", "part"), [(AudioOptions, FetchOptions), (SafeguardOptions, FallbackPolicy)]
 )
 def test_groups_contain_the_options_of_transforms(group: type[object], part: type[object]) -> None:
     assert option_fields(group)[: len(option_fields(part))] == option_fields(part)

@@ -33,6 +33,9 @@ class FakeTranscriber:
         """One token for each byte."""
         return list(text.encode())
 
+    def warm_up(self, *, prompts: bool = True) -> None:
+        """There is nothing to compile."""
+
     def transcribe(self, requests: Sequence[Request]) -> list[WindowResult]:
         self.calls.append(len(requests))
         if any(abs(request.samples[0]) == np.float32(FAILING) for request in requests):

@@ -48,6 +48,9 @@ class ToneTranscriber:
         """One token for each byte."""
         return list(text.encode())
 
+    def warm_up(self, *, prompts: bool = True) -> None:
+        """There is nothing to compile."""
+
     def transcribe(self, requests: Sequence[Request]) -> list[WindowResult]:
         assert 1 <= len(requests) <= self.batch_size
         LANGUAGES_REQUESTED.extend(request.language for request in requests)

@@ -127,7 +127,7 @@ def _transcript(
     """
     merged = merge_windows(windows, recording.duration_s)
     given = settings.language_of(recording.source)
-    probs = posteriors(first) if first and given is None else {}
+    probs = posteriors(first, settings.languages) if first and given is None else {}
     return Transcript(
         audio_id=recording.source.audio_id,
         uri=recording.source.name,

@@ -14,8 +14,10 @@ from transforms.core.types import WindowTranscript
 _MIN_WEIGHT = 1e-3  # a recording whose windows probably contain no speech still has a language
 
 
-def posteriors(windows: Sequence[WindowTranscript]) -> dict[str, float]:
+def posteriors(windows: Sequence[WindowTranscript], among: Sequence[str] = ()) -> dict[str, float]:
     """Returns the probability of each language, the likeliest first: the mean of the windows' posteriors.
+
+    With `among`, other languages are left out. If all windows are in other languages, the first one is sure.
 
     The weight of a window is its seconds of speech by VAD (its length without VAD), times
     `1 - no_speech_prob`. A window without posteriors votes for the language it was decoded in. The order of
@@ -30,18 +32,21 @@ def posteriors(windows: Sequence[WindowTranscript]) -> dict[str, float]:
     for window in sorted(windows, key=lambda window: window.index):  # sums of floats depend on order
         weight = max((1.0 - window.no_speech_prob) * _speech_s(window), _MIN_WEIGHT)
         for language, probability in (window.language_probs or {window.language: 1.0}).items():
-            sums[language] += weight * probability
+            if language in among or not among:
+                sums[language] += weight * probability
+    if not any(sums.values()):
+        return {among[0]: 1.0}
     total = sum(sums[language] for language in sorted(sums))
     return {language: sums[language] / total for language in sorted(sums, key=lambda one: (-sums[one], one))}
 
 
-def vote(windows: Sequence[WindowTranscript]) -> str:
+def vote(windows: Sequence[WindowTranscript], among: Sequence[str] = ()) -> str:
     """Returns the likeliest language by `posteriors`.
 
     Raises:
         ValueError: there are no windows.
     """
-    return next(iter(posteriors(windows)))
+    return next(iter(posteriors(windows, among)))
 
 
 def _speech_s(window: WindowTranscript) -> float:

@@ -56,7 +56,7 @@ def second_pass_of(
         windows: the windows of the first pass, at least one.
         settings: how the recording is merged.
     """
-    language = settings.language_of(source) or vote(windows)
+    language = settings.language_of(source) or vote(windows, settings.languages)
     indices = outvoted(windows, language) if settings.votes_on(source) else frozenset()
     settled = [window for window in windows if window.index not in indices and window.language == language]
     extra = weak_boundary_windows(settled, settings.redecode_below, settings.window_s)

@@ -19,6 +19,7 @@ class MergeSettings:
         window_s: seconds in a window about a boundary that is decoded again.
         task: `transcribe` or `translate`, for the row.
         model: the name of the model, for the row.
+        languages: codes of the languages that the vote is restricted to; empty for all.
     """
 
     language: str | None = None
@@ -27,6 +28,7 @@ class MergeSettings:
     window_s: float = 30.0
     task: str = "transcribe"
     model: str = ""
+    languages: tuple[str, ...] = ()
 
     def language_of(self, source: AudioSource) -> str | None:
         """Returns the language that was given for a recording, or None."""

@@ -90,7 +90,10 @@ class FallbackPolicy:
         return max(varied or attempts, key=lambda attempt: attempt.avg_logprob)
 
     def seed_of(self, window: Window, temperature: float) -> int:
-        """Returns the seed of a window at that temperature: the same in every run and on every runner."""
-        key = f"{self.seed} {window.audio_id} {window.stretches[0][0]} {window.samples.size} {temperature:g}"
-        digest = hashlib.sha256(key.encode("utf-8", "surrogatepass")).digest()
-        return int.from_bytes(digest[:8], "big")
+        """Returns the seed of a window at that temperature.
+
+        It depends on the samples alone, so that a recording has the same text under any name.
+        """
+        hashed = hashlib.sha256(f"{self.seed} {temperature:g} ".encode())
+        hashed.update(window.samples.tobytes())
+        return int.from_bytes(hashed.digest()[:8], "big")

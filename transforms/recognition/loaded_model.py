@@ -30,8 +30,9 @@ class LoadedModel:
     def __init__(self, transcriber: Transcriber, reserve_s: float = 0.0) -> None:
         self.transcriber = transcriber
         n_calls = transcriber.max_concurrent_calls
+        self._executor = ThreadPoolExecutor(n_calls, thread_name_prefix="model-call")
         self._scheduler: BatchScheduler[Request, WindowResult | Exception] = BatchScheduler(
-            ThreadPoolExecutor(n_calls, thread_name_prefix="model-call"),
+            self._executor,
             n_calls,
             transcriber.batch_size,
             partial(call_model, transcriber, check_stop),
@@ -50,6 +51,10 @@ class LoadedModel:
             max_windows: maximum number of the caller's windows in a batch; None for a whole batch.
         """
         return self._scheduler.client(context.check, partial(self._count, context.metrics), max_windows)
+
+    def close(self) -> None:
+        """Ends the threads; calls that are running finish."""
+        self._executor.shutdown()
 
     def _count(self, metrics: Metrics, n_windows: int, seconds: float) -> None:
         """Counts a batch and the seconds of its call, with those of compiling counted apart."""

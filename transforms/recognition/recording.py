@@ -24,6 +24,7 @@ from transforms.core.types import (
     Transcript,
     WindowTranscript,
 )
+from transforms.fetch.open_audio import Opener, open_audio
 from transforms.fetch.policy import DEFAULT_POLICY, FetchPolicy
 from transforms.merging.assemble import assemble
 from transforms.merging.merge import WindowMerger
@@ -64,7 +65,8 @@ class RecordingTranscriber:
         fallback: decides when a window is decoded again.
         filters: names of the hallucination filters that are on.
         fetch: which URIs may be fetched.
-        context: its check is called between two windows, and during waits for the model.
+        context: its check is called between two blocks of audio, and during waits for the model.
+        opener: opens the file of a recording.
     """
 
     new_client: Callable[[], ModelClient]
@@ -75,6 +77,7 @@ class RecordingTranscriber:
     filters: tuple[str, ...] = tuple(FILTERS)
     fetch: FetchPolicy = DEFAULT_POLICY
     context: RunContext = field(default_factory=RunContext)
+    opener: Opener = open_audio
 
     def transcribe(self, source: AudioSource) -> TranscribedRecording:
         """Transcribes a recording. Problems with it are failures, not exceptions.
@@ -131,7 +134,8 @@ class RecordingTranscriber:
     def _recognise(self, span: AudioSpan, results: _PassResults) -> Iterator[FinishedWindow]:
         """Reads a span, and decodes its windows while reading continues."""
         recognizer = Recognizer(self.new_client(), self.decoding, self.fallback, self.filters)
-        reader = SpanReader(WorkUnit("", span), self.plan, self.fetch, SPAN_S, self.context)
+        unit = WorkUnit("", span)
+        reader = SpanReader(unit, self.plan, self.fetch, SPAN_S, self.context, self.opener)
         try:
             for _, event in reader.events():
                 match event:

@@ -95,7 +95,7 @@ def transcript_row(transcript: Transcript) -> Row:
         ],
         "task": transcript.task,
         "text": _encodable(transcript.text),
-        "segments": [_segment_row(index, segment) for index, segment in enumerate(transcript.segments)],
+        "segments": [segment_row(index, segment) for index, segment in enumerate(transcript.segments)],
         "boundaries": [
             {"time": boundary.time_s, "kind": boundary.kind.value, "agreement": boundary.agreement}
             for boundary in transcript.boundaries
@@ -112,7 +112,8 @@ def failure_row(failure: Failure) -> Row:
     return {**asdict(failure), **texts}
 
 
-def _segment_row(index: int, segment: Segment) -> Row:
+def segment_row(index: int, segment: Segment) -> Row:
+    """Returns the row of a segment, the number `index` of its recording."""
     return {
         "id": index,
         "start": segment.start_s,

@@ -1,0 +1,1 @@
+"""The HTTP server: OpenAI's transcription and translation endpoints over one model."""

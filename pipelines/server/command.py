@@ -1,0 +1,104 @@
+"""The program `whisper-beam serve`.
+
+The table of its options in docs/server.md is updated by
+
+    python -m pipelines.server.command docs/server.md
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from pipelines.flags import add_version_flag, with_underscores
+from pipelines.option_checks import OptionsError, nearest
+from pipelines.option_flags import HelpFormatter, OptionParser, add_options, with_options_table
+from pipelines.server.options import ServeOptions, grouped_options
+
+DESCRIPTION = """\
+Serves one Whisper model over HTTP, with OpenAI's API and a page to use in a browser.
+
+    {prog} --model openai/whisper-base --port 8000
+    curl localhost:8000/v1/audio/transcriptions -F file=@talk.mp3
+
+Clients of OpenAI work with base_url http://localhost:8000/v1. The page is at http://localhost:8000/."""
+
+EPILOG = """\
+Names of options may be written with dashes: --keep-warm is --keep_warm. Without keys anybody who reaches the
+port may use the server; by default that is this machine alone.
+
+SIGTERM and Ctrl-C stop it: new requests are refused, and those that are running have --drain_s seconds.
+A second signal ends them. LOG_LEVEL=DEBUG in the environment shows more. Exit codes: 0 it was stopped, 1 it
+could not start."""
+
+
+def main(argv: Sequence[str] | None = None, prog: str = "python -m pipelines.server.command") -> int:
+    """Runs the command line and returns the exit code.
+
+    Args:
+        argv: without the program's name; None for those of the process.
+        prog: the program's name, for its help.
+    """
+    try:
+        options = parse(sys.argv[1:] if argv is None else argv, prog)
+        try:
+            from pipelines.server.server import Server, serve
+        except ImportError as error:
+            raise OptionsError(f"{error}; install the server: pip install 'whisper-beam[serve]'") from error
+        from pipelines.process.memory import limit_malloc_arenas
+
+        level = os.environ.get("LOG_LEVEL", "INFO").upper()
+        logging.basicConfig(level=level, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+        for name in ("uvicorn", "jax"):  # what they do is of no interest, what goes wrong is
+            logging.getLogger(name).setLevel(max(logging.getLogger().level, logging.WARNING))
+        limit_malloc_arenas()
+        serve(Server(**{name: getattr(options, name) for name in ServeOptions.__dataclass_fields__}))
+    except (ValueError, OSError) as error:  # an option, an address in use, or a model that cannot be found
+        print(f"whisper-beam serve: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def parse(argv: Sequence[str], prog: str = "whisper-beam serve") -> ServeOptions:
+    """Returns the options of a command line.
+
+    Raises:
+        OptionsError: a flag that does not exist, or a value that cannot be used.
+        SystemExit: after `--help` or `--version`.
+    """
+    parser = OptionParser(
+        prog=prog,
+        usage="%(prog)s [OPTION ...]",
+        description=DESCRIPTION.format(prog=prog),
+        epilog=EPILOG,
+        formatter_class=HelpFormatter,
+        allow_abbrev=False,
+    )
+    add_version_flag(parser)
+    add_options(parser, grouped_options())
+    known = {flag for action in parser._actions for flag in action.option_strings}
+    values, unknown = parser.parse_known_args([_spelt(word, known) for word in argv])
+    for word in unknown:
+        flag = word.partition("=")[0]
+        raise OptionsError(f"{flag}: no such option{nearest(flag, sorted(known))}; --help lists them all")
+    return ServeOptions(**vars(values))
+
+
+def _spelt(word: str, known: set[str]) -> str:
+    """Returns a flag as it is known, for any mix of dashes and underscores."""
+    flag = with_underscores(word)
+    for spelling in (flag, flag.replace("--no_", "--no-", 1)):
+        if spelling.partition("=")[0] in known:
+            return spelling
+    return word
+
+
+if __name__ == "__main__":
+    if len(sys.argv) == 2 and sys.argv[1].endswith(".md"):
+        page = Path(sys.argv[1])
+        page.write_text(with_options_table(page.read_text("utf-8"), grouped_options()), "utf-8")
+    else:
+        sys.exit(main())

@@ -1,0 +1,223 @@
+"""The transcriptions of a server: each reads and merges in a thread, and all share the model.
+
+The model is loaded in a thread of its own, while the server answers already. The event loop waits for none of
+them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import threading
+from collections.abc import AsyncIterator, Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from pipelines.server.errors import ApiError, unavailable
+from transforms.core.types import Failure
+
+if TYPE_CHECKING:  # the server answers before these are imported
+    from pipelines.inference import Call, Inference
+
+Row = dict[str, Any]
+
+LOADING, READY, FAILED = "loading", "ready", "failed"
+LOADING_RETRY_S = 5.0
+_LOGGER = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Finished:
+    """The result of a transcription.
+
+    Attributes:
+        row: the row of the recording (`transforms.writing.rows.transcript_row`).
+        failures: failures that left it a row.
+    """
+
+    row: Row
+    failures: tuple[Failure, ...]
+
+
+class Engine:
+    """Loads a model and runs transcriptions.
+
+    Args:
+        load: loads the model; runs in a thread.
+        max_jobs: maximum number of transcriptions at a time.
+    """
+
+    def __init__(self, load: Callable[[], Inference], max_jobs: int) -> None:
+        self._load, self._max_jobs = load, max_jobs
+        self._loaded: Future[Inference] = Future()
+        self._threads = ThreadPoolExecutor(max_jobs, thread_name_prefix="transcription")
+        self._jobs: set[Job] = set()
+        self._lock = threading.Lock()
+
+    def start(self) -> None:
+        """Begins to load the model."""
+        threading.Thread(target=self._load_model, name="load-model", daemon=True).start()
+
+    @property
+    def state(self) -> str:
+        """`LOADING`, `READY` or `FAILED`."""
+        if not self._loaded.done():
+            return LOADING
+        return READY if self._loaded.exception() is None else FAILED
+
+    def wait(self, timeout_s: float | None = None) -> Inference:
+        """Waits for the model.
+
+        Raises:
+            TimeoutError: it is not loaded yet.
+            Exception: it cannot be loaded.
+        """
+        return self._loaded.result(timeout_s)
+
+    async def inference(self) -> Inference:
+        """Waits for the model; see `wait`.
+
+        Raises:
+            ApiError: 503 if it cannot be loaded.
+        """
+        try:
+            return await asyncio.wrap_future(self._loaded)
+        except asyncio.CancelledError:
+            raise
+        except Exception as error:
+            raise self.not_ready() from error
+
+    def not_ready(self) -> ApiError:
+        """Returns the 503 of a server whose model is not loaded."""
+        if self.state == LOADING:
+            return unavailable("The model is being loaded.", "model_loading", LOADING_RETRY_S)
+        message = "The model could not be loaded; the log of the server says why."
+        return unavailable(message, "model_failed", LOADING_RETRY_S)
+
+    @property
+    def n_jobs(self) -> int:
+        """The number of transcriptions that are running."""
+        with self._lock:
+            return len(self._jobs)
+
+    def submit(self, inference: Inference, make_call: Callable[[threading.Event], Call]) -> Job:
+        """Begins a transcription, from the event loop.
+
+        Args:
+            inference: the model.
+            make_call: returns the call to run, given the event that cancels it.
+        """
+        job = Job(asyncio.get_running_loop())
+        call = make_call(job.cancelled)
+        with self._lock:
+            self._jobs.add(job)
+        self._threads.submit(self._run, inference, call, job)
+        return job
+
+    def cancel_all(self) -> None:
+        """Cancels all transcriptions."""
+        with self._lock:
+            jobs = list(self._jobs)
+        for job in jobs:
+            job.cancel()
+
+    def close(self) -> None:
+        """Cancels all transcriptions, and ends all threads, those of the model too."""
+        self.cancel_all()
+        self._threads.shutdown()
+        if self.state == READY:
+            self.wait().close()
+
+    def _load_model(self) -> None:
+        try:
+            self._loaded.set_result(self._load())
+        except BaseException as error:  # raised where the model is waited for
+            _LOGGER.error("the model cannot be loaded: %s", error)
+            self._loaded.set_exception(error)
+
+    def _run(self, inference: Inference, call: Call, job: Job) -> None:
+        from transforms.writing.rows import transcript_row
+
+        try:
+            segments = inference.run(call)
+            while True:
+                try:
+                    job.put(next(segments))
+                except StopIteration as stop:
+                    transcript, failures = stop.value.transcript, stop.value.failures
+                    break
+            job.finish(Finished(transcript_row(transcript), failures))
+        except BaseException as error:  # raised where the result is waited for
+            job.fail(error)
+        finally:
+            with self._lock:
+                self._jobs.discard(job)
+            job.end()
+
+
+class Job:
+    """A transcription that is running. All but `cancel`, `put`, `finish`, `fail` and `end` is the loop's.
+
+    Attributes:
+        cancelled: once set, the transcription ends.
+    """
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self.cancelled = threading.Event()
+        self._loop = loop
+        self._segments: asyncio.Queue[Row | None] = asyncio.Queue()
+        self._result: asyncio.Future[Finished] = loop.create_future()
+        self._ended = asyncio.Event()
+        self._error: BaseException | None = None
+
+    async def segments(self) -> AsyncIterator[Row]:
+        """Yields the rows of the segments as they become final."""
+        while (segment := await self._segments.get()) is not None:
+            yield segment
+
+    async def result(self) -> Finished:
+        """Waits for the result.
+
+        Raises:
+            Exception: raised by `Inference.run`.
+        """
+        return await asyncio.shield(self._result)
+
+    async def ended(self) -> None:
+        """Waits until the thread has ended, and its file may be closed."""
+        await self._ended.wait()
+
+    def cancel(self) -> None:
+        """Ends the transcription soon; its windows that wait are never decoded."""
+        self.cancelled.set()
+
+    def put(self, segment: Row) -> None:
+        """Adds a segment, from the thread."""
+        self._call(self._segments.put_nowait, segment)
+
+    def finish(self, finished: Finished) -> None:
+        """Sets the result, from the thread."""
+        self._call(self._set, finished)
+
+    def fail(self, error: BaseException) -> None:
+        """Sets the exception, from the thread."""
+        self._call(self._set, error)
+
+    def end(self) -> None:
+        """Says that the thread has ended."""
+        self._call(self._segments.put_nowait, None)
+        self._call(self._ended.set)
+
+    def _set(self, outcome: Finished | BaseException) -> None:
+        if isinstance(outcome, Finished):
+            self._result.set_result(outcome)
+        else:
+            self._result.set_exception(outcome)
+            self._result.exception()  # a client that is gone does not ask for it
+
+    def _call(self, callback: Callable[..., object], *args: object) -> None:
+        try:
+            self._loop.call_soon_threadsafe(callback, *args)
+        except RuntimeError:  # the loop is closed: the server has stopped, and nobody waits
+            _LOGGER.debug("a transcription ended after its server")
