@@ -20,6 +20,8 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 _POLL_S = 0.2  # how long a request to stop may go unnoticed
+MAX_HOLD_S = 0.1
+_MAX_HOLD = 0.1  # of the seconds of the last batch
 
 
 def _no_check() -> None:
@@ -57,6 +59,9 @@ class BatchScheduler(Generic[Item, Result]):
     Requeued items (priority above 0) of a client wait until they fill a batch of their own, or until the
     client waits and has no new items left.
 
+    Clients that were just answered often come back at once with their next item. So an incomplete batch of
+    short clients is held until as many clients wait as the last batch answered, for `MAX_HOLD_S` at most.
+
     Clients with few items, all of them submitted, are short. While short and other clients have items, both
     have calls; for `reserve_s` seconds after a short client, the others leave one call free for the next.
 
@@ -86,6 +91,7 @@ class BatchScheduler(Generic[Item, Result]):
         self._has_started = False
         self._was_short = False
         self._short_at = -float("inf")  # time of the last batch of short clients
+        self._n_answered, self._held_until = 0, 0.0  # clients that may come back, and until when
 
     def client(
         self,
@@ -134,7 +140,11 @@ class BatchScheduler(Generic[Item, Result]):
             with self._lock:
                 wanted = [pair for pair in pairs if pair[0] in pair[0].client._running]
                 if wanted:
-                    wanted[0][0].client._observed.append((len(items), perf_counter() - started))
+                    seconds = perf_counter() - started
+                    wanted[0][0].client._observed.append((len(items), seconds))
+                    if batch.is_short:
+                        self._n_answered = _n_clients(one for one, _ in wanted)
+                        self._held_until = monotonic() + min(MAX_HOLD_S, _MAX_HOLD * seconds)
                 for one, result in wanted:
                     one.client._complete(one, result)
                 self._running.remove(batch)
@@ -164,8 +174,14 @@ class BatchScheduler(Generic[Item, Result]):
             if is_short or not is_reserved or n_long < self._max_calls - 1:
                 yield is_short
 
+    def _wait_s(self) -> float:
+        """Returns after how many seconds a client has to look whether a batch can be started."""
+        held_s = self._held_until - monotonic()
+        return min(_POLL_S, held_s) if held_s > 0 else _POLL_S
+
     def _start(self, queued: list[_Queued[Item, Result]], *, is_short: bool) -> None:
         self._has_started, self._was_short = True, is_short
+        self._held_until = 0.0
         if is_short:
             self._short_at = monotonic()
         served = dict.fromkeys(one.client for one in queued)
@@ -196,13 +212,18 @@ class BatchScheduler(Generic[Item, Result]):
                 items = _by_priority(requeued[client._requeued[0].group])
             else:
                 continue
-            size = self._size(client, len(items), n_idle)
+            size = self._size(client, items, n_idle)
             if size:
                 return self._limited(items, size)
         return []
 
-    def _size(self, client: BatchClient[Item, Result], n_items: int, n_idle: int) -> int:
+    def _size(
+        self, client: BatchClient[Item, Result], items: Sequence[_Queued[Item, Result]], n_idle: int
+    ) -> int:
         """Returns the size of a client's batch out of these items; 0 if none should be started yet."""
+        n_items = len(items)
+        if client._is_short and n_items < self._batch_size and self._is_held(items):
+            return 0
         if client._is_waiting:  # the last items are divided among the calls that are free
             return min(self._batch_size, -(-n_items // n_idle))
         if client._is_throttled and not self._running:  # items of too many groups: nothing else can start
@@ -210,6 +231,9 @@ class BatchScheduler(Generic[Item, Result]):
         # The first batches start together: if no more items come, they are divided among the calls.
         enough = self._batch_size * (1 if self._has_started else self._max_calls)
         return self._batch_size if n_items >= enough else 0
+
+    def _is_held(self, items: Iterable[_Queued[Item, Result]]) -> bool:
+        return monotonic() < self._held_until and _n_clients(items) < self._n_answered
 
     def _limited(self, items: Iterable[_Queued[Item, Result]], size: int) -> list[_Queued[Item, Result]]:
         """Returns the first items, as many of each client as may share a batch."""
@@ -285,7 +309,7 @@ class BatchClient(Generic[Item, Result]):
                 with lock:
                     must_wait = self._is_pending and not self._done and self._error is None
                     if must_wait and (wait or self._is_ahead):
-                        self._changed.wait(_POLL_S)
+                        self._changed.wait(self._scheduler._wait_s())
                         continue
                     self._is_throttled = False
                     self._scheduler._end_if_idle(is_last=wait and not self._is_pending)
@@ -360,6 +384,10 @@ def _by_group(
             if one is not None:
                 groups[one.group].append(one)
     return groups
+
+
+def _n_clients(items: Iterable[_Queued[Item, Result]]) -> int:
+    return len({id(one.client) for one in items})
 
 
 def _by_priority(items: Iterable[_Queued[Item, Result]]) -> list[_Queued[Item, Result]]:

@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.support.executors import DeferredExecutor, InlineExecutor
+from transforms.recognition import batching
 from transforms.recognition.batching import BatchClient, BatchScheduler
 
 TIMEOUT_S = 30.0  # events that are waited for come at once, or never
@@ -569,3 +570,40 @@ def test_each_of_many_threads_gets_its_own_results(tries: list[list[int]], batch
         )
         found = list(threads.map(lambda own: drive(scheduler.client(), own), range(len(tries))))
     assert found == [[item for item, n in enumerate(own) for _ in range(n + 1)] for own in tries]
+
+
+def test_a_batch_waits_a_moment_for_the_clients_that_were_just_answered(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    now = 100.0
+
+    def call(batch: Sequence[int]) -> list[Batch]:
+        nonlocal now
+        now += 10.0
+        return batch_of_each(batch)
+
+    monkeypatch.setattr(batching, "monotonic", lambda: now)
+    monkeypatch.setattr(batching, "perf_counter", lambda: now)
+    executor = DeferredExecutor()
+    scheduler: BatchScheduler[int, Batch] = BatchScheduler(executor, 1, 4, call)
+    one, other, third = (scheduler.client(lambda: run_all(executor)) for _ in range(3))
+
+    def submit(*clients: BatchClient[int, Batch]) -> int:
+        """Submits an item of each; returns how many calls are started."""
+        for client in clients:
+            client.submit(1)
+        all_wait(*clients)
+        scheduler._dispatch()
+        return len(executor.calls)
+
+    assert submit(one) == 1  # nobody was answered before
+    run_all(executor)
+    assert submit(one, other) == 1  # one was answered, and at least one waits
+    run_all(executor)
+    assert submit(one) == 0  # the other one may come back
+    assert scheduler._wait_s() == pytest.approx(batching.MAX_HOLD_S)
+    assert submit(third) == 1  # as many as were answered
+    run_all(executor)
+    assert submit(one) == 0
+    now += batching.MAX_HOLD_S
+    assert submit() == 1
