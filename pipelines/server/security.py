@@ -23,7 +23,7 @@ ANY = "*"
 LOCAL_HOSTS = ("localhost", "127.0.0.1", "::1")
 WILDCARD_HOSTS = ("0.0.0.0", "::", "")
 REQUEST_ID = "x-request-id"
-EXPOSED = f"{REQUEST_ID}, x-ignored-fields, retry-after"
+EXPOSED = f"{REQUEST_ID}, x-ignored-fields, x-problem, retry-after"
 DEFAULT_HEADERS = {
     "Cache-Control": "no-store",
     "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",

@@ -267,3 +267,9 @@ def test_any_fields_are_a_request_or_an_error_of_the_client(fields: Pairs, trans
     assert error is None or error.response().body  # it can be encoded
     assert request is None or 0 <= request.temperature <= 1
     assert request is None or request.language in (None, *CODES)
+
+
+def test_a_model_has_openais_name_its_short_name_and_the_part_behind_the_slash() -> None:
+    assert model_aliases(MODEL, ["house-model"]) == {"whisper-1", "base", "whisper-base", "house-model"}
+    assert model_aliases("/models/own") == {"whisper-1", "own"}
+    assert model_aliases("own") == {"whisper-1"}
