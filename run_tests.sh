@@ -31,6 +31,17 @@ on_runner() {
   exit "$status"
 }
 
+# Tests that need a program which is not installed are skipped, too.
+report_skipped() {
+  if [[ -z $(type -P chromium chromium-browser google-chrome) ]]; then
+    echo "SKIPPED: the server's page in a browser (no chromium or google-chrome is installed)"
+  fi
+  type -P node npm >/dev/null ||
+    echo "SKIPPED: the server with OpenAI's client in JavaScript (node or npm is not installed)"
+  type -P curl >/dev/null ||
+    echo "SKIPPED: the server with the commands of docs/server.md (curl is not installed)"
+}
+
 case ${1:-} in
 prism | flink) on_runner "$@" ;;
 esac
@@ -42,6 +53,7 @@ check "import-linter" "$python" .venv/bin/lint-imports
 check "pytest" "$python" -m pytest "$@"
 
 echo
+report_skipped
 if ((${#failed[@]})); then
   printf 'FAILED: %s\n' "${failed[@]}"
   exit 1

@@ -25,7 +25,7 @@ import os
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import redirect_stdout
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -105,11 +105,12 @@ def main() -> None:
     instrumented_run(given)
     run = instrumented_run(given)
     options, _ = parse([*given, "--output", "unused"])
-    precision = load_transcriber(select_options(options, ModelOptions)).precision
-    parts = list(all_parts(run, options, precision))
+    transcriber = load_transcriber(select_options(options, ModelOptions))
+    options = replace(options, batch_size=transcriber.batch_size)
+    parts = list(all_parts(run, options, transcriber.precision))
     wall_s = run.report["wall_s"]
     print(f"{describe_machine()}\n")
-    print(f"{options.model}, {precision.arithmetic}, activations {precision.dtype}; {args.recording.name}, ")
+    print(f"{options.model}, {transcriber.precision.arithmetic}, activations {precision.dtype}; {args.recording.name}, ")
     print(f"{3600 * run.report['audio_hours']:.0f} s, {run.n_windows} windows, ", end="")
     print(f"{sum(map(sum, run.batches))} tokens.\n")
     print(markdown_head(["what", "seconds", "% of the run", "measured", "minimum, s", "of the minimum"]))

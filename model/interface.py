@@ -141,7 +141,13 @@ class ModelOptions:
         "each layer; by default one device",
         metavar="data=N,model=N",
     )
-    batch_size: int = option(8, "windows per batch", metavar="N", minimum=1, shapes_output=False)
+    batch_size: int = option(
+        0,
+        "windows per batch; 0 is 4 on a CPU, or 8 on an accelerator",
+        metavar="N",
+        minimum=0,
+        shapes_output=False,
+    )
     parallel_batches: int = option(
         0,
         "batches that a worker runs at the same time; 0 is one per CPU core, or two on an accelerator",

@@ -6,7 +6,7 @@
     result = inference("talk.mp3", return_timestamps="word", language="fr")
     print(result["text"])
 
-    for segment in inference.stream("talk.mp3"):
+    for segment in inference.stream("talk.mp3", language="fr"):
         print(segment["start"], segment["end"], segment["text"])
 
 A recording has the same transcript here as in a run of the pipeline with the same options, to the bit.
@@ -16,98 +16,43 @@ from __future__ import annotations
 
 import itertools
 import logging
+import os
 import threading
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Callable, Generator
+from contextlib import closing
 from dataclasses import dataclass, replace
 from types import TracebackType
-from typing import Any, NotRequired, Self, TypedDict
+from typing import Any, Self, TypeVar
 
-import numpy as np
-
-from model.interface import AUTO, DecodingOptions, ModelOptions
-from model.option_fields import option_fields, select_options
+from model.interface import DecodingOptions, ModelOptions
+from model.option_fields import select_options
 from pipelines.audio_input import AudioInput, audio_input
 from pipelines.backend import EMBEDDED_WHISPER, Backend
-from pipelines.option_checks import OptionsError, nearest
+from pipelines.inference_options import changed_options, first_options, max_windows
+from pipelines.inference_results import CancelledError as CancelledError
+from pipelines.inference_results import Result as Result
+from pipelines.inference_results import Segment as Segment
+from pipelines.inference_results import TranscriptionError as TranscriptionError
+from pipelines.inference_results import Word as Word
+from pipelines.inference_results import to_result as to_result
+from pipelines.inference_results import to_segment
+from pipelines.option_checks import OptionsError as OptionsError
 from pipelines.options import RecordingOptions, check_model_fits
 from transforms.core.cancellation import StopRequestedError
 from transforms.core.metrics import NO_METRICS, Metrics
 from transforms.core.progress import Progress
 from transforms.core.run_context import RunContext
-from transforms.core.types import Failure
 from transforms.fetch.policy import FetchPolicy
 from transforms.recognition.fallback import FallbackPolicy
 from transforms.recognition.loaded_model import LoadedModel
 from transforms.recognition.recording import RecordingTranscriber, TranscribedRecording
-from transforms.writing.rows import Row, failure_row, segment_row, transcript_row
+from transforms.writing.rows import Row, segment_row
 
-WORD = "word"
+Item = TypeVar("Item")
+Mapped = TypeVar("Mapped")
+Returned = TypeVar("Returned")
+
 _LOGGER = logging.getLogger(__name__)
-
-
-class Word(TypedDict):
-    """A word of a segment; times in seconds of the recording. `word` includes its leading space."""
-
-    start: float
-    end: float
-    word: str
-    probability: float
-
-
-class Segment(TypedDict):
-    """A stretch of the recording with its text; times in seconds of the recording."""
-
-    id: int
-    start: float
-    end: float
-    text: str
-    words: NotRequired[list[Word]]
-
-
-class Result(TypedDict):
-    """The transcript of a recording.
-
-    Keys:
-        text: the whole text.
-        language: code of its language; None if there is no speech and no language was given.
-        duration: seconds of audio that could be decoded.
-        segments: the segments, in order; with their words if these were requested.
-        problem: what of the audio is missing or damaged; None if nothing is.
-        failures: parts of the recording that are missing from the text, as rows of `failures/`.
-        row: the row of the pipeline, with all scores (docs/output.md).
-    """
-
-    text: str
-    language: str | None
-    duration: float
-    segments: list[Segment]
-    problem: str | None
-    failures: list[Row]
-    row: Row
-
-
-class TranscriptionError(RuntimeError):
-    """A recording has no transcript.
-
-    Attributes:
-        stage: `fetch`, `decode`, `transcribe` or `merge`.
-        kind: short name of the kind of error: `not_found`, `empty`, `not_audio`, `corrupt`, ...
-        retryable: whether another attempt, with nothing changed, might succeed.
-        failures: all failures of the recording; the first one is the reason.
-    """
-
-    def __init__(self, failures: tuple[Failure, ...]) -> None:
-        self.failures = failures
-        first = failures[0] if failures else None
-        self.stage = first.stage if first else "transcribe"
-        self.kind = first.kind if first else "unexpected"
-        self.retryable = bool(first and first.retryable)
-        shown = f"{first.uri}: {first.kind}: {first.message}" if first else "the recording has no transcript"
-        super().__init__(shown)
-
-
-class CancelledError(StopRequestedError):
-    """The caller cancelled a transcription."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -142,6 +87,12 @@ class Inference:
         options: options of the pipeline (docs/options.md) that apply to one recording, by name. Those of
             decoding are the defaults of the calls. `dtype` may be a type, such as `jax.numpy.bfloat16`.
 
+    Attributes:
+        options: the options of the model, and the defaults of the calls.
+        languages: codes of the languages that the model knows.
+        batch_size: windows in a batch of the model.
+        token_ids: returns the ids of the tokens of a text.
+
     Raises:
         OptionsError: an option that does not exist, or a value that cannot be used.
         CheckpointError: the model cannot be found or read.
@@ -149,23 +100,19 @@ class Inference:
 
     def __init__(
         self,
-        model: str = RecordingOptions.model,
+        model: str | os.PathLike[str] = RecordingOptions.model,
         *,
         backend: Backend = EMBEDDED_WHISPER,
         reserve_s: float = 0.0,
         **options: Any,  # noqa: ANN401  # fields of RecordingOptions
     ) -> None:
-        self.options = RecordingOptions(model=model, **_checked_names(options))
-        self._detector = backend.detector
+        self.options = first_options(model, options)
         self.languages = tuple(backend.languages(self.options.model))
-        """Codes of the languages that the model knows."""
         check_model_fits(self.options, self.languages)
+        self._detector = backend.detector
         transcriber = backend.load(select_options(self.options, ModelOptions))
         self._model = LoadedModel(transcriber, reserve_s)
-        self.token_ids = transcriber.token_ids
-        """Returns the ids of the tokens of a text."""
-        self.batch_size = transcriber.batch_size
-        """Windows per batch."""
+        self.batch_size, self.token_ids = transcriber.batch_size, transcriber.token_ids
 
     def __call__(
         self,
@@ -182,7 +129,8 @@ class Inference:
             audio: a path, a URL, the bytes of a file, a file opened with 'rb', or an array
                 (`pipelines.audio_input`).
             sampling_rate: samples per second of an array.
-            on_progress: called with the seconds of audio that have been read so far.
+            on_progress: called with the seconds of audio that have been read so far, on this thread. What it
+                raises ends the call.
             cancelled: once set, the call ends with `CancelledError`.
             options: options that differ from those given to `Inference`: `language`, `task`,
                 `return_timestamps` (True, False or "word"), `chunk_length_s`, `stride_length_s`,
@@ -196,13 +144,15 @@ class Inference:
             CancelledError: `cancelled` was set.
             ModelError: the model does not work at all.
         """
-        given = self.call(audio_input(audio, sampling_rate), on_progress, cancelled, **options)
-        segments = self.run(given)
+        segments = self.stream(
+            audio, sampling_rate=sampling_rate, on_progress=on_progress, cancelled=cancelled, **options
+        )
         while True:
             try:
                 next(segments)
             except StopIteration as stop:
-                return to_result(stop.value, has_words=given.options.word_timestamps)
+                result: Result = stop.value
+                return result
 
     def stream(
         self,
@@ -218,10 +168,15 @@ class Inference:
         With a language, or `language="auto-per-window"`, they come while the recording is read. Otherwise the
         language is a vote of all windows, and the segments come at the end. Closing the generator cancels.
 
-        Args and errors: see `__call__`; options are checked at once, other errors are raised later.
+        Args and errors: see `__call__`. Options and the kind of `audio` are checked at once; other errors are
+        raised by the generator.
         """
-        given = self.call(audio_input(audio, sampling_rate), on_progress, cancelled, **options)
-        return self._streamed(given)
+        given = audio_input(audio, sampling_rate)
+        try:
+            return self._streamed(self.call(given, on_progress, cancelled, **options))
+        except BaseException:
+            given.close()
+            raise
 
     def call(
         self,
@@ -231,27 +186,18 @@ class Inference:
         metrics: Metrics = NO_METRICS,
         **options: Any,  # noqa: ANN401  # fields of RecordingOptions
     ) -> Call:
-        """Returns a call of `run`, with checked options; see `__call__`."""
-        max_windows = options.pop("batch_size", None)
-        options = _checked_names(options)
-        fixed = [one.name for one in option_fields(ModelOptions) if one.name in options]
-        if fixed:
-            raise OptionsError(
-                f"{fixed[0]}: is an option of the model, which is loaded: give it to Inference(...)"
-            )
-        if max_windows is not None and not (isinstance(max_windows, int) and max_windows >= 1):
-            raise OptionsError(f"batch_size {max_windows}: give a whole number of at least 1")
-        changed = replace(self.options, **options)
-        if changed.splits_channels():
-            raise OptionsError(
-                "channels 'split': a call transcribes one recording; call it for each channel, with "
-                "channels='0', channels='1', ..."
-            )
+        """Returns a call of `run`, with checked options; see `__call__`.
+
+        Raises:
+            OptionsError: see `__call__`.
+        """
+        n_windows = max_windows(options.pop("batch_size", None))
+        changed = changed_options(self.options, options)
         check_model_fits(changed, self.languages)
         return Call(
             audio=audio,
             options=changed,
-            max_windows=max_windows,
+            max_windows=n_windows,
             metrics=metrics,
             on_progress=on_progress,
             cancelled=cancelled,
@@ -260,46 +206,35 @@ class Inference:
     def run(self, call: Call) -> Generator[Row, None, TranscribedRecording]:
         """Yields the segments of a call as rows, as they become final; returns what was transcribed.
 
+        Closing the generator cancels. What it returns has a transcript.
+
         Raises:
             TranscriptionError, CancelledError, ModelError: see `__call__`.
         """
-        options = call.options
-        context = RunContext(call.metrics, _CallProgress(call.on_progress), lambda: _check(call.cancelled))
-        transcriber = RecordingTranscriber(
-            new_client=lambda: self._model.client(context, call.max_windows),
-            plan=options.window_plan(self._detector),
-            merge=options.merge_settings(self.languages),
-            decoding=select_options(options, DecodingOptions),
-            fallback=select_options(options, FallbackPolicy),
-            filters=options.filters(),
-            fetch=select_options(options, FetchPolicy),
-            context=context,
-            opener=call.audio.opener,
-        )
-        segments = transcriber.stream(replace(call.audio.source, channel=options.channel()))
-        for number in itertools.count():
-            try:
-                segment = next(segments)
-            except StopIteration as stop:
-                result: TranscribedRecording = stop.value
-                break
-            yield segment_row(number, segment)
-        if result.transcript is None:
-            raise TranscriptionError(result.failures)
-        for failure in result.failures:
+        source = replace(call.audio.source, channel=call.options.channel())
+        numbers = itertools.count()
+        try:
+            recording = yield from _mapped(
+                self._transcriber(call).stream(source), lambda segment: segment_row(next(numbers), segment)
+            )
+        except _CallbackError as stop:
+            raise stop.error from None
+        if recording.transcript is None:
+            raise TranscriptionError(recording.failures)
+        for failure in recording.failures:
             _LOGGER.warning("%s: %s: %s", failure.uri, failure.kind, failure.message)
-        return result
+        return recording
 
     def warm_up(self, *, prompts: bool = True) -> None:
         """Compiles the programs of all requests, or loads those that were compiled before.
 
         Args:
-            prompts: also those of requests with prompts.
+            prompts: also those of requests with prompts or hotwords.
         """
         self._model.transcriber.warm_up(prompts=prompts)
 
     def close(self) -> None:
-        """Ends the threads of the model; calls that are running finish."""
+        """Ends the threads of the model once their batches are done. Then nothing can be transcribed."""
         self._model.close()
 
     def __enter__(self) -> Self:
@@ -312,59 +247,52 @@ class Inference:
 
     def _streamed(self, call: Call) -> Generator[Segment, None, Result]:
         has_words = call.options.word_timestamps
-        segments = self.run(call)
+        with closing(call.audio):
+            rows = self.run(call)
+            recording = yield from _mapped(rows, lambda row: to_segment(row, has_words=has_words))
+        return to_result(recording, has_words=has_words)
+
+    def _transcriber(self, call: Call) -> RecordingTranscriber:
+        options = call.options
+        context = RunContext(call.metrics, _CallProgress(call.on_progress), lambda: _check(call.cancelled))
+        return RecordingTranscriber(
+            new_client=lambda: self._model.client(context, call.max_windows),
+            plan=options.window_plan(self._detector),
+            merge=options.merge_settings(self.languages),
+            decoding=select_options(options, DecodingOptions),
+            fallback=select_options(options, FallbackPolicy),
+            filters=options.filters(),
+            fetch=select_options(options, FetchPolicy),
+            context=context,
+            opener=call.audio.opener,
+        )
+
+
+def _mapped(
+    items: Generator[Item, None, Returned], change: Callable[[Item], Mapped]
+) -> Generator[Mapped, None, Returned]:
+    """Yields what a function makes of each item of a generator; returns what that returns, and closes it."""
+    with closing(items):
         while True:
             try:
-                row = next(segments)
+                item = next(items)
             except StopIteration as stop:
-                return to_result(stop.value, has_words=has_words)
-            yield _segment(row, has_words=has_words)
-
-
-def to_result(recording: TranscribedRecording, *, has_words: bool) -> Result:
-    """Returns the result of a recording that has a transcript."""
-    if recording.transcript is None:
-        raise TranscriptionError(recording.failures)
-    row = transcript_row(recording.transcript)
-    return Result(
-        text=row["text"],
-        language=row["language"],
-        duration=row["duration_s"],
-        segments=[_segment(segment, has_words=has_words) for segment in row["segments"]],
-        problem=row["problem"],
-        failures=[failure_row(failure) for failure in recording.failures],
-        row=row,
-    )
-
-
-def _segment(row: Row, *, has_words: bool) -> Segment:
-    segment = Segment(id=row["id"], start=row["start"], end=row["end"], text=row["text"])
-    if has_words:
-        segment["words"] = row["words"]
-    return segment
-
-
-def _checked_names(options: Mapping[str, Any]) -> dict[str, Any]:
-    """Returns options under the names of `RecordingOptions`, with values that its fields can have."""
-    options = dict(options)
-    if options.get("return_timestamps") == WORD:
-        options |= {"return_timestamps": True, "word_timestamps": True}
-    if options.get("language", "") is None:
-        options["language"] = AUTO
-    if not isinstance(options.get("dtype", ""), str):
-        options["dtype"] = np.dtype(options["dtype"]).name
-    if isinstance(options.get("channels"), int):
-        options["channels"] = str(options["channels"])
-    known = [one.name for one in option_fields(RecordingOptions)]
-    for name in options:
-        if name not in known:
-            raise OptionsError(f"{name}: no such option{nearest(name, known)}")
-    return options
+                returned: Returned = stop.value
+                return returned
+            yield change(item)
 
 
 def _check(cancelled: threading.Event | None) -> None:
     if cancelled is not None and cancelled.is_set():
         raise CancelledError("the transcription was cancelled")
+
+
+class _CallbackError(StopRequestedError):
+    """A callback raised an exception, which is no failure of the recording."""
+
+    def __init__(self, error: Exception) -> None:
+        super().__init__(str(error))
+        self.error = error
 
 
 class _CallProgress(Progress):
@@ -377,5 +305,9 @@ class _CallProgress(Progress):
     def add(self, *, recordings: int = 0, failures: int = 0, audio_s: float = 0.0, resumed: int = 0) -> None:
         """See `Progress`."""
         super().add(recordings=recordings, failures=failures, audio_s=audio_s, resumed=resumed)
-        if self._report is not None and audio_s:
+        if self._report is None or not audio_s:
+            return
+        try:
             self._report(self.tally().audio_s)
+        except Exception as error:  # of any type; `run` raises it
+            raise _CallbackError(error) from error

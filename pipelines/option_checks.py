@@ -90,7 +90,7 @@ def check_decoding(options: DecodingOptions, max_new_tokens: int) -> None:
         _check_range("max_new_tokens", max_new_tokens, 1, MAX_NEW_TOKENS_PROMPTED)
     language_code(options.language)
     for language in options.languages:
-        if language_code(language) is None:
+        if language_code(language, "languages") is None:
             raise OptionsError(f"--languages {language}: give codes or English names, such as en,de")
     if options.languages and options.language != AUTO:
         raise OptionsError(
@@ -154,8 +154,12 @@ def channel_number(channels: str) -> int | None:
     return number
 
 
-def language_code(language: str) -> str | None:
+def language_code(language: str, flag: str = "language") -> str | None:
     """Returns `fr` for `fr`, `FR` or `French`; None for `auto` and `auto-per-window`.
+
+    Args:
+        language: the language.
+        flag: the option that it was given with, for the message.
 
     Raises:
         OptionsError: the language is none of Whisper's.
@@ -168,7 +172,7 @@ def language_code(language: str) -> str | None:
         names = ", ".join(f"{known} ({name})" for known, name in LANGUAGES.items())
         similar = nearest(wanted, list(LANGUAGES.values()))
         raise OptionsError(
-            f"--language {language}: no such language{similar}; give auto, auto-per-window, or a code or "
+            f"--{flag} {language}: no such language{similar}; give auto, auto-per-window, or a code or "
             f"English name of: {names}"
         )
     return code

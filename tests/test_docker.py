@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from importlib.metadata import metadata
 from pathlib import Path
@@ -9,9 +10,12 @@ from pathlib import Path
 import pytest
 from apache_beam.version import __version__ as beam_version
 
+from pipelines.server.command import parse
+
 ROOT = Path(__file__).parents[1]
 CPU = ROOT / "docker" / "Dockerfile.cpu"
 ON_CPU_IMAGE = ("Dockerfile.cuda", "Dockerfile.tpu")
+SERVE = "Dockerfile.serve"
 
 
 def instructions(name: str) -> list[tuple[str, str]]:
@@ -58,8 +62,10 @@ def test_the_launcher_finds_its_program() -> None:
 
 def test_what_is_installed_exists() -> None:
     extras = re.findall(r"^ARG EXTRAS=(.*)$", CPU.read_text(), re.MULTILINE)[0].split(",")
+    served = re.findall(r'"\.\[([\w,]+)\]"', (ROOT / "docker" / SERVE).read_text())[0].split(",")
     declared = re.findall(r'^        "(\w+)": ', (ROOT / "setup.py").read_text(), re.MULTILINE)
-    assert set(extras) <= set(declared)
+    assert {*extras, *served} <= set(declared)
+    assert "serve" in served
     assert "dataflow" in extras
     of_jax = metadata("jax").get_all("Provides-Extra") or []
     for name in ON_CPU_IMAGE:
@@ -67,7 +73,20 @@ def test_what_is_installed_exists() -> None:
         assert extra in of_jax
 
 
-@pytest.mark.parametrize("name", [CPU.name, *ON_CPU_IMAGE])
+def test_the_server_listens_on_every_address_of_its_container() -> None:
+    (words,) = arguments(SERVE, "ENTRYPOINT")
+    program, command, *options = json.loads(words)
+    assert (program, command) == ("whisper-beam", "serve")
+    assert (parse(options).host, arguments(SERVE, "EXPOSE")) == ("0.0.0.0", [str(parse(options).port)])
+
+
+def test_the_image_of_the_server_has_the_tree_of_the_other() -> None:
+    assert arguments(SERVE, "COPY") == [
+        told for told in arguments(CPU.name, "COPY") if not told.startswith(("--from", "pipelines/"))
+    ]
+
+
+@pytest.mark.parametrize("name", [CPU.name, *ON_CPU_IMAGE, SERVE])
 def test_versions_are_pinned(name: str) -> None:
     installs = [told for told in arguments(name, "RUN") if "pip install" in told]
     assert installs

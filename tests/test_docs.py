@@ -13,6 +13,7 @@ from apache_beam.options.pipeline_options import PipelineOptions
 
 from pipelines.command_line import parse
 from pipelines.options import TranscribeOptions
+from pipelines.server.options import ServeOptions
 
 ROOT = Path(__file__).parents[1]
 PAGES = [*(ROOT / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md")), *ROOT.glob("docs/*.md")]
@@ -28,7 +29,7 @@ MODULE = re.compile(r"`((?:benchmarks|model|pipelines|transforms)(?!\.(?:bin|pt|
 FOREIGN_MODULES = {"apache_beam.runners.worker.worker_pool_main", "pytest"}
 FOREIGN_FLAGS = {
     *("help", "version"),
-    *("file", "tag", "build_arg"),  # docker
+    *("file", "tag", "build_arg", "rm"),  # docker
     *("image", "sdk_language", "metadata_file", "template_file_gcs_location", "staging_location"),  # gcloud
     *("max_workers", "additional_experiments", "parameters"),
     "strict_checksums",  # Maven
@@ -58,8 +59,9 @@ def anchors(page: Path) -> set[str]:
 
 @cache
 def known_flags() -> frozenset[str]:
-    ours = {option.name for option in fields(TranscribeOptions)}
-    switches = {f"no_{option.name}" for option in fields(TranscribeOptions) if option.default is True}
+    options = [*fields(TranscribeOptions), *fields(ServeOptions)]
+    ours = {option.name for option in options}
+    switches = {f"no_{option.name}" for option in options if option.default is True}
     programs = [*ROOT.glob("benchmarks/**/*.py"), ROOT / "pipelines/evaluate.py"]
     added = {
         normal(flag)

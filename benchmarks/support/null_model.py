@@ -23,7 +23,7 @@ class NullTranscriber:
     compile_s = 0.0
 
     def __init__(self, options: ModelOptions) -> None:
-        self.batch_size = options.batch_size
+        self.batch_size = options.batch_size or 8
 
     def batch_group(self, request: Request) -> None:
         """All requests may share a batch."""

@@ -24,6 +24,7 @@ from pipelines.server.monitoring import CONTENT_TYPE, ServerMetrics
 from pipelines.server.options import ServeOptions
 from pipelines.server.schema import openapi_document
 from pipelines.server.security import HostCheck, OriginCheck, RequestIds
+from pipelines.server.stopping import Stop
 from pipelines.server.transcriptions import RulesOf, Transcriptions
 from pipelines.server.unread_bodies import UnreadBodies
 from pipelines.server.upload import UploadReader
@@ -49,6 +50,7 @@ class Application:
         self._aliases = model_aliases(options.model, options.model_alias)
         self._keys = load_keys(options.api_key, options.api_key_file)
         self.admission = Admission(options.max_requests)
+        self._stop = Stop()
         self.metrics = ServerMetrics()
         self.metrics.watch(lambda: self.admission.n_requests - engine.n_jobs, lambda: engine.n_jobs)
         self._app = self._with_middleware(Starlette(routes=self._routes(), exception_handlers=_HANDLERS))
@@ -56,6 +58,11 @@ class Application:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answers a request."""
         await self._app(scope, receive, send)
+
+    def cancel_all(self) -> None:
+        """Answers all requests that are inside with 503, from the event loop; `drain` the admission first."""
+        self._stop.set()
+        self._engine.cancel_all()
 
     def _routes(self) -> list[Route]:
         return [
@@ -78,7 +85,9 @@ class Application:
             limit = RateLimit(options.rate_limit, burst=max(1, math.ceil(options.rate_limit)))
 
         def endpoint(task: str) -> Transcriptions:
-            return Transcriptions(task, self._engine, rules, reader, self.admission, limit, self.metrics)
+            return Transcriptions(
+                task, self._engine, rules, reader, self.admission, limit, self.metrics, self._stop
+            )
 
         return [
             Route("/v1/audio/transcriptions", endpoint(TRANSCRIBE), methods=["POST"]),

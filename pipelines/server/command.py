@@ -11,12 +11,18 @@ import logging
 import os
 import sys
 from collections.abc import Sequence
+from dataclasses import fields
 from pathlib import Path
 
+from pipelines.backend import WHISPER
 from pipelines.flags import add_version_flag, with_underscores
 from pipelines.option_checks import OptionsError, nearest
 from pipelines.option_flags import HelpFormatter, OptionParser, add_options, with_options_table
+from pipelines.process.memory import limit_malloc_arenas
 from pipelines.server.options import ServeOptions, grouped_options
+
+EXTRA = ("anyio", "h11", "prometheus_client", "python_multipart", "starlette", "uvicorn")
+"""Libraries of the extra `serve`."""
 
 DESCRIPTION = """\
 Serves one Whisper model over HTTP, with OpenAI's API and a page to use in a browser.
@@ -43,23 +49,45 @@ def main(argv: Sequence[str] | None = None, prog: str = "python -m pipelines.ser
         prog: the program's name, for its help.
     """
     try:
-        options = parse(sys.argv[1:] if argv is None else argv, prog)
-        try:
-            from pipelines.server.server import Server, serve
-        except ImportError as error:
-            raise OptionsError(f"{error}; install the server: pip install 'whisper-beam[serve]'") from error
-        from pipelines.process.memory import limit_malloc_arenas
-
-        level = os.environ.get("LOG_LEVEL", "INFO").upper()
-        logging.basicConfig(level=level, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
-        for name in ("uvicorn", "jax"):  # what they do is of no interest, what goes wrong is
-            logging.getLogger(name).setLevel(max(logging.getLogger().level, logging.WARNING))
-        limit_malloc_arenas()
-        serve(Server(**{name: getattr(options, name) for name in ServeOptions.__dataclass_fields__}))
-    except (ValueError, OSError) as error:  # an option, an address in use, or a model that cannot be found
+        return run(parse(sys.argv[1:] if argv is None else argv, prog))
+    except OSError as error:  # an address in use, or not one of this machine
+        print(f"whisper-beam serve: {error.strerror or error}", file=sys.stderr)
+    except ValueError as error:  # an option
         print(f"whisper-beam serve: {error}", file=sys.stderr)
+    return 1
+
+
+def run(options: ServeOptions) -> int:
+    """Serves until SIGTERM or SIGINT, and returns the exit code.
+
+    Raises:
+        OptionsError: an option that cannot be used, or the server is not installed.
+        OSError: the address is in use, or not one of this machine.
+    """
+    try:
+        from pipelines.server.server import LoadError, Server, serve
+    except ImportError as error:
+        if str(error.name).partition(".")[0] not in EXTRA:
+            raise
+        raise OptionsError(f"{error}; install the server: pip install 'whisper-beam[serve]'") from error
+    _configure_process()
+    server = Server(backend=WHISPER, **{one.name: getattr(options, one.name) for one in fields(options)})
+    try:
+        serve(server, ends_process=True)
+    except LoadError:  # the log has the reason
         return 1
+    if server.is_loading:  # nothing interrupts a compiler, and it crashes where Python ends around it
+        logging.shutdown()
+        os._exit(0)
     return 0
+
+
+def _configure_process() -> None:
+    level = os.environ.get("LOG_LEVEL", "INFO").upper()
+    logging.basicConfig(level=level, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    for name in ("uvicorn", "jax"):  # what they do is of no interest, what goes wrong is
+        logging.getLogger(name).setLevel(max(logging.getLogger().level, logging.WARNING))
+    limit_malloc_arenas()
 
 
 def parse(argv: Sequence[str], prog: str = "whisper-beam serve") -> ServeOptions:
@@ -80,14 +108,14 @@ def parse(argv: Sequence[str], prog: str = "whisper-beam serve") -> ServeOptions
     add_version_flag(parser)
     add_options(parser, grouped_options())
     known = {flag for action in parser._actions for flag in action.option_strings}
-    values, unknown = parser.parse_known_args([_spelt(word, known) for word in argv])
+    values, unknown = parser.parse_known_args([_as_known(word, known) for word in argv])
     for word in unknown:
         flag = word.partition("=")[0]
         raise OptionsError(f"{flag}: no such option{nearest(flag, sorted(known))}; --help lists them all")
     return ServeOptions(**vars(values))
 
 
-def _spelt(word: str, known: set[str]) -> str:
+def _as_known(word: str, known: set[str]) -> str:
     """Returns a flag as it is known, for any mix of dashes and underscores."""
     flag = with_underscores(word)
     for spelling in (flag, flag.replace("--no_", "--no-", 1)):

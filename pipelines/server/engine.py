@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import threading
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -49,15 +49,19 @@ class Engine:
     """
 
     def __init__(self, load: Callable[[], Inference], max_jobs: int) -> None:
-        self._load, self._max_jobs = load, max_jobs
+        self._load = load
         self._loaded: Future[Inference] = Future()
+        self._loaded.set_running_or_notify_cancel()  # else a client that leaves would cancel it
+        self._loader: threading.Thread | None = None
         self._threads = ThreadPoolExecutor(max_jobs, thread_name_prefix="transcription")
         self._jobs: set[Job] = set()
+        self._is_cancelled = False
         self._lock = threading.Lock()
 
     def start(self) -> None:
         """Begins to load the model."""
-        threading.Thread(target=self._load_model, name="load-model", daemon=True).start()
+        self._loader = threading.Thread(target=self._load_model, name="load-model", daemon=True)
+        self._loader.start()
 
     @property
     def state(self) -> str:
@@ -83,8 +87,6 @@ class Engine:
         """
         try:
             return await asyncio.wrap_future(self._loaded)
-        except asyncio.CancelledError:
-            raise
         except Exception as error:
             raise self.not_ready() from error
 
@@ -101,40 +103,55 @@ class Engine:
         with self._lock:
             return len(self._jobs)
 
-    def submit(self, inference: Inference, make_call: Callable[[threading.Event], Call]) -> Job:
+    def submit(
+        self,
+        inference: Inference,
+        make_call: Callable[[threading.Event], Call],
+        *,
+        with_segments: bool = True,
+    ) -> Job:
         """Begins a transcription, from the event loop.
 
         Args:
             inference: the model.
             make_call: returns the call to run, given the event that cancels it.
+            with_segments: whether the job has its segments too, and not only its result.
         """
-        job = Job(asyncio.get_running_loop())
+        job = Job(asyncio.get_running_loop(), with_segments=with_segments)
         call = make_call(job.cancelled)
         with self._lock:
             self._jobs.add(job)
+            if self._is_cancelled:
+                job.cancel()
         self._threads.submit(self._run, inference, call, job)
         return job
 
     def cancel_all(self) -> None:
-        """Cancels all transcriptions."""
+        """Cancels all transcriptions, those that are submitted later too."""
         with self._lock:
+            self._is_cancelled = True
             jobs = list(self._jobs)
         for job in jobs:
             job.cancel()
 
     def close(self) -> None:
-        """Cancels all transcriptions, and ends all threads, those of the model too."""
+        """Cancels all transcriptions, and ends all threads; a model that is being loaded is waited for."""
         self.cancel_all()
         self._threads.shutdown()
+        if self._loader is not None:
+            self._loader.join()
         if self.state == READY:
             self.wait().close()
 
     def _load_model(self) -> None:
         try:
-            self._loaded.set_result(self._load())
+            inference = self._load()
         except BaseException as error:  # raised where the model is waited for
-            _LOGGER.error("the model cannot be loaded: %s", error)
+            is_expected = isinstance(error, ValueError | OSError)
+            _LOGGER.error("the model cannot be loaded: %s", error, exc_info=None if is_expected else error)
             self._loaded.set_exception(error)
+        else:
+            self._loaded.set_result(inference)
 
     def _run(self, inference: Inference, call: Call, job: Job) -> None:
         from transforms.writing.rows import transcript_row
@@ -163,15 +180,14 @@ class Job:
         cancelled: once set, the transcription ends.
     """
 
-    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(self, loop: asyncio.AbstractEventLoop, *, with_segments: bool) -> None:
         self.cancelled = threading.Event()
-        self._loop = loop
+        self._loop, self._with_segments = loop, with_segments
         self._segments: asyncio.Queue[Row | None] = asyncio.Queue()
         self._result: asyncio.Future[Finished] = loop.create_future()
         self._ended = asyncio.Event()
-        self._error: BaseException | None = None
 
-    async def segments(self) -> AsyncIterator[Row]:
+    async def segments(self) -> AsyncGenerator[Row, None]:
         """Yields the rows of the segments as they become final."""
         while (segment := await self._segments.get()) is not None:
             yield segment
@@ -194,30 +210,28 @@ class Job:
 
     def put(self, segment: Row) -> None:
         """Adds a segment, from the thread."""
-        self._call(self._segments.put_nowait, segment)
+        if self._with_segments:
+            self._call(self._segments.put_nowait, segment)
 
     def finish(self, finished: Finished) -> None:
         """Sets the result, from the thread."""
-        self._call(self._set, finished)
+        self._call(self._result.set_result, finished)
 
     def fail(self, error: BaseException) -> None:
         """Sets the exception, from the thread."""
-        self._call(self._set, error)
+        self._call(self._set_error, error)
 
     def end(self) -> None:
-        """Says that the thread has ended."""
+        """Marks the end of the thread, from the thread."""
         self._call(self._segments.put_nowait, None)
         self._call(self._ended.set)
 
-    def _set(self, outcome: Finished | BaseException) -> None:
-        if isinstance(outcome, Finished):
-            self._result.set_result(outcome)
-        else:
-            self._result.set_exception(outcome)
-            self._result.exception()  # a client that is gone does not ask for it
+    def _set_error(self, error: BaseException) -> None:
+        self._result.set_exception(error)
+        self._result.exception()  # a client that is gone does not ask for it
 
     def _call(self, callback: Callable[..., object], *args: object) -> None:
         try:
             self._loop.call_soon_threadsafe(callback, *args)
-        except RuntimeError:  # the loop is closed: the server has stopped, and nobody waits
+        except RuntimeError:  # the loop is closed: the server has stopped, and no request waits
             _LOGGER.debug("a transcription ended after its server")

@@ -9,9 +9,9 @@ first ones of the transcript, as when the vote on the language is overruled; the
 client replaces what it has shown by it.
 
 With verbose_json each delta is followed by `transcript.text.segment` (times, text and, if wanted, words; its
-`speaker` is empty, as there are none, but clients require it), and `done` has `segments`, `words`, `srt` and
-`vtt`. The usage of `done` is counted in tokens, as clients parse no other here; `seconds` is added. One input
-token is 20 ms of audio, a position of the encoder.
+`speaker` is empty, as there are none, but clients require it), and `done` has `language`, `duration`,
+`segments`, `words`, `srt` and `vtt`. The usage of `done` is counted in tokens, as clients parse no other
+here; `seconds` is added. One input token is 20 ms of audio, a position of the encoder.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ from pipelines.server.formats import (
     Row,
     TokenIds,
     encode_json,
+    language_name,
     problem_of,
     timed_parts,
     usage,
@@ -106,7 +107,7 @@ async def event_stream(
 
 
 async def begin(stream: AsyncGenerator[bytes, None]) -> AsyncGenerator[bytes, None]:
-    """Waits for the first chunk of a stream, and returns the whole stream.
+    """Waits for the first chunk of a stream, a comment at the latest, and returns the whole stream.
 
     Raises:
         Exception: raised by the stream before its first chunk.
@@ -138,7 +139,8 @@ async def _read(
         async for segment in segments:
             if events := writer.segment(segment):
                 chunks.put_nowait(events)
-        chunks.put_nowait(writer.done(await result()))
+        # Of ten hours it takes a second, for which the event loop must not wait.
+        chunks.put_nowait(await asyncio.to_thread(writer.done, await result()))
     except Exception as error:  # of any type: the client gets it, as an error or as the last event
         chunks.put_nowait(error)
     finally:
@@ -175,6 +177,7 @@ class _EventWriter:
         if problem := problem_of(row, finished.failures):
             event["problem"] = problem
         if self._request.response_format == VERBOSE_JSON:
+            event |= {"language": language_name(row, self._request), "duration": float(row["duration_s"])}
             event |= timed_parts(row, self._request, self._token_ids)
             event |= {name: RENDERERS[name](row) for name in (SRT, VTT)}
         return (_delta_event(rest) if rest else b"") + encode_event(event) + DONE

@@ -10,21 +10,19 @@ run_server("openai/whisper-base", port=8000)  # blocks
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import signal
-import socket
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
-import uvicorn
-
 from pipelines.backend import EMBEDDED_WHISPER, Backend
+from pipelines.option_checks import OptionsError, nearest
 from pipelines.server.app import Application
-from pipelines.server.engine import Engine
+from pipelines.server.engine import LOADING, Engine
+from pipelines.server.http_server import HttpServer
 from pipelines.server.options import ServeOptions
 
 if TYPE_CHECKING:
@@ -33,9 +31,15 @@ if TYPE_CHECKING:
 RESERVE_S = 30.0
 """Seconds for which a call of the model stays free for the next short recording, after one."""
 
-KEEP_ALIVE_S = 75
-_GRACE_S = 5.0  # for answers, after the transcriptions have ended
+GRACE_S = 5.0
+"""Seconds for the answers of requests that were cancelled, until their connections are closed."""
+
+POLL_S = 0.1
 _LOGGER = logging.getLogger(__name__)
+
+
+class LoadError(RuntimeError):
+    """The model cannot be loaded; the log has the reason."""
 
 
 class Server:
@@ -45,51 +49,46 @@ class Server:
         backend: loads the model.
         options: options of `whisper-beam serve` (docs/server.md), by name.
 
+    Attributes:
+        options: the options.
+        port: the port; of a server with port 0, the one that it got when it was started.
+
     Raises:
         OptionsError: an option that cannot be used.
     """
 
     def __init__(self, *, backend: Backend = EMBEDDED_WHISPER, **options: Any) -> None:  # noqa: ANN401  # ServeOptions
-        self.options = ServeOptions(**_plain(options))
+        self.options = ServeOptions(**_checked(options))
+        self.port = self.options.port
         self._backend = backend
         self._engine = Engine(self._load, self.options.max_requests)
         self._app = Application(self.options, self._engine)
-        self._socket: socket.socket | None = None
-        self._uvicorn: uvicorn.Server | None = None
-        self._thread: threading.Thread | None = None
-
-    @property
-    def port(self) -> int:
-        """The port; of a server with port 0, the one that it got."""
-        return self.options.port if self._socket is None else int(self._socket.getsockname()[1])
+        self._http = HttpServer(self._app)
 
     @property
     def url(self) -> str:
-        """The URL of the server."""
-        host = f"[{self.options.host}]" if ":" in self.options.host else self.options.host
-        return f"http://{host}:{self.port}"
+        """The URL of the server; of one that listens on every address, its URL on this machine."""
+        host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(self.options.host, self.options.host)
+        return f"http://{f'[{host}]' if ':' in host else host}:{self.port}"
+
+    @property
+    def is_listening(self) -> bool:
+        """Whether it was started, and not all of its connections have ended since."""
+        return self._http.is_running
+
+    @property
+    def is_loading(self) -> bool:
+        """Whether the model is neither loaded nor has failed to load."""
+        return self._engine.state == LOADING
 
     def start(self) -> Self:
         """Begins to listen, and to load the model; returns once connections are accepted.
 
         Raises:
             OSError: the address is in use, or not one of this machine.
+            RuntimeError: the server was started before.
         """
-        if self._thread is not None:
-            raise RuntimeError("the server was started before; make a new one")
-        self._socket = _listening(self.options.host, self.options.port)
-        config = uvicorn.Config(
-            self._app,
-            log_config=None,  # logging is the process's
-            access_log=False,
-            lifespan="off",
-            server_header=False,
-            timeout_keep_alive=KEEP_ALIVE_S,
-            timeout_graceful_shutdown=round(self.options.drain_s + _GRACE_S),
-        )
-        self._uvicorn = uvicorn.Server(config)
-        self._thread = threading.Thread(target=self._serve, name="server", daemon=True)
-        self._thread.start()
+        self.port = self._http.start(self.options.host, self.options.port)
         self._engine.start()
         return self
 
@@ -105,17 +104,23 @@ class Server:
     def stop(self, drain_s: float | None = None) -> None:
         """Refuses new requests, lets those that are running finish, and ends all threads.
 
+        A model that is still being loaded is waited for, as that cannot be interrupted.
+
         Args:
-            drain_s: seconds until the transcriptions that are still running are cancelled; None for
-                `--drain_s`.
+            drain_s: seconds until the requests that are still running are cancelled; None for `--drain_s`.
         """
         self._app.admission.drain()
-        if self._uvicorn is not None and self._thread is not None:
-            self._uvicorn.should_exit = True
-            self._thread.join(self.options.drain_s if drain_s is None else drain_s)
-            self._engine.cancel_all()
-            self._thread.join()
+        self._http.refuse()
+        if not self._http.join(self.options.drain_s if drain_s is None else drain_s):
+            self.cancel()
+            if not self._http.join(GRACE_S):
+                self._http.abort()
+                self._http.join()
         self._engine.close()
+
+    def cancel(self) -> None:
+        """Answers all requests that are running with 503."""
+        self._http.call(self._app.cancel_all)
 
     def __enter__(self) -> Self:
         self.start()
@@ -130,12 +135,6 @@ class Server:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.stop()
-
-    def _serve(self) -> None:
-        assert self._uvicorn is not None
-        assert self._socket is not None
-        with self._socket:
-            asyncio.run(self._uvicorn.serve([self._socket]))
 
     def _load(self) -> Inference:
         from pipelines.inference import Inference
@@ -168,32 +167,54 @@ def run_server(
     Raises:
         OptionsError: an option that cannot be used.
         OSError: the address is in use, or not one of this machine.
-        Exception: the model cannot be loaded.
+        LoadError: the model cannot be loaded.
     """
     serve(Server(model=model_name, host=host, port=port, dtype=dtype, **options))
 
 
-def serve(server: Server) -> None:
-    """Runs a server until SIGTERM or SIGINT; a second signal cancels what is running."""
+def serve(server: Server, *, ends_process: bool = False) -> None:
+    """Runs a server until SIGTERM or SIGINT; a second signal cancels what is running.
+
+    Args:
+        server: the server.
+        ends_process: whether the process ends after it. Then a model that is still being loaded is not waited
+            for, and `is_loading` is true; the process must end by `os._exit`, as compilers crash otherwise.
+
+    Raises:
+        OSError: the address is in use, or not one of this machine.
+        LoadError: the model cannot be loaded.
+    """
     with _stop_signals() as signals:
         server.start()
         try:
             _LOGGER.info("%s is loading %s", server.url, server.options.model)
-            while not signals.wait(0.2):
-                try:
-                    server.wait_until_ready(0)
-                except TimeoutError:
-                    continue
-                break
-            _LOGGER.info("%s is ready", server.url)
-            signals.wait()
+            while server.is_loading and not signals.wait(POLL_S):
+                pass
+            if not server.is_loading:
+                _check_loaded(server)
+                _LOGGER.info("%s is ready", server.url)
+                signals.wait()
         finally:
-            stopping = threading.Thread(target=server.stop, name="stop")
-            stopping.start()
-            while stopping.is_alive():
-                stopping.join(0.2)
-                if signals.count > 1:
-                    server._engine.cancel_all()
+            _stop(server, signals, waits_for_model=not ends_process)
+
+
+def _check_loaded(server: Server) -> None:
+    try:
+        server.wait_until_ready()
+    except Exception as error:  # of any type, as any library of the model raises it
+        raise LoadError(f"{server.options.model} cannot be loaded: {error}") from error
+
+
+def _stop(server: Server, signals: _Signals, *, waits_for_model: bool) -> None:
+    _LOGGER.info("%s is stopping", server.url)
+    stopping = threading.Thread(target=server.stop, name="stop", daemon=True)
+    stopping.start()
+    while stopping.is_alive():
+        stopping.join(POLL_S)
+        if signals.count > 1:
+            server.cancel()
+        if server.is_loading and not (waits_for_model or server.is_listening):
+            return
 
 
 class _Signals:
@@ -225,27 +246,19 @@ def _stop_signals() -> Iterator[_Signals]:
             signal.signal(number, handler)
 
 
-def _plain(options: dict[str, Any]) -> dict[str, Any]:
-    """Returns options with `dtype` as a name."""
+def _checked(options: dict[str, Any]) -> dict[str, Any]:
+    """Returns options with `dtype` as a name.
+
+    Raises:
+        OptionsError: there is no such option.
+    """
+    known = list(ServeOptions.__dataclass_fields__)
+    for name in options:
+        if name not in known:
+            raise OptionsError(f"{name}: no such option{nearest(name, known)}")
     dtype = options.get("dtype", "")
     if isinstance(dtype, str):
         return options
     import numpy as np
 
     return {**options, "dtype": np.dtype(dtype).name}
-
-
-def _listening(host: str, port: int) -> socket.socket:
-    """Returns a socket that is bound; uvicorn listens on it."""
-    family, kind, protocol, _, address = socket.getaddrinfo(
-        host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
-    )[0]
-    listening = socket.socket(family, kind, protocol)
-    try:
-        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listening.bind(address)
-        listening.listen(2048)
-    except OSError:
-        listening.close()
-        raise
-    return listening

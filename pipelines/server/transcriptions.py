@@ -19,13 +19,16 @@ from pipelines.server.form import FormRules, ParsedForm, parse_form
 from pipelines.server.limits import Admission, RateLimit, client_of
 from pipelines.server.monitoring import ServerMetrics
 from pipelines.server.request import TranscriptionRequest
+from pipelines.server.stopping import Stop, stopping
 from pipelines.server.upload import NO_ROOM_RETRY_S, ClientDisconnected, Upload, UploadReader
 from transforms.core.types import Failure
 
 if TYPE_CHECKING:
     from pipelines.inference import Call, Inference, TranscriptionError
 
-OTHER_LANGUAGE = "other_language"
+OTHER_LANGUAGE, UNEXPECTED, NO_ROOM, NOT_AUDIO = "other_language", "unexpected", "no_room", "not_audio"
+"""Kinds of failures with answers of their own."""
+
 _LOGGER = logging.getLogger(__name__)
 
 
@@ -40,6 +43,7 @@ class Transcriptions:
         admission: limits the requests at a time; the endpoints of a server share it.
         rate_limit: limits the requests of each client; None for no limit.
         metrics: the figures of the server.
+        stop: ends the waits for an upload, or for the model, when the server stops.
     """
 
     def __init__(
@@ -51,9 +55,11 @@ class Transcriptions:
         admission: Admission,
         rate_limit: RateLimit | None,
         metrics: ServerMetrics,
+        stop: Stop,
     ) -> None:
         self._task, self._engine, self._rules, self._reader = task, engine, rules, reader
         self._admission, self._rate_limit, self._metrics = admission, rate_limit, metrics
+        self._stop = stop
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answers a request.
@@ -61,11 +67,16 @@ class Transcriptions:
         Raises:
             ApiError: the answer is an error.
         """
+
+        async def receive_until_stopped() -> Message:
+            with self._stop.ends_wait():
+                return await receive()
+
         if self._rate_limit is not None:
             self._rate_limit.take(client_of(scope))
         with self._admission.admit():
             try:
-                upload = await self._reader.read(scope, receive)
+                upload = await self._reader.read(scope, receive_until_stopped)
                 try:
                     answer = _Answer(send)
                     await answer.while_connected(receive, self._answer(upload, scope, receive, answer.send))
@@ -75,7 +86,8 @@ class Transcriptions:
                 _LOGGER.info("%s: the client closed the connection", scope["path"])
 
     async def _answer(self, upload: Upload, scope: Scope, receive: Receive, send: Send) -> None:
-        inference = await self._engine.inference()
+        with self._stop.ends_wait():
+            inference = await self._engine.inference()
         rules = self._rules(inference)
         parsed = parse_form(upload.fields, rules, self._task, has_file=upload.filename is not None)
         job = self._submit(inference, parsed.request, upload)
@@ -102,7 +114,7 @@ class Transcriptions:
             return inference.call(audio, None, cancelled, recognition, **call_options(request))
 
         try:
-            return self._engine.submit(inference, make_call)
+            return self._engine.submit(inference, make_call, with_segments=request.stream)
         except OptionsError as error:
             raise invalid_request(str(error)) from error
 
@@ -150,7 +162,7 @@ class Transcriptions:
         except Exception as error:
             raise to_api_error(error) from error
         for failure in finished.failures:
-            if failure.stage in ("transcribe", "merge") and failure.kind != OTHER_LANGUAGE:
+            if _is_of_server(failure):
                 _LOGGER.error("%s: %s: %s", failure.uri, failure.kind, failure.message)
                 raise internal_error("The model failed on a part of the recording.")
         self._metrics.count_audio(finished.row["duration_s"])
@@ -238,7 +250,7 @@ def error_body(error: Exception) -> dict[str, Any]:
 
 def to_api_error(error: Exception) -> ApiError:
     """Returns the answer for an exception of a transcription: 4xx where the audio is at fault."""
-    from pipelines.inference import TranscriptionError
+    from pipelines.inference import CancelledError, TranscriptionError
 
     match error:
         case ApiError():
@@ -247,24 +259,33 @@ def to_api_error(error: Exception) -> ApiError:
             return invalid_request(str(error))
         case TranscriptionError():
             return _recording_error(error)
+        case CancelledError():  # by the server, as the client is still there
+            return stopping()
     _LOGGER.error("a transcription failed", exc_info=error)
     return internal_error()
 
 
 def _recording_error(error: TranscriptionError) -> ApiError:
-    failure = error.failures[0] if error.failures else None
-    if failure is None or failure.stage not in ("fetch", "decode", "list") or failure.kind == "unexpected":
+    failures = error.failures
+    if not failures or any(_is_of_server(failure) for failure in failures):
         _LOGGER.error("a transcription failed: %s", error)
         return internal_error()
-    if failure.kind == "no_room":
+    if failures[0].kind == NO_ROOM:
         message = "The server has no disk space for the file at present."
         return unavailable(message, "disk_full", NO_ROOM_RETRY_S)
-    return _unusable(failure)
+    return _unusable(failures[0])
+
+
+def _is_of_server(failure: Failure) -> bool:
+    """Whether not the file is at fault, but the model or this program."""
+    if failure.kind == OTHER_LANGUAGE:
+        return False
+    return failure.stage in ("transcribe", "merge") or failure.kind == UNEXPECTED
 
 
 def _unusable(failure: Failure) -> ApiError:
     """Returns the 400 for a file that cannot be read."""
-    if failure.kind == "not_audio":
+    if failure.kind == NOT_AUDIO:
         return invalid_file()
     what = "url" if failure.stage == "fetch" and failure.kind != "empty" else "file"
     return invalid_request(f"The audio cannot be used: {failure.message}.", what, failure.kind)

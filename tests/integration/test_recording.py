@@ -18,6 +18,7 @@ from pipelines.option_groups import SPEECH
 from pipelines.options import TranscribeOptions
 from pipelines.run import transcribe
 from tests.support.tone_backend import FRENCH, TONES, failures, rows, tone, write_sparse, write_talk
+from transforms.core.cancellation import StopRequestedError
 from transforms.core.metrics import CountingMetrics
 from transforms.core.run_context import RunContext
 from transforms.core.types import AudioSource
@@ -159,7 +160,7 @@ def test_segments_are_yielded_while_the_recording_is_read(tmp_path: Path) -> Non
 def test_what_a_caller_stops_is_not_decoded_to_its_end(tmp_path: Path) -> None:
     path, n_checks = write_talk(tmp_path / "long.wav", 300), 0
 
-    class CancelledError(Exception):
+    class CancelledError(StopRequestedError):
         pass
 
     def check() -> None:

@@ -1,4 +1,5 @@
 import re
+from typing import Any
 
 import pytest
 
@@ -23,7 +24,7 @@ from transforms.recognition.fallback import FallbackPolicy
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (ModelOptions(batch_size=0), "--batch_size 0: must be at least 1"),
+        (ModelOptions(batch_size=-1), "--batch_size -1: must be at least 0"),
         (ModelOptions(length_penalty=float("nan")), "--length_penalty nan: must be between 0 and 10"),
         (ModelOptions(suppress_tokens=(1, -2)), "--suppress_tokens -2: must be at least -1"),
         (ModelOptions(dtype="float8"), "--dtype float8: not one of auto, float32"),
@@ -69,3 +70,29 @@ def test_values_are_parsed() -> None:
 def test_the_nearest_word_is_suggested() -> None:
     assert nearest("langauge", ["language", "task"], prefix="--") == " (did you mean --language?)"
     assert nearest("xyz", ["language"]) == ""
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"languages": ("en", "xx")}, "--languages xx: no such language"),
+        ({"languages": ("auto",)}, "--languages auto: give codes or English names, such as en,de"),
+        ({"languages": ("en", "auto-per-window")}, "--languages auto-per-window: give codes"),
+        (
+            {"languages": ("en", "de"), "language": "fr"},
+            "--languages en,de: cannot be combined with --language fr; it restricts the vote of",
+        ),
+        (
+            {"languages": ("en",), "language": "auto-per-window"},
+            "cannot be combined with --language auto-per-window",
+        ),
+    ],
+)
+def test_languages_restrict_the_vote_and_nothing_else(options: dict[str, Any], message: str) -> None:
+    with pytest.raises(OptionsError, match=re.escape(message)):
+        check_decoding(DecodingOptions(**options), 224)
+
+
+def test_languages_may_be_names_and_a_single_one() -> None:
+    check_decoding(DecodingOptions(languages=("en", "German", "FR")), 224)
+    check_decoding(DecodingOptions(languages=("de",)), 224)

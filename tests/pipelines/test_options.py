@@ -34,12 +34,15 @@ def options(**changed: Any) -> TranscribeOptions:  # noqa: ANN401  # of whatever
         ({"stride_length_s": -1.0}, "--stride_length_s -1: must be between 0 and 15"),
         ({"stride_length_s": 15.5}, "--stride_length_s 15.5: must be between 0 and 15"),
         ({"stride_length_s": 6.0, "chunk_length_s": 10.0}, "--stride_length_s 6: must be between 0 and 5"),
-        ({"batch_size": 0}, "--batch_size 0: must be at least 1"),
+        ({"batch_size": -1}, "--batch_size -1: must be at least 0"),
         ({"parallel_batches": -1}, "--parallel_batches -1: must be at least 0"),
         ({"mesh": "data=2", "parallel_batches": 2}, "--parallel_batches 2: the devices of --mesh data=2"),
         ({"num_shards": 0}, "--num_shards 0: must be at least 1"),
         ({"mesh": "date=4"}, "--mesh: mesh 'date=4' has an unknown axis 'date'"),
-        ({"mesh": "data=3"}, "--mesh: batch_size 8 cannot be divided over the mesh axis data=3"),
+        (
+            {"mesh": "data=3", "batch_size": 8},
+            "--mesh: batch_size 8 cannot be divided over the mesh axis data=3",
+        ),
         ({"task": "summarise"}, "--task summarise: not one of transcribe, translate"),
         ({"language": "frensh"}, "--language frensh: no such language (did you mean french?)"),
         ({"input": ()}, "give --input or --dataset"),
@@ -208,3 +211,19 @@ def test_rows_depend_on_some_options_alone() -> None:
     values = {"model": "m", "task": "translate", "batch_size": 3, "fetch_timeout_s": 9.0, "other": 1}
     assert shaping_options(values) == {"model": "m", "task": "translate"}
     assert shaping_options(values, without=("task",)) == {"model": "m"}
+
+
+def test_windows_are_merged_with_the_codes_of_the_languages() -> None:
+    known = ("en", "de", "fr")
+    assert options(languages=("German", "FR")).merge_settings(known).languages == ("de", "fr")
+    assert options(languages="en").merge_settings(known).languages == ("en",)
+    assert options().merge_settings(known).languages == ()
+    merge = options(language="French", chunk_length_s=20.0, redecode_boundaries=0.5).merge_settings(known)
+    assert (merge.language, merge.per_window, merge.window_s, merge.redecode_below) == (
+        "fr",
+        False,
+        20.0,
+        0.5,
+    )
+    assert options(language="auto-per-window").merge_settings(known).per_window
+    assert options().merge_settings(("en",)).language == "en"

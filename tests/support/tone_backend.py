@@ -39,7 +39,7 @@ class ToneTranscriber:
     compile_s = 0.0
 
     def __init__(self, batch_size: int) -> None:
-        self.batch_size = batch_size
+        self.batch_size = batch_size or 8
 
     def batch_group(self, request: Request) -> None:
         """All requests may share a batch."""

@@ -21,6 +21,7 @@ from transforms.audio.downmix import to_mono
 from transforms.audio.ffmpeg import Frames, audio_stream, declared_s, declared_size_ratio, open_container
 from transforms.audio.pcm_seek import exact_position
 from transforms.audio.resampling import resample
+from transforms.core.cancellation import Check, check_stop
 from transforms.core.errors import AudioError
 from transforms.core.sections import BLOCK_S, Sections
 from transforms.core.types import Damage
@@ -43,6 +44,7 @@ class AudioDecoder:
         *,
         sections: Sections = DEFAULT_SECTIONS,
         start_s: int = 0,
+        check: Check = check_stop,
     ) -> None:
         """Sets up decoding; reads nothing yet.
 
@@ -52,6 +54,7 @@ class AudioDecoder:
             sections: where the resampler starts anew, so that decoding can start there.
             start_s: where decoding starts. The samples from there on are bit-exact those of a decoder that
                 starts at 0 if a section's warm-up starts there, or if the file needs no resampling.
+            check: called at each block, of about 30 s; may raise.
 
         Raises:
             ValueError: `start_s` is negative or not a multiple of `BLOCK_S`.
@@ -63,7 +66,7 @@ class AudioDecoder:
         self._file = file
         self._channel = channel
         self._sections = sections
-        self._start_s = start_s
+        self._start_s, self._check = start_s, check
         self._log = DamageLog()
         self._size_ratio = 1.0  # size declared by the header / real size, at least 1
         self._n_samples = 0  # from the file's start
@@ -92,6 +95,7 @@ class AudioDecoder:
 
         Raises:
             AudioError: not one sample could be decoded, or the channel does not exist.
+            Exception: raised by `check`.
         """
         try:
             position = exact_position(self._file, self._lead_start_s)
@@ -154,6 +158,7 @@ class AudioDecoder:
     def _mono(self, frames: Frames) -> Iterator[tuple[RateRun, int, Samples]]:
         """Yields blocks of one channel, each with its run and position."""
         for run, position, values in blocks_of(frames, self._lead_start_s):
+            self._check()
             mono = to_mono(values, self._channel)
             self.n_channels = frames.n_channels
             self._has_valid |= mono.has_valid or self._may_start_silent()

@@ -3,9 +3,16 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 
 STOP = threading.Event()
 """Set once the run is to stop."""
+
+CHECK_S = 0.2
+"""Seconds between two checks for cancellation in a wait."""
+
+Check = Callable[[], None]
+"""Called between two steps of work; raises `StopRequestedError` once the work is cancelled."""
 
 
 class StopRequestedError(Exception):

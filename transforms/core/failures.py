@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TypeVar
 
+from transforms.core.cancellation import StopRequestedError
 from transforms.core.errors import AudioError, to_failure
 from transforms.core.types import AudioSource, Failure
 
@@ -12,11 +13,17 @@ T = TypeVar("T")
 
 
 def errors_as_failures(items: Iterator[T], source: AudioSource, stage: str) -> Iterator[T | Failure]:
-    """Yields the items; after an exception, yields a `Failure` of the source and ends."""
+    """Yields the items; after an exception, yields a `Failure` of the source and ends.
+
+    Raises:
+        StopRequestedError: the work was cancelled, which is no failure of the source.
+    """
     try:
         yield from items
     except AudioError as error:
         yield to_failure(source, error)
+    except StopRequestedError:
+        raise
     except Exception as error:  # a bug that one file triggers must not end the run of ten thousand others
         yield unexpected_failure(source, stage, error)
 

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from transforms.core.cancellation import check_stop
+from transforms.core.cancellation import Check, check_stop
 from transforms.core.metrics import NO_METRICS, Metrics
 from transforms.core.progress import Progress
 
@@ -17,9 +16,9 @@ class RunContext:
     Attributes:
         metrics: the sink of counters and distributions.
         progress: recordings and seconds of audio done so far.
-        check: called between two steps of work; raises when the work is cancelled.
+        check: called between two steps of work; raises `StopRequestedError` once the work is cancelled.
     """
 
     metrics: Metrics = NO_METRICS
     progress: Progress = field(default_factory=Progress)
-    check: Callable[[], None] = check_stop
+    check: Check = check_stop

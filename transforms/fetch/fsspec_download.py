@@ -6,7 +6,7 @@ from time import monotonic
 
 import fsspec
 
-from transforms.core.cancellation import StopRequestedError, check_stop
+from transforms.core.cancellation import Check, StopRequestedError, check_stop
 from transforms.core.errors import AudioError
 from transforms.fetch.policy import FetchPolicy
 from transforms.fetch.public_addresses import check_hosts_named
@@ -19,9 +19,14 @@ ByteRange = tuple[int, int]
 
 
 def copy_object(
-    url: str, spool: Spool, policy: FetchPolicy, deadline: float, byte_range: ByteRange | None = None
+    url: str,
+    spool: Spool,
+    policy: FetchPolicy,
+    deadline: float,
+    byte_range: ByteRange | None = None,
+    check: Check = check_stop,
 ) -> None:
-    """Makes one attempt, from the start; the deadline is checked between two blocks.
+    """Makes one attempt, from the start; the deadline and `check` are checked between two blocks.
 
     Within a block, and for redirects, the limits are those of the file system.
 
@@ -31,6 +36,7 @@ def copy_object(
         policy: which URIs may be fetched.
         deadline: end of the download, on the clock of `time.monotonic`.
         byte_range: the range to copy, a few megabytes at most; None for the whole object.
+        check: may raise.
 
     Raises:
         AudioError: with stage `fetch`.
@@ -40,7 +46,7 @@ def copy_object(
     spool.restart()
     try:
         expected = (
-            _copy(url, spool, policy, deadline)
+            _copy(url, spool, policy, deadline, check)
             if byte_range is None
             else _copy_range(url, spool, *byte_range)
         )
@@ -68,7 +74,7 @@ def _copy_range(url: str, spool: Spool, start: int, stop: int) -> int:
     return stop - start
 
 
-def _copy(url: str, spool: Spool, policy: FetchPolicy, deadline: float) -> int | None:
+def _copy(url: str, spool: Spool, policy: FetchPolicy, deadline: float, check: Check) -> int | None:
     """Copies an object; returns its declared length, or None if the file system does not declare it."""
     with fsspec.open(url, "rb") as file:
         size = getattr(file, "size", None)
@@ -76,7 +82,7 @@ def _copy(url: str, spool: Spool, policy: FetchPolicy, deadline: float) -> int |
             spool.expect(size)
         while block := file.read(READ_BYTES):
             spool.write(block)
-            check_stop()
+            check()
             if monotonic() > deadline:
                 message = f"not done in {policy.fetch_timeout_s:g} s (--fetch_timeout_s)"
                 raise AudioError("fetch", "timeout", message, retryable=True)

@@ -20,35 +20,39 @@ from requests.adapters import HTTPAdapter
 from requests.utils import select_proxy
 from urllib3 import HTTPConnectionPool
 from urllib3.connection import HTTPConnection, HTTPSConnection
-from urllib3.exceptions import HTTPError, NameResolutionError
+from urllib3.exceptions import ConnectTimeoutError, HTTPError, NameResolutionError, NewConnectionError
 
+from transforms.core.cancellation import CHECK_S, Check, check_stop
 from transforms.core.errors import AudioError
-from transforms.fetch.public_addresses import check_public, public_addresses
+from transforms.fetch.public_addresses import addresses_of, check_public, public_addresses
 
 MAX_ADDRESSES = 3
 """Addresses of a host that are tried; each may take as long as a connection may."""
 
 
 class Watchdog:
-    """Closes connections at a deadline that can be postponed.
+    """Closes connections at a deadline that can be postponed, or once the work is cancelled.
 
     The timeout of a socket restarts with every byte, so headers that arrive a byte at a time never exceed it.
     The watchdog shuts the socket down from a thread, which ends with the context.
 
     Args:
         deadline: on the clock of `time.monotonic`.
+        check: called repeatedly, from the thread; raises once the work is cancelled.
 
     Attributes:
-        tripped: the deadline has passed.
+        tripped: the connections were closed.
+        stop: the exception that `check` raised; None if the deadline has passed.
     """
 
-    def __init__(self, deadline: float) -> None:
-        self._deadline = deadline
+    def __init__(self, deadline: float, check: Check = check_stop) -> None:
+        self._deadline, self._check = deadline, check
         self._sockets: list[socket.socket] = []
         self._lock = threading.Lock()
         self._closed = threading.Event()
         self._thread = threading.Thread(target=self._run, name="download watchdog", daemon=True)
         self.tripped = False
+        self.stop: Exception | None = None
 
     def __enter__(self) -> Self:
         self._thread.start()
@@ -67,25 +71,32 @@ class Watchdog:
         self._deadline = deadline
 
     def watch(self, connection: socket.socket) -> None:
-        """Adds a connection, with a duplicated descriptor because TLS takes over the original one."""
+        """Adds a connection, made or not, with a duplicated descriptor: TLS takes over the original one."""
         with self._lock:
             self._sockets.append(connection.dup())
-        if self.tripped:
-            self._shut_down()
 
     def _run(self) -> None:
-        while (left_s := self._deadline - monotonic()) > 0:
-            if self._closed.wait(left_s):
+        while (left_s := self._deadline - monotonic()) > 0 and not self._is_cancelled():
+            if self._closed.wait(min(left_s, CHECK_S)):
                 return
         self.tripped = True
         self._shut_down()
+        while not self._closed.wait(CHECK_S):  # a connection may have been added, or made, since
+            self._shut_down()
+
+    def _is_cancelled(self) -> bool:
+        try:
+            self._check()
+        except Exception as stop:  # of any type; raised by the download
+            self.stop = stop
+        return self.stop is not None
 
     def _shut_down(self) -> None:
         with self._lock:
             for watched in self._sockets:
                 try:
                     watched.shutdown(socket.SHUT_RDWR)
-                except OSError:  # already closed
+                except OSError:  # already closed, or not yet made
                     continue
 
 
@@ -138,33 +149,40 @@ class _GuardedHTTP(HTTPConnection):
         super().__init__(*args, **settings)
 
     def _new_conn(self) -> socket.socket:
-        connection = self._connect_to_public() if self._public_only else super()._new_conn()
-        self._watchdog.watch(connection)
-        return connection
-
-    def _connect_to_public(self) -> socket.socket:
-        host = self.host
+        resolve = public_addresses if self._public_only else addresses_of
         try:
-            addresses = public_addresses(host, self.port)
+            addresses = resolve(self.host, self.port)
         except socket.gaierror as error:
-            raise NameResolutionError(host, self, error) from error
-        failure: Exception = OSError(f"{host} has no address")
+            raise NameResolutionError(self.host, self, error) from error
+        failure: Exception = OSError(f"{self.host} has no address")
         for address in addresses[:MAX_ADDRESSES]:
             try:
-                return self._connect_to(address, host)
+                return self._connect_to(address)
             except (OSError, HTTPError) as error:
                 failure = error
         raise failure
 
-    def _connect_to(self, address: str, host: str) -> socket.socket:
-        self.host = address  # numeric, so that nothing is resolved again
+    def _connect_to(self, address: str) -> socket.socket:
+        """Connects to a numeric address, so that nothing is resolved again."""
+        ((family, *_, socket_address), *_) = socket.getaddrinfo(address, self.port, type=socket.SOCK_STREAM)
+        connection = socket.socket(family, socket.SOCK_STREAM)
         try:
-            connection = super()._new_conn()
-        finally:
-            self.host = host
-        try:
-            check_public(connection.getpeername()[0], host)
-        except (AudioError, OSError):
+            for option in self.socket_options or ():
+                connection.setsockopt(*option)
+            connection.settimeout(self.timeout)
+            self._watchdog.watch(connection)  # before it is made, which may take long
+            if self._watchdog.tripped:
+                raise TimeoutError
+            connection.connect(socket_address)
+            if self._public_only:
+                check_public(connection.getpeername()[0], self.host)
+        except TimeoutError as error:
+            connection.close()
+            raise ConnectTimeoutError(self, f"no connection to {self.host} in {self.timeout} s") from error
+        except OSError as error:
+            connection.close()
+            raise NewConnectionError(self, str(error)) from error
+        except AudioError:
             connection.close()
             raise
         return connection

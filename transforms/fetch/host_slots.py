@@ -6,7 +6,9 @@ import threading
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
+from time import monotonic
 
+from transforms.core.cancellation import CHECK_S, Check, check_stop
 from transforms.core.errors import AudioError
 
 UNRESPONSIVE_AFTER = 5
@@ -22,16 +24,22 @@ class HostSlots:
         self._changed = threading.Condition()
 
     @contextmanager
-    def slot(self, host: str, n_max: int, timeout_s: float) -> Iterator[None]:
+    def slot(self, host: str, n_max: int, timeout_s: float, check: Check = check_stop) -> Iterator[None]:
         """Waits for one of the `n_max` slots of a host, and holds it in the context.
 
         Raises:
             AudioError: `timeout`, if no slot was free in time.
+            Exception: raised by `check`.
         """
         with self._changed:
-            if not self._changed.wait_for(lambda: self._taken[host] < n_max, timeout=max(timeout_s, 0)):
-                message = f"{n_max} other downloads from {host} took longer than {timeout_s:.0f} s"
-                raise AudioError("fetch", "timeout", message, retryable=True)
+            deadline = monotonic() + timeout_s
+            while self._taken[host] >= n_max:
+                check()
+                left_s = deadline - monotonic()
+                if left_s <= 0:
+                    message = f"{n_max} other downloads from {host} took longer than {timeout_s:.0f} s"
+                    raise AudioError("fetch", "timeout", message, retryable=True)
+                self._changed.wait(min(left_s, CHECK_S))
             self._taken[host] += 1
         try:
             yield

@@ -14,7 +14,7 @@ from urllib.parse import urljoin, urlsplit
 import requests
 import urllib3.exceptions
 
-from transforms.core.cancellation import check_stop
+from transforms.core.cancellation import Check, check_stop
 from transforms.core.errors import AudioError
 from transforms.core.uris import is_http
 from transforms.fetch.guarded_connections import GuardedAdapter, Watchdog
@@ -38,11 +38,14 @@ class HttpDownload:
         url: the URL with its credentials, if any; they are sent only to its own host.
         spool: receives the copy.
         deadline: end of the download, on the clock of `time.monotonic`.
+        check: called repeatedly, also from another thread; may raise.
     """
 
-    def __init__(self, url: str, spool: Spool, policy: FetchPolicy, deadline: float) -> None:
+    def __init__(
+        self, url: str, spool: Spool, policy: FetchPolicy, deadline: float, check: Check = check_stop
+    ) -> None:
         self._url, self._spool, self._policy, self._deadline = url, spool, policy, deadline
-        self._limits = policy.limits
+        self._limits, self._check = policy.limits, check
         self._validator: str | None = None  # that of the copy, if it can be resumed
         self._total: int | None = None
 
@@ -51,8 +54,9 @@ class HttpDownload:
 
         Raises:
             AudioError: with stage `fetch`; the bytes received so far stay in the spool.
+            Exception: raised by `check`.
         """
-        with Watchdog(self._next_deadline()) as watchdog, _Session() as session:
+        with Watchdog(self._next_deadline(), self._check) as watchdog, _Session() as session:
             adapter = GuardedAdapter(watchdog, self._policy.allow_private_hosts)
             session.mount("http://", adapter)
             session.mount("https://", adapter)
@@ -60,13 +64,17 @@ class HttpDownload:
                 self._follow(session, watchdog)
             # `from None`: these exceptions quote the URL with its credentials, and a traceback shows them.
             except (requests.RequestException, urllib3.exceptions.HTTPError, OSError, ValueError) as error:
-                raise self._timeout() if watchdog.tripped else _as_audio_error(error) from None
-            if watchdog.tripped:  # a body of unknown length ended because its socket was closed
-                raise self._timeout()
+                raise self._reason(watchdog) or _as_audio_error(error) from None
+            if reason := self._reason(watchdog):  # a body of unknown length ended as its socket was closed
+                raise reason
 
     def _next_deadline(self) -> float:
         """Returns when the next bytes must have arrived."""
         return min(self._deadline, monotonic() + self._limits.read_s)
+
+    def _reason(self, watchdog: Watchdog) -> Exception | None:
+        """Returns why the watchdog closed the connection; None if it did not."""
+        return watchdog.stop or (self._timeout() if watchdog.tripped else None)
 
     def _timeout(self) -> AudioError:
         limit = "no answer in time"
@@ -77,7 +85,7 @@ class HttpDownload:
     def _follow(self, session: requests.Session, watchdog: Watchdog) -> None:
         url, limits = self._url, self._limits
         for _ in range(limits.redirects + 1):
-            with HOSTS.slot(host_of(url), limits.per_host, self._deadline - monotonic()):
+            with HOSTS.slot(host_of(url), limits.per_host, self._deadline - monotonic(), self._check):
                 watchdog.postpone(min(self._deadline, monotonic() + limits.connect_s + limits.read_s))
                 with session.get(
                     url,
@@ -146,7 +154,7 @@ class HttpDownload:
         with closing(raw):
             while block := raw.read1(READ_BYTES, decode_content=is_encoded):
                 self._spool.write(block)
-                check_stop()
+                self._check()
                 rate.check(len(block))
                 watchdog.postpone(self._next_deadline())
                 if monotonic() > self._deadline:

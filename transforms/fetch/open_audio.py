@@ -5,14 +5,15 @@ from __future__ import annotations
 import io
 import os
 import stat
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from functools import partial
 from time import monotonic
 from typing import BinaryIO
 
 import fsspec
 
+from transforms.core.cancellation import Check, check_stop
 from transforms.core.errors import AudioError
 from transforms.core.types import AudioSource
 from transforms.core.uris import is_http, is_url
@@ -24,10 +25,20 @@ from transforms.fetch.public_addresses import check_hosts_named
 from transforms.fetch.retries import with_retries
 from transforms.fetch.spool import Spool
 
+Opener = Callable[[AudioSource, FetchPolicy, Check], AbstractContextManager[BinaryIO]]
+"""Opens the file of a recording, as `open_audio` does."""
+
 
 @contextmanager
-def open_audio(source: AudioSource, policy: FetchPolicy = DEFAULT_POLICY) -> Iterator[BinaryIO]:
+def open_audio(
+    source: AudioSource, policy: FetchPolicy = DEFAULT_POLICY, check: Check = check_stop
+) -> Iterator[BinaryIO]:
     """Opens a recording: its payload, a local file in place, or a copy of a URL.
+
+    Args:
+        source: the recording.
+        policy: which URIs may be fetched.
+        check: called repeatedly during a download, also from another thread; may raise.
 
     Yields:
         A seekable binary file, at its start and not empty; at the end it is closed, and a copy is deleted.
@@ -35,7 +46,7 @@ def open_audio(source: AudioSource, policy: FetchPolicy = DEFAULT_POLICY) -> Ite
     Raises:
         AudioError: with stage `fetch`, after several attempts if the error is retryable.
     """
-    with _open(source, policy) as file:
+    with _open(source, policy, check) as file:
         if not file.seek(0, os.SEEK_END):
             raise AudioError("fetch", "empty", "0 bytes")
         file.seek(0)
@@ -80,7 +91,7 @@ def open_byte_range(
 
 
 @contextmanager
-def _open(source: AudioSource, policy: FetchPolicy) -> Iterator[BinaryIO]:
+def _open(source: AudioSource, policy: FetchPolicy, check: Check) -> Iterator[BinaryIO]:
     if source.payload is not None:
         yield io.BytesIO(source.payload)
     elif not is_url(source.uri):
@@ -88,7 +99,7 @@ def _open(source: AudioSource, policy: FetchPolicy) -> Iterator[BinaryIO]:
             yield file
     else:
         with Spool(policy.limits) as spool:
-            _download(source.uri, spool, policy)
+            _download(source.uri, spool, policy, check)
             yield spool.file
 
 
@@ -105,18 +116,19 @@ def _open_local(path: str) -> BinaryIO:
         raise AudioError("fetch", "io", f"cannot open {path}: {error}", retryable=True) from error
 
 
-def _download(url: str, spool: Spool, policy: FetchPolicy) -> None:
+def _download(url: str, spool: Spool, policy: FetchPolicy, check: Check) -> None:
     limits = policy.limits
     deadline = monotonic() + policy.fetch_timeout_s
     if not is_http(url):
-        with_retries(partial(copy_object, url, spool, policy, deadline), spool, limits, deadline)
+        copy = partial(copy_object, url, spool, policy, deadline, check=check)
+        with_retries(copy, spool, limits, deadline, check=check)
         return
     host = host_of(url)
     # Ten thousand recordings from an unreachable host must not take a week.
     no_retry_kinds = NO_ANSWER if HOSTS.is_unresponsive(host) else frozenset()
     try:
-        attempt = HttpDownload(url, spool, policy, deadline).attempt
-        with_retries(attempt, spool, limits, deadline, no_retry_kinds)
+        attempt = HttpDownload(url, spool, policy, deadline, check).attempt
+        with_retries(attempt, spool, limits, deadline, no_retry_kinds, check)
     except AudioError as error:
         if error.kind in NO_ANSWER:
             HOSTS.record_no_answer(host)

@@ -55,6 +55,16 @@ def _embedded(ip: IPv6Address) -> IPv4Address | None:
     return IPv4Address(int(ip) & 0xFFFFFFFF) if ip in _NAT64 else None
 
 
+def addresses_of(host: str, port: int | None) -> list[str]:
+    """Resolves a name to its addresses.
+
+    Raises:
+        OSError: the name cannot be resolved.
+    """
+    found = socket.getaddrinfo(host.strip("[]"), port, type=socket.SOCK_STREAM)
+    return list(dict.fromkeys(str(socket_address[0]) for *_, socket_address in found))
+
+
 def public_addresses(host: str, port: int | None) -> list[str]:
     """Resolves a name to addresses, which must all be public.
 
@@ -62,8 +72,7 @@ def public_addresses(host: str, port: int | None) -> list[str]:
         AudioError: `forbidden_host`, if an address is not public.
         OSError: the name cannot be resolved.
     """
-    found = socket.getaddrinfo(host.strip("[]"), port, type=socket.SOCK_STREAM)
-    addresses = list(dict.fromkeys(str(socket_address[0]) for *_, socket_address in found))
+    addresses = addresses_of(host, port)
     for address in addresses:
         check_public(address, host)
     return addresses

@@ -6,12 +6,10 @@ import random
 from collections.abc import Callable
 from time import monotonic, sleep
 
-from transforms.core.cancellation import check_stop
+from transforms.core.cancellation import CHECK_S, Check, check_stop
 from transforms.core.errors import AudioError
 from transforms.fetch.policy import Limits
 from transforms.fetch.spool import DISK, NoRoomError, Spool
-
-CHECK_STOP_S = 0.2  # interval at which a wait checks whether the run is to stop
 
 
 def with_retries(
@@ -20,6 +18,7 @@ def with_retries(
     limits: Limits,
     deadline: float,
     no_retry_kinds: frozenset[str] = frozenset(),
+    check: Check = check_stop,
 ) -> None:
     """Calls `attempt` until it succeeds.
 
@@ -33,6 +32,7 @@ def with_retries(
         limits: limits of the download.
         deadline: no attempt begins after it; on the clock of `time.monotonic`.
         no_retry_kinds: kinds of errors that are not retried.
+        check: called during waits; may raise.
 
     Raises:
         AudioError: that of the last attempt, with `attempts` set.
@@ -48,13 +48,13 @@ def with_retries(
             error.attempts = made
             if isinstance(error, NoRoomError):
                 spool.restart()  # avoids a deadlock of two downloads that wait for each other's space
-                if not DISK.wait(error.n_bytes, limits, deadline):
+                if not DISK.wait(error.n_bytes, limits, deadline, check):
                     raise
                 continue
             wait_s = budget.wait_after(error)
             if wait_s is None or error.kind in no_retry_kinds:
                 raise
-        _sleep(wait_s)
+        _sleep(wait_s, check)
 
 
 class _Budget:
@@ -90,8 +90,8 @@ def back_off_s(n_failed: int, limits: Limits) -> float:
     return max_s * random.uniform(0.5, 1.0)
 
 
-def _sleep(seconds: float) -> None:
+def _sleep(seconds: float, check: Check) -> None:
     until = monotonic() + seconds
     while (left_s := until - monotonic()) > 0:
-        check_stop()
-        sleep(min(left_s, CHECK_STOP_S))
+        check()
+        sleep(min(left_s, CHECK_S))

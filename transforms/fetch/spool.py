@@ -9,6 +9,7 @@ from time import monotonic
 from types import TracebackType
 from typing import BinaryIO, Self, cast
 
+from transforms.core.cancellation import CHECK_S, Check, check_stop
 from transforms.core.errors import AudioError
 from transforms.fetch.policy import Limits
 
@@ -66,14 +67,19 @@ class Disk:
             self._unwritten -= n_unwritten
             self._changed.notify_all()
 
-    def wait(self, n_bytes: int, limits: Limits, until: float) -> bool:
-        """Waits while other copies hold the space needed; returns whether there is space now."""
+    def wait(self, n_bytes: int, limits: Limits, until: float, check: Check = check_stop) -> bool:
+        """Waits while other copies hold the space needed; returns whether there is space now.
+
+        Raises:
+            Exception: raised by `check`.
+        """
         with self._changed:
             while not self._fits(n_bytes, limits):
+                check()
                 left_s = until - monotonic()
                 if not self._reserved or left_s <= 0:
                     return False
-                self._changed.wait(min(left_s, 1.0))
+                self._changed.wait(min(left_s, CHECK_S))
             return True
 
     def _fits(self, n_bytes: int, limits: Limits) -> bool:

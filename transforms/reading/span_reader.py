@@ -26,7 +26,7 @@ from transforms.core.recording_parts import Coverage, Range
 from transforms.core.redaction import redact
 from transforms.core.run_context import RunContext
 from transforms.core.types import AudioSource, Failure, RecordingPart, of_channel
-from transforms.fetch.open_audio import open_audio
+from transforms.fetch.open_audio import Opener, open_audio
 from transforms.fetch.policy import FetchPolicy
 from transforms.windows.cutters import PlannedWindow
 from transforms.windows.plan import WindowPlan
@@ -41,14 +41,21 @@ class SpanReader:
         plan: how recordings are cut.
         policy: which URIs may be fetched.
         span_s: maximum seconds of a recording in a span; a multiple of 30.
-        context: its check is called between two windows.
+        context: its check is called between two blocks of audio.
+        opener: opens the file of a recording.
     """
 
     def __init__(
-        self, unit: WorkUnit, plan: WindowPlan, policy: FetchPolicy, span_s: int, context: RunContext
+        self,
+        unit: WorkUnit,
+        plan: WindowPlan,
+        policy: FetchPolicy,
+        span_s: int,
+        context: RunContext,
+        opener: Opener = open_audio,
     ) -> None:
         self._unit, self._plan, self._policy, self._span_s = unit, plan, policy, span_s
-        self._context = context
+        self._context, self._open = context, opener
         self._source = replace(unit.span.source, payload=None)
         self._name = uuid.uuid4().hex
         self._n_started = 0
@@ -95,7 +102,7 @@ class SpanReader:
         return SpanStart(0, self._unit.span.start_s)
 
     def _all_events(self) -> Iterator[ReadEvent]:
-        with open_audio(self._unit.span.source, self._policy) as file:
+        with self._open(self._unit.span.source, self._policy, self._context.check) as file:
             if not self._is_first_pass:
                 yield from self._second_pass(file)
                 return
@@ -138,7 +145,8 @@ class SpanReader:
         return stream.n_channels if self._unit.span.split else 1
 
     def _stream(self, file: BinaryIO, source: AudioSource, section: int) -> WindowStream:
-        return WindowStream(file, replace(self._unit.span, source=source), self._plan, section)
+        span = replace(self._unit.span, source=source)
+        return WindowStream(file, span, self._plan, section, self._context.check)
 
     def _spans(
         self, stream: WindowStream, source: AudioSource, channel: int, first: Range, ranges: Iterator[Range]

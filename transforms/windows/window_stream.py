@@ -9,6 +9,7 @@ from typing import BinaryIO
 from model.interface import SAMPLE_RATE, Samples
 from transforms.audio.clip import Clip
 from transforms.audio.decoder import AudioDecoder
+from transforms.core.cancellation import Check, check_stop
 from transforms.core.sections import BLOCK_S
 from transforms.core.types import AudioSpan, Damage, Intervals, Window
 from transforms.windows.cutters import PlannedWindow, StreamState, WindowCutter
@@ -26,16 +27,24 @@ class WindowStream:
         span: the source, and which of its windows are wanted.
         plan: how to cut it.
         first: the section to start with; 0 for a part of a file.
+        check: called at each block of audio; may raise.
     """
 
-    def __init__(self, file: BinaryIO, span: AudioSpan, plan: WindowPlan, first: int = 0) -> None:
+    def __init__(
+        self,
+        file: BinaryIO,
+        span: AudioSpan,
+        plan: WindowPlan,
+        first: int = 0,
+        check: Check = check_stop,
+    ) -> None:
         self._span, self._plan, self._first = span, plan, first
         source, sections = span.source, plan.sections
         self._is_clip = source.start_s is not None or source.end_s is not None
         # A part of a file is read in the blocks of the file, from the block that it starts in.
         self._origin_s = int(source.start_s or 0) // BLOCK_S * BLOCK_S
         first_s = self._origin_s if self._is_clip else sections.warmup_start_s(first)
-        self._decoder = AudioDecoder(file, source.channel, sections=sections, start_s=first_s)
+        self._decoder = AudioDecoder(file, source.channel, sections=sections, start_s=first_s, check=check)
         self._clip = Clip(source, first_s * SAMPLE_RATE)
         self._tracker = SpeechTracker(plan.detector, sections, first)
         self._has_started = self._has_ended = False

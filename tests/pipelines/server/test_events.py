@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import threading
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field
@@ -12,6 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from model.languages import LANGUAGES
 from pipelines.server.events import CONTENT_TYPE, HEADERS, KEEP_ALIVE, begin, event_stream
 from tests.support.answered_rows import TEXTS, request_of, row_of, token_ids
 from tests.support.openai_answers import (
@@ -25,6 +27,9 @@ from tests.support.openai_answers import (
 from transforms.core.types import Failure
 
 ROW = row_of(*TEXTS)
+WHOLE = {"language", "duration", "srt", "vtt"}
+"""Properties of `done` for each request of verbose_json."""
+
 Row = dict[str, Any]
 
 
@@ -148,6 +153,7 @@ def test_verbose_json_has_segments_words_and_subtitles() -> None:
         ],
     }
     done = events[-1]
+    assert (done["language"], done["duration"]) == (LANGUAGES[ROW["language"]], ROW["duration_s"])
     assert [segment["text"] for segment in done["segments"]] == list(TEXTS)
     assert [word["word"] for word in done["words"]] == ["Grüße,", "世界.", "Second", "one."]
     assert len(parse_srt(done["srt"])) == len(parse_vtt(done["vtt"])) == 2
@@ -158,9 +164,9 @@ def test_verbose_json_has_segments_words_and_subtitles() -> None:
     [
         ({"response_format": "json", "words": True}, set()),
         ({"response_format": "text"}, set()),
-        ({"response_format": "verbose_json"}, {"segments", "srt", "vtt"}),
-        ({"response_format": "verbose_json", "words": True, "segments": False}, {"words", "srt", "vtt"}),
-        ({"response_format": "verbose_json", "words": True, "task": "translate"}, {"segments", "srt", "vtt"}),
+        ({"response_format": "verbose_json"}, {*WHOLE, "segments"}),
+        ({"response_format": "verbose_json", "words": True, "segments": False}, {*WHOLE, "words"}),
+        ({"response_format": "verbose_json", "words": True, "task": "translate"}, {*WHOLE, "segments"}),
     ],
 )
 def test_done_has_what_the_format_has(fields: dict[str, Any], present: set[str]) -> None:
@@ -226,6 +232,30 @@ def test_error_after_a_comment_is_an_event() -> None:
     stream = asyncio.run(run())
     assert stream.startswith(KEEP_ALIVE)
     assert "error" in json.loads(split_events(stream)[-1])
+
+
+def test_begin_waits_for_a_comment_at_the_latest() -> None:
+    async def run() -> bytes:
+        async with asyncio.timeout(5), aclosing(await begin(stream_of(Source(pause_s=60.0), 0.01))) as stream:
+            return await anext(stream)
+
+    assert asyncio.run(run()) == KEEP_ALIVE
+
+
+def test_last_event_of_hours_is_not_made_on_the_event_loop() -> None:
+    threads = []
+
+    def noting(text: str) -> list[int]:
+        threads.append(threading.get_ident())
+        return token_ids(text)
+
+    async def run() -> None:
+        source, request = Source(), request_of(response_format="verbose_json")
+        await joined(event_stream(source.read(), source.result, request, noting, to_error))
+
+    asyncio.run(run())
+    assert threads
+    assert threading.get_ident() not in threads
 
 
 def test_begin_loses_no_event() -> None:

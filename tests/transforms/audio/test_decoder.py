@@ -25,6 +25,7 @@ from tests.support.encoding import (
     speechlike,
     video,
 )
+from tests.support.stops import OwnStopError, StopAfter
 from transforms.audio.decoder import AudioDecoder
 from transforms.core.errors import AudioError
 
@@ -293,3 +294,12 @@ def test_arbitrary_bytes_are_decoded_or_refused(head: bytes, kept: int, tail: by
     with contextlib.suppress(AudioError):
         for block in AudioDecoder(io.BytesIO(head[:kept] + tail)).blocks():
             assert np.isfinite(block).all()
+
+
+@pytest.mark.parametrize("channel", [None, 1])
+def test_the_check_is_called_at_each_block_that_is_withheld_too(channel: int | None) -> None:
+    data, check = encoded(np.zeros(300 * SAMPLE_RATE, np.float32), fmt="FLAC"), StopAfter(4)
+    blocks = list[Samples]()
+    with pytest.raises(OwnStopError):
+        blocks.extend(AudioDecoder(io.BytesIO(data), channel, check=check).blocks())
+    assert (check.n_made, len(blocks)) == (4, 3 if channel is None else 0)

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from transforms.core.cancellation import StopRequestedError
 from transforms.core.errors import AudioError
 from transforms.core.failures import errors_as_failures
 from transforms.core.types import AudioSource, Failure
@@ -33,3 +34,11 @@ def test_interrupt_is_not_a_failure() -> None:
 
     with pytest.raises(KeyboardInterrupt):
         list(errors_as_failures(interrupted(), AudioSource("id", "u"), "decode"))
+
+
+@pytest.mark.parametrize("kind", [StopRequestedError, type("CancelledError", (StopRequestedError,), {})])
+def test_a_cancellation_is_not_a_failure(kind: type[StopRequestedError]) -> None:
+    items = errors_as_failures(broken(kind("stop")), AudioSource("id", "u"), "decode")
+    assert next(items) == 1
+    with pytest.raises(kind, match="stop"):
+        next(items)

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import socket
+import threading
 from dataclasses import replace
 from pathlib import Path
+from time import monotonic
 
 import pytest
 
 from tests.support.downloads import BODY, GUARDED, error_of, in_turn, read, send_body, stalling
 from tests.support.servers import QUICK, Answer, Handler, Server, send, serving, write_certificate
+from tests.support.stops import OwnStopError, StopSoon
+from transforms.fetch.guarded_connections import Watchdog
 from transforms.fetch.policy import FetchPolicy
 
 
@@ -157,3 +161,24 @@ def test_host_of_the_url_is_checked_with_a_proxy(server: Server, monkeypatch: py
     assert read("http://unknown.invalid/a.wav", GUARDED) == BODY  # only the proxy can resolve it
     assert server.requests[0].path == "http://unknown.invalid/a.wav"
     assert read("http://127.0.0.2:1/a.wav") == BODY  # with --allow_private_hosts
+
+
+def test_a_watchdog_closes_connections_once_the_work_is_cancelled() -> None:
+    """Also one that is added later, and it keeps the exception for the download to raise."""
+    first, second = socket.socketpair(), socket.socketpair()
+    with first[0], first[1], second[0], second[1], StopSoon(0.0) as check:
+        with Watchdog(monotonic() + 60, check) as watchdog:
+            watchdog.watch(first[0])
+            assert first[1].recv(1) == b""
+            assert watchdog.tripped
+            watchdog.watch(second[0])
+            assert second[1].recv(1) == b""
+        assert isinstance(watchdog.stop, OwnStopError)
+        assert threading.get_ident() not in check.threads
+
+
+def test_a_deadline_is_no_cancellation() -> None:
+    with Watchdog(monotonic()) as watchdog:
+        while not watchdog.tripped:
+            pass
+    assert watchdog.stop is None

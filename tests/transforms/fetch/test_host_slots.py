@@ -4,6 +4,7 @@ import threading
 
 import pytest
 
+from tests.support.stops import OwnStopError, StopSoon
 from transforms.core.errors import AudioError
 from transforms.fetch.host_slots import UNRESPONSIVE_AFTER, HostSlots
 
@@ -60,3 +61,15 @@ def test_any_answer_makes_a_host_responsive() -> None:
     slots.record_answer("a")
     slots.record_no_answer("a")
     assert not slots.is_unresponsive("a")
+
+
+def test_a_wait_for_a_slot_calls_the_check_of_the_download() -> None:
+    slots = HostSlots()
+    with (
+        slots.slot("a", 1, 0),
+        StopSoon() as check,
+        pytest.raises(OwnStopError),
+        slots.slot("a", 1, 60, check),
+    ):
+        pass
+    assert slots._taken == {}

@@ -6,6 +6,7 @@ from time import monotonic
 import pytest
 
 from tests.support.servers import QUICK
+from tests.support.stops import OwnStopError, StopSoon
 from transforms.core.cancellation import STOP, StopRequestedError
 from transforms.core.errors import AudioError
 from transforms.fetch import retries
@@ -36,7 +37,7 @@ class Attempts:
 @pytest.fixture
 def waits(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     waited: list[float] = []
-    monkeypatch.setattr(retries, "_sleep", waited.append)
+    monkeypatch.setattr(retries, "_sleep", lambda seconds, _: waited.append(seconds))
     return waited
 
 
@@ -123,3 +124,9 @@ def test_stop_request_interrupts_a_wait() -> None:
     STOP.set()
     with Spool(QUICK) as spool, pytest.raises(StopRequestedError):
         with_retries(Attempts(spool, broken()), spool, QUICK, monotonic() + 10)
+
+
+def test_a_wait_calls_the_check_of_the_download() -> None:
+    patient = replace(QUICK, back_off_s=9, max_wait_s=9, give_up_s=60)
+    with Spool(patient) as spool, StopSoon() as check, pytest.raises(OwnStopError):
+        with_retries(Attempts(spool, broken()), spool, patient, monotonic() + 60, check=check)

@@ -11,6 +11,7 @@ from types import SimpleNamespace
 import pytest
 
 from tests.support.servers import QUICK
+from tests.support.stops import OwnStopError, StopSoon
 from transforms.core.errors import AudioError
 from transforms.fetch import spool
 from transforms.fetch.spool import DISK, NoRoomError, Spool
@@ -110,3 +111,11 @@ def test_failed_write_is_an_error_of_disk_space(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(tempfile.SpooledTemporaryFile, "write", full)
     with Spool(SMALL) as copy, pytest.raises(AudioError, match=r"no_room: .*TMPDIR"):
         copy.write(b"x")
+
+
+def test_a_wait_for_space_calls_the_check_of_the_download() -> None:
+    patient = replace(SMALL, bytes_total=DISK._reserved + 100)
+    DISK.reserve(100, patient)
+    with StopSoon() as check, pytest.raises(OwnStopError):
+        DISK.wait(50, patient, monotonic() + 60, check)
+    DISK.release(100, 100)

@@ -70,3 +70,23 @@ def test_posteriors_are_probabilities_the_likeliest_first() -> None:
     assert list(probs) == ["de", "fr"]
     assert list(probs.values()) == [0.5, 0.5]
     assert sum(posteriors([window(0, "de", de=0.7, fr=0.2)]).values()) == pytest.approx(1.0)
+
+
+def test_a_vote_among_some_languages_leaves_out_the_others() -> None:
+    windows = [window(0, "cy", cy=0.7, de=0.2, fr=0.1), window(1, "en", en=0.9, fr=0.1)]
+    assert vote(windows) == "en"
+    assert vote(windows, ("fr", "de")) == "de"  # with the same sum, by the alphabet
+    assert posteriors(windows, ("cy", "de")) == pytest.approx({"cy": 0.7 / 0.9, "de": 0.2 / 0.9})
+    assert list(posteriors(windows, ("de", "cy"))) == ["cy", "de"]
+    assert posteriors(windows, ("cy", "de", "en", "fr")) == posteriors(windows)
+
+
+def test_windows_in_none_of_the_languages_are_in_the_first_one() -> None:
+    windows = [window(0, "cy", cy=0.7, de=0.2), window(1, "en")]
+    assert posteriors(windows, ("it", "fr")) == {"it": 1.0}
+    assert vote(windows, ("it", "fr")) == "it"
+
+
+def test_a_window_without_posteriors_votes_for_its_language_if_it_is_allowed() -> None:
+    assert vote([window(0, "de"), window(1, "fr", fr=0.6, de=0.1)], ("fr", "it")) == "fr"
+    assert vote([window(0, "de"), window(1, "fr", fr=0.6, de=0.1)], ("fr", "de")) == "de"

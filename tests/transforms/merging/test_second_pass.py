@@ -36,6 +36,16 @@ def test_outvoted_windows_are_decoded_again_in_the_language_of_the_vote() -> Non
     assert second_pass_of(SOURCE, windows, VOTING) == SecondPass("id", "en", frozenset({1}), ())
 
 
+def test_windows_in_none_of_the_languages_are_all_decoded_again() -> None:
+    windows = [window(0, "en"), window(1, "cy"), window(2, "en")]
+    for languages, language, indices in (
+        (("cy", "de"), "cy", {0, 2}),
+        (("de", "fr"), "de", {0, 1, 2}),
+    ):
+        second_pass = second_pass_of(SOURCE, windows, MergeSettings(languages=languages))
+        assert second_pass == SecondPass("id", language, frozenset(indices), ())
+
+
 def test_a_second_pass_has_the_channel_of_its_recording() -> None:
     source = of_channel(SOURCE, 2)
     windows = [window(0, "en"), window(1, "cy"), window(2, "en")]

@@ -1,7 +1,11 @@
 from __future__ import annotations
 
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 import pytest
@@ -9,7 +13,9 @@ import soundfile
 
 from model.interface import SAMPLE_RATE, SPEECH_CHUNK, Samples
 from tests.support.detectors import IntermittentDetector
+from tests.support.stops import OwnStopError, StopAfter
 from transforms.checkpoint.spans import ReadEvent, SpanEnded, SpanStart, SpanStarted, WorkUnit
+from transforms.core.cancellation import Check
 from transforms.core.metrics import CountingMetrics
 from transforms.core.progress import Progress, Tally
 from transforms.core.recording_parts import complete_parts, join_parts
@@ -17,7 +23,7 @@ from transforms.core.run_context import RunContext
 from transforms.core.sections import Sections
 from transforms.core.types import AudioSource, AudioSpan, Damage, Failure, RecordingPart, Window
 from transforms.core.uris import audio_source
-from transforms.fetch.policy import DEFAULT_POLICY
+from transforms.fetch.policy import DEFAULT_POLICY, FetchPolicy
 from transforms.reading.span_reader import SpanReader
 from transforms.windows.plan import WindowPlan
 
@@ -369,17 +375,30 @@ def test_a_unit_that_crashed_before_is_read_exclusively(tmp_path: Path) -> None:
         assert [one.exclusive for one in found.started] == [n_crashes > 0]
 
 
-def test_reading_ends_when_the_check_raises(tmp_path: Path) -> None:
-    n_checks = 0
+def test_the_file_is_opened_by_the_opener_that_is_given(tmp_path: Path) -> None:
+    path, given = wav(tmp_path / "a.wav", 3), list[object]()
 
-    def check() -> None:
-        nonlocal n_checks
-        n_checks += 1
-        if n_checks == 3:
-            raise InterruptedError("stop")
+    @contextmanager
+    def opener(source: AudioSource, policy: FetchPolicy, check: Check) -> Iterator[BinaryIO]:
+        given.extend((source, policy, check))
+        with path.open("rb") as file:
+            yield file
+        given.append("closed")
 
-    unit = WorkUnit("key", AudioSpan(audio_source(str(wav(tmp_path / "a.wav", 70)))))
-    reader = SpanReader(unit, PLAN, DEFAULT_POLICY, 1800, RunContext(check=check))
-    with pytest.raises(InterruptedError):
-        list(reader.events())
-    assert n_checks == 3
+    context, source = RunContext(check=StopAfter(1000)), AudioSource("id", "elsewhere")
+    unit = WorkUnit("key", AudioSpan(source))
+    events = SpanReader(unit, PLAN, DEFAULT_POLICY, 1800, context, opener).events()
+    (part,) = [event for _, event in events if isinstance(event, RecordingPart)]
+    assert part.n_samples == 3 * SAMPLE_RATE
+    assert given == [source, DEFAULT_POLICY, context.check, "closed"]
+
+
+def test_a_check_that_raises_ends_the_reading_and_closes_the_file(tmp_path: Path) -> None:
+    source = audio_source(str(wav(tmp_path / "a.wav", 300)))
+    n_open = len(os.listdir("/proc/self/fd"))
+    check = StopAfter(6)
+    unit = WorkUnit("key", AudioSpan(source))
+    with pytest.raises(OwnStopError):
+        list(SpanReader(unit, PLAN, DEFAULT_POLICY, 1800, RunContext(check=check)).events())
+    assert check.n_made == 6
+    assert len(os.listdir("/proc/self/fd")) == n_open

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from model.interface import SAMPLE_RATE, Samples
 from tests.support.detectors import LoudnessDetector
+from tests.support.stops import OwnStopError, StopAfter
 from transforms.checkpoint.spans import WorkUnit
 from transforms.core.errors import AudioError
 from transforms.core.recording_parts import join_parts
@@ -377,3 +378,20 @@ def test_second_pass_starts_with_the_section_of_its_first_window(plan: WindowPla
         assert [planned for planned, _ in WindowStream(file, span, plan, section).windows()] == [wanted]
     both = replace(span, extra=((-1, 130 * SAMPLE_RATE),))
     assert plan.first_section(both) == 1
+
+
+@pytest.mark.parametrize("level", [0.3, 0.0])
+def test_the_check_is_called_at_each_block_also_of_silence(level: float) -> None:
+    span = AudioSpan(audio_source("x", talk((300, level))))
+
+    def windows(check: StopAfter) -> list[Window | None]:
+        with open_audio(span.source) as file:
+            stream = WindowStream(file, span, WindowPlan(30, 5, LoudnessDetector), check=check)
+            return [window for _, window in stream.windows()]
+
+    whole, brief = StopAfter(1000), StopAfter(4)
+    assert any(windows(whole)) is bool(level)
+    assert whole.n_made == 10
+    with pytest.raises(OwnStopError):
+        windows(brief)
+    assert brief.n_made == 4

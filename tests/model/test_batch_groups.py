@@ -1,0 +1,91 @@
+"""`WhisperTranscriber.batch_group`: within a group no result depends on its neighbours, to the bit."""
+
+from __future__ import annotations
+
+import itertools
+from collections import defaultdict
+from collections.abc import Hashable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from model.interface import SAMPLE_RATE, ModelOptions, Request
+from model.transcriber import WhisperTranscriber, load_transcriber
+
+TEXTS: tuple[dict[str, Any], ...] = (
+    {},
+    {"prompt": "a"},
+    {"prompt": "a" * 9, "hotwords": "bc"},
+    {"prompt": "a" * 30},
+    {"hotwords": "b" * 50},
+    {"prompt": "a" * 1000},
+)
+KINDS: tuple[dict[str, Any], ...] = (
+    {},
+    {"task": "translate"},
+    {"language": "ja", "word_timestamps": True},
+    {"timestamps": False},
+    {"temperature": 0.8, "seed": 3},
+    {"temperature": 1.0, "seed": 19, "language": "ja", "word_timestamps": True},
+)
+
+
+def load(folder: Path, **changed: Any) -> WhisperTranscriber:  # noqa: ANN401
+    options = {"batch_size": 4, "quantization": "none", "beam_size": 1, "max_new_tokens": 16, **changed}
+    return load_transcriber(ModelOptions(model=str(folder), **options))
+
+
+@pytest.fixture(scope="module", params=[1, 2], ids=["greedy", "beams"])
+def transcriber(request: pytest.FixtureRequest, tiny_folder: Path) -> WhisperTranscriber:
+    return load(tiny_folder, beam_size=request.param)
+
+
+def requests() -> list[Request]:
+    """A request of each kind with each text, of different lengths."""
+    found = []
+    for number, (text, kind) in enumerate(itertools.product(TEXTS, KINDS)):
+        samples = np.random.default_rng(number).standard_normal((1 + number % 7) * SAMPLE_RATE) * 0.1
+        found.append(Request(samples.astype(np.float32), **text, **kind))
+    return found
+
+
+def groups_of(transcriber: WhisperTranscriber) -> dict[Hashable, list[Request]]:
+    groups: dict[Hashable, list[Request]] = defaultdict(list)
+    for request in requests():
+        groups[transcriber.batch_group(request)].append(request)
+    return groups
+
+
+def test_results_do_not_depend_on_neighbours_of_the_group(transcriber: WhisperTranscriber) -> None:
+    groups = groups_of(transcriber)
+    for group in groups.values():
+        alone = [transcriber.transcribe([request])[0] for request in group]
+        for first in range(0, len(group), 4):
+            assert transcriber.transcribe(group[first : first + 4]) == alone[first : first + 4]
+        assert transcriber.transcribe(group[::-1][:4]) == alone[::-1][:4]
+    n_slots, with_beams = 4, transcriber._rules.beam_size > 1
+    assert len(groups) == n_slots * (2 + with_beams)
+
+
+def test_what_selects_a_program_selects_the_group(transcriber: WhisperTranscriber) -> None:
+    def group(**options: Any) -> Hashable:  # noqa: ANN401
+        return transcriber.batch_group(Request(np.zeros(9, np.float32), **options))
+
+    assert group() == group(task="translate", language="ja", word_timestamps=True, seed=4)
+    assert group() != group(timestamps=False)
+    assert group() != group(prompt="a") == group(hotwords="abc") == group(prompt="a" * 15)
+    assert group(prompt="a" * 15) != group(prompt="a" * 16) != group(prompt="a" * 64)
+    assert group(prompt="a" * 1000) == group(prompt="a" * 2000) == group(hotwords="b" * 500, prompt="a")
+    assert (group() == group(temperature=0.5)) is (transcriber._rules.beam_size == 1)
+
+
+def test_the_ids_of_a_text_are_those_that_the_model_writes(transcriber: WhisperTranscriber) -> None:
+    request = Request(np.ones(5 * SAMPLE_RATE, np.float32) * 0.1, "en", temperature=1.0, seed=19)
+    segments = transcriber.transcribe([request])[0].segments
+    assert transcriber.token_ids(" one") == [*transcriber.token_ids(" "), *transcriber.token_ids("one")]
+    assert transcriber.token_ids("") == []
+    decoded = transcriber.tokenizer.tokenizer.decode(transcriber.token_ids(" Grüße, 世界"))
+    assert decoded == " Grüße, 世界"
+    assert all(transcriber.token_ids(one.text) for one in segments if one.text.strip())

@@ -1,0 +1,436 @@
+"""The Python API on tones: results, streams, errors, progress, cancellation, threads."""
+
+from __future__ import annotations
+
+import io
+import logging
+import os
+import threading
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+from time import monotonic, sleep
+from typing import Any
+
+import numpy as np
+import pytest
+import soundfile
+
+from model.interface import SAMPLE_RATE
+from pipelines.audio_input import AudioInputError, from_file
+from pipelines.inference import (
+    CancelledError,
+    Inference,
+    OptionsError,
+    Result,
+    TranscriptionError,
+    to_result,
+)
+from tests.support.inference_backends import Observed
+from tests.support.tone_backend import (
+    FRENCH,
+    LANGUAGES_REQUESTED,
+    LOADED,
+    REQUESTS,
+    TONES,
+    expected_text,
+    tone,
+    write_sparse,
+    write_talk,
+)
+from transforms.core.metrics import CountingMetrics
+from transforms.recognition.model_calls import ModelError
+
+
+@pytest.fixture
+def inference() -> Iterator[Inference]:
+    with Inference("m", backend=TONES, batch_size=2) as loaded:
+        yield loaded
+
+
+@pytest.fixture
+def observed() -> Observed:
+    return Observed()
+
+
+@pytest.fixture
+def talk(tmp_path: Path) -> Path:
+    return write_talk(tmp_path / "talk.wav", 100)
+
+
+def n_files() -> int:
+    return len(os.listdir("/proc/self/fd"))
+
+
+def test_a_recording_has_a_text_and_segments_of_four_keys(inference: Inference, tmp_path: Path) -> None:
+    result = inference(write_talk(tmp_path / "a.wav", 3))
+    assert result["segments"] == [
+        {"id": 0, "start": 0.0, "end": 1.0, "text": " en0"},
+        {"id": 1, "start": 1.0, "end": 2.0, "text": " en1"},
+        {"id": 2, "start": 2.0, "end": 3.0, "text": " en2"},
+    ]
+    assert (result["text"], result["language"], result["duration"]) == ("en0 en1 en2", "en", 3.0)
+    assert (result["problem"], result["failures"]) == (None, [])
+    assert result["row"]["uri"] == str(tmp_path / "a.wav")
+
+
+def test_the_model_is_loaded_once_with_its_options() -> None:
+    with Inference("tiny", backend=TONES, batch_size=4, beam_size=2, dtype=np.float32) as inference:
+        (options,) = LOADED
+        assert (options.model, options.batch_size, options.beam_size) == ("openai/whisper-tiny", 4, 2)
+        assert options.dtype == "float32"
+        assert (inference.batch_size, inference.languages) == (4, ("en", "fr", "de"))
+        assert inference.token_ids("ab") == [97, 98]
+        inference.warm_up()
+    assert len(LOADED) == 1
+
+
+def test_options_of_a_call_reach_the_model(tmp_path: Path) -> None:
+    path = write_talk(tmp_path / "a.wav", 3)
+    with Inference("m", backend=TONES, language="fr", initial_prompt="Dear sir") as inference:
+        assert inference(path)["text"] == "fr0 fr1 fr2"
+        assert (
+            inference(path, language="German", task="translate", initial_prompt=None)["text"] == "de0 de1 de2"
+        )
+        assert inference(path, language=None)["language"] == "en"
+        assert inference(path, return_timestamps="word", hotwords="Mainz")["segments"][0]["words"] == []
+        assert "words" not in inference(path)["segments"][0]
+    first, second, _, words, last = REQUESTS
+    assert (first.prompt, first.word_timestamps, first.timestamps) == ("Dear sir", False, True)
+    assert (second.task, second.prompt) == ("translate", "")
+    assert (words.word_timestamps, words.hotwords) == (True, "Mainz")
+    assert (last.language, last.prompt, last.hotwords) == ("fr", "Dear sir", "")
+
+
+def test_without_timestamps_a_window_is_a_segment(inference: Inference, tmp_path: Path) -> None:
+    inference(write_talk(tmp_path / "a.wav", 3), return_timestamps=False)
+    assert [request.timestamps for request in REQUESTS] == [False]
+
+
+def test_chunks_have_the_length_that_is_asked_for(inference: Inference, talk: Path) -> None:
+    inference(talk, chunk_length_s=10, stride_length_s=2, windows="grid", language="en")
+    assert max(request.samples.size for request in REQUESTS) == 10 * SAMPLE_RATE
+    assert len(REQUESTS) >= 100 / 8
+
+
+def test_a_channel_may_be_chosen(inference: Inference) -> None:
+    both = np.stack([tone(3), tone(40)], axis=1)
+    assert inference((both, SAMPLE_RATE), channels="left")["text"] == "en3"
+    assert inference((both, SAMPLE_RATE), channels=1)["text"] == "en40"
+    assert inference((both, SAMPLE_RATE), channels=1)["row"]["channel"] == 1
+
+
+@pytest.mark.parametrize("given", [{}, {"language": None}, {"language": "auto"}])
+def test_the_language_is_a_vote_of_all_windows(
+    inference: Inference, tmp_path: Path, given: dict[str, Any]
+) -> None:
+    path = write_talk(tmp_path / "a.wav", 80, french_from=76)
+    result = inference(path, **given)
+    assert (result["language"], result["text"]) == ("en", expected_text("en", 80))
+    assert None in LANGUAGES_REQUESTED
+    assert "en" in LANGUAGES_REQUESTED
+
+
+def test_the_vote_may_be_restricted(inference: Inference, tmp_path: Path) -> None:
+    path = write_talk(tmp_path / "a.wav", 3)  # in English with 0.9, German with 0.1
+    for languages, expected in ((["fr", "de"], "de"), (("en", "de"), "en"), ("French", "fr")):
+        result = inference(path, languages=languages)
+        assert (result["language"], result["text"]) == (expected, expected_text(expected, 3))
+        assert result["row"]["language_probs"][0]["language"] == expected
+    with pytest.raises(OptionsError, match="languages it: m knows only en, fr, de"):
+        inference(path, languages=["it"])
+
+
+@pytest.mark.parametrize("form", ["path", "bytes", "file", "array"])
+def test_the_same_samples_have_the_same_text_in_any_form(
+    inference: Inference, tmp_path: Path, form: str
+) -> None:
+    samples = np.concatenate([tone(second) for second in range(40)])
+    soundfile.write(tmp_path / "a.wav", samples, SAMPLE_RATE, subtype="FLOAT")
+    content = (tmp_path / "a.wav").read_bytes()
+    forms = {
+        "path": tmp_path / "a.wav", "bytes": content, "file": io.BytesIO(content), "array": samples
+    }  # fmt: skip
+    result = inference(forms[form], sampling_rate=SAMPLE_RATE)
+    reference = inference(str(tmp_path / "a.wav"))
+    assert result["segments"] == reference["segments"]
+    assert {**result["row"], "audio_id": "", "uri": ""} == {**reference["row"], "audio_id": "", "uri": ""}
+
+
+def streamed(inference: Inference, audio: object, **given: Any) -> tuple[list[Any], Result]:  # noqa: ANN401
+    stream = inference.stream(audio, **given)
+    segments = []
+    while True:
+        try:
+            segments.append(next(stream))
+        except StopIteration as stop:
+            return segments, stop.value
+
+
+@pytest.mark.parametrize("given", [{}, {"language": "fr"}, {"return_timestamps": "word", "language": "en"}])
+def test_a_stream_yields_the_segments_of_the_result_and_returns_it(
+    inference: Inference, talk: Path, given: dict[str, Any]
+) -> None:
+    segments, result = streamed(inference, talk, **given)
+    assert segments == result["segments"]
+    assert result == inference(talk, **given)
+
+
+def test_segments_come_while_the_recording_is_read(inference: Inference, tmp_path: Path) -> None:
+    read: list[float] = []
+    path = write_talk(tmp_path / "long.wav", 600)
+    stream = inference.stream(path, language="en", on_progress=read.append)
+    assert next(stream)["text"] == " en0"
+    assert 0 < read[-1] < 400
+    stream.close()
+    late = inference.stream(path, on_progress=read.append)
+    next(late)
+    assert read[-1] == 600
+    late.close()
+
+
+def test_closing_a_stream_cancels(observed: Observed, tmp_path: Path) -> None:
+    path = write_talk(tmp_path / "long.wav", 600)
+    with Inference("m", backend=observed.backend(), batch_size=1) as inference:
+        list(inference.stream(path, language="en"))
+        n_threads, n_open, n_whole = threading.active_count(), n_files(), observed.n_windows
+        stream = inference.stream(path, language="en")
+        next(stream)
+        assert n_files() > n_open
+        observed.gate.clear()
+        stream.close()
+        n_decoded = observed.n_windows
+        assert n_files() == n_open
+        observed.gate.set()
+        assert inference(np.concatenate([tone(1)]), sampling_rate=SAMPLE_RATE)["text"] == "en1"
+        assert observed.n_windows == n_decoded + 1 < 2 * n_whole
+        assert threading.active_count() == n_threads
+
+
+def test_a_stream_that_is_dropped_has_opened_nothing(inference: Inference, talk: Path) -> None:
+    n_open = n_files()
+    stream = inference.stream(talk, language="en")
+    assert n_files() == n_open
+    del stream
+    assert REQUESTS == []
+
+
+def test_options_of_a_stream_are_checked_at_once(inference: Inference, talk: Path) -> None:
+    with pytest.raises(OptionsError, match="langage: no such option"):
+        inference.stream(talk, langage="en")
+    with pytest.raises(AudioInputError):
+        inference.stream(None)
+    with pytest.raises(OptionsError, match="beam_size: is an option of the model"):
+        inference((tone(1), SAMPLE_RATE), beam_size=2)  # of which no copy is left: see the warnings
+
+
+def test_a_language_or_task_that_the_model_lacks_is_refused(talk: Path) -> None:
+    with pytest.raises(OptionsError, match="language it: m knows only en, fr, de"):
+        Inference("m", backend=TONES, language="it")
+    assert LOADED == []
+    with Inference("m.en", backend=TONES) as inference:
+        with pytest.raises(OptionsError, match=r"task translate: m\.en knows only en"):
+            inference(talk, task="translate")
+        assert inference(talk)["language"] == "en"
+        assert LANGUAGES_REQUESTED[0] == "en"
+
+
+def errors_of(inference: Inference, audio: object, **given: Any) -> tuple[str, str, bool]:  # noqa: ANN401
+    n_open = n_files()
+    with pytest.raises(TranscriptionError) as caught:
+        inference(audio, **given)
+    assert n_files() == n_open
+    return caught.value.stage, caught.value.kind, caught.value.retryable
+
+
+def test_recordings_without_a_transcript_are_errors(inference: Inference, tmp_path: Path) -> None:
+    (tmp_path / "empty.wav").touch()
+    (tmp_path / "page.mp3").write_bytes(b"<html>")
+    whole = write_talk(tmp_path / "cut.flac", 3).read_bytes()
+    assert errors_of(inference, tmp_path / "none.wav") == ("fetch", "not_found", False)
+    assert errors_of(inference, tmp_path) == ("fetch", "not_a_file", False)
+    assert errors_of(inference, tmp_path / "empty.wav") == ("fetch", "empty", False)
+    assert errors_of(inference, b"") == ("fetch", "empty", False)
+    assert errors_of(inference, tmp_path / "page.mp3") == ("decode", "not_audio", False)
+    assert errors_of(inference, whole[:40]) == ("decode", "corrupt", False)
+    assert errors_of(inference, whole, channels=3) == ("decode", "no_such_channel", False)
+    assert errors_of(inference, "http://127.0.0.1:9/a.wav") == ("fetch", "forbidden_host", False)
+
+
+def test_a_window_that_the_model_fails_on_leaves_a_failure_and_the_rest(
+    inference: Inference, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = write_talk(tmp_path / "poisoned.wav", 90, poison=70)
+    with caplog.at_level(logging.WARNING, "pipelines.inference"):
+        result = inference(path)
+    assert result["text"].startswith("en0 en1 en2")
+    assert "en70" not in result["text"]
+    (failure,) = result["failures"]
+    assert (failure["stage"], failure["kind"], failure["uri"]) == ("transcribe", "model_error", str(path))
+    assert "the model choked" in caplog.text
+
+
+def test_damage_is_a_problem_of_the_result(inference: Inference, tmp_path: Path) -> None:
+    path = write_talk(tmp_path / "cut.wav", 40)
+    path.write_bytes(path.read_bytes()[: 44 + 2 * 33 * SAMPLE_RATE])
+    result = inference(path)
+    assert result["duration"] == 33.0
+    assert result["problem"] is not None
+
+
+def test_silence_is_an_empty_text(inference: Inference, tmp_path: Path) -> None:
+    result = inference(write_sparse(tmp_path / "silent.wav"))
+    assert (result["text"], result["segments"], result["language"]) == ("", [], None)
+    assert REQUESTS == []
+
+
+def test_a_model_that_does_not_work_is_an_error_of_its_own(tmp_path: Path) -> None:
+    class Broken:
+        max_concurrent_calls, batch_size, compile_s = 1, 2, 0.0
+        batch_group = staticmethod(lambda request: None)
+        token_ids = staticmethod(list)
+
+        def transcribe(self, requests: object) -> None:
+            raise MemoryError("out of memory")
+
+    backend = TONES.__class__(lambda _: Broken(), TONES.languages, TONES.detector)  # type: ignore[arg-type, return-value]
+    path = write_talk(tmp_path / "a.wav", 3)
+    with Inference("m", backend=backend) as inference:
+        for _ in range(2):
+            with pytest.raises(ModelError, match="out of memory"):
+                inference(path)
+
+
+def test_progress_grows_up_to_the_duration(inference: Inference, tmp_path: Path) -> None:
+    sparse = write_sparse(tmp_path / "sparse.wav", (3, 9), (50, 70))
+    for path in (write_talk(tmp_path / "a.wav", 95), sparse, write_sparse(tmp_path / "silent.wav")):
+        for given in ({}, {"language": "en"}, {"windows": "grid"}):
+            read: list[float] = []
+            result = inference(path, on_progress=read.append, **given)  # type: ignore[arg-type]
+            assert read == sorted(set(read))
+            assert read[-1] == pytest.approx(result["duration"], abs=1e-9)
+
+
+def test_an_exception_of_a_callback_is_raised_as_it_is(inference: Inference, talk: Path) -> None:
+    n_open = n_files()
+
+    def broken(read_s: float) -> None:
+        raise ZeroDivisionError(f"at {read_s:g}")
+
+    with pytest.raises(ZeroDivisionError, match="at ") as caught:
+        inference(talk, on_progress=broken)
+    assert caught.value.__cause__ is None
+    assert n_files() == n_open
+    assert inference(talk)["text"] == expected_text("en", 100)
+
+
+def test_what_is_cancelled_before_it_begins_is_not_read(inference: Inference, talk: Path) -> None:
+    cancelled = threading.Event()
+    cancelled.set()
+    with pytest.raises(CancelledError):
+        inference(talk, cancelled=cancelled)
+    assert REQUESTS == []
+
+
+def test_cancelling_ends_a_call_that_waits_for_the_model(observed: Observed, talk: Path) -> None:
+    cancelled, n_open = threading.Event(), n_files()
+    observed.gate.clear()
+    with Inference("m", backend=observed.backend(), batch_size=1) as inference:
+        timer = threading.Thread(target=lambda: (observed.entered.acquire(), cancelled.set()))
+        timer.start()
+        started = monotonic()
+        with pytest.raises(CancelledError):
+            inference(talk, cancelled=cancelled)
+        assert monotonic() - started < 0.5
+        timer.join()
+        n_decoded = observed.n_windows
+        observed.gate.set()
+        assert inference((tone(1), SAMPLE_RATE))["text"] == "en1"
+        assert observed.n_windows == n_decoded + 1 <= 3
+    assert n_files() == n_open
+
+
+@pytest.mark.parametrize("channels", ["mix", "5"])
+def test_cancelling_ends_the_reading_of_hours_of_silence(
+    inference: Inference, tmp_path: Path, channels: str
+) -> None:
+    """Also where the channel does not exist, which is known only at the end."""
+    path = tmp_path / "silence.flac"
+    with soundfile.SoundFile(path, "w", SAMPLE_RATE, 1) as file:
+        for _ in range(8):
+            file.write(np.zeros(3600 * SAMPLE_RATE, np.int16))
+    cancelled = threading.Event()
+    timer = threading.Timer(0.3, cancelled.set)
+    timer.start()
+    started = monotonic()
+    with pytest.raises(CancelledError):
+        inference(path, cancelled=cancelled, channels=channels)
+    assert 0.3 <= monotonic() - started < 0.8
+    timer.join()
+
+
+def test_threads_share_batches(observed: Observed, tmp_path: Path) -> None:
+    paths = [write_talk(tmp_path / f"{seconds}.wav", seconds) for seconds in range(3, 11)]
+    texts: dict[Path, str] = {}
+    observed.gate.clear()
+    with Inference("m", backend=observed.backend(), batch_size=8, parallel_batches=1) as inference:
+        threads = [
+            threading.Thread(target=lambda path=path: texts.update({path: inference(path)["text"]}))
+            for path in paths
+        ]
+        for thread in threads:
+            thread.start()
+        deadline = monotonic() + 10
+        while observed.n_windows + n_waiting(inference) < 8 and monotonic() < deadline:
+            sleep(0.01)
+        observed.gate.set()
+        for thread in threads:
+            thread.join()
+    assert [texts[path] for path in paths] == [expected_text("en", seconds) for seconds in range(3, 11)]
+    assert observed.n_windows == 8
+    assert len(observed.sizes) <= 3  # the first one, those that waited, and those that were held back
+
+
+def n_waiting(inference: Inference) -> int:
+    """The number of calls that wait, with windows that no batch has taken yet."""
+    queued = list(inference._model._scheduler._turns)
+    return sum(client._is_waiting or client._is_throttled for client in queued)
+
+
+def test_a_call_may_take_fewer_windows_of_a_batch(observed: Observed, talk: Path) -> None:
+    with Inference("m", backend=observed.backend(), batch_size=4, parallel_batches=1) as inference:
+        inference(talk, batch_size=1, language="en")
+        assert set(observed.sizes) == {1}
+        inference(talk, batch_size=100, language="en")
+        assert max(observed.sizes) == 4
+
+
+def test_the_server_runs_calls_of_its_own_files(inference: Inference, talk: Path) -> None:
+    metrics = CountingMetrics()
+    with talk.open("rb") as file:
+        audio = from_file(file, digest="ab" * 32, name="upload.wav")
+        call = inference.call(audio, None, threading.Event(), metrics, language="en", batch_size=1)
+        rows, stop = [], None
+        with closing(inference.run(call)) as segments:
+            while stop is None:
+                try:
+                    rows.append(next(segments))
+                except StopIteration as end:
+                    stop = end
+        assert not file.closed
+    result = to_result(stop.value, has_words=False)
+    assert rows == result["row"]["segments"]
+    assert (result["row"]["uri"], result["row"]["audio_id"]) == ("upload.wav", "ab" * 8)
+    assert metrics.counters["windows"] == len(REQUESTS)
+
+
+def test_no_thread_is_left_once_it_is_closed(talk: Path) -> None:
+    n_threads = threading.active_count()
+    with Inference("m", backend=TONES) as inference:
+        inference(talk)
+        assert threading.active_count() > n_threads
+    assert threading.active_count() == n_threads
+
+
+def test_a_loud_recording_is_french(inference: Inference) -> None:
+    assert inference((tone(2, FRENCH), SAMPLE_RATE))["text"] == "fr2"
