@@ -85,7 +85,11 @@ setup(
     license_files=["LICENSE"],
     python_requires=">=3.11,<3.14",
     packages=find_packages(include=["pipelines*", "transforms*", "model*"]),
-    package_data={"pipelines": ["py.typed", "server/page/index.html"], "transforms": ["py.typed"], "model": ["py.typed"]},
+    package_data={
+        "pipelines": ["py.typed", "server/page/index.html"],
+        "transforms": ["py.typed"],
+        "model": ["py.typed"],
+    },
     entry_points={
         "console_scripts": [
             "whisper-beam=pipelines.main:main",

@@ -107,10 +107,11 @@ def main() -> None:
     options, _ = parse([*given, "--output", "unused"])
     transcriber = load_transcriber(select_options(options, ModelOptions))
     options = replace(options, batch_size=transcriber.batch_size)
-    parts = list(all_parts(run, options, transcriber.precision))
+    precision = transcriber.precision
+    parts = list(all_parts(run, options, precision))
     wall_s = run.report["wall_s"]
     print(f"{describe_machine()}\n")
-    print(f"{options.model}, {transcriber.precision.arithmetic}, activations {precision.dtype}; {args.recording.name}, ")
+    print(f"{options.model}, {precision.arithmetic}, activations {precision.dtype}; {args.recording.name}, ")
     print(f"{3600 * run.report['audio_hours']:.0f} s, {run.n_windows} windows, ", end="")
     print(f"{sum(map(sum, run.batches))} tokens.\n")
     print(markdown_head(["what", "seconds", "% of the run", "measured", "minimum, s", "of the minimum"]))

@@ -52,8 +52,10 @@ class Application:
         self.admission = Admission(options.max_requests)
         self._stop = Stop()
         self.metrics = ServerMetrics()
-        self.metrics.watch(lambda: self.admission.n_requests - engine.n_jobs, lambda: engine.n_jobs)
-        self._app = self._with_middleware(Starlette(routes=self._routes(), exception_handlers=_HANDLERS))
+        self.metrics.watch(self._n_waiting, lambda: engine.n_jobs)
+        routes = Starlette(routes=self._routes(), exception_handlers=_HANDLERS)
+        routes.router.redirect_slashes = False  # it would redirect to the client's Host
+        self._app = self._with_middleware(routes)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answers a request."""
@@ -63,6 +65,9 @@ class Application:
         """Answers all requests that are inside with 503, from the event loop; `drain` the admission first."""
         self._stop.set()
         self._engine.cancel_all()
+
+    def _n_waiting(self) -> int:
+        return max(0, self.admission.n_requests - self._engine.n_jobs)  # which are not read at one moment
 
     def _routes(self) -> list[Route]:
         return [

@@ -154,27 +154,18 @@ class Engine:
             self._loaded.set_result(inference)
 
     def _run(self, inference: Inference, call: Call, job: Job) -> None:
-        from transforms.writing.rows import transcript_row
-
+        outcome: Finished | BaseException
         try:
-            segments = inference.run(call)
-            while True:
-                try:
-                    job.put(next(segments))
-                except StopIteration as stop:
-                    transcript, failures = stop.value.transcript, stop.value.failures
-                    break
-            job.finish(Finished(transcript_row(transcript), failures))
+            outcome = _transcribe(inference, call, job)
         except BaseException as error:  # raised where the result is waited for
-            job.fail(error)
-        finally:
-            with self._lock:
-                self._jobs.discard(job)
-            job.end()
+            outcome = error
+        with self._lock:
+            self._jobs.discard(job)
+        job.end(outcome)
 
 
 class Job:
-    """A transcription that is running. All but `cancel`, `put`, `finish`, `fail` and `end` is the loop's.
+    """A transcription that is running. All but `cancel`, `put` and `end` is the loop's.
 
     Attributes:
         cancelled: once set, the transcription ends.
@@ -213,25 +204,32 @@ class Job:
         if self._with_segments:
             self._call(self._segments.put_nowait, segment)
 
-    def finish(self, finished: Finished) -> None:
-        """Sets the result, from the thread."""
-        self._call(self._result.set_result, finished)
+    def end(self, outcome: Finished | BaseException) -> None:
+        """Sets the result or the exception, as the last thing that the thread does."""
+        self._call(self._end, outcome)
 
-    def fail(self, error: BaseException) -> None:
-        """Sets the exception, from the thread."""
-        self._call(self._set_error, error)
-
-    def end(self) -> None:
-        """Marks the end of the thread, from the thread."""
-        self._call(self._segments.put_nowait, None)
-        self._call(self._ended.set)
-
-    def _set_error(self, error: BaseException) -> None:
-        self._result.set_exception(error)
-        self._result.exception()  # a client that is gone does not ask for it
+    def _end(self, outcome: Finished | BaseException) -> None:
+        self._segments.put_nowait(None)
+        self._ended.set()
+        if isinstance(outcome, Finished):
+            self._result.set_result(outcome)
+        else:
+            self._result.set_exception(outcome)
+            self._result.exception()  # a client that is gone does not ask for it
 
     def _call(self, callback: Callable[..., object], *args: object) -> None:
         try:
             self._loop.call_soon_threadsafe(callback, *args)
         except RuntimeError:  # the loop is closed: the server has stopped, and no request waits
             _LOGGER.debug("a transcription ended after its server")
+
+
+def _transcribe(inference: Inference, call: Call, job: Job) -> Finished:
+    from transforms.writing.rows import transcript_row
+
+    segments = inference.run(call)
+    while True:
+        try:
+            job.put(next(segments))
+        except StopIteration as stop:
+            return Finished(transcript_row(stop.value.transcript), stop.value.failures)

@@ -80,7 +80,7 @@ class ParsedForm:
 
 
 def model_aliases(model: str, more: Iterable[str] = ()) -> frozenset[str]:
-    """Returns the names that clients may give a model: OpenAI's, its short names, the part behind the slash, and `more`."""
+    """Returns the names that clients may give a model: OpenAI's, its short names, and `more`."""
     short = {name for name, hub_name in MODEL_ALIASES.items() if hub_name == model}
     # LiteLLM takes what is before the slash for the name of a provider.
     return frozenset({OPENAI_NAME, model.rpartition("/")[2], *short, *more} - {model, ""})

@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import threading
-from collections.abc import Coroutine
-from contextlib import aclosing
+from collections.abc import Callable, Coroutine
+from contextlib import ExitStack, aclosing
 from typing import TYPE_CHECKING, Any
 
 from starlette.responses import Response
@@ -74,11 +74,12 @@ class Transcriptions:
 
         if self._rate_limit is not None:
             self._rate_limit.take(client_of(scope))
-        with self._admission.admit():
+        with ExitStack() as inside:
+            inside.enter_context(self._admission.admit())
             try:
                 upload = await self._reader.read(scope, receive_until_stopped)
                 try:
-                    answer = _Answer(send)
+                    answer = _Answer(send, inside.close)
                     await answer.while_connected(receive, self._answer(upload, scope, receive, answer.send))
                 finally:
                     await asyncio.shield(upload.close())
@@ -203,16 +204,22 @@ def call_options(request: TranscriptionRequest) -> dict[str, Any]:
 
 
 class _Answer:
-    """An answer that is being made, until the client disconnects."""
+    """An answer that is being made, until the client disconnects.
 
-    def __init__(self, send: Send) -> None:
-        self._send = send
+    Args:
+        send: sends a message.
+        before_end: called before the last message, after which the client may send its next request.
+    """
+
+    def __init__(self, send: Send, before_end: Callable[[], None]) -> None:
+        self._send, self._before_end = send, before_end
         self._is_complete = False
 
     async def send(self, message: Message) -> None:
         """Sends a message of the answer."""
         if message["type"] == "http.response.body" and not message.get("more_body", False):
             self._is_complete = True
+            self._before_end()
         await self._send(message)
 
     async def while_connected(self, receive: Receive, work: Coroutine[Any, Any, None]) -> None:

@@ -16,7 +16,7 @@ from pipelines.server.server import Server
 from tests.support.asgi import FORM
 from tests.support.encoding import encoded, ffmpeg_encoded, siren
 from tests.support.raw_http import TRANSCRIPTIONS, TRANSLATIONS, connected, form, get, head, post, wait_until
-from tests.support.resources import Resources, resources
+from tests.support.resources import CAN_MEASURE_MEMORY, Resources, memory_mb, resources
 from tests.support.server_backends import COUNTING, talk
 from transforms.fetch.spool import DISK
 
@@ -116,7 +116,7 @@ def settled(server: Server) -> Resources:
 def check_same(before: Resources, after: Resources) -> None:
     assert after.n_descriptors == before.n_descriptors
     assert after.threads == before.threads
-    assert after.n_native == before.n_native
+    assert after.n_native <= before.n_native
     assert after.n_pooled <= N_POOLED
     assert before.files == after.files == frozenset()
     assert (DISK._reserved, DISK._unwritten) == (0, 0)
@@ -130,15 +130,15 @@ def fill(server: Server) -> None:
 
 def test_mixed_requests(server: Server) -> None:
     fill(server)
-    before, memory = settled(server), psutil.Process().memory_info().rss
+    before, before_mb = settled(server), memory_mb() if CAN_MEASURE_MEMORY else 0
     statuses = run(server, mixed(N_REQUESTS, 2))
-    after, grown_mb = settled(server), (psutil.Process().memory_info().rss - memory) / 1e6
+    after = settled(server)
     assert statuses.total() == N_REQUESTS
     assert set(statuses) == {0, 200, 400}
     assert statuses[200] > 0.8 * N_REQUESTS
     assert min(statuses[0], statuses[400]) > 5
     check_same(before, after)
-    assert grown_mb < 50
+    assert not CAN_MEASURE_MEMORY or memory_mb() < before_mb + 50
 
 
 @pytest.mark.parametrize("body", [LARGE, form(FILES[1]), BROKEN_BODIES[0]], ids=["large", "talk", "broken"])
@@ -159,14 +159,15 @@ def test_cancelled_requests(server: Server, body: bytes) -> None:
 
 def test_servers_end_with_all_that_they_have(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
-    held = []
+    held: list[Resources] = []
     for _ in range(3):
         with Server(backend=COUNTING, model="m", port=0) as server:
             run(server, mixed(20, 3))
             assert get(server.port, "/health").status == 200
+        wait_until(lambda: resources().n_native <= (held or [resources()])[0].n_native)  # threads that end
         held.append(resources())
         with pytest.raises(OSError, match="refused"):
             get(server.port, "/health")
     check_same(held[0], held[1])
-    check_same(held[1], held[2])
+    check_same(held[0], held[2])
     assert list(tmp_path.iterdir()) == []
