@@ -41,6 +41,8 @@ LOCAL = [
 ]
 
 SERVE = [
+    "anyio>=4.12,<5",  # threads and timeouts of its coroutines
+    "h11>=0.16,<1",  # HTTP/1.1, of which uvicorn is made; errors in it are answered by ours
     "prometheus-client>=0.22,<1",  # /metrics
     "python-multipart>=0.0.34,<0.1",  # parses uploads as they come
     "starlette>=1.10,<2",  # the HTTP application

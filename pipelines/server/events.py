@@ -90,7 +90,8 @@ async def event_stream(
     try:
         while True:
             try:
-                chunk = await asyncio.wait_for(chunks.get(), keep_alive_s)
+                async with asyncio.timeout(keep_alive_s):  # `wait_for` of Python 3.11 loses cancellations
+                    chunk = await chunks.get()
             except TimeoutError:
                 chunk = KEEP_ALIVE
             if chunk is None:

@@ -340,6 +340,29 @@ def test_cancelling_a_scope_of_anyio_closes_the_source() -> None:
     assert asyncio.run(run()) == 1
 
 
+def test_cancelling_is_not_lost_where_an_event_comes_at_the_same_time() -> None:
+    async def run() -> bool:
+        gate = asyncio.Event()
+
+        async def gated() -> AsyncGenerator[Row, None]:
+            yield ROW["segments"][0]
+            await gate.wait()
+            yield ROW["segments"][1]
+            await asyncio.Event().wait()
+
+        stream = event_stream(gated(), Source().result, request_of(), token_ids, to_error)
+        task = asyncio.create_task(joined(stream))
+        await asyncio.sleep(0.01)
+        gate.set()
+        for _ in range(2):  # until the second event is there, but not taken
+            await asyncio.sleep(0)
+        task.cancel()
+        await asyncio.wait([task], timeout=5)
+        return task.cancelled()
+
+    assert asyncio.run(run())
+
+
 def test_source_is_closed_once_after_the_last_event() -> None:
     source = Source()
     streamed(source)
