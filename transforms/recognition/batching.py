@@ -62,8 +62,9 @@ class BatchScheduler(Generic[Item, Result]):
     Clients that were just answered often come back at once with their next item. So an incomplete batch of
     short clients is held until as many clients wait as the last batch answered, for `MAX_HOLD_S` at most.
 
-    Clients with few items, all of them submitted, are short. While short and other clients have items, both
-    have calls; for `reserve_s` seconds after a short client, the others leave one call free for the next.
+    Clients that have submitted no more items than fit into a batch are short. While short and other clients
+    have items, both have calls; for `reserve_s` seconds after a short client that waited for its last items,
+    the others leave one call free for the next.
 
     Args:
         executor: runs the calls, in at least `max_concurrent_calls` threads.
@@ -182,7 +183,7 @@ class BatchScheduler(Generic[Item, Result]):
     def _start(self, queued: list[_Queued[Item, Result]], *, is_short: bool) -> None:
         self._has_started, self._was_short = True, is_short
         self._held_until = 0.0
-        if is_short:
+        if is_short and any(one.client._is_waiting for one in queued):
             self._short_at = monotonic()
         served = dict.fromkeys(one.client for one in queued)
         for one in queued:
@@ -222,7 +223,7 @@ class BatchScheduler(Generic[Item, Result]):
     ) -> int:
         """Returns the size of a client's batch out of these items; 0 if none should be started yet."""
         n_items = len(items)
-        if client._is_short and n_items < self._batch_size and self._is_held(items):
+        if client._is_waiting and client._is_short and n_items < self._batch_size and self._is_held(items):
             return 0
         if client._is_waiting:  # the last items are divided among the calls that are free
             return min(self._batch_size, -(-n_items // n_idle))
@@ -345,13 +346,16 @@ class BatchClient(Generic[Item, Result]):
 
     @property
     def _is_short(self) -> bool:
-        return self._is_waiting and self._n_submitted <= self._scheduler._batch_size
+        return self._n_submitted <= self._scheduler._batch_size
 
     @property
     def _is_ahead(self) -> bool:
-        """Whether the client has its share of the items that are buffered for the next batches."""
+        """Whether the client has its share of the items that are buffered for the next batches.
+
+        It is more than one, so that a client with a single item learns that this is its last.
+        """
         buffered = self._scheduler._max_calls * self._scheduler._batch_size
-        return len(self._new) >= max(1, buffered // max(1, len(self._scheduler._turns)))
+        return len(self._new) >= max(2, buffered // max(1, len(self._scheduler._turns)))
 
     def _take(self, queued: _Queued[Item, Result]) -> None:
         (self._requeued if queued.priority else self._new).remove(queued)

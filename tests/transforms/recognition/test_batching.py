@@ -607,3 +607,15 @@ def test_a_batch_waits_a_moment_for_the_clients_that_were_just_answered(
     assert submit(one) == 0
     now += batching.MAX_HOLD_S
     assert submit() == 1
+
+
+def test_short_recordings_that_are_still_read_use_the_reserved_call_too() -> None:
+    executor = DeferredExecutor()
+    clients = shared_clients(executor, 9, max_calls=2, reserve_s=60.0)
+    clients[0].submit(1)
+    assert clients[0].completed(wait=True) == [(1, (1,))]
+    for client in clients[1:]:
+        client.submit(1)
+        assert not client._is_ahead  # it reads on, and learns that this was its only item
+    clients[1]._scheduler._dispatch()
+    assert len(executor.calls) == 2
