@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from dataclasses import fields
 from pathlib import Path
 
-from pipelines.backend import WHISPER
+from pipelines.backend import WHISPER, Backend
 from pipelines.flags import add_version_flag, with_underscores
 from pipelines.option_checks import OptionsError, nearest
 from pipelines.option_flags import HelpFormatter, OptionParser, add_options, with_options_table
@@ -38,30 +38,37 @@ port may use the server; by default that is this machine alone.
 
 SIGTERM and Ctrl-C stop it: new requests are refused, and those that are running have --drain_s seconds.
 A second signal ends them. LOG_LEVEL=DEBUG in the environment shows more. Exit codes: 0 it was stopped, 1 it
-could not start."""
+could not start, 130 it was interrupted before it started."""
 
 
-def main(argv: Sequence[str] | None = None, prog: str = "python -m pipelines.server.command") -> int:
+def main(
+    argv: Sequence[str] | None = None,
+    backend: Backend = WHISPER,
+    prog: str = "python -m pipelines.server.command",
+) -> int:
     """Runs the command line and returns the exit code.
 
     Args:
         argv: without the program's name; None for those of the process.
+        backend: the model.
         prog: the program's name, for its help.
     """
     try:
-        return run(parse(sys.argv[1:] if argv is None else argv, prog))
+        return _run(parse(sys.argv[1:] if argv is None else argv, prog), backend)
     except OSError as error:  # an address in use, or not one of this machine
         print(f"whisper-beam serve: {error.strerror or error}", file=sys.stderr)
     except ValueError as error:  # an option
         print(f"whisper-beam serve: {error}", file=sys.stderr)
+    except KeyboardInterrupt:  # before there was a server that could be stopped
+        return 130
     return 1
 
 
-def run(options: ServeOptions) -> int:
+def _run(options: ServeOptions, backend: Backend) -> int:
     """Serves until SIGTERM or SIGINT, and returns the exit code.
 
     Raises:
-        OptionsError: an option that cannot be used, or the server is not installed.
+        ValueError: an option that cannot be used, or the server is not installed.
         OSError: the address is in use, or not one of this machine.
     """
     try:
@@ -71,7 +78,7 @@ def run(options: ServeOptions) -> int:
             raise
         raise OptionsError(f"{error}; install the server: pip install 'whisper-beam[serve]'") from error
     _configure_process()
-    server = Server(backend=WHISPER, **{one.name: getattr(options, one.name) for one in fields(options)})
+    server = Server(backend=backend, **{one.name: getattr(options, one.name) for one in fields(options)})
     try:
         serve(server, ends_process=True)
     except LoadError:  # the log has the reason
@@ -83,10 +90,16 @@ def run(options: ServeOptions) -> int:
 
 
 def _configure_process() -> None:
+    from transforms.core.log_redaction import hide_secrets
+
     level = os.environ.get("LOG_LEVEL", "INFO").upper()
+    if level not in logging.getLevelNamesMapping():
+        known = ", ".join(logging.getLevelNamesMapping())
+        raise OptionsError(f"LOG_LEVEL={level} in the environment: not one of {known}")
     logging.basicConfig(level=level, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     for name in ("uvicorn", "jax"):  # what they do is of no interest, what goes wrong is
         logging.getLogger(name).setLevel(max(logging.getLogger().level, logging.WARNING))
+    hide_secrets()
     limit_malloc_arenas()
 
 

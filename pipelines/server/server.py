@@ -1,11 +1,11 @@
 """The server: in a thread beside other servers of the process, or as the program of its own.
 
-from pipelines.server.server import Server, run_server
+    with Server(model="openai/whisper-base", port=8000) as server:
+        print(server.url)
 
-with Server(model="openai/whisper-base", port=8000) as server:
-print(server.url)
+    run_server("openai/whisper-base", port=8000)  # blocks
 
-run_server("openai/whisper-base", port=8000)  # blocks
+It listens before the model is loaded; requests wait for the model.
 """
 
 from __future__ import annotations

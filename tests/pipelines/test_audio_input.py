@@ -93,7 +93,10 @@ def test_an_open_file_is_read_from_its_start_as_often_as_is_needed(path: Path, p
             file.seek(position, os.SEEK_END if position < 0 else os.SEEK_SET)
             audio = audio_input(file)
             assert audio.source.uri == str(path)
+            assert audio.source.audio_id == audio_input(path.read_bytes()).source.audio_id
             for _ in range(2):
+                with audio.opener(audio.source, DEFAULT_POLICY, check_stop) as opened:
+                    assert opened.tell() == 0
                 assert np.array_equal(decoded(audio), expected)
             audio.close()
             assert not file.closed
@@ -200,7 +203,7 @@ def test_narrow_types_have_their_full_scale(dtype: str) -> None:
 @pytest.mark.parametrize("rate", [8000, 44_100, 48_000])
 @pytest.mark.parametrize("n_channels", [1, 2, 6])
 def test_arrays_are_mixed_and_resampled_as_files(rate: int, n_channels: int) -> None:
-    samples = np.random.default_rng(0).integers(-9000, 9000, (rate, n_channels), dtype=np.int16)
+    samples = np.random.default_rng(0).integers(-9000, 9000, (2 * rate, n_channels), dtype=np.int16)
     expected = decoded(audio_input(wav(samples, rate)))
     for given in (samples, samples.T, (samples / 32_768).astype(np.float32)):
         audio = audio_input(given, rate)

@@ -207,6 +207,16 @@ def test_closing_a_stream_cancels(observed: Observed, tmp_path: Path) -> None:
         assert threading.active_count() == n_threads
 
 
+def test_an_exception_thrown_into_a_stream_closes_the_file(inference: Inference, tmp_path: Path) -> None:
+    n_open = n_files()
+    stream = inference.stream(write_talk(tmp_path / "long.wav", 600), language="en")
+    next(stream)
+    with pytest.raises(ZeroDivisionError) as caught:
+        stream.throw(ZeroDivisionError())
+    assert n_files() == n_open  # although the traceback still refers to the stream
+    assert caught.value.__traceback__ is not None
+
+
 def test_a_stream_that_is_dropped_has_opened_nothing(inference: Inference, talk: Path) -> None:
     n_open = n_files()
     stream = inference.stream(talk, language="en")
@@ -422,6 +432,11 @@ def test_the_server_runs_calls_of_its_own_files(inference: Inference, talk: Path
     assert rows == result["row"]["segments"]
     assert (result["row"]["uri"], result["row"]["audio_id"]) == ("upload.wav", "ab" * 8)
     assert metrics.counters["windows"] == len(REQUESTS)
+
+
+def test_a_call_without_a_transcript_is_an_error_for_the_server_too(inference: Inference) -> None:
+    with pytest.raises(TranscriptionError, match="empty"):
+        list(inference.run(inference.call(from_file(io.BytesIO()))))
 
 
 def test_no_thread_is_left_once_it_is_closed(talk: Path) -> None:

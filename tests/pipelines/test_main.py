@@ -19,7 +19,10 @@ from pipelines.main import COMMANDS, main
 from tests.support.finished_runs import row, write_run
 
 PROGRAM = str(Path(sysconfig.get_path("scripts"), "whisper-beam"))
-HEAVY = ("apache_beam", "datasets", "flax", "fsspec", "jax", "numpy", "pyarrow", "tokenizers", "transformers")
+HEAVY = (
+    *("apache_beam", "datasets", "flax", "fsspec", "jax", "numpy", "pyarrow", "starlette", "tokenizers"),
+    *("transformers", "uvicorn"),
+)
 
 
 def run(*command: str, cwd: Path) -> subprocess.CompletedProcess[str]:
@@ -45,6 +48,8 @@ def hostile_folder(tmp_path: Path) -> Path:
         (["transcribe", "--version"], f"whisper-beam {version('whisper-beam')}\n"),
         (["evaluate", "--help"], "usage: whisper-beam evaluate"),
         (["evaluate", "--version"], f"whisper-beam {version('whisper-beam')}\n"),
+        (["serve", "--help"], "usage: whisper-beam serve [OPTION ...]"),
+        (["serve", "--version"], f"whisper-beam {version('whisper-beam')}\n"),
     ],
 )
 def test_the_installed_command_in_a_folder_with_modules_of_our_names(
@@ -81,6 +86,7 @@ def test_a_command_does_its_work_in_such_a_folder(hostile_folder: Path) -> None:
         (["--help"], []),
         (["--version"], []),
         (["evaluate", "--help"], []),
+        (["serve", "--help"], ["numpy"]),  # as below
         (["transcribe", "--help"], ["numpy"]),  # by `model.interface`, which declares options of decoding
     ],
 )
@@ -109,7 +115,7 @@ def test_help_is_shown_at_once(tmp_path: Path) -> None:
 def test_help_has_an_example_of_each_command(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--help"]) == 0
     text = capsys.readouterr().out
-    assert all(re.search(rf"^ +whisper-beam {command} \w", text, re.MULTILINE) for command in COMMANDS)
+    assert all(re.search(rf"^ +whisper-beam {command} [\w-]", text, re.MULTILINE) for command in COMMANDS)
     assert len(text.splitlines()) < 20
 
 
@@ -134,6 +140,10 @@ def test_exit_codes_and_messages_are_those_of_the_programs(
     assert "required: --output" in capsys.readouterr().err
     assert main(["evaluate", str(tmp_path)]) == 1
     assert capsys.readouterr().err.startswith("Nothing was evaluated: ")
+    assert main(["serve", "--prot", "80"]) == 1
+    assert capsys.readouterr().err.startswith(
+        "whisper-beam serve: --prot: no such option (did you mean --port?)"
+    )
 
 
 def test_the_environment_of_the_caller_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

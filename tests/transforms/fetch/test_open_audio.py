@@ -15,7 +15,7 @@ from tests.support.servers import LOCAL, QUICK, Server, send
 from tests.support.stops import OwnStopError, StopAfter, StopSoon
 from transforms.core.errors import AudioError
 from transforms.core.uris import audio_source
-from transforms.fetch.host_slots import HOSTS
+from transforms.fetch.host_slots import HOSTS, UNRESPONSIVE_AFTER
 from transforms.fetch.open_audio import open_audio, open_in_place
 from transforms.fetch.policy import FetchPolicy
 from transforms.fetch.spool import DISK
@@ -118,6 +118,15 @@ def test_a_download_is_cancelled_wherever_it_stalls(server: Server, at: str) -> 
     server.answer = stalling(server, at)
     cancelled(f"{server.url}/a.wav", PATIENT)
     assert len(server.requests) == 1
+
+
+def test_a_download_from_an_unresponsive_host_is_cancelled_too(server: Server) -> None:
+    """Although it would not be tried again, so that no wait between two attempts calls the check."""
+    for _ in range(UNRESPONSIVE_AFTER):
+        HOSTS.record_no_answer("127.0.0.1")
+    server.answer = stalling(server, "start")
+    cancelled(f"{server.url}/a.wav", PATIENT)
+    assert HOSTS._n_unanswered.pop("127.0.0.1") == UNRESPONSIVE_AFTER
 
 
 def test_a_download_is_cancelled_between_two_attempts(server: Server) -> None:
