@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from tempfile import SpooledTemporaryFile
 from typing import BinaryIO
 
 import av
@@ -153,10 +154,15 @@ class Frames:
 
 
 class _BareFile:
-    """A file without a name, because FFmpeg would guess the format from it."""
+    """A file without a name, because FFmpeg would guess the format from it.
+
+    The methods of a spooled file are written in Python: PyAV drops an interrupt (control-C) that arrives in
+    them. Those of the file in it are not.
+    """
 
     def __init__(self, file: BinaryIO) -> None:
-        self.read, self.seek, self.tell = file.read, file.seek, file.tell
+        inner = file._file if isinstance(file, SpooledTemporaryFile) else file
+        self.read, self.seek, self.tell = inner.read, inner.seek, inner.tell
 
 
 def open_container(file: BinaryIO) -> InputContainer:

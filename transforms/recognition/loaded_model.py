@@ -30,7 +30,7 @@ class LoadedModel:
     def __init__(self, transcriber: Transcriber, reserve_s: float = 0.0) -> None:
         self.transcriber = transcriber
         n_calls = transcriber.max_concurrent_calls
-        self._executor = ThreadPoolExecutor(n_calls, thread_name_prefix="model-call")
+        self._executor = _started_threads(n_calls)
         self._scheduler: BatchScheduler[Request, WindowResult | Exception] = BatchScheduler(
             self._executor,
             n_calls,
@@ -66,6 +66,18 @@ class LoadedModel:
         count_seconds(metrics, "model", (seconds - compile_s) / n_calls)
         metrics.distribute("batch_windows", n_windows)
         metrics.distribute("batch_model_ms", 1000 * seconds)
+
+
+def _started_threads(n_threads: int) -> ThreadPoolExecutor:
+    """Returns an executor whose threads run already.
+
+    An executor forgets a thread if an interrupt (control-C) arrives while it starts it, and the process then
+    never ends.
+    """
+    executor = ThreadPoolExecutor(n_threads, thread_name_prefix="model-call")
+    together = threading.Barrier(n_threads)
+    list(executor.map(lambda _: together.wait(), range(n_threads)))
+    return executor
 
 
 def load_model(load: LoadTranscriber, options: ModelOptions, metrics: Metrics) -> LoadedModel:

@@ -4,6 +4,7 @@ import io
 import struct
 from collections.abc import Iterator
 from pathlib import Path
+from tempfile import SpooledTemporaryFile
 
 import numpy as np
 import pytest
@@ -51,6 +52,27 @@ def test_frames_follow_each_other() -> None:
     assert position == frames.n_samples == 2 * SAMPLE_RATE
     assert (frames.n_channels, frames.ends_damaged, frames.read_error) == (1, False, None)
     assert log.between(0, None) == NO_DAMAGE
+
+
+@pytest.mark.parametrize("max_size", [1, 1 << 30])
+def test_ffmpeg_calls_no_python_to_read_a_spooled_file(
+    max_size: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """PyAV drops an interrupt that arrives in Python code that it calls."""
+    read, n_calls = SpooledTemporaryFile.read, 0
+
+    def counted(file: SpooledTemporaryFile[bytes], size: int = -1) -> bytes:
+        nonlocal n_calls
+        n_calls += 1
+        return read(file, size)
+
+    monkeypatch.setattr(SpooledTemporaryFile, "read", counted)
+    with SpooledTemporaryFile(max_size) as file:
+        file.write(WAV)
+        with open_container(file) as container:  # type: ignore[arg-type]
+            frames = Frames(container, audio_stream(container), DamageLog())
+            assert sum(frame.frame.samples for frame in frames) == 2 * SAMPLE_RATE
+    assert n_calls == 1  # the first bytes, for messages
 
 
 @pytest.mark.parametrize(("rate", "channels"), [(MIN_RATE, 1), (MAX_RATE, MAX_CHANNELS)])

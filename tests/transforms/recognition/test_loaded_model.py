@@ -5,6 +5,7 @@ import weakref
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from threading import Event
+from threading import enumerate as enumerate_threads
 from time import sleep
 
 import pytest
@@ -130,3 +131,13 @@ def test_a_client_keeps_its_model() -> None:
     del client
     gc.collect()
     assert reference() is None
+
+
+def test_its_threads_run_from_the_start_until_it_is_closed() -> None:
+    """An interrupt while a thread is started would leave it behind, and the process would not end."""
+    before = set(enumerate_threads())
+    model = LoadedModel(ConcurrentTranscriber())
+    started = set(enumerate_threads()) - before
+    assert len(started) == ConcurrentTranscriber.max_concurrent_calls
+    model.close()
+    assert not any(thread.is_alive() for thread in started)
