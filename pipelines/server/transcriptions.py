@@ -12,7 +12,9 @@ from typing import TYPE_CHECKING, Any
 from starlette.responses import Response
 from starlette.types import Message, Receive, Scope, Send
 
+from model.interface import AUTO
 from pipelines.option_checks import OptionsError
+from pipelines.options import RecordingOptions
 from pipelines.server.engine import Engine, Finished, Job
 from pipelines.server.errors import ApiError, internal_error, invalid_file, invalid_request, unavailable
 from pipelines.server.form import FormRules, ParsedForm, parse_form
@@ -112,7 +114,9 @@ class Transcriptions:
         recognition = self._metrics.recognition
 
         def make_call(cancelled: threading.Event) -> Call:
-            return inference.call(audio, None, cancelled, recognition, **call_options(request))
+            return inference.call(
+                audio, None, cancelled, recognition, **call_options(request, inference.options)
+            )
 
         try:
             return self._engine.submit(inference, make_call, with_segments=request.stream)
@@ -187,13 +191,15 @@ class RulesOf:
         )
 
 
-def call_options(request: TranscriptionRequest) -> dict[str, Any]:
+def call_options(request: TranscriptionRequest, defaults: RecordingOptions) -> dict[str, Any]:
     """Returns the options of a request that differ from those of the server, for `Inference.call`."""
     options: dict[str, Any] = {"task": request.task, "word_timestamps": request.words}
     if request.language is not None:
         options |= {"language": request.language, "languages": ()}
     elif request.languages:
-        options |= {"language": "auto", "languages": request.languages}
+        options |= {"language": AUTO, "languages": request.languages}
+    elif defaults.language_code() is not None:  # the request asks for detection
+        options["language"] = AUTO
     if request.prompt is not None:
         options["initial_prompt"] = request.prompt
     if request.hotwords is not None:
