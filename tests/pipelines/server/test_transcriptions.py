@@ -16,6 +16,7 @@ from model.interface import ModelOptions, Request, WindowResult
 from pipelines.backend import Backend
 from pipelines.inference import CancelledError, TranscriptionError
 from pipelines.option_checks import OptionsError
+from pipelines.options import RecordingOptions
 from pipelines.server.server import Server
 from pipelines.server.transcriptions import call_options, error_body, to_api_error
 from tests.support import tone_backend
@@ -356,14 +357,15 @@ def test_metrics() -> None:
     ],
 )
 def test_options_of_a_request(fields: dict[str, Any], options: dict[str, Any]) -> None:
-    assert (
-        call_options(request_of(**fields))
-        == {
-            "task": "transcribe",
-            "word_timestamps": False,
-        }
-        | options
-    )
+    expected = {"task": "transcribe", "word_timestamps": False} | options
+    assert call_options(request_of(**fields), RecordingOptions()) == expected
+
+
+def test_a_request_without_a_language_is_detected_though_the_server_has_one() -> None:
+    french = RecordingOptions(language="French")
+    assert call_options(request_of(), french)["language"] == "auto"
+    assert call_options(request_of(language="de"), french)["language"] == "de"
+    assert "language" not in call_options(request_of(), RecordingOptions(language="auto-per-window"))
 
 
 def failed(*failures: Failure) -> TranscriptionError:
