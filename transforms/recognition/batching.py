@@ -360,6 +360,8 @@ class BatchClient(Generic[Item, Result]):
     def _take(self, queued: _Queued[Item, Result]) -> None:
         (self._requeued if queued.priority else self._new).remove(queued)
         self._running.add(queued)
+        if self._is_throttled:  # it may have room for more now
+            self._changed.notify_all()
 
     def _complete(self, queued: _Queued[Item, Result], result: Result) -> None:
         self._running.remove(queued)

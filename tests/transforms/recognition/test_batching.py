@@ -619,3 +619,26 @@ def test_short_recordings_that_are_still_read_use_the_reserved_call_too() -> Non
         assert not client._is_ahead  # it reads on, and learns that this was its only item
     clients[1]._scheduler._dispatch()
     assert len(executor.calls) == 2
+
+
+def test_a_throttled_client_reads_on_as_soon_as_its_items_are_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(batching, "_POLL_S", TIMEOUT_S)
+    proceed = Event()
+
+    def call(batch: Sequence[int]) -> list[Batch]:
+        if 0 in batch:
+            assert proceed.wait(TIMEOUT_S)
+        return batch_of_each(batch)
+
+    with ThreadPoolExecutor(1) as executor, ThreadPoolExecutor(1) as threads:
+        scheduler: BatchScheduler[int, Batch] = BatchScheduler(executor, 1, 2, call)
+        first, throttled = scheduler.client(), scheduler.client()
+        submit_range(first, 2)
+        first.completed(wait=False)
+        for item in (5, 6):
+            throttled.submit(item)
+        waits = threads.submit(throttled.completed, wait=False)
+        while not throttled._is_throttled:
+            sleep(0.001)
+        proceed.set()
+        assert waits.result(TIMEOUT_S / 2) in ([], [(5, (5, 6)), (6, (5, 6))])
