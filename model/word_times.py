@@ -61,9 +61,10 @@ def with_words(
     n_samples: int,
     language: str,
 ) -> tuple[Segment, ...]:
-    """Returns a window's segments with their words; each segment then spans its words.
+    """Returns a window's segments with their words.
 
-    Segments without tokens are unchanged.
+    The times of the segments stay those that the model wrote: what is decoded further, and what is filtered,
+    depends on them, and is to be the same with and without words. Segments without tokens are unchanged.
 
     Args:
         segments: segments of one window, in order of time.
@@ -130,7 +131,7 @@ def _shorten_at_sentence_ends(words: Sequence[Sequence[Word]], median: int) -> l
 def _reconcile(
     segments: Sequence[Segment], words: Sequence[list[Word]], median: int, n_samples: int
 ) -> tuple[Segment, ...]:
-    """Reconciles segment times with word times; all times are non-decreasing."""
+    """Returns the segments with words whose times are non-decreasing, and near those of their segment."""
     reconciled = []
     floor = 0
     for segment, part in zip(segments, words, strict=True):
@@ -141,7 +142,7 @@ def _reconcile(
         part = _clamp_to_segment(part, segment, median)
         part = _in_order(part, floor, n_samples)
         floor = part[-1].stop
-        reconciled.append(replace(segment, start=part[0].start, stop=floor, words=tuple(part)))
+        reconciled.append(replace(segment, words=tuple(part)))
     return tuple(reconciled)
 
 

@@ -24,7 +24,8 @@ class HttpServer:
     """
 
     def __init__(self, app: ASGIApp) -> None:
-        self._config = _Config(
+        # Without `access_log=False`, which would silence other servers of the process.
+        config = uvicorn.Config(
             app,
             http=HttpProtocol,
             ws="none",
@@ -33,7 +34,7 @@ class HttpServer:
             server_header=False,
             timeout_keep_alive=KEEP_ALIVE_S,
         )
-        self._uvicorn = uvicorn.Server(self._config)
+        self._uvicorn = uvicorn.Server(config)
         self._thread: threading.Thread | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
 
@@ -90,11 +91,6 @@ class HttpServer:
     async def _serve(self, listening: socket.socket) -> None:
         self._loop = asyncio.get_running_loop()
         await self._uvicorn.serve([listening])
-
-
-class _Config(uvicorn.Config):
-    def configure_logging(self) -> None:
-        """Leaves the loggers as they are: they are the process's, and maybe those of another server."""
 
 
 def _listening(host: str, port: int) -> socket.socket:

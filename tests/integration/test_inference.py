@@ -265,6 +265,25 @@ def test_an_interrupt_ends_the_process() -> None:
 
 
 @pytest.mark.weights
+def test_the_text_of_speech_is_the_same_with_and_without_words() -> None:
+    model = "openai/whisper-base"
+    if any(file.locate() is None for file in PACKAGED_MODELS[model].files):
+        pytest.skip(f"the package with the weights of {model} is not installed")
+    talk = SAMPLES / "en/joined.flac"
+    if not talk.exists():
+        pytest.skip(f"{talk} is not here")
+    with Inference(model, language="en", beam_size=1) as inference:
+        plain, timed = inference(talk), inference(talk, return_timestamps="word")
+    assert all(boundary["kind"] == "disjoint" for boundary in plain["row"]["boundaries"])
+    assert timed["text"] == plain["text"]
+    for segment in timed["segments"]:
+        words = segment["words"]
+        assert segment["start"] <= words[0]["start"] <= words[-1]["end"] <= segment["end"]
+        if words[0]["start"] < words[-1]["end"]:
+            assert (segment["start"], segment["end"]) == (words[0]["start"], words[-1]["end"])
+
+
+@pytest.mark.weights
 def test_rows_of_real_speech_are_those_of_the_pipeline(tmp_path: Path) -> None:
     model = "openai/whisper-tiny.en"
     if any(file.locate() is None for file in PACKAGED_MODELS[model].files):

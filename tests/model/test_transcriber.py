@@ -152,7 +152,6 @@ def test_words_are_the_text_in_order_and_inside_the_window(tiny: WhisperTranscri
         last = 0
         for segment in result.segments:
             assert "".join(word.text for word in segment.words) == segment.text
-            assert (segment.start, segment.stop) == (segment.words[0].start, segment.words[-1].stop)
             for word in segment.words:
                 assert last <= word.start <= word.stop <= 80_000
                 assert 0 < word.probability < 1
@@ -162,15 +161,14 @@ def test_words_are_the_text_in_order_and_inside_the_window(tiny: WhisperTranscri
     assert n_words >= {"en": 4, "ja": 20}[language]
 
 
-def test_word_times_change_no_text(tiny: WhisperTranscriber) -> None:
+def test_word_times_change_neither_text_nor_times_of_segments(tiny: WhisperTranscriber) -> None:
     plain = tiny.transcribe(sampled_requests("ja", words=False))
     with_words = tiny.transcribe(sampled_requests("ja"))
     for without, result in zip(plain, with_words, strict=True):
         assert not any(segment.words for segment in without.segments)
         assert all(segment.words for segment in result.segments)
-        bare = [replace(s, words=(), start=0, stop=0) for s in result.segments]
-        assert bare == [replace(s, start=0, stop=0) for s in without.segments]
-        assert replace(result, segments=()) == replace(without, segments=())
+        bare = tuple(replace(segment, words=()) for segment in result.segments)
+        assert replace(result, segments=bare) == without
 
 
 def silence_rows(transcriber: WhisperTranscriber, rows: list[int], monkeypatch: pytest.MonkeyPatch) -> None:

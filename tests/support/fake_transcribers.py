@@ -7,7 +7,7 @@ from threading import Event, get_ident
 
 import numpy as np
 
-from model.interface import SAMPLE_RATE, Request, Segment, WindowResult
+from model.interface import SAMPLE_RATE, Request, Segment, WindowResult, Word
 from transforms.core.types import AudioSource, Window
 
 FAILING = 0.5
@@ -59,6 +59,24 @@ class StoppingTranscriber(FakeTranscriber):
 
     def decode(self, request: Request) -> WindowResult:
         return WindowResult((Segment(0, SAMPLE_RATE, f" {request.samples.size}"),), "en")
+
+
+class TimingTranscriber(FakeTranscriber):
+    """Stops after the first second of a window; its words, if requested, are far from the segment's times."""
+
+    def __init__(self, word_times: tuple[int, int]) -> None:
+        super().__init__()
+        self.word_times = word_times
+        self.sizes: list[int] = []  # samples of each window
+
+    def decode(self, request: Request) -> WindowResult:
+        self.sizes.append(request.samples.size)
+        text = f" one two three four five six {request.samples.size}"
+        words = (Word(*self.word_times, text, 0.9),) if request.word_timestamps else ()
+        segments = [Segment(0, SAMPLE_RATE, text, words=words)]
+        if request.samples.size > 3 * SAMPLE_RATE:  # too many words for a tenth of a second
+            segments.insert(0, Segment(0, SAMPLE_RATE // 10, f" a b c d e f{text}", words=words))
+        return WindowResult(tuple(segments), "en")
 
 
 class UnsureTranscriber(FakeTranscriber):

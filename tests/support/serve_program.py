@@ -1,9 +1,9 @@
-"""`whisper-beam serve` over generated tones, with a model that takes its time.
+"""`whisper-beam serve` over generated tones, with a model that is held up.
 
 python -m tests.support.serve_program OPTION...
 
-Environment: LOAD_S and CALL_S, seconds that loading and each call of the model take; MISSING, names of
-modules that cannot be imported, separated by commas.
+Environment: LOAD_S, seconds that loading takes; GATE, a file that calls of the model wait for; MISSING, names
+of modules that cannot be imported, separated by commas.
 """
 
 from __future__ import annotations
@@ -12,25 +12,27 @@ import os
 import sys
 import time
 from collections.abc import Sequence
+from pathlib import Path
 
 from model.interface import ModelOptions, Request, WindowResult
 from pipelines.backend import Backend
 from tests.support.tone_backend import ToneDetector, ToneTranscriber, languages_of
 
 
-class SlowToneTranscriber(ToneTranscriber):
-    """Takes `CALL_S` for each call."""
+class HeldToneTranscriber(ToneTranscriber):
+    """Waits for `GATE` in each call."""
 
     max_concurrent_calls = 1
 
     def transcribe(self, requests: Sequence[Request]) -> list[WindowResult]:
-        time.sleep(float(os.environ.get("CALL_S", "0")))
+        while not Path(os.environ.get("GATE", "/")).exists():
+            time.sleep(0.01)
         return super().transcribe(requests)
 
 
-def load_slowly(options: ModelOptions) -> SlowToneTranscriber:
+def load_slowly(options: ModelOptions) -> HeldToneTranscriber:
     time.sleep(float(os.environ.get("LOAD_S", "0")))
-    return SlowToneTranscriber(options.batch_size)
+    return HeldToneTranscriber(options.batch_size)
 
 
 if __name__ == "__main__":

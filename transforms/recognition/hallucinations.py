@@ -62,10 +62,7 @@ def _shared_s(one: tuple[float, float], other: tuple[float, float]) -> float:
 
 
 def drop_impossible_rate(given: FilterInput) -> tuple[Segment, ...]:
-    """Drops segments with more words than can be spoken in their time.
-
-    Segments with word timestamps are kept: their times are those of the words, and as inexact as these.
-    """
+    """Drops segments with more words than can be spoken in their time."""
     if not given.window.timestamped:
         return given.window.segments
     unspaced = given.window.language in UNSPACED_LANGUAGES
@@ -74,8 +71,7 @@ def drop_impossible_rate(given: FilterInput) -> tuple[Segment, ...]:
         by_character = unspaced and not segment.text.isascii()  # a translation has spaces
         max_per_second = MAX_CHARACTERS_A_SECOND if by_character else MAX_WORDS_A_SECOND
         n_words = len(split_words(segment.text, given.window.language if by_character else "en"))
-        is_slow = n_words < MIN_WORDS or n_words <= max_per_second * (segment.end_s - segment.start_s)
-        return is_slow or bool(segment.words)
+        return n_words < MIN_WORDS or n_words <= max_per_second * (segment.end_s - segment.start_s)
 
     return tuple(filter(is_possible, given.window.segments))
 

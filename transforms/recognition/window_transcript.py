@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 from model.interface import SAMPLE_RATE
@@ -34,7 +35,7 @@ def to_window_transcript(window: Window, passes: Sequence[DecodePass]) -> Window
         index=window.index,
         start_s=start_s,
         end_s=end_s,
-        segments=tuple(
+        segments=_with_words_in_order(
             _segment(window, decode_pass, segment)
             for decode_pass in passes
             for segment in decode_pass.result.segments
@@ -56,8 +57,6 @@ def _segment(window: Window, decode_pass: DecodePass, segment: ModelSegment) -> 
         Word(*seconds(word.start, word.stop), word.text, word.probability) for word in segment.words
     )
     start_s, end_s = seconds(segment.start, segment.stop)
-    if words:  # near a splice, words and segment may be assigned to different sides
-        start_s, end_s = min(start_s, words[0].start_s), max(end_s, words[-1].end_s)
     return Segment(
         start_s=start_s,
         end_s=end_s,
@@ -72,21 +71,44 @@ def _segment(window: Window, decode_pass: DecodePass, segment: ModelSegment) -> 
     )
 
 
+def _with_words_in_order(segments: Iterable[Segment]) -> tuple[Segment, ...]:
+    """Ends words where the next segment's begin: the last word of a pass may reach into the next pass."""
+    ordered: list[Segment] = []
+    limit_s = math.inf
+    for segment in reversed(tuple(segments)):
+        if segment.words and segment.words[-1].end_s > limit_s:
+            words = (
+                replace(word, start_s=min(word.start_s, limit_s), end_s=min(word.end_s, limit_s))
+                for word in segment.words
+            )
+            segment = replace(segment, words=tuple(words))
+        if segment.words:
+            limit_s = segment.words[0].start_s
+        ordered.append(segment)
+    return tuple(reversed(ordered))
+
+
 def within_speech(window: WindowTranscript) -> WindowTranscript:
     """Trims silence from the ends of segments: Whisper starts the first segment with the window.
 
-    Segments with words are unchanged: they already span their words.
+    Segments with words span these instead, unless all are at one time. This comes last: filters and further
+    passes depend on the times of segments, and the text is to be the same with and without words.
     """
-    if window.speech is None or not window.timestamped:
-        return window
-    return replace(window, segments=tuple(_spoken(segment, window.speech) for segment in window.segments))
+    speech = window.speech if window.timestamped else None
+    return replace(window, segments=tuple(_trimmed(segment, speech) for segment in window.segments))
+
+
+def _trimmed(segment: Segment, speech: Sequence[tuple[float, float]] | None) -> Segment:
+    if segment.words and segment.words[0].start_s < segment.words[-1].end_s:
+        return replace(segment, start_s=segment.words[0].start_s, end_s=segment.words[-1].end_s)
+    return segment if speech is None else _spoken(segment, speech)
 
 
 def _spoken(segment: Segment, speech: Sequence[tuple[float, float]]) -> Segment:
     inside = [
         (start_s, end_s) for start_s, end_s in speech if start_s < segment.end_s and end_s > segment.start_s
     ]
-    if segment.words or not inside:
+    if not inside:
         return segment
     return replace(
         segment, start_s=max(segment.start_s, inside[0][0]), end_s=min(segment.end_s, inside[-1][1])

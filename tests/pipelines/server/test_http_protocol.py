@@ -35,13 +35,16 @@ def test_bytes_that_are_no_request_get_an_error_of_our_shape(port: int, data: by
         assert connection.is_closed_by_server()
 
 
-def test_broken_body_after_the_answer_only_closes_the_connection(port: int) -> None:
+def test_broken_body_after_the_answer_only_closes_the_connection(
+    port: int, caplog: pytest.LogCaptureFixture
+) -> None:
     with connected(port) as connection:
         connection.send(head("POST", "/", {"Transfer-Encoding": "chunked"}))
         assert connection.answer().text == "hello"
         connection.send(b"no chunk\r\n")
         assert connection.is_closed_by_server()
     assert get(port, "/").text == "hello"
+    assert [record for record in caplog.records if record.levelno >= logging.ERROR] == []
 
 
 def test_accesses_are_not_logged(port: int, caplog: pytest.LogCaptureFixture) -> None:

@@ -26,6 +26,7 @@ from starlette.routing import Route
 from model.interface import ModelOptions
 from pipelines.backend import Backend
 from pipelines.options import OptionsError
+from pipelines.server.formats import Body
 from pipelines.server.server import LoadError, Server, serve
 from tests.support import tone_backend
 from tests.support.asgi import FORM
@@ -259,12 +260,13 @@ def test_client_that_does_not_read_does_not_hold_the_end_up(
     before: Resources, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("pipelines.server.server.GRACE_S", 0.2)
-    fields = [("response_format", "verbose_json"), ("timestamp_granularities[]", "word"), ("language", "en")]
-    body = form(talk(1200), [*fields, ("stream", "true")])
+    long_answer = Body(bytes(20_000_000), "text/plain")
+    monkeypatch.setattr("pipelines.server.formats.render", lambda *_: long_answer)
     with made() as server, connected(server.port) as connection:
-        connection.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
-        connection.send(head("POST", TRANSCRIPTIONS, {**FORM, "Content-Length": str(len(body))}), body)
+        connection.send(head("POST", TRANSCRIPTIONS, {**FORM, "Content-Length": str(len(TALK))}), TALK)
         assert connection.has_answer(20)
+        server._http.refuse()
+        assert not server._http.join(0.5)  # more than the kernel keeps
         stopping = threading.Thread(target=server.stop, args=(0.1,))
         stopping.start()
         stopping.join(10)

@@ -66,11 +66,15 @@ def test_the_rate_of_a_translation_is_that_of_its_words() -> None:
     assert drop_impossible_rate(given) == ()
 
 
-def test_segments_with_word_times_are_not_checked_for_their_rate() -> None:
-    given = filter_input((3, 3.2, " one two three four five six seven"))
-    word = Word(3.0, 3.2, " one two three four five six seven", 0.9)
-    timed = replace(given.window.segments[0], words=(word,))
-    assert len(drop_impossible_rate(replace(given, window=replace(given.window, segments=(timed,))))) == 1
+@pytest.mark.parametrize(("end_s", "kept"), [(3.2, False), (5.0, True)])
+def test_the_rate_is_that_of_the_segment_with_and_without_word_times(end_s: float, kept: bool) -> None:
+    given = filter_input((3, end_s, " one two three four five six seven"))
+    assert bool(drop_impossible_rate(given)) is kept
+    for word_end_s in (3.1, 9.0):
+        word = Word(3.0, word_end_s, " one two three four five six seven", 0.9)
+        timed = replace(given.window.segments[0], words=(word,))
+        with_words = replace(given, window=replace(given.window, segments=(timed,)))
+        assert bool(drop_impossible_rate(with_words)) is kept
 
 
 def test_nothing_is_removed_without_speech_intervals_or_times() -> None:

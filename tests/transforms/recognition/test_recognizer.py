@@ -11,6 +11,7 @@ from tests.support.fake_transcribers import (
     SOURCE,
     FakeTranscriber,
     StoppingTranscriber,
+    TimingTranscriber,
     UnsureTranscriber,
     loud_window,
     window,
@@ -92,6 +93,24 @@ def test_the_result_does_not_depend_on_the_order_of_answers() -> None:
         recognizer.submit(SOURCE, loud_window(3.0, failing_at_s=1.0), "c")
         outcomes.append(sorted(finished(recognizer), key=lambda one: one.key))
     assert outcomes[0] == outcomes[1]
+
+
+@pytest.mark.parametrize("word_times", [(8_000, 9_000), (0, 24_000), (20_000, 28_000), (0, 0)])
+def test_word_times_change_neither_the_text_nor_where_the_tail_begins(word_times: tuple[int, int]) -> None:
+    seen = []
+    for word_timestamps in (False, True):
+        transcriber = TimingTranscriber(word_times)
+        decoding = DecodingOptions(word_timestamps=word_timestamps)
+        recognizer = Recognizer(FakeClient(transcriber), decoding, POLICY, ALL_FILTERS)
+        recognizer.submit(SOURCE, loud_window(3.5), "a")
+        (outcome,) = finished(recognizer)
+        seen.append((texts([outcome]), transcriber.sizes, outcome.counts))
+        assert outcome.transcript is not None
+        for segment in outcome.transcript.segments:
+            assert bool(segment.words) is word_timestamps
+    assert seen[0] == seen[1]
+    assert seen[0][1] == [56_000, 40_000, 24_000]
+    assert seen[0][0] == {"a": [f" one two three four five six {size}" for size in seen[0][1]]}
 
 
 def test_windows_are_finished_while_others_are_submitted() -> None:

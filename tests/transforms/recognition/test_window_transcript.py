@@ -89,7 +89,7 @@ def test_a_segment_across_a_splice_has_the_times_of_its_words() -> None:
 
 def test_a_segment_contains_its_words_where_a_splice_moves_only_one_of_them() -> None:
     words = (Word(28_000, 33_000, " a", 0.5), Word(33_000, 64_000, " b", 0.5))
-    (segment,) = spliced(Segment(28_000, 64_000, " a b", words=words)).segments
+    (segment,) = within_speech(spliced(Segment(28_000, 64_000, " a b", words=words))).segments
     assert (segment.start_s, segment.end_s) == (6.75, 102.0)
     assert (segment.words[0].start_s, segment.words[0].end_s) == (6.75, 7.0)
 
@@ -111,19 +111,50 @@ def test_segments_are_cut_to_the_speech_in_them() -> None:
     assert transcript.speech == ((50.25, 50.375), (50.5625, 50.75))
 
 
-def test_a_segment_with_words_is_not_cut_to_the_speech() -> None:
+def test_a_segment_with_words_spans_these_once_it_is_filtered() -> None:
     with_speech = replace(window(2), speech=((4_000, 6_000), (9_000, 12_000)))
     timed = WindowResult((Segment(0, 10_000, " a", words=(Word(100, 200, " a", 0.5),)),), "en")
+    for one in (with_speech, window(2)):
+        for timestamped in (True, False):
+            passes = [DecodePass(0, replace(timed, timestamped=timestamped))]
+            transcript = to_window_transcript(one, passes)
+            assert [(s.start_s, s.end_s) for s in transcript.segments] == [(50.0, 50.625)]
+            (segment,) = within_speech(transcript).segments
+            assert (segment.start_s, segment.end_s) == (50.00625, 50.0125)
+            assert segment.words == (types.Word(50.00625, 50.0125, " a", 0.5),)
+
+
+def test_a_segment_whose_words_are_at_one_time_is_cut_to_the_speech() -> None:
+    with_speech = replace(window(2), speech=((4_000, 6_000), (9_000, 12_000)))
+    timed = WindowResult((Segment(0, 10_000, " a", words=(Word(8_000, 8_000, " a", 0.5),)),), "en")
     (segment,) = within_speech(to_window_transcript(with_speech, [DecodePass(0, timed)])).segments
-    assert (segment.start_s, segment.end_s) == (50.0, 50.625)
-    assert segment.words == (types.Word(50.00625, 50.0125, " a", 0.5),)
+    assert (segment.start_s, segment.end_s) == (50.25, 50.625)
+
+
+def test_words_of_a_pass_end_where_those_of_the_next_begin() -> None:
+    """The next pass begins where the model ended the last segment, and its last word may end later."""
+    first = (Word(0, 4_000, " a", 0.5), Word(4_000, 10_000, " b", 0.5), Word(10_000, 12_000, " c", 0.5))
+    second = (Word(1_000, 3_000, " d", 0.5), Word(3_000, 4_000, " e", 0.5))
+    passes = [
+        DecodePass(0, WindowResult((Segment(0, 8_000, " a b c", words=first),), "en")),
+        DecodePass(8_000, WindowResult((Segment(0, 4_000, " d e", words=second),), "en")),
+    ]
+    segments = within_speech(to_window_transcript(window(0), passes)).segments
+    assert [(s.start_s, s.end_s) for s in segments] == [(0.0, 0.5625), (0.5625, 0.75)]
+    assert [(w.start_s, w.end_s) for s in segments for w in s.words] == [
+        (0.0, 0.25),
+        (0.25, 0.5625),
+        (0.5625, 0.5625),
+        (0.5625, 0.6875),
+        (0.6875, 0.75),
+    ]
 
 
 def test_segments_without_times_of_their_own_or_without_speech_intervals_are_not_cut() -> None:
     result = WindowResult((Segment(0, 16_000, " a"),), "en", timestamped=False)
     for one in (window(2), replace(window(2), speech=((4_000, 6_000),))):
         transcript = to_window_transcript(one, [DecodePass(0, result)])
-        assert within_speech(transcript) is transcript
+        assert within_speech(transcript) == transcript
 
 
 def test_the_failure_of_a_window_names_its_seconds_of_the_file() -> None:
