@@ -159,7 +159,11 @@ class WhisperTranscriber:
                 if self._rules.beam_size > 1:
                     self._programs.search(cross_kv, decode_input, timestamps=timestamps)
         text = [(self._text_prompt("en", TRANSCRIBE), self.token_ids(" word"))]
-        self._programs.align(cross_kv, pack(text, [SAMPLE_RATE], self.tokenizer.special.end_of_text, batch))
+        jax.block_until_ready(
+            self._programs.align(
+                cross_kv, pack(text, [SAMPLE_RATE], self.tokenizer.special.end_of_text, batch)
+            )
+        )
 
     def encode(self, windows: Sequence[Samples]) -> NDArray[np.float32]:
         """Returns the encoder's output for each window, float32[B, 1500, d_model]; for comparisons."""

@@ -13,6 +13,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import fields
 from pathlib import Path
+from typing import NoReturn
 
 from pipelines.backend import WHISPER, Backend
 from pipelines.flags import add_version_flag, with_underscores
@@ -46,7 +47,7 @@ def main(
     backend: Backend = WHISPER,
     prog: str = "python -m pipelines.server.command",
 ) -> int:
-    """Runs the command line and returns the exit code.
+    """Runs the command line; returns the exit code only if nothing was served.
 
     Args:
         argv: without the program's name; None for those of the process.
@@ -54,7 +55,7 @@ def main(
         prog: the program's name, for its help.
     """
     try:
-        return _run(parse(sys.argv[1:] if argv is None else argv, prog), backend)
+        _run(parse(sys.argv[1:] if argv is None else argv, prog), backend)
     except OSError as error:  # an address in use, or not one of this machine
         print(f"whisper-beam serve: {error.strerror or error}", file=sys.stderr)
     except ValueError as error:  # an option
@@ -64,8 +65,8 @@ def main(
     return 1
 
 
-def _run(options: ServeOptions, backend: Backend) -> int:
-    """Serves until SIGTERM or SIGINT, and returns the exit code.
+def _run(options: ServeOptions, backend: Backend) -> NoReturn:
+    """Serves until SIGTERM or SIGINT, and ends the process.
 
     Raises:
         ValueError: an option that cannot be used, or the server is not installed.
@@ -82,11 +83,14 @@ def _run(options: ServeOptions, backend: Backend) -> int:
     try:
         serve(server, ends_process=True)
     except LoadError:  # the log has the reason
-        return 1
-    if server.is_loading:  # nothing interrupts a compiler, and it crashes where Python ends around it
-        logging.shutdown()
-        os._exit(0)
-    return 0
+        _end_process(1)
+    _end_process(0)
+
+
+def _end_process(code: int) -> NoReturn:
+    """Ends the process; where Python ends around a compiler or a running program of XLA, these crash."""
+    logging.shutdown()
+    os._exit(code)
 
 
 def _configure_process() -> None:

@@ -177,8 +177,8 @@ def serve(server: Server, *, ends_process: bool = False) -> None:
 
     Args:
         server: the server.
-        ends_process: whether the process ends after it. Then a model that is still being loaded is not waited
-            for, and `is_loading` is true; the process must end by `os._exit`, as compilers crash otherwise.
+        ends_process: whether the process ends after it, by `os._exit`. Then a model that is still being
+            loaded is not waited for.
 
     Raises:
         OSError: the address is in use, or not one of this machine.
