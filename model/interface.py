@@ -254,11 +254,12 @@ class Transcriber(Protocol):
     def token_ids(self, text: str) -> list[int]:
         """Returns the ids of the tokens of a text, as the model would write it."""
 
-    def warm_up(self, *, prompts: bool = True) -> None:
+    def warm_up(self, *, prompts: bool = True, timestamps: Sequence[bool] = (True, False)) -> None:
         """Compiles the programs that requests need, or loads those that were compiled before.
 
         Args:
             prompts: also those of requests with prompts or hotwords.
+            timestamps: those of requests with timestamps (True), without (False), or both.
         """
 
     def transcribe(self, requests: Sequence[Request]) -> list[WindowResult]:

@@ -143,21 +143,21 @@ class WhisperTranscriber:
         """Returns the ids of the tokens of a text; see `model.interface.Transcriber`."""
         return self.tokenizer.encode_text(text)
 
-    def warm_up(self, *, prompts: bool = True) -> None:
+    def warm_up(self, *, prompts: bool = True, timestamps: Sequence[bool] = (True, False)) -> None:
         """Compiles the programs of all requests, or loads them; see `model.interface.Transcriber`."""
         cross_kv = self._programs.cross_kv(self._pad([np.zeros(SAMPLE_RATE, np.float32)]), 1)
         batch = jax.tree.leaves(cross_kv)[0].shape[0]
         silence = Request(np.zeros(SAMPLE_RATE, np.float32))
-        for timestamps in (True, False):
-            rules = self._rules.with_timestamps(timestamps)
+        for has_timestamps in timestamps:
+            rules = self._rules.with_timestamps(has_timestamps)
             empty = self._decode_input({0: silence}, batch, rules)._replace(wanted=jnp.zeros(batch, bool))
             lengths = range(rules.max_prompt + 1) if prompts else (0,)
             for n_slots in sorted({_bucket(length, rules.max_prompt) for length in lengths}):
                 prompt = np.full((batch, n_slots), self.tokenizer.special.end_of_text, np.int32)
                 decode_input = empty._replace(prompt=jnp.asarray(prompt))
-                self._programs.generate(cross_kv, decode_input, timestamps=timestamps)
+                self._programs.generate(cross_kv, decode_input, timestamps=has_timestamps)
                 if self._rules.beam_size > 1:
-                    self._programs.search(cross_kv, decode_input, timestamps=timestamps)
+                    self._programs.search(cross_kv, decode_input, timestamps=has_timestamps)
         text = [(self._text_prompt("en", TRANSCRIBE), self.token_ids(" word"))]
         jax.block_until_ready(
             self._programs.align(

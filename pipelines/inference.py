@@ -226,12 +226,15 @@ class Inference:
         return recording
 
     def warm_up(self, *, prompts: bool = True) -> None:
-        """Compiles the programs of all requests, or loads those that were compiled before.
+        """Compiles the programs of calls, or loads those that were compiled before.
+
+        With timestamps, or without, as `return_timestamps` was given to `Inference`.
 
         Args:
-            prompts: also those of requests with prompts or hotwords.
+            prompts: also those of calls with prompts or hotwords.
         """
-        self._model.transcriber.warm_up(prompts=prompts)
+        timestamps = (self.options.return_timestamps,)
+        self._model.transcriber.warm_up(prompts=prompts, timestamps=timestamps)
 
     def close(self) -> None:
         """Ends the threads of the model once their batches are done. Then nothing can be transcribed."""

@@ -52,9 +52,9 @@ class InstrumentedTranscriber:
         """See `Transcriber`."""
         return self._transcriber.token_ids(text)
 
-    def warm_up(self, *, prompts: bool = True) -> None:
+    def warm_up(self, *, prompts: bool = True, timestamps: Sequence[bool] = (True, False)) -> None:
         """See `Transcriber`."""
-        self._transcriber.warm_up(prompts=prompts)
+        self._transcriber.warm_up(prompts=prompts, timestamps=timestamps)
 
     def transcribe(self, requests: Sequence[Request]) -> list[WindowResult]:
         """See `Transcriber`."""

@@ -44,11 +44,14 @@ def noise(seconds: float, seed: int = 0) -> np.ndarray[Any, np.dtype[np.float32]
 def test_after_a_warm_up_nothing_is_compiled(tiny_folder: Path) -> None:
     transcriber = load(tiny_folder, beam_size=1)
     requests = [Request(noise(5, seed), "ja", word_timestamps=True) for seed in range(3)]
-    transcriber.warm_up(prompts=False)
+    transcriber.warm_up(prompts=False, timestamps=(True,))
     results = transcriber.transcribe(requests)
-    for options in OPTIONS:
-        transcriber.transcribe([Request(noise(2), **options)])
-    assert transcriber.compile_s == 0
+    for timestamps in (True, False):
+        for options in OPTIONS:
+            if options.get("timestamps", True) is timestamps:
+                transcriber.transcribe([Request(noise(2), **options)])
+        assert transcriber.compile_s == 0
+        transcriber.warm_up(prompts=False, timestamps=(False,))
 
     transcriber.transcribe([Request(noise(2), prompt=PROMPTS[0])])  # without it the test could not fail
     assert transcriber.compile_s > 0

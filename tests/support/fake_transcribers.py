@@ -33,7 +33,7 @@ class FakeTranscriber:
         """One token for each byte."""
         return list(text.encode())
 
-    def warm_up(self, *, prompts: bool = True) -> None:
+    def warm_up(self, *, prompts: bool = True, timestamps: Sequence[bool] = (True, False)) -> None:
         """There is nothing to compile."""
 
     def transcribe(self, requests: Sequence[Request]) -> list[WindowResult]:
