@@ -253,9 +253,9 @@ def test_help_and_refusals_need_none_of_the_heavy_libraries(
 def test_a_log_level_that_does_not_exist(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setenv("LOG_LEVEL", "trace")
+    monkeypatch.setenv("LOG_LEVEL", "chatty")
     assert run(tmp_path / "a.wav", tmp_path / "out") == 1
-    assert "LOG_LEVEL=TRACE in the environment: not one of CRITICAL" in capsys.readouterr().err
+    assert "LOG_LEVEL=CHATTY in the environment: not one of CRITICAL" in capsys.readouterr().err
 
 
 def test_lists_and_single_names_are_accepted_in_python() -> None:
