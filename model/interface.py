@@ -255,7 +255,7 @@ class Transcriber(Protocol):
         """Returns the ids of the tokens of a text, as the model would write it."""
 
     def warm_up(self, *, prompts: bool = True, timestamps: Sequence[bool] = (True, False)) -> None:
-        """Compiles the programs that requests need, or loads those that were compiled before.
+        """Compiles the programs that requests need, or loads those that were compiled before, and tries them.
 
         Args:
             prompts: also those of requests with prompts or hotwords.

@@ -145,19 +145,23 @@ class WhisperTranscriber:
 
     def warm_up(self, *, prompts: bool = True, timestamps: Sequence[bool] = (True, False)) -> None:
         """Compiles the programs of all requests, or loads them; see `model.interface.Transcriber`."""
-        cross_kv = self._programs.cross_kv(self._pad([np.zeros(SAMPLE_RATE, np.float32)]), 1)
-        batch = jax.tree.leaves(cross_kv)[0].shape[0]
         silence = Request(np.zeros(SAMPLE_RATE, np.float32))
+        cross_kv = self._programs.cross_kv(self._pad([silence.samples]), 1)
+        batch = jax.tree.leaves(cross_kv)[0].shape[0]
+        programs = [self._programs.generate]
+        if self._rules.beam_size > 1:
+            programs = [self._programs.search, self._programs.generate]
+        wanted = np.arange(batch) == 0  # once: the first text to be decoded takes longer
         for has_timestamps in timestamps:
             rules = self._rules.with_timestamps(has_timestamps)
-            empty = self._decode_input({0: silence}, batch, rules)._replace(wanted=jnp.zeros(batch, bool))
+            decode_input = self._decode_input({0: silence}, batch, rules)
             lengths = range(rules.max_prompt + 1) if prompts else (0,)
             for n_slots in sorted({_bucket(length, rules.max_prompt) for length in lengths}):
                 prompt = np.full((batch, n_slots), self.tokenizer.special.end_of_text, np.int32)
-                decode_input = empty._replace(prompt=jnp.asarray(prompt))
-                self._programs.generate(cross_kv, decode_input, timestamps=has_timestamps)
-                if self._rules.beam_size > 1:
-                    self._programs.search(cross_kv, decode_input, timestamps=has_timestamps)
+                for program in programs:
+                    given = decode_input._replace(prompt=jnp.asarray(prompt), wanted=jnp.asarray(wanted))
+                    program(cross_kv, given, timestamps=has_timestamps)
+                    wanted = np.zeros(batch, bool)
         text = [(self._text_prompt("en", TRANSCRIBE), self.token_ids(" word"))]
         jax.block_until_ready(
             self._programs.align(

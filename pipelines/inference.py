@@ -19,12 +19,14 @@ import logging
 import os
 import threading
 from collections.abc import Callable, Generator
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass, replace
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
-from model.interface import DecodingOptions, ModelOptions
+import numpy as np
+
+from model.interface import SAMPLE_RATE, DecodingOptions, ModelOptions
 from model.option_fields import select_options
 from pipelines.audio_input import AudioInput, audio_input
 from pipelines.backend import EMBEDDED_WHISPER, Backend
@@ -226,7 +228,7 @@ class Inference:
         return recording
 
     def warm_up(self, *, prompts: bool = True) -> None:
-        """Compiles the programs of calls, or loads those that were compiled before.
+        """Compiles the programs of calls, or loads those that were compiled before, and tries them.
 
         With timestamps, or without, as `return_timestamps` was given to `Inference`.
 
@@ -235,6 +237,8 @@ class Inference:
         """
         timestamps = (self.options.return_timestamps,)
         self._model.transcriber.warm_up(prompts=prompts, timestamps=timestamps)
+        with suppress(TranscriptionError):  # of options that do not fit this recording, such as `channel`
+            self(np.zeros(SAMPLE_RATE, np.float32), sampling_rate=SAMPLE_RATE)
 
     def close(self) -> None:
         """Ends the threads of the model once their batches are done. Then nothing can be transcribed."""
