@@ -15,62 +15,41 @@ import pytest
 import soundfile
 from apache_beam.runners.portability.fn_api_runner.fn_runner import FnApiRunner
 
-from model.checkpoint import PACKAGED_MODELS
 from model.interface import AUTO_PER_WINDOW, SAMPLE_RATE
 from pipelines import beam_transform
 from pipelines.backend import WHISPER, Backend
 from pipelines.beam_transform import Transcribe
-from pipelines.options import TranscribeOptions
-from pipelines.run import transcribe
 from tests.support.archive_builders import zip_of
 from tests.support.collected import COLLECTED, collect
-from tests.support.tone_backend import FRENCH, REQUESTS, TONES, failures, rows, tone, write_sparse, write_talk
-from transforms.writing.sharded_files import json_line
+from tests.support.same_rows import REAL_OPTIONS, lines, lines_of_command, real_speech, write_tones
+from tests.support.tone_backend import REQUESTS, TONES, tone, write_talk
 
 ROOT = Path(__file__).parents[2]
 BLOCK = re.compile(r"^```python\n(.*?)^```", re.DOTALL | re.MULTILINE)
 
 
-def lines(found: Sequence[dict[str, Any]]) -> list[bytes]:
-    """The rows as they are written, in an order that does not depend on the runner."""
-    return sorted(map(json_line, found))
-
-
 def compare(paths: Sequence[Path], out: Path, backend: Backend, **options: Any) -> None:  # noqa: ANN401
     """Checks that rows and failures are those of the command, without keys and with two for each URI."""
-    uris = list(map(str, paths))
-    transcribe(TranscribeOptions(input=tuple(uris), output=str(out), **options), backend=backend)
+    uris, written = list(map(str, paths)), lines_of_command(paths, out, backend, **options)
     for keys in ((), ("a", "b")):
         elements: list[Any] = [(key, uri) for key in keys for uri in uris] or uris
         with beam.Pipeline(runner=FnApiRunner()) as pipeline:
             results = pipeline | beam.Create(elements) | Transcribe(backend=backend, **options)
             collect(results.rows, "rows")
             collect(results.failures, "failures")
-        for name, written in (("rows", rows(out)), ("failures", failures(out))):
-            assert written or name == "failures"
+        assert written[0]
+        for name, expected in zip(("rows", "failures"), written, strict=True):
             if not keys:
-                assert lines(COLLECTED[name]) == lines(written)
+                assert lines(COLLECTED[name]) == expected
             for key in keys:
-                assert lines([one for of, one in COLLECTED[name] if of == key]) == lines(written)
+                assert lines(one for of, one in COLLECTED[name] if of == key) == expected
 
 
 @pytest.fixture
 def tones(tmp_path: Path) -> list[Path]:
-    talk = write_talk(tmp_path / "long.wav", 130)
-    soundfile.write(tmp_path / "stereo.wav", np.stack([tone(1), tone(50, FRENCH)], axis=1), SAMPLE_RATE)
-    cut = write_talk(tmp_path / "cut.wav", 40)
-    cut.write_bytes(cut.read_bytes()[: 44 + 2 * 33 * SAMPLE_RATE])
-    (tmp_path / "broken.wav").write_bytes(b"<html>")
+    talk, *others = write_tones(tmp_path)
     (tmp_path / "some.zip").write_bytes(zip_of({"x/a.wav": talk.read_bytes(), "b.wav": b"<html>"}))
-    return [
-        talk,
-        write_talk(tmp_path / "mixed.wav", 80, french_from=76),
-        write_talk(tmp_path / "poisoned.wav", 90, poison=70),
-        write_sparse(tmp_path / "sparse.wav", (3, 9), (50, 70)),
-        write_sparse(tmp_path / "silent.wav"),
-        cut,
-        *(tmp_path / name for name in ("stereo.wav", "broken.wav", "some.zip")),
-    ]
+    return [talk, *others, tmp_path / "some.zip"]
 
 
 @pytest.mark.parametrize(
@@ -92,10 +71,7 @@ def test_rows_and_failures_are_those_of_the_command(
 
 @pytest.mark.weights
 def test_rows_of_real_speech_are_those_of_the_command(tmp_path: Path) -> None:
-    if any(file.locate() is None for file in PACKAGED_MODELS["openai/whisper-tiny.en"].files):
-        pytest.skip("the package with the weights of openai/whisper-tiny.en is not installed")
-    paths = sorted((ROOT / "samples/en").glob("*.wav"))[:2]
-    compare(paths, tmp_path / "out", WHISPER, model="openai/whisper-tiny.en", word_timestamps=True)
+    compare(real_speech(), tmp_path / "out", WHISPER, **REAL_OPTIONS)
 
 
 @pytest.fixture

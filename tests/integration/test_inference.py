@@ -22,22 +22,11 @@ from model.checkpoint import PACKAGED_MODELS
 from model.interface import AUTO_PER_WINDOW, SAMPLE_RATE
 from pipelines.backend import WHISPER, Backend
 from pipelines.inference import CancelledError, Inference, TranscriptionError
-from pipelines.options import TranscribeOptions
-from pipelines.run import transcribe
+from tests.support.same_rows import REAL_OPTIONS, lines, lines_of_command, real_speech, write_tones
 from tests.support.servers import Handler, send, serving
 from tests.support.tiny_model import save_huggingface, tiny_weights
-from tests.support.tone_backend import (
-    FRENCH,
-    TONES,
-    expected_text,
-    failures,
-    rows,
-    tone,
-    write_sparse,
-    write_talk,
-)
+from tests.support.tone_backend import TONES, expected_text, write_talk
 from transforms.writing.rows import failure_row
-from transforms.writing.sharded_files import json_line
 
 ROOT = Path(__file__).parents[2]
 SAMPLES = ROOT / "samples"
@@ -45,13 +34,9 @@ REAL_SPEECH = ROOT / "../shared/data"
 PROGRAM = (sys.executable, "-m", "tests.support.inference_program")
 
 
-def lines(found: list[dict[str, Any]]) -> list[bytes]:
-    return sorted(map(json_line, found))
-
-
 def compare(paths: list[Path], out: Path, backend: Backend, **options: Any) -> None:  # noqa: ANN401
     """The rows and failures are those of a run of the pipeline, and the segments those of the rows."""
-    transcribe(TranscribeOptions(input=tuple(map(str, paths)), output=str(out), **options), backend=backend)
+    expected = lines_of_command(paths, out, backend, **options)
     written: list[dict[str, Any]] = []
     failed: list[dict[str, Any]] = []
     with Inference(backend=backend, **options) as inference:
@@ -68,26 +53,8 @@ def compare(paths: list[Path], out: Path, backend: Backend, **options: Any) -> N
                 {key: one[key] for key in keys} for one in result["row"]["segments"]
             ]
             assert list(inference.stream(path)) == result["segments"]
-    assert lines(written) == lines(rows(out))
-    assert lines(failed) == lines(failures(out))
+    assert (lines(written), lines(failed)) == expected
     assert len(written) + len(failed) >= len(paths)
-
-
-@pytest.fixture
-def tones(tmp_path: Path) -> list[Path]:
-    soundfile.write(tmp_path / "stereo.wav", np.stack([tone(1), tone(50, FRENCH)], axis=1), SAMPLE_RATE)
-    cut = write_talk(tmp_path / "cut.wav", 40)
-    cut.write_bytes(cut.read_bytes()[: 44 + 2 * 33 * SAMPLE_RATE])
-    (tmp_path / "broken.wav").write_bytes(b"<html>")
-    return [
-        write_talk(tmp_path / "long.wav", 130),
-        write_talk(tmp_path / "mixed.wav", 80, french_from=76),
-        write_talk(tmp_path / "poisoned.wav", 90, poison=70),
-        write_sparse(tmp_path / "sparse.wav", (3, 9), (50, 70)),
-        write_sparse(tmp_path / "silent.wav"),
-        cut,
-        *(tmp_path / name for name in ("stereo.wav", "broken.wav", "none.wav")),
-    ]
 
 
 @pytest.mark.parametrize(
@@ -101,9 +68,8 @@ def tones(tmp_path: Path) -> list[Path]:
         {"channels": "right", "language": "en", "task": "translate"},
     ],
 )
-def test_rows_are_those_of_the_pipeline(tmp_path: Path, tones: list[Path], options: dict[str, Any]) -> None:
-    present = [path for path in tones if path.exists()]  # the pipeline refuses to list others
-    compare(present, tmp_path / "out", TONES, batch_size=3, **options)
+def test_rows_are_those_of_the_pipeline(tmp_path: Path, options: dict[str, Any]) -> None:
+    compare(write_tones(tmp_path), tmp_path / "out", TONES, batch_size=3, **options)
 
 
 @pytest.fixture(scope="module")
@@ -285,11 +251,4 @@ def test_the_text_of_speech_is_the_same_with_and_without_words() -> None:
 
 @pytest.mark.weights
 def test_rows_of_real_speech_are_those_of_the_pipeline(tmp_path: Path) -> None:
-    model = "openai/whisper-tiny.en"
-    if any(file.locate() is None for file in PACKAGED_MODELS[model].files):
-        pytest.skip(f"the package with the weights of {model} is not installed")
-    folder = REAL_SPEECH / "long" if REAL_SPEECH.exists() else SAMPLES / "en"
-    paths = [path for path in sorted(folder.resolve().iterdir()) if path.suffix in {".wav", ".mp3", ".flac"}][
-        :2
-    ]
-    compare(paths, tmp_path / "out", WHISPER, model=model, word_timestamps=True, beam_size=2)
+    compare(real_speech(), tmp_path / "out", WHISPER, **REAL_OPTIONS)

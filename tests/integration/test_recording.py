@@ -5,19 +5,17 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
-import numpy as np
 import pytest
-import soundfile
 
-from model.checkpoint import PACKAGED_MODELS
-from model.interface import AUTO_PER_WINDOW, SAMPLE_RATE, DecodingOptions, ModelOptions
+from model.interface import AUTO_PER_WINDOW, DecodingOptions, ModelOptions
 from model.option_fields import select_options
-from pipelines.backend import WHISPER, Backend
+from pipelines.backend import Backend
 from pipelines.option_groups import SPEECH
 from pipelines.options import TranscribeOptions
-from pipelines.run import transcribe
-from tests.support.tone_backend import FRENCH, TONES, failures, rows, tone, write_sparse, write_talk
+from tests.support.same_rows import lines, lines_of_command, write_tones
+from tests.support.tone_backend import TONES, write_talk
 from transforms.core.cancellation import StopRequestedError
 from transforms.core.metrics import CountingMetrics
 from transforms.core.run_context import RunContext
@@ -30,10 +28,7 @@ from transforms.recognition.loaded_model import LoadedModel
 from transforms.recognition.recording import RecordingTranscriber, TranscribedRecording
 from transforms.windows.plan import WindowPlan
 from transforms.writing.rows import failure_row, transcript_row
-from transforms.writing.sharded_files import json_line
 
-REAL_SPEECH = Path("../shared/data")
-SAMPLES = Path(__file__).parents[2] / "samples"
 COUNTED = ("windows", "windows_fallback", "windows_without_text", "remainders", "remainders_dropped")
 
 
@@ -64,16 +59,15 @@ def transcriber(options: TranscribeOptions, backend: Backend, context: RunContex
     )
 
 
-def compare(paths: list[Path], options: TranscribeOptions, backend: Backend) -> None:
-    """Rows and failures of both ways are the same, and so are the segments that were yielded."""
-    transcribe(options, backend=backend)
-    out, context = Path(options.output), RunContext(CountingMetrics())
+def compare(paths: list[Path], out: Path, backend: Backend, **given: Any) -> None:  # noqa: ANN401
+    """Rows, failures and counts of both ways are the same, and so are the segments that were yielded."""
+    written, failed = lines_of_command(paths, out, backend, **given)
+    options = TranscribeOptions(input=tuple(map(str, paths)), output=str(out), **given)
+    context = RunContext(CountingMetrics())
     own = transcriber(options, backend, context)
     outcomes = [own.transcribe(replace(audio_source(str(path)), channel=options.channel())) for path in paths]
-    written = sorted(json_line(transcript_row(one.transcript)) for one in outcomes if one.transcript)
-    failed = sorted(json_line(failure_row(failure)) for one in outcomes for failure in one.failures)
-    assert written == sorted(json_line(row) for row in rows(out))
-    assert failed == sorted(json_line(row) for row in failures(out))
+    assert lines(transcript_row(one.transcript) for one in outcomes if one.transcript) == written
+    assert lines(failure_row(failure) for one in outcomes for failure in one.failures) == failed
     assert context.progress.tally().recordings == len(paths)
     counts = json.loads((out / "run.json").read_text())["counts"]
     assert isinstance(context.metrics, CountingMetrics)
@@ -83,25 +77,6 @@ def compare(paths: list[Path], options: TranscribeOptions, backend: Backend) -> 
     for path, outcome in zip(paths, outcomes, strict=True):
         segments = tuple(own.stream(replace(audio_source(str(path)), channel=options.channel())))
         assert outcome.transcript is None or segments == outcome.transcript.segments
-
-
-@pytest.fixture
-def tones(tmp_path: Path) -> list[Path]:
-    stereo = np.stack([tone(1), tone(50, FRENCH)], axis=1)
-    soundfile.write(tmp_path / "stereo.wav", stereo, SAMPLE_RATE)
-    cut = write_talk(tmp_path / "cut.wav", 40)
-    cut.write_bytes(cut.read_bytes()[: 44 + 2 * 33 * SAMPLE_RATE])
-    (tmp_path / "broken.wav").write_bytes(b"<html>")
-    return [
-        write_talk(tmp_path / "long.wav", 130),
-        write_talk(tmp_path / "mixed.wav", 80, french_from=76),
-        write_talk(tmp_path / "poisoned.wav", 90, poison=70),
-        write_sparse(tmp_path / "sparse.wav", (3, 9), (50, 70)),
-        write_sparse(tmp_path / "silent.wav"),
-        tmp_path / "stereo.wav",
-        cut,
-        tmp_path / "broken.wav",
-    ]
 
 
 @pytest.mark.parametrize(
@@ -114,37 +89,8 @@ def tones(tmp_path: Path) -> list[Path]:
         {"channels": "right", "language": "en", "task": "translate"},
     ],
 )
-def test_rows_are_those_of_the_graph(
-    tmp_path: Path, tones: list[Path], flags: dict[str, str | bool | float]
-) -> None:
-    options = TranscribeOptions(
-        input=tuple(map(str, tones)),
-        output=str(tmp_path / "out"),
-        batch_size=3,
-        **flags,  # type: ignore[arg-type]
-    )
-    compare(tones, options, TONES)
-
-
-@pytest.mark.weights
-def test_rows_of_real_speech_are_those_of_the_graph(
-    tmp_path: Path,
-) -> None:
-    if any(file.locate() is None for file in PACKAGED_MODELS["openai/whisper-tiny.en"].files):
-        pytest.skip("the package with the weights of openai/whisper-tiny.en is not installed")
-    long = REAL_SPEECH / "long"
-    folder = long if long.exists() else SAMPLES / "en"
-    paths = sorted(path for path in folder.resolve().iterdir() if path.suffix in {".wav", ".mp3", ".flac"})[
-        :2
-    ]
-    options = TranscribeOptions(
-        input=tuple(map(str, paths)),
-        output=str(tmp_path / "out"),
-        model="openai/whisper-tiny.en",
-        word_timestamps=True,
-        beam_size=2,
-    )
-    compare(paths, options, WHISPER)
+def test_rows_are_those_of_the_graph(tmp_path: Path, flags: dict[str, Any]) -> None:
+    compare(write_tones(tmp_path), tmp_path / "out", TONES, batch_size=3, **flags)
 
 
 def test_segments_are_yielded_while_the_recording_is_read(tmp_path: Path) -> None:

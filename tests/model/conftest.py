@@ -8,13 +8,20 @@ from pathlib import Path
 import pytest
 
 from model.checkpoint import PACKAGED_MODELS, Checkpoint, find_checkpoint
+from model.transcriber import WhisperTranscriber
 from tests.support.tiny_model import save_huggingface, tiny_weights
+from tests.support.transcribers import load
 
 
 @pytest.fixture(scope="session")
 def tiny_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A Hugging Face folder of a tiny random Whisper."""
     return save_huggingface(tmp_path_factory.mktemp("checkpoint") / "tiny", tiny_weights())
+
+
+@pytest.fixture(scope="module")
+def tiny(tiny_folder: Path) -> WhisperTranscriber:
+    return load(tiny_folder)
 
 
 @pytest.fixture(scope="session")

@@ -11,14 +11,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from model.interface import SAMPLE_RATE, ModelOptions, Request
-from model.transcriber import WhisperTranscriber, load_transcriber
+from model.interface import Request
+from model.transcriber import WhisperTranscriber
+from tests.support.transcribers import load, noise
 
 TEXTS: tuple[dict[str, Any], ...] = (
     {},
-    {"prompt": "a"},
     {"prompt": "a" * 9, "hotwords": "bc"},
-    {"prompt": "a" * 30},
     {"hotwords": "b" * 50},
     {"prompt": "a" * 1000},
 )
@@ -32,22 +31,16 @@ KINDS: tuple[dict[str, Any], ...] = (
 )
 
 
-def load(folder: Path, **changed: Any) -> WhisperTranscriber:  # noqa: ANN401
-    options = {"batch_size": 4, "quantization": "none", "beam_size": 1, "max_new_tokens": 16, **changed}
-    return load_transcriber(ModelOptions(model=str(folder), **options))
-
-
 @pytest.fixture(scope="module", params=[1, 2], ids=["greedy", "beams"])
 def transcriber(request: pytest.FixtureRequest, tiny_folder: Path) -> WhisperTranscriber:
-    return load(tiny_folder, beam_size=request.param)
+    return load(tiny_folder, batch_size=4, max_new_tokens=16, beam_size=request.param)
 
 
 def requests() -> list[Request]:
     """A request of each kind with each text, of different lengths."""
     found = []
     for number, (text, kind) in enumerate(itertools.product(TEXTS, KINDS)):
-        samples = np.random.default_rng(number).standard_normal((1 + number % 7) * SAMPLE_RATE) * 0.1
-        found.append(Request(samples.astype(np.float32), **text, **kind))
+        found.append(Request(noise(1 + number % 7, number), **text, **kind))
     return found
 
 

@@ -1,70 +1,25 @@
-import json
 import os
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
-import ctranslate2
 import numpy as np
 import pytest
-import soundfile as sf
-import soxr
 from numpy.typing import NDArray
 
-from benchmarks.parity import Reference, text_ids
-from benchmarks.rivals.ctranslate2_folder import ctranslate2_folder
 from model.batch_decoder import Generated
 from model.checkpoint import Checkpoint
-from model.interface import (
-    SAMPLE_RATE,
-    WINDOW_SAMPLES,
-    ModelOptions,
-    Request,
-    Transcriber,
-    WindowResult,
-)
+from model.interface import Request, Transcriber, WindowResult
 from model.network import CrossKV
 from model.prefill import DecodeInput
-from model.transcriber import WhisperTranscriber, load_transcriber
+from model.transcriber import WhisperTranscriber
 from tests.support.tiny_model import save_huggingface, tiny_weights
+from tests.support.transcribers import load, noise, requests_of
 
 DATA = Path("../shared/data")
-
-
-def load(folder: Path | str, **changed: Any) -> WhisperTranscriber:  # noqa: ANN401  # of any option's type
-    """A greedy model for batches of two windows."""
-    defaults = {"batch_size": 2, "quantization": "none", "beam_size": 1}
-    return load_transcriber(ModelOptions(model=str(folder), **{**defaults, **changed}))
-
-
-def requests_of(
-    windows: Sequence[NDArray[np.float32]],
-    languages: Sequence[str | None],
-    **options: Any,  # noqa: ANN401  # of any option's type
-) -> list[Request]:
-    return [
-        Request(samples, language, **options) for samples, language in zip(windows, languages, strict=True)
-    ]
-
-
-def noise(seconds: float, seed: int = 0) -> NDArray[np.float32]:
-    samples = np.random.default_rng(seed).standard_normal(int(seconds * 16_000)) * 0.1
-    return samples.astype(np.float32)
-
-
-def speech(path: Path) -> NDArray[np.float32]:
-    audio, rate = sf.read(path, dtype="float32", always_2d=True)
-    samples = soxr.resample(audio.mean(axis=1), rate, 16_000)[:WINDOW_SAMPLES]
-    return np.asarray(samples, np.float32)
-
-
-@pytest.fixture(scope="module")
-def tiny(tiny_folder: Path) -> WhisperTranscriber:
-    return load(tiny_folder)
 
 
 def test_it_is_a_transcriber(tiny: Transcriber) -> None:
@@ -74,28 +29,6 @@ def test_it_is_a_transcriber(tiny: Transcriber) -> None:
     assert result.language_probs == {}
     assert result.avg_logprob < 0 <= result.no_speech_prob <= 1
     assert all(0 <= s.start <= s.stop <= 48_000 for s in result.segments)
-
-
-def test_a_window_does_not_depend_on_its_neighbours(tiny: WhisperTranscriber) -> None:
-    alone = tiny.transcribe(requests_of([noise(5, seed=1)], ["en"]))[0]
-    first, second = tiny.transcribe(requests_of([noise(30, seed=2), noise(5, seed=1)], ["en", "en"]))
-    assert second.segments == alone.segments
-    assert second.avg_logprob == pytest.approx(alone.avg_logprob, abs=1e-4)
-    assert first.segments != second.segments
-
-
-@pytest.mark.parametrize("quantization", ["none", "auto"])
-def test_a_window_has_the_same_result_in_every_batch_to_the_bit(quantization: str) -> None:
-    talk, rate = sf.read("samples/en/joined.flac", dtype="float32")
-    assert rate == SAMPLE_RATE
-    model = load(
-        "openai/whisper-base", batch_size=8, quantization=quantization
-    )  # a real one: rounding shows, and in this one whether a program has 4 rows or 8
-    windows = [talk[n * SAMPLE_RATE :][: (9 - n) * SAMPLE_RATE] for n in range(5)]
-    requests = requests_of(windows, ["en"] * 5)
-    together = model.transcribe(requests)
-    for first, n in ((0, 4), (3, 2), (4, 1)):
-        assert model.transcribe(requests[first : first + n]) == together[first : first + n]
 
 
 def test_language_is_detected_where_none_is_given(tiny: WhisperTranscriber) -> None:
@@ -221,23 +154,6 @@ def test_invalid_requests_are_reported(
         tiny.transcribe(requests_of(windows, languages))
 
 
-@pytest.mark.parametrize(
-    ("n_windows", "batch_size", "n_data", "size"),
-    [(1, 8, 1, 8), (8, 8, 1, 8), (1, 1, 1, 4), (2, 6, 1, 6), (1, 12, 4, 12), (3, 16, 4, 16)],
-)
-def test_a_batch_always_has_all_its_rows(
-    tiny: WhisperTranscriber,
-    monkeypatch: pytest.MonkeyPatch,
-    n_windows: int,
-    batch_size: int,
-    n_data: int,
-    size: int,
-) -> None:
-    monkeypatch.setattr(tiny, "_batch_size", batch_size)
-    monkeypatch.setattr(tiny, "_n_data", n_data)
-    assert len(tiny._pad([noise(1)] * n_windows)) == size
-
-
 def test_an_unknown_dtype(tiny_folder: Path) -> None:
     with pytest.raises(ValueError, match="dtype 'float8' is unknown; use auto, float32, bfloat16, float16"):
         load(tiny_folder, dtype="float8")
@@ -287,15 +203,6 @@ def test_compiled_programs_are_kept(tiny_folder: Path, tmp_path: Path) -> None:
     assert list((tmp_path / "whisper-beam" / "programs").glob("*/*.program"))
 
 
-def test_a_batch_may_mix_the_search_and_sampling(tiny_beams: WhisperTranscriber, tiny_folder: Path) -> None:
-    cold, hot = Request(noise(5), "en"), Request(noise(5), "en", temperature=0.8, seed=7)
-    mixed = tiny_beams.transcribe([cold, hot])
-    assert mixed[0].segments == tiny_beams.transcribe([cold])[0].segments
-    assert mixed[1].segments == tiny_beams.transcribe([hot])[0].segments
-    assert mixed[1].segments == load(tiny_folder, max_new_tokens=20).transcribe([hot])[0].segments
-    assert (mixed[0].temperature, mixed[1].temperature) == (0.0, 0.8)
-
-
 def test_sampling_goes_by_the_seed(tiny: WhisperTranscriber) -> None:
     def sampled(seed: int) -> object:
         (result,) = tiny.transcribe([Request(noise(5), "en", temperature=1.0, seed=seed)])
@@ -322,39 +229,7 @@ def test_hot_words_come_before_the_prompt_and_are_kept_first(tiny: WhisperTransc
     assert long[-len(encode(" last")) :] == encode(" last")
 
 
-MIXED = {
-    "tasks": ({"task": "transcribe"}, {"task": "translate"}),
-    "timestamps": ({"timestamps": True}, {"timestamps": False}),
-    "words": ({"word_timestamps": True}, {"word_timestamps": False}),
-    "prompts": ({"prompt": "Dear sir"}, {"timestamps": False}),
-    "everything": (
-        {"task": "translate", "timestamps": False, "word_timestamps": True, "prompt": "Dear sir"},
-        {"temperature": 0.8, "seed": 3},
-        {"timestamps": False, "temperature": 0.8, "seed": 3, "hotwords": "Mainz"},
-        {"task": "translate", "word_timestamps": True},
-    ),
-}
 """Options of requests that share a batch, by the name of the case."""
-
-
-def assert_as_alone(model: WhisperTranscriber, requests: Sequence[Request]) -> None:
-    together = model.transcribe(requests)
-    for request, result in zip(requests, together, strict=True):
-        assert model.transcribe([request]) == [result]  # to the bit
-        assert result.timestamped == request.timestamps
-        has_words = any(segment.words for segment in result.segments)
-        assert has_words == (request.word_timestamps and bool(result.segments))
-
-
-@pytest.fixture(scope="module")
-def tiny_beams(tiny_folder: Path) -> WhisperTranscriber:
-    return load(tiny_folder, batch_size=4, beam_size=2, max_new_tokens=20)
-
-
-@pytest.mark.parametrize("case", MIXED)
-def test_requests_that_differ_share_a_batch(tiny_beams: WhisperTranscriber, case: str) -> None:
-    requests = [Request(noise(5, seed), "ja", **options) for seed, options in enumerate(MIXED[case])]  # type: ignore[arg-type]
-    assert_as_alone(tiny_beams, requests)
 
 
 def test_the_task_changes_the_text(tiny: WhisperTranscriber) -> None:
@@ -362,14 +237,6 @@ def test_the_task_changes_the_text(tiny: WhisperTranscriber) -> None:
         [Request(noise(5), "ja"), Request(noise(5), "ja", task="translate")]
     )
     assert transcribed.avg_logprob != translated.avg_logprob
-
-
-def test_a_batch_of_one_kind_runs_one_program(
-    tiny: WhisperTranscriber, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(tiny._programs, "search", lambda *_, **__: pytest.fail("it searched"))
-    calls = list(tiny._decode_calls([Request(noise(1)), Request(noise(1), task="translate")], 4))
-    assert len(calls) == 1
 
 
 def test_an_unknown_task_is_refused(tiny: WhisperTranscriber) -> None:
@@ -402,58 +269,9 @@ def test_a_text_that_repeats_itself_has_no_unfinished_segment(
     assert (ended.repeated, len(ended.segments)) == (False, 2)
 
 
-# The rest needs the real weights.
-
-
-@pytest.mark.weights
-def test_requests_that_differ_share_a_batch_of_a_real_model(packaged: Callable[[str], Checkpoint]) -> None:
-    packaged("openai/whisper-base")
-    talk, _ = sf.read("samples/en/joined.flac", dtype="float32")
-    options = MIXED["everything"]  # compiles a program for each kind of request: one case is slow enough
-    windows = [talk[n * 5 * SAMPLE_RATE :][: 8 * SAMPLE_RATE] for n in range(len(options))]
-    assert_as_alone(
-        load("openai/whisper-base", batch_size=4),
-        [Request(window, "en", **one) for window, one in zip(windows, options, strict=True)],  # type: ignore[arg-type]
-    )
-
-
 @pytest.mark.weights
 def test_an_english_only_model_does_not_translate(packaged: Callable[[str], Checkpoint]) -> None:
     packaged("openai/whisper-tiny.en")
     model = load("openai/whisper-tiny.en")
     with pytest.raises(ValueError, match="knows English only: it cannot translate"):
         model.transcribe([Request(noise(1), task="translate")])
-
-
-@pytest.mark.weights
-def test_encoder_scores_and_ids_are_those_of_ctranslate2(packaged: Callable[[str], Checkpoint]) -> None:
-    checkpoint = packaged("openai/whisper-tiny.en")
-    ours = load("openai/whisper-tiny.en")
-    samples = speech(DATA / "english/jfk.flac") if DATA.exists() else noise(11)
-    (result,) = ours.transcribe(requests_of([samples], ["en"]))
-    with ctranslate2_folder(checkpoint) as folder:
-        theirs = ctranslate2.models.Whisper(str(folder), device="cpu", compute_type="float32")
-        reference = Reference(theirs, checkpoint, ours, samples, "en")
-    error = np.linalg.norm(ours.encode([samples])[0] - reference.encoded)
-    assert error / np.linalg.norm(reference.encoded) < 1e-3
-    assert text_ids(result) == reference.ids
-    assert result.avg_logprob == pytest.approx(reference.avg_logprob, abs=2e-3)
-    assert result.no_speech_prob == pytest.approx(reference.no_speech_prob, abs=1e-3)
-
-
-@pytest.mark.weights
-@pytest.mark.parametrize("name", ["base", "tiny.en"])
-def test_ids_are_those_of_transformers(packaged: Callable[[str], Checkpoint], name: str) -> None:
-    reference_file = DATA / "reference" / f"transformers-whisper-{name}-float32-ids.json"
-    if not reference_file.exists():
-        pytest.skip(f"{reference_file} is not here")
-    packaged(f"openai/whisper-{name}")
-    reference = json.loads(reference_file.read_text())["ids"]
-    files = list(reference)[:4]
-    model = load(f"openai/whisper-{name}", batch_size=4)
-    windows = [speech(DATA / file) for file in files]
-    for kind, timestamps in (("timestamps", True), ("plain", False)):
-        results = model.transcribe(requests_of(windows, ["en"] * 4, timestamps=timestamps))
-        for file, result in zip(files, results, strict=True):
-            text_ids = [i for i in reference[file][kind] if i < 50_256]
-            assert [i for s in result.segments for i in s.tokens] == text_ids, file

@@ -5,11 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 
-from model.interface import SAMPLE_RATE, ModelOptions, Request
-from model.transcriber import WhisperTranscriber, load_transcriber
+from model.batch_decoder import Generated
+from model.interface import Request
+from model.network import CrossKV
+from model.prefill import DecodeInput
+from tests.support.transcribers import load, noise
 
 PROMPTS = ("a", "a" * 30, "a" * 1000)  # for each number of slots, as a byte is a token
 OPTIONS: tuple[dict[str, Any], ...] = (
@@ -30,21 +32,20 @@ def empty_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("WHISPER_BEAM_CACHE", str(tmp_path / "cache"))
 
 
-def load(folder: Path, beam_size: int) -> WhisperTranscriber:
-    options = {"batch_size": 4, "max_new_tokens": 8, "quantization": "none"}
-    return load_transcriber(ModelOptions(model=str(folder), beam_size=beam_size, **options))  # type: ignore[arg-type]
-
-
-def noise(seconds: float, seed: int = 0) -> np.ndarray[Any, np.dtype[np.float32]]:
-    samples = np.random.default_rng(seed).standard_normal(int(seconds * SAMPLE_RATE)) * 0.1
-    return samples.astype(np.float32)
-
-
 @pytest.mark.usefixtures("empty_cache")
-def test_after_a_warm_up_nothing_is_compiled(tiny_folder: Path) -> None:
-    transcriber = load(tiny_folder, beam_size=1)
+def test_after_a_warm_up_nothing_is_compiled(tiny_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    transcriber = load(tiny_folder, batch_size=4, max_new_tokens=8)
     requests = [Request(noise(5, seed), "ja", word_timestamps=True) for seed in range(3)]
-    transcriber.warm_up(prompts=False, timestamps=(True,))
+    generate, n_wanted = transcriber._programs.generate, list[int]()
+
+    def counted(cross_kv: CrossKV, decode_input: DecodeInput, *, timestamps: bool) -> Generated:
+        n_wanted.append(int(decode_input.wanted.sum()))
+        return generate(cross_kv, decode_input, timestamps=timestamps)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(transcriber._programs, "generate", counted)
+        transcriber.warm_up(prompts=False, timestamps=(True,))
+    assert n_wanted == [1]  # it decodes a text, too
     results = transcriber.transcribe(requests)
     for timestamps in (True, False):
         for options in OPTIONS:
@@ -61,7 +62,7 @@ def test_after_a_warm_up_nothing_is_compiled(tiny_folder: Path) -> None:
 @pytest.mark.usefixtures("empty_cache")
 def test_a_warm_up_for_prompts_compiles_the_programs_of_each_length(tiny_folder: Path) -> None:
     """Those of the beam search, and of sampling for the fallback."""
-    transcriber = load(tiny_folder, beam_size=2)
+    transcriber = load(tiny_folder, batch_size=4, max_new_tokens=8, beam_size=2)
     transcriber.warm_up(timestamps=(True,))
     for prompt in ("", *PROMPTS):
         for options in OPTIONS:

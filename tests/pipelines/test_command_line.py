@@ -3,6 +3,7 @@ from __future__ import annotations
 import re
 from dataclasses import fields
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -19,68 +20,71 @@ def test_the_command_line_and_python_have_the_same_defaults() -> None:
     assert parse(REQUIRED) == (OPTIONS, [])
 
 
+GIVEN: dict[str, Any] = {
+    "input": ("a.wav", "b c.wav", "d.wav"),
+    "dataset": "set",
+    "dataset_split": "test",
+    "audio_column": "sound",
+    "text_column": "said",
+    "allow_private_hosts": True,
+    "trust_manifests": True,
+    "fetch_timeout_s": 60.0,
+    "output": "gs://bucket/out",
+    "format": ("parquet", "srt"),
+    "num_shards": 7,
+    "push_to_hub": "owner/name",
+    "retry_failed": True,
+    "overwrite": True,
+    "model": "openai/whisper-tiny.en",
+    "dtype": "bfloat16",
+    "quantization": "none",
+    "language": "auto",
+    "languages": ("en", "de"),
+    "task": "translate",
+    "channels": "split",
+    "return_timestamps": False,
+    "chunk_length_s": 20.0,
+    "stride_length_s": 2.5,
+    "windows": "grid",
+    "word_timestamps": True,
+    "initial_prompt": "Dear sir,",
+    "hotwords": "Guttenberg, Caxton",
+    "beam_size": 3,
+    "patience": 2.0,
+    "length_penalty": 0.6,
+    "suppress_tokens": (-1, 220),
+    "max_new_tokens": 100,
+    "max_span_s": 600.0,
+    "vad": False,
+    "temperature": (0.0, 0.5),
+    "compression_ratio_threshold": 2.8,
+    "logprob_threshold": -0.8,
+    "no_speech_threshold": 0.5,
+    "hallucination_filters": ("rate",),
+    "redecode_boundaries": 0.7,
+    "seed": 11,
+    "batch_size": 4,
+    "parallel_batches": 1,
+    "mesh": "data=2,model=2",
+    "runner": "FlinkRunner",
+    "accelerator": "type:nvidia-l4;count:1",
+    "min_ram": "16GB",
+    "dry_run": True,
+}
+"""A value other than the default, or one that is as good, for each option."""
+
+
 def test_every_option_can_be_given_on_the_command_line() -> None:
-    given = {
-        "input": ("a.wav", "b c.wav", "d.wav"),
-        "dataset": "set",
-        "dataset_split": "test",
-        "audio_column": "sound",
-        "text_column": "said",
-        "allow_private_hosts": True,
-        "trust_manifests": True,
-        "fetch_timeout_s": 60.0,
-        "output": "gs://bucket/out",
-        "format": ("parquet", "srt"),
-        "num_shards": 7,
-        "push_to_hub": "owner/name",
-        "retry_failed": True,
-        "overwrite": True,
-        "model": "openai/whisper-tiny.en",
-        "dtype": "bfloat16",
-        "quantization": "none",
-        "language": "auto",
-        "languages": ("en", "de"),
-        "task": "translate",
-        "channels": "split",
-        "return_timestamps": False,
-        "chunk_length_s": 20.0,
-        "stride_length_s": 2.5,
-        "windows": "grid",
-        "word_timestamps": True,
-        "initial_prompt": "Dear sir,",
-        "hotwords": "Guttenberg, Caxton",
-        "beam_size": 3,
-        "patience": 2.0,
-        "length_penalty": 0.6,
-        "suppress_tokens": (-1, 220),
-        "max_new_tokens": 100,
-        "max_span_s": 600.0,
-        "vad": False,
-        "temperature": (0.0, 0.5),
-        "compression_ratio_threshold": 2.8,
-        "logprob_threshold": -0.8,
-        "no_speech_threshold": 0.5,
-        "hallucination_filters": ("rate",),
-        "redecode_boundaries": 0.7,
-        "seed": 11,
-        "batch_size": 4,
-        "parallel_batches": 1,
-        "mesh": "data=2,model=2",
-        "runner": "FlinkRunner",
-        "accelerator": "type:nvidia-l4;count:1",
-        "min_ram": "16GB",
-        "dry_run": True,
-    }
-    assert set(given) == {option.name for option in fields(TranscribeOptions)}
+    assert set(GIVEN) == {option.name for option in fields(TranscribeOptions)}
     argv = ["--input", "a.wav", "b c.wav", "--input=d.wav", "--overwrite", "--retry_failed"]
     argv += ["--format=parquet,srt", "--word_timestamps", "--no-vad", "--temperature=0,0.5"]
     argv += ["--allow_private_hosts", "--trust_manifests", "--max_span_s=600", "--dry_run"]
     argv += ["--suppress_tokens=-1,220", "--hallucination_filters=rate", "--no-return_timestamps"]
     argv += ["--languages=en,de"]
-    for name, value in given.items():
+    for name, value in GIVEN.items():
         if not isinstance(value, tuple | bool):
             argv += [f"--{name}", str(value)]
-    assert parse(argv) == (TranscribeOptions(**given), [])
+    assert parse(argv) == (TranscribeOptions(**GIVEN), [])
 
 
 def test_other_options_are_left_for_beam() -> None:

@@ -8,12 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
-import soundfile
 
 from model.checkpoint import PACKAGED_MODELS
-from model.interface import SAMPLE_RATE
 from model.languages import LANGUAGES
 from pipelines.backend import EMBEDDED_WHISPER, Backend
 from pipelines.inference import Inference
@@ -24,11 +21,13 @@ from pipelines.server.server import Server
 from tests.support.openai_answers import events_of, parse_srt, parse_vtt
 from tests.support.raw_http import Answer, post
 from tests.support.raw_http import form as form_of
+from tests.support.same_rows import write_tones
 from tests.support.server_backends import WORDS, talk
-from tests.support.tone_backend import FRENCH, rows, tone, write_sparse, write_talk
+from tests.support.tone_backend import rows, write_talk
 
 N_CLIENTS = 16
 TINY = "openai/whisper-tiny.en"
+OPTIONS: Mapping[str, Any] = {"model": TINY, "beam_size": 2}
 REAL_SPEECH, SAMPLES = Path("../shared/data/english"), Path(__file__).parents[3] / "samples" / "en"
 SCORES = ("avg_logprob", "no_speech_prob", "compression_ratio", "temperature")
 VERBOSE = [
@@ -95,19 +94,8 @@ def rows_of(paths: Sequence[Path], out: Path, backend: Backend, **options: Any) 
 @pytest.fixture(scope="module")
 def tones(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     folder = tmp_path_factory.mktemp("tones")
-    stereo = np.stack([tone(1), tone(50, FRENCH)], axis=1)
-    soundfile.write(folder / "stereo.wav", stereo, SAMPLE_RATE)
-    cut = write_talk(folder / "cut.wav", 40)
-    cut.write_bytes(cut.read_bytes()[: 44 + 2 * 33 * SAMPLE_RATE])
-    return [
-        write_talk(folder / "long.wav", 130),
-        write_talk(folder / "mixed.wav", 80, french_from=76),
-        write_sparse(folder / "sparse.wav", (3, 9), (50, 70)),
-        write_sparse(folder / "silent.wav"),
-        folder / "stereo.wav",
-        cut,
-        *(write_talk(folder / f"{n}.wav", 1 + 7 * n) for n in range(10)),
-    ]
+    readable = [path for path in write_tones(folder) if path.stem not in ("broken", "poisoned")]
+    return [*readable, *(write_talk(folder / f"{n}.wav", 1 + 7 * n) for n in range(10))]
 
 
 @pytest.mark.parametrize(
@@ -170,9 +158,9 @@ def test_real_speech(tmp_path: Path) -> None:
     if not paths:
         pytest.skip(f"{folder} has no recordings")
     chosen = sorted(paths, key=lambda path: path.stat().st_size)[:N_CLIENTS]
-    expected = rows_of(chosen, tmp_path / "out", EMBEDDED_WHISPER, model=TINY)
+    expected = rows_of(chosen, tmp_path / "out", EMBEDDED_WHISPER, **OPTIONS)
     assert all(row["text"] for row in expected.values())
-    with Server(port=0, model=TINY) as server:
+    with Server(port=0, **OPTIONS) as server:
         inference = server.wait_until_ready()
         ways = Ways(expected, inference, server)
         for path in chosen[:3]:

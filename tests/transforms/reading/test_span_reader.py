@@ -3,7 +3,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import BinaryIO
 
@@ -13,80 +13,18 @@ import soundfile
 
 from model.interface import SAMPLE_RATE, SPEECH_CHUNK, Samples
 from tests.support.detectors import IntermittentDetector
+from tests.support.span_reading import KNOWN, PLAN, Reading, read, wav
 from tests.support.stops import OwnStopError, StopAfter
-from transforms.checkpoint.spans import ReadEvent, SpanEnded, SpanStart, SpanStarted, WorkUnit
+from transforms.checkpoint.spans import SpanStart, SpanStarted, WorkUnit
 from transforms.core.cancellation import Check
-from transforms.core.metrics import CountingMetrics
-from transforms.core.progress import Progress, Tally
 from transforms.core.recording_parts import complete_parts, join_parts
 from transforms.core.run_context import RunContext
 from transforms.core.sections import Sections
-from transforms.core.types import AudioSource, AudioSpan, Damage, Failure, RecordingPart, Window
+from transforms.core.types import AudioSource, AudioSpan, Damage, RecordingPart
 from transforms.core.uris import audio_source
 from transforms.fetch.policy import DEFAULT_POLICY, FetchPolicy
 from transforms.reading.span_reader import SpanReader
 from transforms.windows.plan import WindowPlan
-
-PLAN = WindowPlan(30, 5)
-SOURCE = audio_source("x")
-KNOWN = WorkUnit("key", AudioSpan(SOURCE))
-
-
-def wav(path: Path, seconds: float) -> Path:
-    soundfile.write(path, np.full(int(seconds * SAMPLE_RATE), 0.1, np.float32), SAMPLE_RATE)
-    return path
-
-
-@dataclass
-class Reading:
-    """The events of reading a unit by their kinds, and what it added to progress and counters."""
-
-    windows: list[tuple[AudioSource, Window]] = field(default_factory=list)
-    parts: list[RecordingPart] = field(default_factory=list)
-    failures: list[Failure] = field(default_factory=list)
-    started: list[SpanStarted] = field(default_factory=list)
-    ended: list[SpanEnded] = field(default_factory=list)
-    tally: Tally = field(default_factory=Tally)
-    metrics: CountingMetrics = field(default_factory=CountingMetrics)
-
-    def add(self, event: ReadEvent) -> None:
-        match event:
-            case RecordingPart():
-                self.parts.append(event)
-            case Failure():
-                self.failures.append(event)
-            case SpanStarted():
-                self.started.append(event)
-            case SpanEnded():
-                self.ended.append(event)
-            case source, window:
-                self.windows.append((source, window))
-
-
-def check_spans(events: list[tuple[str, ReadEvent]]) -> None:
-    """Each span of a reading has a name of its own, a first event and a last one."""
-    names = list(dict.fromkeys(name for name, _ in events))
-    for name in names:
-        first, *between, last = (event for of, event in events if of == name)
-        assert isinstance(first, SpanStarted)
-        assert isinstance(last, SpanEnded)
-        assert not any(isinstance(event, SpanStarted | SpanEnded) for event in between)
-    assert [name for name, _ in events] == sorted((name for name, _ in events), key=names.index)
-
-
-def read(
-    span: AudioSpan, plan: WindowPlan = PLAN, span_s: int = 1800, known: WorkUnit | None = None
-) -> Reading:
-    """Reads a span; `known` has what was committed of it before."""
-    unit = WorkUnit("key", span) if known is None else replace(known, span=span)
-    metrics, progress = CountingMetrics(), Progress()
-    reader = SpanReader(unit, plan, DEFAULT_POLICY, span_s, RunContext(metrics, progress))
-    events = list(reader.events())
-    check_spans(events)
-    reading = Reading(tally=progress.tally(), metrics=metrics)
-    for _, event in events:
-        reading.add(event)
-    return reading
 
 
 def test_a_file_is_its_windows_and_one_part(tmp_path: Path) -> None:
@@ -150,64 +88,6 @@ def test_a_recording_that_cannot_be_read_is_a_failure(tmp_path: Path) -> None:
     assert (failure.audio_id, failure.stage, failure.kind) == (source.audio_id, "fetch", "not_found")
     assert found.windows == []
     assert found.tally.recordings == 1
-
-
-def multichannel(path: Path, *channels: float) -> Path:
-    """A second for each channel: its level, the same in all its samples."""
-    data = np.stack([np.full(SAMPLE_RATE, level, np.float32) for level in channels], axis=1)
-    soundfile.write(path, data, SAMPLE_RATE, subtype="FLOAT")
-    return path
-
-
-def test_each_channel_of_a_split_file_is_a_recording(tmp_path: Path) -> None:
-    source = audio_source(str(multichannel(tmp_path / "a.wav", 0.1, 0.2, 0.3)))
-    found = read(AudioSpan(source, split=True))
-    ids = [f"{source.audio_id}-{channel}" for channel in range(3)]
-    assert [(one.audio_id, one.channel, one.uri) for one, _ in found.windows] == [
-        (ids[channel], channel, source.uri) for channel in range(3)
-    ]
-    assert [window.audio_id for _, window in found.windows] == ids
-    assert [window.samples[0] for _, window in found.windows] == pytest.approx([0.1, 0.2, 0.3])
-    assert [part.source.audio_id for part in found.parts] == ids
-    assert (found.tally.recordings, found.tally.audio_s) == (1, pytest.approx(3.0))
-
-
-def test_a_split_file_of_one_channel_is_one_recording(tmp_path: Path) -> None:
-    source = audio_source(str(wav(tmp_path / "a.wav", 1)))
-    found = read(AudioSpan(source, split=True))
-    assert [part.source.channel for part in found.parts] == [0]
-
-
-def test_a_chosen_channel_has_the_id_of_the_file(tmp_path: Path) -> None:
-    source = audio_source(str(multichannel(tmp_path / "a.wav", 0.1, 0.2)))
-    found = read(AudioSpan(replace(source, channel=1)))
-    ((one, window),) = found.windows
-    assert (one.audio_id, one.channel) == (source.audio_id, 1)
-    assert window.samples[0] == pytest.approx(0.2)
-
-
-def test_a_missing_channel_is_a_failure(tmp_path: Path) -> None:
-    source = audio_source(str(wav(tmp_path / "a.wav", 1)))
-    found = read(AudioSpan(replace(source, channel=1)))
-    (failure,) = found.failures
-    assert (failure.audio_id, failure.stage, failure.kind) == (source.audio_id, "decode", "no_such_channel")
-    assert "the file has 1" in failure.message
-    assert found.windows == []
-
-
-def test_a_broken_channel_does_not_affect_the_others(tmp_path: Path) -> None:
-    source = audio_source(str(multichannel(tmp_path / "a.wav", np.nan, 0.2)))
-    found = read(AudioSpan(source, split=True))
-    (failure,) = found.failures
-    assert (failure.audio_id, failure.kind) == (f"{source.audio_id}-0", "not_finite")
-    assert [part.source.channel for part in found.parts] == [1]
-
-
-def test_a_split_file_that_cannot_be_read_is_one_failure() -> None:
-    source = audio_source("x", b"<html>")
-    found = read(AudioSpan(source, split=True))
-    (failure,) = found.failures
-    assert (failure.audio_id, failure.kind) == (source.audio_id, "not_audio")
 
 
 def test_only_the_part_of_a_file_that_was_asked_for_is_read(tmp_path: Path) -> None:
@@ -335,18 +215,6 @@ def test_a_file_that_cannot_be_opened_is_a_failure_of_its_first_missing_span(tmp
         known=replace(KNOWN, done=((0, (0, None)), (1, (0, 60))), n_channels=2),
     )
     assert [one.key for one in found.started] == ["key/1/60"]
-
-
-def test_only_missing_channels_are_read(tmp_path: Path) -> None:
-    source = audio_source(str(multichannel(tmp_path / "a.wav", 0.1, 0.2, 0.3)))
-    found = read(
-        AudioSpan(source, split=True),
-        known=replace(KNOWN, done=((0, (0, None)), (2, (0, None))), n_channels=3),
-    )
-    assert [one.channel for one, _ in found.windows] == [1]
-    assert [one.key for one in found.started] == ["key/1/0"]
-    everything = read(AudioSpan(source, split=True))
-    assert [one.n_channels for one in everything.ended] == [3, 3, 3]
 
 
 def test_an_unexpected_exception_ends_the_span_that_is_read(talk: AudioSource) -> None:
