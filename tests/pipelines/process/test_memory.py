@@ -4,10 +4,11 @@ import gc
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
-from pipelines.process.memory import without_garbage_collection
+from pipelines.process.memory import return_free_memory, without_garbage_collection
 
 PROGRAM = """
 import ctypes, threading, sys
@@ -36,6 +37,11 @@ def arenas(how: str, **environment: str) -> int:
     return child.stderr.count("Arena")
 
 
+def memory_mb() -> float:
+    status = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
+    return int(status["VmRSS"].split()[0]) * 1024 / 1e6
+
+
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="needs glibc's malloc")
 def test_threads_share_two_arenas_unless_the_environment_sets_another_number() -> None:
     many = arenas("many", MALLOC_ARENA_MAX="6")
@@ -43,6 +49,17 @@ def test_threads_share_two_arenas_unless_the_environment_sets_another_number() -
         pytest.skip("this C library has no arenas")
     assert arenas("few") <= 2
     assert arenas("few", MALLOC_ARENA_MAX="6") == many
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="needs glibc's malloc")
+def test_free_memory_between_blocks_in_use_is_returned() -> None:
+    blocks = [bytearray(100_000) for _ in range(1000)]
+    kept = blocks[::2]
+    del blocks
+    before = memory_mb()
+    return_free_memory()
+    assert memory_mb() < before - 40
+    assert len(kept) == 500
 
 
 def test_garbage_collection_is_off_inside_and_new_objects_are_frozen() -> None:
