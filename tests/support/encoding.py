@@ -107,7 +107,7 @@ def condition_of(decoder: AudioDecoder, start_s: int = 0) -> Condition:
     return Condition(*truncated_and_problem(damage, decoder.declared_s, decoder.decoded_s))
 
 
-def patched(data: bytes, offset: int, fmt: str, value: int) -> bytes:
+def patched(data: bytes, offset: int, fmt: str, value: float) -> bytes:
     """Replaces the bytes at an offset by a number, packed in a format of `struct`."""
     packed = struct.pack(fmt, value)
     return data[:offset] + packed + data[offset + len(packed) :]

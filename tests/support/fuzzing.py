@@ -11,6 +11,7 @@ import numpy as np
 from hypothesis import strategies as st
 
 from tests.support.encoding import condition_of, encoded, ffmpeg_encoded, siren, video
+from tests.support.timed_files import late, remuxed, surround
 from transforms.audio.decoder import AudioDecoder
 from transforms.core.errors import AudioError
 
@@ -100,10 +101,25 @@ def small_files() -> dict[str, bytes]:
             ("ircam", "pcm_s16le", 16_000, None), ("amr", "libopencore_amrnb", 8_000, 12_200),
             ("webm", "libopus", 48_000, 64_000), ("mp2", "mp2", 44_100, 64_000),
             ("mpeg", "mp2", 48_000, 64_000), ("ac3", "ac3", 48_000, 64_000), ("asf", "wmav2", 44_100, 64_000),
-            ("avi", "libmp3lame", 44_100, 64_000),
+            ("avi", "libmp3lame", 44_100, 64_000), ("nut", "libopus", 48_000, 64_000),
+            ("rm", "ac3", 44_100, 64_000),
         ]
     }  # fmt: skip
-    return {**libsndfile, **ffmpeg, "matroska video": video(2, siren(0.2, 48_000))}
+    timed = {
+        f"{fmt} {codec}, late": remuxed(siren(0.2, rate), fmt, codec, rate, shift_s=late(1), video_s=2)
+        for fmt, codec, rate in [
+            ("mp4", "aac", 16_000), ("matroska", "pcm_u8", 16_000), ("mpegts", "aac", 48_000),
+            ("mxf", "pcm_s16le", 48_000),
+        ]
+    }  # fmt: skip
+    centre = [siren(0.2, 48_000)] * 6
+    others = {
+        "matroska video": video(2, siren(0.2, 48_000)),
+        "ac3 5.1": surround(centre, "5.1", "ac3", "ac3"),
+        "flac 5.1": surround(centre, "5.1", "flac", "flac"),
+        "gsm": b"".join(b"\xd8" + bytes(range(number, number + 32)) for number in range(20)),
+    }
+    return {**libsndfile, **ffmpeg, **timed, **others}
 
 
 def outcome(data: bytes, channel: int | None = None) -> str:

@@ -8,6 +8,7 @@ Prints a line of JSON per file: name, outcome, seconds of CPU time, and MB by wh
 from __future__ import annotations
 
 import json
+import struct
 import sys
 from collections.abc import Iterator
 from time import process_time
@@ -17,6 +18,7 @@ import numpy as np
 from benchmarks.support.processes import peak_mb
 from tests.support.encoding import encoded, ffmpeg_encoded, patched, siren
 from tests.support.fuzzing import outcome
+from tests.support.timed_files import gap, remuxed
 
 
 def hostile_files() -> Iterator[tuple[str, bytes]]:
@@ -45,6 +47,22 @@ def hostile_files() -> Iterator[tuple[str, bytes]]:
     yield "MP4 of 100,000 boxes", b"\0\0\0\x10ftypM4A \0\0\0\0" + b"\0\0\0\x08free" * 100_000
     yield "ID3 tag of 256 MB", b"ID3\x04\0\0\x7f\x7f\x7f\x7f" + bytes(1000)
     yield "zeros", bytes(10_000_000)
+    m4a = ffmpeg_encoded(siren(1, 44_100), "ipod", "aac", 44_100)
+    sizes = m4a.index(b"stsz") + 8
+    yield "MP4 of 10^8 samples", patched(patched(m4a, sizes, ">I", 1), sizes + 4, ">I", 10**8)
+    alac = ffmpeg_encoded(siren(1, 44_100), "ipod", "alac", 44_100, bit_rate=None)
+    yield "ALAC, frames of 2^24 samples", patched(alac, alac.rindex(b"alac") + 8, ">I", 1 << 24)
+    matroska = ffmpeg_encoded(siren(1), "matroska", "aac", 16_000)
+    duration = matroska.index(b"\x44\x89\x88") + 3
+    yield "Matroska of 10^10 s", patched(matroska, duration, ">d", 1e13)
+    yield "Matroska, gap of 10^9 s", remuxed(siren(1), "matroska", "aac", shift_s=gap(0.5, 1e9))
+    mp3 = encoded(siren(1), fmt="MP3", subtype="MPEG_LAYER_III")
+    frames = max(mp3.find(tag) for tag in (b"Xing", b"Info")) + 8
+    yield "MP3 of 2^32 frames", patched(mp3, frames, ">I", 0xFFFF_FFFF)
+    caf = encoded(np.stack([siren(1)] * 3, axis=1), fmt="CAF")
+    labels = b"".join(struct.pack(">II", label, 0) + bytes(12) for label in (4, 1, 2))
+    layout = b"chan" + struct.pack(">qIII", 12 + len(labels), 0, 0, 3) + labels
+    yield "CAF, channels in another order", caf.replace(b"data", layout + b"data", 1)
 
 
 def main() -> None:

@@ -12,7 +12,7 @@ from av.audio.frame import AudioFrame
 from numpy.typing import NDArray
 
 from model.interface import SAMPLE_RATE
-from transforms.audio.downmix import values_of
+from transforms.audio.downmix import MixWeights, values_of
 from transforms.audio.resampling import resampled_length
 from transforms.core.sections import BLOCK_S
 
@@ -42,20 +42,27 @@ class RateRun(NamedTuple):
 
 
 class PlacedFrame(NamedTuple):
-    """A frame, its number of channels, and its position: the samples of its run before it."""
+    """A frame of a run.
+
+    Attributes:
+        position: samples of the run before it.
+        weights: of its channels in the mix, see `transforms.audio.downmix.mix_weights`.
+    """
 
     run: RateRun
     channels: int
     position: int
     frame: AudioFrame
+    weights: MixWeights | None = None
 
 
 class Block(NamedTuple):
-    """Samples in FFmpeg's format, [channels, n], and their position: the samples of their run before them."""
+    """Samples in FFmpeg's format, [channels, n], their position and how they are mixed; see `PlacedFrame`."""
 
     run: RateRun
     position: int
     values: NDArray[Any]
+    weights: MixWeights | None = None
 
 
 def blocks_of(frames: Iterable[PlacedFrame], start_s: int = 0) -> Iterator[Block]:
@@ -67,13 +74,13 @@ def blocks_of(frames: Iterable[PlacedFrame], start_s: int = 0) -> Iterator[Block
             returned from their start.
 
     Yields:
-        Non-empty blocks, each of frames of one run, number of channels and sample format.
+        Non-empty blocks, each of frames of one run, number and layout of channels, and sample format.
     """
-    for (run, channels, _), alike in itertools.groupby(frames, key=_kind):
+    for (run, channels, weights, _), alike in itertools.groupby(frames, key=_kind):
         bounds = block_bounds(run.rate, channels)
         first = start_s * run.rate if run.number == 0 else 0
-        builder = _BlockBuilder(run, bounds)
-        for _, _, position, frame in alike:
+        builder = _BlockBuilder(run, bounds, weights)
+        for _, _, position, frame, _ in alike:
             if position >= first:
                 yield from builder.add(position, values_of(frame))
             elif position + frame.samples > first:
@@ -88,15 +95,15 @@ def block_bounds(rate: int, channels: int) -> list[int]:
     return [length * index // n_blocks for index in range(1, n_blocks + 1)]
 
 
-def _kind(placed: PlacedFrame) -> tuple[RateRun, int, str]:
-    return placed.run, placed.channels, placed.frame.format.name
+def _kind(placed: PlacedFrame) -> tuple[RateRun, int, MixWeights | None, str]:
+    return placed.run, placed.channels, placed.weights, placed.frame.format.name
 
 
 class _BlockBuilder:
     """Buffers values up to the next block bound."""
 
-    def __init__(self, run: RateRun, bounds: list[int]) -> None:
-        self._run, self._bounds = run, bounds
+    def __init__(self, run: RateRun, bounds: list[int], weights: MixWeights | None) -> None:
+        self._run, self._bounds, self._weights = run, bounds, weights
         self._start = self._stop = 0
         self._buffered: list[NDArray[Any]] = []
 
@@ -121,7 +128,7 @@ class _BlockBuilder:
     def flush(self) -> Iterator[Block]:
         """Yields the buffered values as a block, if there are any."""
         if self._buffered:
-            yield Block(self._run, self._start, np.concatenate(self._buffered, axis=1))
+            yield Block(self._run, self._start, np.concatenate(self._buffered, axis=1), self._weights)
             self._buffered = []
 
     def _bound_after(self, position: int) -> int:

@@ -8,6 +8,7 @@ frame, and in a WAV whose header has no length because the recorder crashed.
 from __future__ import annotations
 
 import itertools
+import os
 from collections.abc import Iterator
 from operator import itemgetter
 from typing import BinaryIO
@@ -16,13 +17,22 @@ import numpy as np
 
 from model.interface import SAMPLE_RATE, Samples
 from transforms.audio.blocks import RateRun, blocks_of
+from transforms.audio.container_lengths import ends_in_zeros
 from transforms.audio.damage_log import DamageLog
 from transforms.audio.downmix import to_mono
-from transforms.audio.ffmpeg import Frames, audio_stream, declared_s, declared_size_ratio, open_container
+from transforms.audio.ffmpeg import (
+    Frames,
+    audio_stream,
+    declared_s,
+    declared_size_ratio,
+    needs_bytes,
+    open_container,
+)
 from transforms.audio.pcm_seek import exact_position
 from transforms.audio.resampling import resample
 from transforms.core.cancellation import Check, check_stop
 from transforms.core.errors import AudioError
+from transforms.core.recording_parts import TOLERANCE
 from transforms.core.sections import BLOCK_S, Sections
 from transforms.core.types import Damage
 
@@ -50,7 +60,7 @@ class AudioDecoder:
 
         Args:
             file: seekable and binary; the caller closes it.
-            channel: the channel to decode, from 0; None for the mean of all.
+            channel: the channel to decode, from 0; None for a mix of all.
             sections: where the resampler starts anew, so that decoding can start there.
             start_s: where decoding starts. The samples from there on are bit-exact those of a decoder that
                 starts at 0 if a section's warm-up starts there, or if the file needs no resampling.
@@ -68,7 +78,7 @@ class AudioDecoder:
         self._sections = sections
         self._start_s, self._check = start_s, check
         self._log = DamageLog()
-        self._size_ratio = 1.0  # size declared by the header / real size, at least 1
+        self._size_ratio = 1.0  # size declared by the header / real size
         self._n_samples = 0  # from the file's start
         self._n_withheld = 0  # of these, silent samples not yet emitted: no valid sample so far
         self._has_valid = False
@@ -91,7 +101,7 @@ class AudioDecoder:
             float32[n], n > 0, one channel, 16 kHz, finite; about 30 s each; none if the file ends before
             `start_s`. Samples above full scale are unchanged; invalid samples (NaN, infinite, beyond a
             million) become silence. Where channels cancel each other, the loudest is used instead of the
-            mean.
+            mix. Samples lie at their presentation times: silence where the stream begins late, or has a gap.
 
         Raises:
             AudioError: not one sample could be decoded, or the channel does not exist.
@@ -105,7 +115,8 @@ class AudioDecoder:
                 self._size_ratio = declared_size_ratio(self._file)
                 frames = Frames(container, stream, self._log, position)
                 yield from self._resampled(frames)
-                self._finish(frames, container.format.name)
+                is_cut = needs_bytes(container, stream) > self._file.seek(0, os.SEEK_END)
+                self._finish(frames, container.format.name, is_cut)
         except AudioError as error:
             self._read_error = self._read_error or error
         if not self._n_samples or self._n_withheld:
@@ -140,7 +151,7 @@ class AudioDecoder:
     def _section_starts_s(self) -> Iterator[int]:
         """Yields the starts of the resampler's sections, without end."""
         yield self._start_s
-        for number in itertools.count(1):
+        for number in itertools.count(max(self._sections.at(self._start_s), 1)):
             if self._sections.warmup_start_s(number) > self._start_s:
                 yield self._sections.warmup_start_s(number)
 
@@ -157,9 +168,9 @@ class AudioDecoder:
 
     def _mono(self, frames: Frames) -> Iterator[tuple[RateRun, int, Samples]]:
         """Yields blocks of one channel, each with its run and position."""
-        for run, position, values in blocks_of(frames, self._lead_start_s):
+        for run, position, values, weights in blocks_of(frames, self._lead_start_s):
             self._check()
-            mono = to_mono(values, self._channel)
+            mono = to_mono(values, self._channel, weights)
             self.n_channels = frames.n_channels
             self._has_valid |= mono.has_valid or self._may_start_silent()
             n_cancelled = len(mono.samples) if mono.is_cancelled else 0
@@ -175,12 +186,20 @@ class AudioDecoder:
         """Whether silence is emitted at once: a valid sample may have come before `start_s`."""
         return self._start_s > 0 and (self._channel is None or self._channel < self.n_channels)
 
-    def _finish(self, frames: Frames, container_name: str) -> None:
-        """Records what is known once there are no more frames."""
+    def _finish(self, frames: Frames, container_name: str, is_cut: bool) -> None:
+        """Records what is known once there are no more frames; `is_cut` if indexed samples are missing."""
         self.n_channels = frames.n_channels
         self._n_samples = self._n_samples or frames.n_samples  # 0: the file ends before `start_s`
-        self._read_error = frames.read_error
-        is_cut = frames.ends_damaged
+        error = frames.read_error
+        is_padded = (
+            error is not None and error.kind == "corrupt" and ends_in_zeros(self._file, frames.n_bytes_read)
+        )
+        self._read_error = None if is_padded else error  # FFmpeg looks for more in the zeros
+        if self.declared_s is not None:
+            self.declared_s += frames.delay_s
+            if self._size_ratio < 1 - TOLERANCE:  # FFmpeg may take what follows the sound for a part of it
+                self.declared_s = min(self.declared_s, self.decoded_s)
+        is_cut |= frames.ends_damaged
         if self._size_ratio > 1:  # missing fragments of an MP4 are declared nowhere
             is_cut |= container_name.startswith("mov") or self.declared_s is None
             self.declared_s = max(self.declared_s or 0.0, self.decoded_s * self._size_ratio)
@@ -193,7 +212,7 @@ class AudioDecoder:
         if self._channel is not None and 0 < self.n_channels <= self._channel:
             message = (
                 f"there is no channel {self._channel}, as the file has {self.n_channels}, counted from 0; "
-                "choose another one with --channels, or mix"
+                "choose another one (--channels, or a manifest's column channel), or mix"
             )
             return AudioError("decode", "no_such_channel", message)
         if self._read_error is not None:

@@ -1,11 +1,13 @@
-"""Converts decoded samples of any format and number of channels to one channel of finite float32."""
+"""Converts decoded samples of any format, number and layout of channels to one channel of finite float32."""
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 import numpy as np
 from av.audio.frame import AudioFrame
+from av.audio.layout import AudioLayout
 from av.audio.plane import AudioPlane
 from numpy.typing import NDArray
 
@@ -18,8 +20,22 @@ MAX_AMPLITUDE = 1e6
 """Larger samples are invalid. Full scale is 1; far above it the power spectrum overflows float32."""
 
 MIN_ENERGY_RATIO = 0.25
-"""Channels cancel each other if their mean has less than this fraction of the energy that the mean of
+"""Channels cancel each other if their mix has less than this fraction of the energy that the mix of
 uncorrelated channels would have: two channels, if their correlation is below -0.75."""
+
+MIX_LEVELS = {
+    "FC": 1.0,
+    **dict.fromkeys(("FL", "FR", "FLC", "FRC", "TFL", "TFR"), 0.5**0.5),
+    **dict.fromkeys(("BL", "BR", "BC", "SL", "SR", "WL", "WR"), 0.5),
+    **dict.fromkeys(("TC", "TFC", "TBL", "TBC", "TBR", "TSL", "TSR", "BFC", "BFL", "BFR"), 0.5),
+    **dict.fromkeys(("LFE", "LFE2"), 0.0),
+}
+"""Levels in a mono mix, by FFmpeg's names of channels: the centre is 3 dB above the fronts, and these are
+3 dB above the surrounds (ITU-R BS.775-3, table 2, 1/0; FFmpeg, libswresample/rematrix.c, `auto_matrix`). Wide
+and further upper channels, which FFmpeg leaves out, are mixed as surrounds."""
+
+MixWeights = tuple[float, ...]
+"""The weight of each channel in the mix; they add up to 1."""
 
 
 class Mono(NamedTuple):
@@ -53,13 +69,34 @@ def values_of(frame: AudioFrame) -> NDArray[Any]:
     return values if is_planar else values.reshape(-1, channels).T
 
 
-def to_mono(values: NDArray[Any], channel: int | None) -> Mono:
-    """Returns one channel, or the mean of all.
+@lru_cache(maxsize=64)
+def mix_weights(layout: str) -> MixWeights | None:
+    """Returns the weights of the channels of a layout, by FFmpeg's name of it; None for their plain mean.
+
+    The mean is that of one or two channels, and of channels whose places are unknown: `6 channels`. Levels
+    are divided by their sum, as libswresample does for integers, so that the mix does not exceed full scale.
+
+    >>> mix_weights("3.1")  # front left, front right, centre, low frequencies
+    (0.2928932188134525, 0.2928932188134525, 0.4142135623730951, 0.0)
+    """
+    try:
+        names = [channel.name for channel in AudioLayout(layout).channels]
+    except ValueError:  # a custom layout, whose name is cut off
+        return None
+    if len(names) <= 2 or len(set(names)) < len(names) or not MIX_LEVELS.keys() >= set(names):
+        return None
+    levels = [MIX_LEVELS[name] for name in names]
+    return tuple(level / sum(levels) for level in levels)
+
+
+def to_mono(values: NDArray[Any], channel: int | None, weights: MixWeights | None = None) -> Mono:
+    """Returns one channel, or a mix of all.
 
     Args:
         values: [channels, n], unsigned 8-bit, signed integers or floats.
-        channel: counted from 0; silent if it does not exist. None for the mean, or, where channels cancel
-            each other (as with the polarity of one microphone inverted), for the loudest of them.
+        channel: counted from 0; silent if it does not exist. None for the mix, or, where channels cancel each
+            other (as with the polarity of one microphone inverted), for the loudest of them.
+        weights: of each channel in the mix, see `mix_weights`; None for the mean.
     """
     if channel is not None:
         if channel >= len(values):
@@ -74,11 +111,24 @@ def to_mono(values: NDArray[Any], channel: int | None) -> Mono:
             scaled[~valid] = 0
     if len(scaled) == 1:
         return Mono(scaled[0], n_invalid, has_valid)
-    mean = scaled.mean(axis=0, dtype=np.float32)
+    return _mixed(scaled, weights)._replace(n_invalid=n_invalid, has_valid=has_valid)
+
+
+def _mixed(scaled: NDArray[np.float32], weights: MixWeights | None) -> Mono:
+    """Returns the mix, or the loudest channel where they cancel each other."""
     energies = np.einsum("cn,cn->c", scaled, scaled)
-    if np.dot(mean, mean) < MIN_ENERGY_RATIO * energies.mean() / len(scaled):
-        return Mono(scaled[energies.argmax()], n_invalid, has_valid, is_cancelled=True)
-    return Mono(mean, n_invalid, has_valid)
+    if weights is None:
+        mix = scaled.mean(axis=0, dtype=np.float32)
+        uncorrelated = energies.mean() / len(scaled)
+    else:
+        mix = np.zeros(scaled.shape[1], np.float32)
+        for weight, samples in zip(weights, scaled, strict=True):
+            mix += np.float32(weight) * samples
+        energies = energies * np.square(weights)
+        uncorrelated = energies.sum()
+    if np.dot(mix, mix) < MIN_ENERGY_RATIO * uncorrelated:
+        return Mono(scaled[energies.argmax()], is_cancelled=True)
+    return Mono(mix)
 
 
 def _full_scale(values: NDArray[Any]) -> NDArray[np.float32]:

@@ -9,7 +9,7 @@ import av
 from av.audio.stream import AudioStream
 from av.container import InputContainer
 
-from transforms.audio.ffmpeg import audio_stream, open_container
+from transforms.audio.ffmpeg import MAX_DURATION_S, audio_stream, open_container
 
 FORMATS = ("aiff", "au", "caf", "w64", "wav")  # FFmpeg's names; "wav" includes RF64
 
@@ -32,7 +32,7 @@ def exact_position(file: BinaryIO, time_s: int) -> int:
     Raises:
         AudioError: the file is not audio, or too damaged to open.
     """
-    if not time_s:
+    if not time_s or time_s > MAX_DURATION_S:
         return 0
     with open_container(file) as container:
         stream = audio_stream(container)

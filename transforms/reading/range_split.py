@@ -1,16 +1,18 @@
 """Splits a long recording into ranges for several workers, by the length that its header declares.
 
 The declared length need not be exact: a worker whose range starts after the end of the recording has nothing
-to do, and the worker of the last range reads to the actual end.
+to do, and the worker of the last range reads to the actual end. It is bounded by the size of the file, and by
+the longest recording that is read: a header may declare any number.
 """
 
 from __future__ import annotations
 
+import os
 from typing import BinaryIO
 
 import av
 
-from transforms.audio.ffmpeg import open_container
+from transforms.audio.ffmpeg import MAX_DURATION_S, open_container
 from transforms.core.recording_parts import Range, missing_ranges
 from transforms.core.types import AudioSource, AudioSpan
 from transforms.core.uris import is_http
@@ -18,6 +20,9 @@ from transforms.fetch.open_audio import open_in_place
 from transforms.fetch.policy import FetchPolicy
 
 WHOLE: tuple[Range, ...] = ((0, None),)
+
+MIN_BYTES_PER_S = 10
+"""A file of fewer bytes is not as long as it declares; silence in FLAC, at 8 kHz, has 25."""
 
 
 def split_into_ranges(source: AudioSource, length_s: int, policy: FetchPolicy) -> tuple[Range, ...]:
@@ -49,6 +54,8 @@ def key_by_range(span: AudioSpan) -> tuple[tuple[str, int], AudioSpan]:
 
 
 def _declared_s(file: BinaryIO) -> float:
-    """Returns the duration in seconds by FFmpeg; 0 if unknown."""
+    """Returns the duration in seconds by FFmpeg, at most what the file can contain; 0 if unknown."""
+    n_bytes = file.seek(0, os.SEEK_END)
     with open_container(file) as container:
-        return (container.duration or 0) / av.time_base
+        declared_s = (container.duration or 0) / av.time_base
+    return min(declared_s, n_bytes / MIN_BYTES_PER_S, MAX_DURATION_S)

@@ -57,12 +57,14 @@ def test_resampling_equals_one_shot_resampling(rate: int) -> None:
     assert decoder.decoded_s == pytest.approx(70, abs=1e-3)
 
 
-@pytest.mark.parametrize("fmt", ["WAV", "FLAC"])
-def test_channels_are_averaged(fmt: str) -> None:
+def test_channels_are_averaged_or_mixed_by_their_places() -> None:
     left, right = speechlike(1, seed=1), speechlike(1, seed=2)
-    data = encoded(np.stack([left, right, right], axis=1), SAMPLE_RATE, fmt)
-    _, samples = decoded(data)
+    channels = np.stack([left, right, right], axis=1)
+    _, samples = decoded(encoded(channels, SAMPLE_RATE, "WAV"))
     np.testing.assert_allclose(samples, (left + 2 * right) / 3, atol=1e-4)
+    _, samples = decoded(encoded(channels, SAMPLE_RATE, "FLAC"))  # left, right, centre
+    side = 1 / (2 + 2**0.5)
+    np.testing.assert_allclose(samples, side * left + (1 - side) * right, atol=1e-4)
 
 
 @pytest.mark.parametrize(
@@ -303,3 +305,10 @@ def test_the_check_is_called_at_each_block_that_is_withheld_too(channel: int | N
     with pytest.raises(OwnStopError):
         blocks.extend(AudioDecoder(io.BytesIO(data), channel, check=check).blocks())
     assert (check.n_made, len(blocks)) == (4, 3 if channel is None else 0)
+
+
+@pytest.mark.parametrize("rate", [SAMPLE_RATE, 44_100])
+def test_start_of_any_size_is_after_the_end(rate: int) -> None:
+    decoder = AudioDecoder(io.BytesIO(encoded(speechlike(2, rate), rate)), start_s=30 * 10**300)
+    assert list(decoder.blocks()) == []
+    assert decoder.decoded_s == pytest.approx(2, abs=1e-3)

@@ -6,8 +6,9 @@ import pytest
 from numpy.typing import NDArray
 
 from model.interface import Samples
-from tests.support.encoding import siren, speechlike
-from transforms.audio.downmix import MAX_AMPLITUDE, to_mono, values_of
+from tests.support.encoding import decoded, siren, speechlike
+from tests.support.timed_files import surround
+from transforms.audio.downmix import MAX_AMPLITUDE, mix_weights, to_mono, values_of
 
 VOICE = speechlike(1, seed=1)
 OTHER = siren(1)
@@ -104,3 +105,72 @@ def test_frames_of_64_bit_integers(sample_format: str) -> None:
     for plane, values in zip(frame.planes, stored, strict=True):
         plane.update(values.tobytes().ljust(plane.buffer_size, b"\0"))
     np.testing.assert_array_equal(values_of(frame), channels)
+
+
+LAYOUTS = [
+    "2.1", "3.0", "3.0(back)", "4.0", "quad", "quad(side)", "3.1", "5.0", "5.0(side)", "4.1", "5.1",
+    "5.1(side)", "6.0", "6.0(front)", "hexagonal", "6.1", "6.1(back)", "6.1(front)", "7.0", "7.0(front)",
+    "7.1", "7.1(wide)", "7.1(wide-side)", "octagonal", "5.1.2", "7.1.2",
+]  # fmt: skip
+
+
+def mixed_by_ffmpeg(channels: Samples, layout: str) -> Samples:
+    """The mix that libswresample makes of float32[channels, n]: 32-bit integers, as it scales only these."""
+    interleaved = np.ascontiguousarray(channels.T.reshape(1, -1))
+    frame = av.AudioFrame.from_ndarray(interleaved, format="flt", layout=layout)
+    frame.sample_rate = 16_000
+    resampler = av.AudioResampler(format="s32", layout="mono", rate=16_000)
+    found = np.concatenate([one.to_ndarray()[0] for one in resampler.resample(frame)])
+    return np.asarray(found / 2.0**31, np.float32)
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_mix_is_that_of_ffmpeg(layout: str) -> None:
+    n_channels = av.AudioLayout(layout).nb_channels
+    channels = np.random.default_rng(0).uniform(-1, 1, (n_channels, 2_000)).astype(np.float32)
+    weights = mix_weights(layout)
+    assert weights is not None
+    assert sum(weights) == pytest.approx(1)
+    found = to_mono(channels, None, weights)
+    assert not found.is_cancelled
+    np.testing.assert_allclose(found.samples, mixed_by_ffmpeg(channels, layout), atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    "layout",
+    ["mono", "stereo", "downmix", "3 channels", "6 channels", "64 channels", "ambisonic 1", "no layout", ""],
+)
+def test_channels_without_known_places_are_averaged(layout: str) -> None:
+    assert mix_weights(layout) is None
+
+
+@pytest.mark.parametrize(("fmt", "codec"), [("ac3", "ac3"), ("wav", "pcm_s16le"), ("flac", "flac")])
+def test_the_centre_is_louder_than_the_surrounds(fmt: str, codec: str) -> None:
+    voice, noise = siren(1, 48_000), 0.1 * NOISE[:3].reshape(-1)
+    rumble = np.sin(2 * np.pi * 45 * np.arange(48_000) / 48_000).astype(np.float32)
+    data = surround([noise, noise, voice, rumble, noise, noise], "5.1", fmt, codec)
+    _, found = decoded(data)
+    assert np.abs(np.fft.rfft(found[:16_000]))[45] < 100  # a mean would have 1,333
+    expected = siren(1)[:15_000]
+    delays = (found[delay : delay + 15_000] for delay in range(100))  # AC-3 has one of 256 at 48 kHz
+    level = max(np.dot(delayed, expected) for delayed in delays) / np.dot(expected, expected)
+    assert level == pytest.approx(1 / (2 + 2**0.5), abs=0.03)
+
+
+def test_weighted_channels_that_cancel_each_other() -> None:
+    weights = mix_weights("3.0")
+    assert not to_mono(np.stack([VOICE, VOICE, VOICE]), None, weights).is_cancelled
+    silent = np.zeros_like(VOICE)
+    assert not to_mono(np.stack([silent, silent, VOICE]), None, weights).is_cancelled
+    assert not to_mono(np.stack([silent, silent, silent]), None, weights).is_cancelled
+    found = to_mono(np.stack([-0.7 * VOICE, -0.7 * VOICE, VOICE]), None, weights)
+    np.testing.assert_array_equal(found.samples, VOICE)
+    assert found.is_cancelled
+
+
+def test_invalid_samples_of_a_mix_become_silence() -> None:
+    values = np.stack([VOICE, VOICE, VOICE])
+    values[2, 5] = np.nan
+    found = to_mono(values, None, mix_weights("3.0"))
+    assert (found.n_invalid, found.has_valid) == (1, True)
+    assert np.isfinite(found.samples).all()

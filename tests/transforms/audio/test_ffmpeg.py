@@ -17,9 +17,11 @@ from tests.support.encoding import (
     encoded,
     ffmpeg_encoded,
     patched,
+    siren,
     speechlike,
     video,
 )
+from tests.support.timed_files import surround
 from transforms.audio import ffmpeg
 from transforms.audio.damage_log import DamageLog
 from transforms.audio.decoder import AudioDecoder
@@ -241,3 +243,28 @@ def test_files_that_cannot_be_decoded_have_a_kind_of_error(data: bytes, kind: st
         decoded(data)
     assert (caught.value.stage, caught.value.kind, caught.value.retryable) == ("decode", kind, False)
     assert caught.value.message
+
+
+@pytest.mark.parametrize("channels", [1, MAX_CHANNELS])
+def test_frames_of_many_channels_are_within_bounds(channels: int) -> None:
+    samples = siren(1, 48_000)
+    data = surround([samples] * channels, f"{channels} channels", "w64", "pcm_f32le")
+    decoder, found = decoded(data)
+    assert (decoder.n_channels, len(found)) == (channels, SAMPLE_RATE)
+
+
+def test_frames_with_too_many_samples_are_damage(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ffmpeg, "MAX_BLOCK_VALUES", 1_000)
+    with pytest.raises(AudioError, match="packets could be decoded"):
+        decoded(encoded(siren(1), fmt="FLAC"))
+
+
+@pytest.mark.parametrize("labels", [(1, 2, 3), (4, 1, 2), (2, 1, 3)])
+@pytest.mark.parametrize("start_s", [0, 30])
+def test_channels_in_an_unusual_order_do_not_crash_pyav(labels: tuple[int, ...], start_s: int) -> None:
+    caf = encoded(np.stack([siren(40)] * 3, axis=1), fmt="CAF")
+    channels = b"".join(struct.pack(">II", label, 0) + bytes(12) for label in labels)
+    layout = b"chan" + struct.pack(">qIII", 12 + len(channels), 0, 0, 3) + channels
+    decoder = AudioDecoder(io.BytesIO(caf.replace(b"data", layout + b"data", 1)), start_s=start_s)
+    assert sum(map(len, decoder.blocks())) == (40 - start_s) * SAMPLE_RATE
+    assert decoder.n_channels == 3

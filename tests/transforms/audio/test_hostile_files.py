@@ -36,6 +36,12 @@ OUTCOMES = {
     "MP4 of 100,000 boxes": "corrupt",
     "ID3 tag of 256 MB": "corrupt",
     "zeros": "not_audio",
+    "MP4 of 10^8 samples": "corrupt",
+    "ALAC, frames of 2^24 samples": "truncated",
+    "Matroska of 10^10 s": "truncated",
+    "Matroska, gap of 10^9 s": "truncated",
+    "MP3 of 2^32 frames": "truncated",
+    "CAF, channels in another order": "decoded",
 }
 
 

@@ -23,6 +23,7 @@ from tests.support.encoding import (
     siren,
     speechlike,
 )
+from tests.support.timed_files import remuxed
 from transforms.audio.decoder import AudioDecoder
 from transforms.audio.pcm_seek import exact_position
 from transforms.core.errors import AudioError
@@ -217,6 +218,18 @@ def test_missing_ogg_page_is_located() -> None:
     assert whole.damage(180, None).read_error is not None
     assert_same_from(data, 30)
     assert_same_from(data, 150)
+
+
+@pytest.mark.parametrize(("fmt", "codec"), [("matroska", "aac"), ("mpegts", "aac"), ("matroska", "pcm_u8")])
+def test_late_sound_and_gaps_are_the_same_from_any_start(fmt: str, codec: str) -> None:
+    for rate in (16_000, 11_025):
+        samples = siren(100, rate)
+        data = remuxed(samples, fmt, codec, rate, shift_s=lambda time_s: 7 + 70 * (time_s > 45), video_s=190)
+        whole = decode(data).decoder
+        assert whole.damage(30, 60).lost_s == pytest.approx(70, abs=0.1)
+        assert whole.decoded_s == pytest.approx(177, abs=0.2)
+        for start_s in (30, 90, 150):
+            assert_same_from(data, start_s)
 
 
 def test_damage_of_a_range_is_final_once_it_is_decoded() -> None:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import struct
 from dataclasses import replace
 from pathlib import Path
 
@@ -8,10 +9,11 @@ import numpy as np
 import pytest
 import soundfile
 
+from tests.support.encoding import ffmpeg_encoded, siren
 from transforms.core.types import AudioSource
 from transforms.core.uris import audio_source
 from transforms.fetch.policy import FetchPolicy
-from transforms.reading.range_split import WHOLE, split_into_ranges
+from transforms.reading.range_split import MIN_BYTES_PER_S, WHOLE, split_into_ranges
 
 POLICY = FetchPolicy()
 
@@ -51,3 +53,21 @@ def test_an_object_is_opened_in_place_unless_its_host_is_private(source: AudioSo
     memory.pipe_file("/a.flac", Path(source.uri).read_bytes())
     assert split_into_ranges(audio_source("memory://a.flac"), 60, POLICY) == ((0, 60), (60, 120), (120, None))
     assert split_into_ranges(audio_source("sftp://127.0.0.1/a.flac"), 60, POLICY) == WHOLE
+
+
+@pytest.mark.parametrize("declared_s", [1e6, 1e10, 1e13, 9e15, 1e300, float("inf"), float("nan"), -1e13])
+def test_a_declared_length_is_bounded_by_the_size_of_the_file(tmp_path: Path, declared_s: float) -> None:
+    data = ffmpeg_encoded(siren(5, 16_000), "matroska", "aac", 16_000)
+    at = data.index(b"\x44\x89\x88") + 3  # the element Duration, in milliseconds
+    path = tmp_path / "a.mkv"
+    path.write_bytes(data[:at] + struct.pack(">d", declared_s * 1000) + data[at + 8 :])
+    found = split_into_ranges(audio_source(str(path)), 60, POLICY)
+    assert len(found) <= 1 + len(data) / MIN_BYTES_PER_S / 60
+    assert (found[0][0], found[-1][1]) == (0, None)
+
+
+def test_ranges_end_at_the_longest_recording_that_is_read(
+    monkeypatch: pytest.MonkeyPatch, source: AudioSource
+) -> None:
+    monkeypatch.setattr("transforms.reading.range_split.MAX_DURATION_S", 90.0)
+    assert split_into_ranges(source, 60, POLICY) == ((0, 60), (60, None))
