@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from model.languages import code_of as code_of
+from model.languages import is_undetermined as is_undetermined
 from model.option_fields import option as option
 from model.option_fields import parse_floats as parse_floats
 from model.option_fields import parse_integers, parse_words

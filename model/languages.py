@@ -1,8 +1,12 @@
-"""The languages of Whisper: codes and English names."""
+"""The languages of Whisper: codes and English names, and what leads to them."""
 
 from __future__ import annotations
 
+import re
+import unicodedata
 from collections.abc import Mapping
+
+from model.language_names import ISO_CODES, NAMES, REGISTERED_TAGS, UNDETERMINED
 
 # Codes and English names, in the order of the language tokens (`whisper/tokenizer.py`).
 LANGUAGES: Mapping[str, str] = {
@@ -110,17 +114,59 @@ LANGUAGES: Mapping[str, str] = {
 
 
 def code_of(language: str) -> str | None:
-    """Returns the language code for a code, English name or BCP 47 tag; None for an unknown language.
+    """Returns Whisper's code of a language; None for an unknown one.
 
-    `de`, `DE`, `German`, `de-AT` and `de_AT` all return `de`.
+    Args:
+        language: a code of Whisper or of ISO 639-1, 639-2 or 639-3; a BCP 47 tag (`de-AT`, `cmn-Hans`) or a
+            locale (`de_AT.UTF-8`), of which the language counts; or an English name, also one of several for
+            the same language (`Spanish; Castilian`), with or without a qualifier (`English (US)`).
+
+    >>> [code_of(language) for language in ("DE", "deu", "nb-NO", "cmn_hans_cn", "Flemish", "kab")]
+    ['de', 'de', 'no', 'zh', 'nl', None]
     """
-    wanted = language.strip().lower()
-    if wanted in LANGUAGES:
-        return wanted
-    if wanted in _CODES:
-        return _CODES[wanted]
-    primary, separator, _ = wanted.replace("_", "-").partition("-")
-    return primary if separator and primary in LANGUAGES else None
+    wanted = _plain(language)
+    if wanted in UNDETERMINED:
+        return None
+    for text in (_without_accents(language), wanted):  # first with the qualifier: Chinese (Cantonese)
+        words = " ".join(re.findall(r"\w+", text))
+        if words in _CODES:
+            return _CODES[words]
+    codes = {_code_of_tag(part.strip()) for part in re.split(r"[;,/]", wanted)}
+    return codes.pop() if len(codes) == 1 else None  # several languages are not one
 
 
-_CODES = {name: code for code, name in LANGUAGES.items()}
+def is_undetermined(language: str) -> bool:
+    """Whether a text stands for no certain language: `und`, `mul`, `auto`, `unknown`, an empty one."""
+    wanted = _plain(language)
+    return wanted in UNDETERMINED or wanted.startswith("und-")
+
+
+def _plain(language: str) -> str:
+    """Returns a name or tag in lower case, without accents and qualifiers, its parts separated by hyphens."""
+    text = re.sub(r"\([^()]*\)", " ", _without_accents(language))
+    return re.sub(" ?[-_] ?", "-", " ".join(text.split()))
+
+
+def _without_accents(language: str) -> str:
+    text = unicodedata.normalize("NFKD", language.casefold())
+    return "".join(letter for letter in text if not unicodedata.combining(letter))
+
+
+def _code_of_tag(tag: str) -> str | None:
+    """Returns the code of a plain name, code or tag."""
+    spelt = tag if tag in _CODES else tag.replace("-", " ")
+    if spelt in _CODES:
+        return _CODES[spelt]
+    primary, *others = re.split(r"[-.@]", tag)
+    if primary == "zh" and "yue" in others:  # BCP 47 has Cantonese as a kind of Chinese, too
+        return "yue"
+    return _CODES.get(primary)
+
+
+_CODES: Mapping[str, str] = {
+    **{name: code for code, name in LANGUAGES.items()},
+    **{name: code for code, names in NAMES.items() for name in names},
+    **{other: code for code, others in ISO_CODES.items() for other in others.split()},
+    **REGISTERED_TAGS,
+    **{code: code for code in LANGUAGES},
+}

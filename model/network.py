@@ -114,9 +114,7 @@ class Convolution(Linear):
 
 def _norm(d_model: int, precision: Precision) -> nnx.LayerNorm:
     dtype = precision.dtype
-    norm = nnx.LayerNorm(
-        d_model, epsilon=1e-5, dtype=dtype, use_scale=False, use_bias=False, rngs=nnx.Rngs()
-    )
+    norm = nnx.LayerNorm(d_model, epsilon=1e-5, dtype=dtype, use_scale=False, use_bias=False, rngs=nnx.Rngs())
     # Flax draws keys for both, which takes a fifth of the time to load a small model.
     norm.scale, norm.bias = nnx.Param(jnp.ones(d_model, dtype)), nnx.Param(jnp.zeros(d_model, dtype))
     return norm

@@ -10,25 +10,18 @@ import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from fractions import Fraction
 from functools import partial
-from typing import Any, BinaryIO, TypeGuard, cast
+from typing import Any, BinaryIO, cast
 
-import av
-import numpy as np
-from numpy.typing import NDArray
-
-from transforms.audio.ffmpeg import MAX_CHANNELS, MAX_RATE, MIN_RATE
 from transforms.core.cancellation import Check
 from transforms.core.errors import AudioError
 from transforms.core.types import AudioSource
 from transforms.core.uris import audio_source, plain
 from transforms.fetch.open_audio import Opener, open_audio
 from transforms.fetch.policy import FetchPolicy
+from transforms.sources.sample_arrays import SampleArrayError, is_number, pcm_writer
 from transforms.sources.single_uri import absolute
 
-_FULL_SCALES = {"uint8": 128.0, "int8": 128.0, "int16": 32_768.0, "int32": 2_147_483_648.0}
-_FRAME = 1 << 16  # samples
 _BLOCK_BYTES = 1 << 20
 _BYTES_IN_MEMORY = 32 << 20  # of a copy; a larger one is on the disk
 
@@ -78,9 +71,9 @@ def audio_input(audio: object, sampling_rate: float | None = None) -> AudioInput
             return from_file(io.BytesIO(audio))
         case Mapping():
             return _from_mapping(audio, sampling_rate)
-        case (samples, rate) if _is_number(rate) and not _is_number(samples):
+        case (samples, rate) if is_number(rate) and not is_number(samples):
             return _from_samples(samples, rate)
-        case (rate, samples) if _is_number(rate) and not _is_number(samples):
+        case (rate, samples) if is_number(rate) and not is_number(samples):
             return _from_samples(samples, rate)
         case _ if hasattr(audio, "read"):
             return _from_open_file(cast(BinaryIO, audio))
@@ -116,10 +109,6 @@ def from_file(file: BinaryIO, digest: str | None = None, name: str | None = None
         yield file
 
     return AudioInput(AudioSource(digest[:16], str(name or getattr(file, "name", None) or "audio")), opened)
-
-
-def _is_number(value: object) -> TypeGuard[float]:
-    return isinstance(value, int | float | np.integer | np.floating)
 
 
 def _from_path(path: object) -> AudioInput:
@@ -172,61 +161,8 @@ def _from_copy(write: Callable[[BinaryIO], None], name: str) -> AudioInput:
 def _from_samples(samples: object, sampling_rate: float | None) -> AudioInput:
     if sampling_rate is None:
         raise AudioInputError("audio is an array: give its sampling_rate too, in samples per second")
-    if not _is_number(sampling_rate) or not MIN_RATE <= sampling_rate <= MAX_RATE or sampling_rate % 1:
-        raise AudioInputError(
-            f"sampling_rate {sampling_rate!r}: give a whole number from {MIN_RATE} to {MAX_RATE}"
-        )
     try:
-        array = np.asarray(samples)
-    except (RuntimeError, TypeError, ValueError) as error:  # rows of different lengths, or no numbers
-        raise AudioInputError(f"audio is no array of samples: {error}") from error
-    channels = _channels_first(array)
-    return _from_copy(partial(_encode, channels, _full_scale(array.dtype), int(sampling_rate)), "array")
-
-
-def _channels_first(samples: NDArray[Any]) -> NDArray[Any]:
-    """Returns [channels, n]; of two dimensions, the shorter one is that of the channels."""
-    if samples.ndim not in (1, 2) or not samples.size or min(samples.shape[1:], default=1) == 0:
-        raise AudioInputError(
-            f"audio is an array of shape {list(samples.shape)}: give [n], [n, channels] or [channels, n], "
-            "with at least one sample"
-        )
-    samples = np.atleast_2d(samples)
-    samples = samples if samples.shape[0] <= samples.shape[1] else samples.T
-    if samples.shape[0] > MAX_CHANNELS:
-        raise AudioInputError(
-            f"audio is an array of {samples.shape[0]} channels: give at most {MAX_CHANNELS}"
-        )
-    return samples
-
-
-def _full_scale(dtype: np.dtype[Any]) -> float:
-    """Returns the value that becomes 1."""
-    if np.issubdtype(dtype, np.floating) or dtype.name == "bfloat16":
-        return 1.0
-    if dtype.name in _FULL_SCALES:
-        return _FULL_SCALES[dtype.name]
-    raise AudioInputError(
-        f"audio is an array of {dtype}, whose full scale is unknown: give floats in [-1, 1], or "
-        f"{', '.join(_FULL_SCALES)}"
-    )
-
-
-def _encode(samples: NDArray[Any], full_scale: float, rate: int, file: BinaryIO) -> None:
-    """Writes samples [channels, n] as a file of PCM, so that they are resampled and mixed as those of files.
-
-    It is a Wave64, as that has no limit of 4 GB.
-    """
-    n_channels = samples.shape[0]
-    layout = "mono" if n_channels == 1 else f"{n_channels}c"
-    with av.open(file, "w", format="w64") as container:
-        stream = container.add_stream("pcm_f32le", rate=rate, layout=layout)
-        for start in range(0, samples.shape[1], _FRAME):
-            part = samples[:, start : start + _FRAME].astype(np.float64)
-            if samples.dtype == np.uint8:  # as in 8-bit WAV, silence is in the middle
-                part -= full_scale
-            interleaved = (part / full_scale).astype(np.float32).T.reshape(1, -1)
-            frame = av.AudioFrame.from_ndarray(np.ascontiguousarray(interleaved), format="flt", layout=layout)
-            frame.sample_rate, frame.pts, frame.time_base = rate, start, Fraction(1, rate)
-            container.mux(stream.encode(frame))
-        container.mux(stream.encode(None))
+        write = pcm_writer(samples, sampling_rate)
+    except SampleArrayError as error:
+        raise AudioInputError(str(error)) from error
+    return _from_copy(write, "array")

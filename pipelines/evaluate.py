@@ -111,9 +111,9 @@ def _parser(prog: str) -> _Parser:
     parser.add_argument(
         "--references",
         metavar="MANIFEST",
-        help="a manifest (.jsonl, .csv, .tsv) with reference transcripts, which precede those in the rows. "
-        "Recordings are found by path or URL, or else by file name where it is unique. Of .jsonl, the times "
-        "of words or segments (lists of start, end, text) are compared, too",
+        help="a manifest (.jsonl, .json, .csv, .tsv, also with .gz) with reference transcripts, which come "
+        "before those in the rows. Recordings are found by path or URL, or else by file name where it is "
+        "unique. Of JSON, the times of words or segments (lists of start, end, text) are compared, too",
     )
     parser.add_argument(
         "--audio_column",

@@ -135,7 +135,7 @@ def row_formats(formats: Sequence[str]) -> tuple[str, ...]:
 
 
 def channel_number(channels: str) -> int | None:
-    """Returns the channel to transcribe, from 0; None for the mean of all, or each apart.
+    """Returns the channel to transcribe, from 0; None for a mix of all, or each apart.
 
     Raises:
         OptionsError: `channels` names no channel.

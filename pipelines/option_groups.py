@@ -31,9 +31,9 @@ class AudioOptions(FetchOptions):
 
     channels: str = option(
         MIX,
-        "how multi-channel files are handled: mix averages all channels; split transcribes each channel as "
-        "a recording of its own (one speaker each); left, right, or a number counted from 0 selects one "
-        "channel",
+        "how multi-channel files are handled: mix makes one of all channels, of surround by its layout; "
+        "split transcribes each channel as a recording of its own (one speaker each); left, right, or a "
+        "number counted from 0 selects one channel",
         metavar="mix|split|left|right|N",
     )
 
@@ -45,13 +45,14 @@ class InputOptions:
     input: tuple[str, ...] = option(
         (),
         "recordings: files, folders, globs, URLs (http, gs, s3, memory, ...), archives (zip, tar) or "
-        "manifests (.jsonl, .csv, .tsv, .txt); give several at a time, or repeat the option",
+        "manifests (.jsonl, .json, .csv, .tsv, .txt, also with .gz); give several at a time, or repeat the "
+        "option",
         metavar="URI",
     )
     dataset: str | None = option(
         None,
-        "a Hugging Face dataset (Parquet, audio folder or WebDataset): a folder or file, or a name on the "
-        "Hub (NAME:CONFIG where it has several)",
+        "a Hugging Face dataset (Parquet, Arrow, audio folder or WebDataset): a folder or file, or a name on "
+        "the Hub (NAME:CONFIG where it has several)",
         metavar="NAME",
     )
     dataset_split: str = option("train", "split of the dataset", metavar="SPLIT")

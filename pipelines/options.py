@@ -92,7 +92,7 @@ class RecordingOptions(AudioOptions, WindowOptions, ModelOptions, DecodingOption
         return language_code(self.language)
 
     def channel(self) -> int | None:
-        """Returns the channel to be transcribed, from 0; None for the mean of all, or each apart."""
+        """Returns the channel to be transcribed, from 0; None for a mix of all, or each apart."""
         return channel_number(self.channels)
 
     def splits_channels(self) -> bool:

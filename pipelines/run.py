@@ -23,7 +23,7 @@ from pipelines.command_line import check_beam_flags
 from pipelines.graph import build
 from pipelines.options import OptionsError, TranscribeOptions, check_model_fits
 from pipelines.output.finished_run import FinishedRun
-from pipelines.output.run_folder import RunFolder, RunFolderError, RunIdentity, identity_of
+from pipelines.output.run_folder import RunFolder, RunFolderError, RunIdentity, identity_of, is_run_file
 from pipelines.output.run_lock import exclusive_access
 from pipelines.process.signals import stopping_cleanly
 from pipelines.progress.progress_bar import RunProgress, show_progress
@@ -37,12 +37,15 @@ from pipelines.runners.find_runner import find_runner, in_this_process, name_job
 from pipelines.runners.local_workers import watched_workers
 from transforms.checkpoint.commit_log import release_all_writers
 from transforms.core.log_redaction import hide_secrets
-from transforms.core.metrics import NAMESPACE
+from transforms.core.metrics import NAMESPACE, NO_METRICS, CountingMetrics, Metrics
 from transforms.core.progress import PROGRESS
 from transforms.core.redaction import redact
 from transforms.fetch.policy import FetchPolicy
+from transforms.sources.folder_filter import FolderFilter
 from transforms.sources.hf_datasets import dataset_work
 from transforms.sources.listing import expand_all
+from transforms.sources.output_folder import OutputFolder
+from transforms.sources.passed_over import passed_over
 from transforms.sources.work_items import Work, fingerprint, n_recordings
 
 LIFTED_FAILURES = {"allow_private_hosts": "forbidden_host", "trust_manifests": "forbidden_uri"}
@@ -88,7 +91,8 @@ def transcribe(options: TranscribeOptions, beam_args: Sequence[str] = (), backen
     check_model_fits(options, languages)
     if options.push_to_hub:
         _check_token()
-    work = list_work(options)
+    listed = CountingMetrics()
+    work = list_work(options, listed)
     folder = RunFolder(options.output)
     identity = identity_of(options, map(fingerprint, work))
     report = None if options.overwrite else folder.finished_report(identity)
@@ -108,7 +112,7 @@ def transcribe(options: TranscribeOptions, beam_args: Sequence[str] = (), backen
             return 0
         run_progress = RunProgress(n_recordings(work), in_process=is_local)
         with heartbeat(folder, run_progress), stopping_cleanly():
-            counters = _run(pipeline, run_progress)
+            counters = {**_run(pipeline, run_progress), **listed.counters}
             report = _write_report(options, identity, counters, folder, started)
     return _summarize_and_upload(report, folder, options.push_to_hub)
 
@@ -139,13 +143,14 @@ def _dry_run(options: TranscribeOptions, beam_options: PipelineOptions, backend:
     """Prints a description of the run without its runner, which may need credentials or a download."""
     languages = backend.languages(options.model)
     check_model_fits(options, languages)
-    work = list_work(options)
+    listed = CountingMetrics()
+    work = list_work(options, listed)
     pipeline = beam.Pipeline(runner=FnApiRunner(), options=beam_options)
     is_local = in_this_process(options.runner, beam_options)
     _build(pipeline, work, options, languages, backend, share=not is_local)
     graph = pipeline.to_runner_api()
     size = GraphSize(graph.ByteSize(), len(graph.components.transforms))
-    print(format_plan(options, beam_options, work, size))
+    print(format_plan(options, beam_options, work, size, passed_over(listed.counters)))
     return 0
 
 
@@ -180,18 +185,24 @@ def _is_complete(report: Report, options: TranscribeOptions) -> bool:
     return not (lifted & counts["failures_by_kind"].keys() or (options.retry_failed and counts["failures"]))
 
 
-def list_work(options: TranscribeOptions) -> list[Work]:
+def list_work(options: TranscribeOptions, metrics: Metrics = NO_METRICS) -> list[Work]:
     """Returns the work items that the options name: recordings, archives, manifests and shards of datasets.
 
     The list is short even for a large corpus: an item can stand for many recordings.
+
+    Args:
+        options: options of the run; what is in its output folder is no input.
+        metrics: sink of the counts of files in folders that are passed over.
     """
     work: list[Work] = []
     policy = select_options(options, FetchPolicy)
+    output = OutputFolder(options.output, is_run_file)
     if options.input:
-        work += expand_all(options.input, options.audio_column, options.text_column, policy)
+        folders = FolderFilter(metrics, output)
+        work += expand_all(options.input, options.audio_column, options.text_column, policy, folders)
     if options.dataset is not None:
         work += dataset_work(
-            options.dataset, options.dataset_split, options.audio_column, options.text_column, policy
+            options.dataset, options.dataset_split, options.audio_column, options.text_column, policy, output
         )
     return work
 

@@ -1,5 +1,7 @@
 """Word and character error rates, over text normalised as in the Whisper paper (appendix C).
 
+The one difference is that of marks (`pipelines.evaluation.normaliser`).
+
 Rates are errors divided by the length of the reference, as fractions: 0.05 is 5 %, and a rate can exceed 1.
 Languages written without spaces are scored by character, as in the paper: here each character is a word.
 """
@@ -15,9 +17,9 @@ from operator import add
 from typing import Literal
 
 from rapidfuzz.distance import Levenshtein
-from whisper_normalizer.basic import BasicTextNormalizer
 from whisper_normalizer.english import EnglishTextNormalizer
 
+from pipelines.evaluation.normaliser import Normaliser
 from transforms.core.text import UNSPACED_LANGUAGES
 
 EditKind = Literal["equal", "substitution", "deletion", "insertion"]
@@ -155,5 +157,5 @@ def _english_normaliser() -> EnglishTextNormalizer:
 
 
 @cache
-def _basic(split_letters: bool) -> BasicTextNormalizer:
-    return BasicTextNormalizer(split_letters=split_letters)
+def _basic(split_letters: bool) -> Normaliser:
+    return Normaliser(split_letters=split_letters)

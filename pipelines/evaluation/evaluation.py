@@ -65,21 +65,28 @@ def evaluate(
     with tempfile.TemporaryFile() as spool:
         lines = _SortedLines(spool, _Scorer(found, matches.by_id, tally).lines())
         if not tally.total.recordings:
-            raise EvaluationError(_nothing_to_score(run, references, given))
+            raise EvaluationError(_nothing_to_score(run, references, given, tally.empty_references))
         with atomic_write(found.file_url(RECORDINGS_FILE)) as file:
             file.writelines(lines)
     with atomic_write(html or found.file_url(PAGE_FILE)) as file:
         file.write(page(redact(run), found.report["options"].get("model"), tally).encode())
     sums: dict[str, Any] = {
         "references": "rows" if references is None else redact(references),
-        "normaliser": f"{NORMALISER} {version(NORMALISER)}",
+        "normaliser": f"{NORMALISER} {version(NORMALISER)}, with marks",
         **tally.as_json(),
     }
     found.write_report({**found.report, "evaluation": sums})
     return tally
 
 
-def _nothing_to_score(run: str, references: str | None, given: Mapping[str, Reference] | None) -> str:
+def _nothing_to_score(
+    run: str, references: str | None, given: Mapping[str, Reference] | None, n_empty: int
+) -> str:
+    if n_empty:
+        return (
+            f"{redact(run)}: {n_empty:,} references are empty, or without words once they are normalised, "
+            "and there are no others; give --references a manifest with their texts"
+        )
     if given is None:
         return (
             f"--run {redact(run)}: none of its rows has a reference; give --references a manifest with "
@@ -122,8 +129,10 @@ class _Scorer:
             reference = row["reference"] if given is None else _text(given)
             if reference is None:
                 self.tally.without_reference += 1
+            elif _has_words(scored := self._scored(row, reference, given)):
+                yield self._count(scored)
             else:
-                yield self._count(self._scored(row, reference, given))
+                self.tally.empty_references += 1
 
     def _not_transcribed(self, failed: Iterable[Row]) -> Iterator[bytes]:
         language = self.tally.only_language
@@ -131,8 +140,10 @@ class _Scorer:
             reference = self.references.get(row["audio_id"])
             if reference is None:
                 self.tally.failed_without_reference += 1
+            elif _has_words(scored := self._scored_failed(row, _text(reference), language)):
+                yield self._count(scored)
             else:
-                yield self._count(self._scored_failed(row, _text(reference), language))
+                self.tally.empty_references += 1
 
     def _count(self, scored: Scored) -> bytes:
         self.tally.add(scored)
@@ -178,9 +189,14 @@ class _Scorer:
         return "en" if self.run.report["options"].get("task") == "translate" else spoken
 
 
+def _has_words(scored: Scored) -> bool:
+    """Whether a reference has a letter or digit; of `...`, the English normaliser leaves a full stop."""
+    return any(char.isalnum() for edit in scored.edits for word in edit.reference for char in word)
+
+
 def _text(reference: Reference) -> str:
     """Returns the text of a reference; joined from its timed words if it has no text."""
-    if reference.text is not None:
+    if reference.text is not None and (reference.text.strip() or not reference.times):
         return reference.text
     return " ".join(timed.text.strip() for timed in reference.times)
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import io
-import json
 import math
 import os
 import posixpath
@@ -13,10 +11,12 @@ from typing import TypeGuard
 
 from pipelines.evaluation.timestamp_errors import TimedText
 from transforms.core.errors import InputError, ManifestError
-from transforms.core.uris import audio_source, is_http, is_url, plain, suffix
+from transforms.core.uris import audio_source, is_http, is_url, plain
 from transforms.fetch.open_audio import open_audio
 from transforms.fetch.policy import FetchPolicy
-from transforms.sources.file_types import is_manifest
+from transforms.sources.file_types import manifest_kind
+from transforms.sources.manifest_lines import open_lines
+from transforms.sources.manifest_records import JSON_KINDS, parse_row, read_records
 from transforms.sources.manifests import read_manifest
 
 POLICY = FetchPolicy(allow_private_hosts=True, trust_manifests=True)
@@ -62,8 +62,8 @@ def read_references(
     """Reads all references of a manifest; returns them by the `audio_id` of their recordings.
 
     Args:
-        uri: local path or URL of a `.jsonl`, `.csv` or `.tsv` file. In `.jsonl`, `words` (or else `segments`)
-            is read too: a list of `{"start", "end", "word" or "text"}` in seconds.
+        uri: local path or URL of a `.jsonl`, `.json`, `.csv` or `.tsv` file. In JSON, `words` (or else
+            `segments`) is read too: a list of `{"start", "end", "word" or "text"}` in seconds.
         audio_column: see `transforms.sources.manifests.read_manifest`.
         text_column: see `transforms.sources.manifests.read_manifest`.
 
@@ -72,13 +72,14 @@ def read_references(
             recording.
     """
     uri = plain(uri)
-    if not is_manifest(uri) or suffix(uri) == ".txt":
+    kind = manifest_kind(uri)
+    if kind is None or kind == ".txt":
         raise InputError(
-            f"--references {uri}: a manifest with a column of text was expected (.jsonl, .csv, .tsv)"
+            f"--references {uri}: a manifest with a column of text was expected (.jsonl, .json, .csv, .tsv)"
         )
     uri = uri if is_url(uri) else os.path.abspath(os.path.expanduser(uri))
     sources = list(read_manifest(uri, audio_column, text_column, POLICY))
-    times = _times(uri) if suffix(uri) == ".jsonl" else [()] * len(sources)
+    times = _times(uri, kind) if kind in JSON_KINDS else [()] * len(sources)
     references: dict[str, Reference] = {}
     for source, timed in zip(sources, times, strict=True):
         reference = Reference(source.uri, source.reference, timed)
@@ -130,11 +131,13 @@ def _file_name(uri: str) -> str:
     return posixpath.basename(uri.partition("?")[0] if is_http(uri) else uri)
 
 
-def _times(uri: str) -> list[tuple[TimedText, ...]]:
+def _times(uri: str, kind: str) -> list[tuple[TimedText, ...]]:
     """Returns the timed words of each line that `read_manifest` lists, in the same order."""
     with open_audio(audio_source(uri), POLICY) as file:
-        lines = enumerate(io.TextIOWrapper(file, "utf-8-sig", "surrogateescape"), start=1)
-        return [_times_of(json.loads(line), f"{uri}, line {n}") for n, line in lines if line.strip()]
+        records = read_records(open_lines(file, kind).file, kind)
+        return [
+            _times_of(parse_row(record, kind, None), f"{uri}, line {record.number}") for record in records
+        ]
 
 
 def _times_of(row: Mapping[str, object], place: str) -> tuple[TimedText, ...]:

@@ -101,6 +101,7 @@ class Tally:
         times: differences of times of all recordings.
         n_timed: recordings with times to compare.
         without_reference: transcripts without a reference.
+        empty_references: recordings whose reference has no words once it is normalised: it is none.
         failed_without_reference: recordings with neither transcript nor reference.
         ambiguous_names: recordings whose file name matches several references, or that share a reference.
         unused_references: references that match no recording of the run.
@@ -112,6 +113,7 @@ class Tally:
     times: TimeQuality = field(default_factory=TimeQuality)
     n_timed: int = 0
     without_reference: int = 0
+    empty_references: int = 0
     failed_without_reference: int = 0
     ambiguous_names: int = 0
     unused_references: int = 0
@@ -151,6 +153,7 @@ class Tally:
         """Returns the sums as JSON values."""
         return {
             "without_reference": self.without_reference,
+            "empty_references": self.empty_references,
             "failed_without_reference": self.failed_without_reference,
             "ambiguous_names": self.ambiguous_names,
             "unused_references": self.unused_references,
@@ -187,6 +190,7 @@ def notes(tally: Tally) -> list[str]:
     notes = (
         ("recordings without a transcript, all words deleted", tally.total.not_transcribed),
         ("transcripts without a reference, not counted", tally.without_reference),
+        ("references that are empty, or without words once normalised, not counted", tally.empty_references),
         ("recordings with neither, not counted (see --references)", tally.failed_without_reference),
         ("recordings whose file name matches several references or recordings", tally.ambiguous_names),
         ("references that match no recording of this run", tally.unused_references),

@@ -54,6 +54,7 @@ _PATTERNS = {
     **{name: recording_file_pattern(name) for name in RECORDING_FORMATS},
 }
 """Names of a run's files, by the folder they are in."""
+_OWN_FOLDER = IDENTITY_FILE.partition("/")[0]
 
 
 _ADVICE = "give another --output, or --overwrite to remove that run's files"
@@ -96,6 +97,21 @@ def identity_of(options: TranscribeOptions, inputs: Iterable[str]) -> RunIdentit
 def public_options(options: TranscribeOptions) -> dict[str, Any]:
     """Returns the options by name, as JSON values without credentials."""
     return {option.name: _public(getattr(options, option.name)) for option in fields(options)}
+
+
+def is_run_file(path: str) -> bool:
+    """Whether a path relative to an output folder is one of a file that a run writes, finished or not."""
+    folder, _, name = path.rpartition("/")
+    if path.split("/")[0] == _OWN_FOLDER or path in EVALUATION_FILES:
+        return True
+    return folder in _PATTERNS and any(
+        pattern.fullmatch(name) for pattern in (_PATTERNS[folder], _partial_pattern(_PATTERNS[folder]))
+    )
+
+
+def _partial_pattern(pattern: re.Pattern[str]) -> re.Pattern[str]:
+    """Returns the names of files while they are written, by their names once they are complete."""
+    return re.compile(rf"\.({pattern.pattern})\.[0-9a-f]{{32}}{re.escape(PARTIAL_SUFFIX)}")
 
 
 @dataclass(frozen=True)
@@ -254,7 +270,7 @@ class RunFolder:
         """Returns the files in a folder that have names of a run's files; with `partial`, unfinished ones."""
         pattern = _PATTERNS[folder]
         if partial:
-            pattern = re.compile(rf"\.({pattern.pattern})\.[0-9a-f]{{32}}{re.escape(PARTIAL_SUFFIX)}")
+            pattern = _partial_pattern(pattern)
         return [f"{folder}/{name}".lstrip("/") for name in self._names(folder) if pattern.fullmatch(name)]
 
     def _names(self, folder: str) -> list[str]:

@@ -23,6 +23,7 @@ from pipelines.progress.progress_bar import format_duration
 from pipelines.report.run_tally import RunTally
 from transforms.core.metrics import STAGES
 from transforms.core.redaction import redact
+from transforms.sources.passed_over import format_places, passed_over
 
 PACKAGES = ("whisper-beam", "apache-beam", "jax", "jaxlib", "flax", "pyarrow", "soundfile", "av", "soxr")
 MAX_SHOWN = 40  # the summary of a run of at most so many recordings shows their text
@@ -64,6 +65,7 @@ def make_report(
             "transcribed": transcribed,
             "not_transcribed": listed - transcribed,
             "duplicates": duplicates,
+            "passed_over": passed_over(counters),
             "done_before": min(counters.get("resumed", 0), listed),
             "failures": tally.failures.total(),
             "failures_by_kind": dict(sorted(tally.failures.items())),
@@ -114,6 +116,7 @@ def summary(report: Report, folder: RunFolder) -> str:
         lines.append(f"of these, done by an earlier run: {counts['done_before']}; the speed excludes them")
     if report["skipped_hours"]:
         lines.append(f"skipped as non-speech: {report['skipped_hours']:.2f} hours")
+    lines += format_places(counts.get("passed_over", {}))  # missing in reports of earlier versions
     if counts["failures"]:
         kinds = ", ".join(f"{n} {kind}" for kind, n in report["counts"]["failures_by_kind"].items())
         lines.append(f"failures: {kinds}; see {redact(folder.url_of(FAILURES))}")

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 
 from apache_beam.options.pipeline_options import PipelineOptions, SetupOptions, WorkerOptions
 
 from pipelines.options import OptionsError, TranscribeOptions
 from pipelines.runners.dataflow import GRAPH_BYTES, is_dataflow
 from transforms.core.redaction import redact
+from transforms.sources.passed_over import format_places
 from transforms.sources.work_items import Work, n_recordings
 
 
@@ -28,7 +30,11 @@ class GraphSize:
 
 
 def format_plan(
-    options: TranscribeOptions, beam_options: PipelineOptions, work: Sequence[Work], graph: GraphSize
+    options: TranscribeOptions,
+    beam_options: PipelineOptions,
+    work: Sequence[Work],
+    graph: GraphSize,
+    left_out: Mapping[str, Mapping[str, int]] = MappingProxyType({}),
 ) -> str:
     """Returns the text that `--dry_run` prints.
 
@@ -37,6 +43,7 @@ def format_plan(
         beam_options: options of Beam.
         work: work items that were listed.
         graph: size of the job graph that was built.
+        left_out: numbers of files that were passed over, see `passed_over`.
 
     Raises:
         OptionsError: a file to be staged does not exist.
@@ -47,6 +54,7 @@ def format_plan(
         f"output      {redact(options.output)}",
         f"listed      {len(work)} work items, "
         + ("unknown number of recordings" if n_known is None else f"{n_known} recordings"),
+        *format_places(left_out),
         f"graph       {graph.n_bytes} bytes, {graph.n_transforms} transforms",
         f"workers     {_format_workers(beam_options)}",
         *_format_hints(options),

@@ -148,3 +148,47 @@ def test_language_of_a_recording_takes_precedence_over_the_vote(tmp_path: Path, 
     (failure,) = failures(out)
     assert (failure["kind"], failure["uri"]) == ("other_language", str(tmp_path / "other.wav"))
     assert json.loads((out / "run.json").read_text())["counts"]["windows_redone"] == 0
+
+
+def test_what_is_in_a_folder_is_transcribed_or_told(
+    tmp_path: Path, out: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    talks = tmp_path / "talks"
+    for name in ("a.wav", "longname.WAVE", "voicemail", "elsewhere/linked.wav"):
+        write_talk(tmp_path / "x.wav", 2).rename(name_in(talks, name))
+    name_in(talks, "elsewhere").rename(tmp_path / "elsewhere")
+    (talks / "link").symlink_to(tmp_path / "elsewhere")
+    for name in ("cover.jpg", "b.JPG", "notes.docx", ".hidden"):
+        (talks / name).write_bytes(b"x")
+    with zipfile.ZipFile(talks / "more.zip", "w") as archive:
+        archive.write(talks / "a.wav", "in.wav")
+        archive.writestr("cover.png", b"x")
+    assert run(talks, out) == 0
+    assert [row["uri"].removeprefix(f"{talks}/") for row in rows(out)] == [
+        "a.wav", "link/linked.wav", "longname.WAVE", "more.zip//in.wav", "voicemail",
+    ]  # fmt: skip
+    printed = capsys.readouterr().out
+    assert "passed over in folders: 2 .jpg, 1 .docx, 1 hidden (not taken for audio)\n" in printed
+    assert "passed over in archives: 1 .png (not taken for audio)\n" in printed
+    counts = json.loads((out / "run.json").read_text())["counts"]
+    assert counts["passed_over"] == {
+        "folders": {".docx": 1, ".jpg": 2, "hidden": 1}, "archives": {".png": 1},
+    }  # fmt: skip
+
+
+def name_in(folder: Path, name: str) -> Path:
+    (folder / name).parent.mkdir(parents=True, exist_ok=True)
+    return folder / name
+
+
+def test_output_within_the_input_is_not_transcribed(tmp_path: Path) -> None:
+    write_talk(tmp_path / "talks/a.wav", 2)
+    out = tmp_path / "talks/out"
+    for flags in ([], ["--overwrite"]):
+        assert run(tmp_path / "talks/**/*", out, *flags) == 0
+        assert [row["uri"] for row in rows(out)] == [f"{tmp_path}/talks/a.wav"]
+    assert run(tmp_path / "talks", tmp_path / "talks") == 0
+    write_talk(tmp_path / "talks/b.wav", 2)
+    (tmp_path / "talks/_SUCCESS").unlink()
+    assert run(tmp_path / "talks/*", tmp_path / "talks", "--overwrite") == 0
+    assert len(rows(tmp_path / "talks")) == 2

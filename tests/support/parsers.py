@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import io
 import json
 import tempfile
@@ -27,13 +28,11 @@ from tests.support.tiny_model import (
     tiny_tokenizer,
     tiny_weights,
 )
-from transforms.audio.container_lengths import (
-    declared_size,
-    has_audio_signature,
-    mp3_has_frame_count,
-    mpeg_frame_bytes,
-)
+from transforms.audio.container_lengths import declared_size, has_audio_signature
+from transforms.audio.mp4_counts import declared_samples
+from transforms.audio.mpeg_audio import mp3_declared_s, mpeg_frame
 from transforms.audio.ogg import ogg_end
+from transforms.audio.raw_gsm import is_raw_gsm
 from transforms.checkpoint.commit_log import LogWriter, read_index
 from transforms.checkpoint.spans import SpanResult, from_record, to_record, work_unit_key
 from transforms.core.errors import AudioError, DatasetError, ManifestError, to_failure
@@ -47,6 +46,8 @@ MANIFESTS = {
     ".csv": b'path,text,start,end,language\na.wav,"said, ""so""\nand so",0.5,2,en\nb.wav,,,,fr\n',
     ".tsv": 'path\tsentence\toffset\nclips/a.mp3\t"er sagte\t1.5\nb.mp3\tgr\u00fc\u00df\t\n'.encode(),
     ".jsonl": b'{"audio": "a.wav", "duration": 1.5, "offset": 0, "n": [1, {"m": NaN}]}\n{"audio": "b.wav"}\n',
+    ".json": b'[{"audio": "a.wav", "channel": 1},\n {"audio": "b.wav", "start": "0:01.5"}]\n',
+    ".jsonl.gz": gzip.compress(b'{"audio": "a.wav", "language": "deu"}\n{"audio": "b.wav"}\n' * 9, mtime=0),
     ".txt": b"a.wav\nhttps://example.org/b.wav?token=1\n\ntalks/c.mp3\n",
 }
 SOURCE = AudioSource("0" * 16, "a.wav")
@@ -138,10 +139,11 @@ def _read_log(name: str, data: bytes) -> str:
 
 def _read_headers(name: str, data: bytes) -> str:
     file = io.BytesIO(data)
-    for found in (declared_size(file), mpeg_frame_bytes(data[:4])):
+    for found in (declared_size(file), mp3_declared_s(file), declared_samples(file)):
         assert found is None or found >= 0
     ogg_end(file)
-    mp3_has_frame_count(file)
+    mpeg_frame(data[:4])
+    is_raw_gsm(data)
     has_audio_signature(data[:16])
     return "read"
 

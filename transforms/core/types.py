@@ -35,7 +35,8 @@ class Damage(Record):
     Args:
         n_damaged: packets that could not be decoded and were skipped.
         damaged_s: seconds in these packets, as far as they declare them.
-        lost_s: seconds missing between the pages of an Ogg file.
+        lost_s: seconds for which the container has no sound: silence stands there, unless a jump is longer
+            than an hour.
         n_invalid: invalid samples (not finite, or absurdly large), which became silence.
         invalid_s: seconds of these.
         cancelled_s: seconds in which the channels cancelled each other and the loudest was used.
@@ -87,7 +88,7 @@ class AudioSource(Record):
         end_s: end in the file, in seconds; None for the end of the file.
         language: code of the language to decode in; None for the language of the run.
         metadata: further columns of its row, (name, value as JSON) each.
-        channel: the channel to transcribe, from 0; None for the mean of all.
+        channel: the channel to transcribe, from 0; None for a mix of all.
     """
 
     audio_id: str

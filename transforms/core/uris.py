@@ -6,6 +6,7 @@ import hashlib
 import os
 import posixpath
 import re
+from unicodedata import normalize
 from urllib.parse import unquote, urljoin
 
 from transforms.core.types import AudioSource
@@ -39,15 +40,47 @@ def suffix(uri: str) -> str:
 
 
 def join(base: str, name: str) -> str:
-    """Resolves a name that the file `base` lists: relative to the folder of `base`, unless it is absolute."""
+    """Resolves a name that the file `base` lists: relative to the folder of `base`, unless it is absolute.
+
+    A local file may be spelt in another way; see `existing_path`.
+    """
     if is_url(name):
-        return plain(name)
+        path = plain(name)
+        return path if is_url(path) else existing_path(path)
     if is_http(base):
         return urljoin(base, name)
     if os.path.isabs(name):
-        return name
+        return existing_path(name)
     scheme, separator, path = base.rpartition("://")
-    return scheme + separator + posixpath.normpath(posixpath.join(posixpath.dirname(path), name))
+    joined = scheme + separator + posixpath.normpath(posixpath.join(posixpath.dirname(path), name))
+    return joined if is_url(base) else existing_path(joined)
+
+
+def existing_path(path: str) -> str:
+    """Returns the path of a local file as its name is stored; one that is found in no form is unchanged.
+
+    Where no file has that very name, its characters may be composed or decomposed (Unicode NFC and NFD: file
+    systems store either, and lists come from others), and its backslashes are slashes (lists from Windows).
+    """
+    if (path.isascii() and "\\" not in path) or os.path.lexists(path):
+        return path
+    found = _stored_name(path)
+    if found is None and "\\" in path:
+        found = _stored_name(posixpath.normpath(path.replace("\\", "/")))
+    return path if found is None else found
+
+
+def _stored_name(path: str) -> str | None:
+    """Returns a path with each component composed or decomposed as it exists; None if one does not."""
+    found = "/" if path.startswith("/") else ""
+    for part in filter(None, path.split("/")):
+        forms = dict.fromkeys((part, normalize("NFC", part), normalize("NFD", part)))
+        named = (posixpath.join(found, form) for form in forms)
+        existing = next(filter(os.path.lexists, named), None)
+        if existing is None:
+            return None
+        found = existing
+    return found
 
 
 def audio_source(uri: str, payload: bytes | None = None, reference: str | None = None) -> AudioSource:

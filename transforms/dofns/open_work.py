@@ -14,7 +14,7 @@ from transforms.core.failures import errors_as_failures
 from transforms.core.log_redaction import hide_secrets
 from transforms.core.metrics import timed
 from transforms.core.progress import PROGRESS
-from transforms.core.types import AudioSource, AudioSpan, Failure
+from transforms.core.types import AudioSource, AudioSpan, Failure, file_id
 from transforms.dofns.counters import BEAM_METRICS
 from transforms.dofns.tags import ORIGINS, SHARED, failed
 from transforms.fetch.policy import DEFAULT_POLICY, FetchPolicy
@@ -29,8 +29,9 @@ class OpenWork(beam.DoFn):
         language: the code to decode in, or None to detect it in each window; a recording's own takes
             precedence.
         known: the codes of the languages that the model supports.
-        channel: the channel to transcribe, from 0; None for the mean of all.
-        split: whether each channel is a recording.
+        channel: the channel to transcribe, from 0; None for a mix of all. A recording's own takes
+            precedence.
+        split: whether each channel is a recording, unless a recording has a channel of its own.
         policy: which URIs may be fetched, and which a list may contain.
         max_range_s: maximum seconds of a recording for one worker; a longer one is split into ranges, on
             `SHARED`. None for no maximum.
@@ -60,7 +61,9 @@ class OpenWork(beam.DoFn):
     def process(self, work: Work) -> Iterator[AudioSpan | TaggedOutput[str, Any]]:
         """Opens a work item row by row, so that the audio of one row is in memory at a time."""
         for found in errors_as_failures(
-            timed(open_work(work, self._policy), "read", BEAM_METRICS), failure_source(work), "list"
+            timed(open_work(work, self._policy, BEAM_METRICS), "read", BEAM_METRICS),
+            failure_source(work),
+            "list",
         ):
             source = found if isinstance(found, Failure) else self._checked(found)
             if source.audio_id:  # a recording, not a failed shard
@@ -69,9 +72,14 @@ class OpenWork(beam.DoFn):
                 PROGRESS.add(recordings=1 if source.audio_id else 0)
                 yield failed(source)
                 continue
-            yield TaggedOutput(ORIGINS, (source.audio_id, origin_of(source, work)))
-            one = replace(source, channel=self._channel)
-            yield from self._spans(AudioSpan(one, source.language or self._language, split=self._split))
+            yield TaggedOutput(ORIGINS, (file_id(source.audio_id), origin_of(source, work)))
+            yield from self._spans(self._span_of(source))
+
+    def _span_of(self, source: AudioSource) -> AudioSpan:
+        language = source.language or self._language
+        if source.channel is not None:  # its line names it
+            return AudioSpan(source, language)
+        return AudioSpan(replace(source, channel=self._channel), language, split=self._split)
 
     def _spans(self, span: AudioSpan) -> Iterator[AudioSpan | TaggedOutput[str, AudioSpan]]:
         if self._max_range_s is None or span.split:  # the number of channels is known only after reading

@@ -42,9 +42,16 @@ def plan_second_passes(grouped: Grouped, settings: MergeSettings) -> Iterator[tu
         if second_pass is not None:
             BEAM_METRICS.count("windows_redone", len(second_pass.windows))
             BEAM_METRICS.count("boundaries_redone", len(second_pass.extra))
-            origin: Work = min(values[ORIGINS], key=repr)
+            origin = _origin_of(audio_id, values[ORIGINS])
             key = origin.audio_id if isinstance(origin, AudioSource) else repr(origin)
             yield key, (second_pass, origin)
+
+
+def _origin_of(audio_id: str, origins: Iterable[Work]) -> Work:
+    """Returns the origin of a recording: its own, where lines of a manifest name channels of one file."""
+    found = list(origins)
+    own = [one for one in found if isinstance(one, AudioSource) and one.audio_id == audio_id]
+    return min(own or found, key=repr)
 
 
 def reopen_origin(

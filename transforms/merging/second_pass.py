@@ -86,7 +86,7 @@ def reopen(
         if isinstance(source, Failure):
             broken = source  # of another recording, and reported in the first pass; or that of the origin
             continue
-        for _, one in sorted(by_file.pop(source.audio_id, {}).items()):
+        for _, one in sorted(by_file.pop(file_id(source.audio_id), {}).items()):
             yield one.span_of(source)
         if not by_file:
             return

@@ -38,6 +38,8 @@ _BUFFERED_TYPES = (
     tarfile.SOLARIS_XHDTYPE,
 )  # fmt: skip
 _BLOCK_BYTES = 1 << 20
+_UTF8_FLAG = 0x800
+_UNICODE_PATH = 0x7075  # id of a field behind a name
 _ARCHIVE_ERRORS = (
     zipfile.BadZipFile, tarfile.TarError, zlib.error, lzma.LZMAError, struct.error, EOFError, OSError,
     NotImplementedError, RuntimeError, ValueError, OverflowError,
@@ -115,11 +117,36 @@ def _zip_members(file: BinaryIO) -> Iterator[Member]:
         samples: dict[str, list[zipfile.ZipInfo]] = {}
         for info in archive.infolist():
             if not info.filename.endswith("/"):  # `is_dir()` fails for an empty name
-                samples.setdefault(sample_key(info.filename), []).append(info)
+                samples.setdefault(sample_key(_zip_name(info)), []).append(info)
         for info in chain.from_iterable(samples.values()):
             packed = min(info.compress_size, size)  # at most so many bytes are read
             limit = FREE_BYTES + MAX_RATIO * packed
-            yield Member(info.filename, _zip_opener(archive, info, budget), limit, info.file_size)
+            yield Member(_zip_name(info), _zip_opener(archive, info, budget), limit, info.file_size)
+
+
+def _zip_name(info: zipfile.ZipInfo) -> str:
+    """Returns the name of a member whose flag of UTF-8 may be missing.
+
+    Without the flag a name is in CP437 by the standard, and the library decodes it as that. But macOS and
+    many programs write UTF-8, which text in CP437 that is not ASCII hardly ever is, or add a field with it.
+    """
+    if info.flag_bits & _UTF8_FLAG:
+        return info.filename
+    stored = info.orig_filename.encode("cp437")
+    try:
+        return (_unicode_name(stored, info.extra) or stored).decode("utf-8").partition("\0")[0]
+    except UnicodeDecodeError:
+        return info.filename
+
+
+def _unicode_name(stored: bytes, extra: bytes) -> bytes | None:
+    """Returns the name in a member's Unicode path field (APPNOTE.TXT, 4.6.9); None without a valid one."""
+    while len(extra) > 4:
+        kind, n_bytes = struct.unpack("<HH", extra[:4])
+        field, extra = extra[4 : 4 + n_bytes], extra[4 + n_bytes :]
+        if kind == _UNICODE_PATH and field[:5] == b"\1" + zlib.crc32(stored).to_bytes(4, "little"):
+            return field[5:]
+    return None
 
 
 def _zip_opener(archive: zipfile.ZipFile, info: zipfile.ZipInfo, budget: _Budget) -> Callable[[], IO[bytes]]:

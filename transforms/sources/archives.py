@@ -6,7 +6,8 @@ Members whose names are equal up to the first dot of the last component are a sa
 manifest. In a sample with several recordings, a text belongs to the recording of exactly the same name. A tar
 is read once from start to end, so the members of a sample must follow each other.
 
-Nothing is unpacked to a disk. Archives in archives are not read, hidden files are left out.
+Nothing is unpacked to a disk. Archives in archives are not read, hidden files are left out. Members that are
+neither recordings nor the texts of one are counted (`transforms.sources.passed_over`).
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 from transforms.core.errors import AudioError, to_failure
+from transforms.core.metrics import NO_METRICS, Metrics
 from transforms.core.redaction import redact
 from transforms.core.types import AudioSource, Failure
 from transforms.core.uris import audio_id_of, audio_source, suffix
@@ -25,6 +27,7 @@ from transforms.sources.archive_members import Member, read_members, sample_key
 from transforms.sources.columns import TEXT_COLUMNS, ColumnError, Row, apply_row, choose_column, get_text
 from transforms.sources.file_types import is_audio, is_hidden
 from transforms.sources.manifest_records import parse_json_row
+from transforms.sources.passed_over import ARCHIVES, PassedOver, format_counts
 
 TEXT_SUFFIX, COLUMNS_SUFFIX = ".txt", ".json"
 MAX_TEXT_BYTES = 16 << 20
@@ -48,59 +51,79 @@ class ArchiveShard:
 
 
 def read_archive(
-    shard: ArchiveShard, policy: FetchPolicy = DEFAULT_POLICY
+    shard: ArchiveShard, policy: FetchPolicy = DEFAULT_POLICY, metrics: Metrics = NO_METRICS
 ) -> Iterator[AudioSource | Failure]:
     """Yields an archive's recordings in order, with their bytes as `payload`: one at a time is in memory.
 
     A member that cannot be read is a `Failure`, and so is one with the name of an earlier member.
+
+    Args:
+        shard: the archive.
+        policy: which URIs may be fetched.
+        metrics: sink of the counts of members that are passed over.
 
     Raises:
         AudioError: the archive cannot be fetched or read to its end, or contains no audio; recordings before
             the error were yielded.
     """
     with open_audio(audio_source(shard.uri), policy) as file:
-        samples = _Samples(shard)
+        passed_over = PassedOver(ARCHIVES, metrics)
+        samples = _Samples(shard, passed_over)
         broken = None
         try:
             for member in read_members(file):
                 yield from samples.add(member)
         except AudioError as error:
             broken = error
-        yield from samples.end()
+        yield from samples.end_sample()
         if broken is not None:
             raise broken
         if not samples.names:
-            raise AudioError("list", "empty", "an archive without a file that is audio by its extension")
+            found = format_counts(passed_over.counts)
+            holds = f"; it holds {found}" if found else ""
+            message = f"an archive without a file that is audio by its extension{holds}"
+            raise AudioError("list", "empty", message)
 
 
 class _Samples:
     """Groups members into recordings: a recording waits for texts that may follow it."""
 
-    def __init__(self, shard: ArchiveShard) -> None:
+    def __init__(self, shard: ArchiveShard, passed_over: PassedOver) -> None:
         self.names: set[str] = set()
-        self._shard = shard
+        self._shard, self._passed_over = shard, passed_over
         self._key: str | None = None
         self._waiting: tuple[str, bytes] | None = None  # a recording's name and bytes
         self._several = False  # whether the sample has more than one recording
         self._texts: dict[str, bytes] = {}
+        self._used: set[str] = set()  # names of the texts that belong to a recording
 
     def add(self, member: Member) -> Iterator[AudioSource | Failure]:
         """Adds the next member, and yields the waiting recording once no text of it can follow."""
         name = member.name
         if is_hidden(name):
+            self._passed_over.add(name)
             return
         if sample_key(name) != self._key:
-            yield from self.end()
-            self._key, self._several, self._texts = sample_key(name), False, {}
+            yield from self.end_sample()
+            self._key = sample_key(name)
         try:
             if is_audio(name):
                 yield from self._add_audio(member)
             elif suffix(name) in (TEXT_SUFFIX, COLUMNS_SUFFIX):
                 self._texts[name] = member.read(MAX_TEXT_BYTES)
+            else:
+                self._passed_over.add(name)
         except AudioError as error:
             yield to_failure(self._source(name), error)
 
-    def end(self) -> Iterator[AudioSource | Failure]:
+    def end_sample(self) -> Iterator[AudioSource | Failure]:
+        """Yields the waiting recording, as no text of it follows, and begins another sample."""
+        yield from self._end()
+        for name in self._texts.keys() - self._used:
+            self._passed_over.add(name)
+        self._several, self._texts, self._used = False, {}, set()
+
+    def _end(self) -> Iterator[AudioSource | Failure]:
         """Yields the waiting recording, as no text of it follows."""
         if self._waiting is None:
             return
@@ -120,7 +143,7 @@ class _Samples:
 
     def _add_audio(self, member: Member) -> Iterator[AudioSource | Failure]:
         self._several = self._several or self._waiting is not None
-        yield from self.end()
+        yield from self._end()
         if member.name in self.names:
             raise AudioError(
                 "list", "duplicate", "two members of the archive have this name; this is the later"
@@ -130,11 +153,14 @@ class _Samples:
 
     def _text(self, name: str, wanted: str) -> str | None:
         """Returns the text of a recording: of the same name, or else the only one of its sample."""
-        found = self._texts.get(posixpath.splitext(name)[0] + wanted)
-        others = [text for other, text in self._texts.items() if suffix(other) == wanted]
-        if found is None and len(others) == 1 and not self._several:
+        found = posixpath.splitext(name)[0] + wanted
+        others = [other for other in self._texts if suffix(other) == wanted]
+        if found not in self._texts and len(others) == 1 and not self._several:
             found = others[0]
-        return None if found is None else found.decode("utf-8-sig", "surrogateescape")
+        if found not in self._texts:
+            return None
+        self._used.add(found)
+        return self._texts[found].decode("utf-8-sig", "surrogateescape")
 
     def _source(self, name: str) -> AudioSource:
         part = f"//{name}"

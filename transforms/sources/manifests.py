@@ -1,11 +1,12 @@
 """Manifests: files that list recordings, optionally with their reference texts.
 
-One recording a line: `.jsonl` (an object), `.csv` and `.tsv` (a header first), `.txt` (only the URI); see
-`transforms.sources.columns` for the names of columns. Relative paths are relative to the manifest. A line
-ends with a newline; newlines within the quotes of a CSV field are part of it.
+One recording a line: `.jsonl` and `.json` (an object), `.csv` and `.tsv` (a header first), `.txt` (only the
+URI), each also with `.gz` behind it; see `transforms.sources.columns` for the names of columns. Relative
+paths are relative to the manifest. Newlines within the quotes of a CSV field are part of it.
 
-The launcher finds only where lines start, so that a manifest may have millions; workers parse them. An
-invalid line becomes a `Failure`, and does not affect the others.
+The launcher finds only where lines start, so that a manifest may have millions; workers parse them. Lines of
+a file that is converted (`transforms.sources.manifest_lines`) are part of the work items. An invalid line
+becomes a `Failure`, and does not affect the others.
 """
 
 from __future__ import annotations
@@ -25,19 +26,31 @@ from transforms.core.uris import audio_id_of, audio_source, is_http, is_url, joi
 from transforms.fetch.open_audio import open_audio, open_byte_range
 from transforms.fetch.policy import DEFAULT_POLICY, FetchPolicy
 from transforms.sources.columns import (
-    AUDIO_COLUMNS,
     TEXT_COLUMNS,
     ColumnError,
     Row,
-    apply_clip,
     apply_row,
-    check_language,
     choose_column,
+    choose_listed_audio,
     get_text,
 )
 from transforms.sources.file_shards import grouped
-from transforms.sources.manifest_records import Record, parse_fields, parse_row, read_records
+from transforms.sources.file_types import manifest_kind
+from transforms.sources.listed_files import find_listed
+from transforms.sources.manifest_lines import MAC_ENCODING, open_lines
+from transforms.sources.manifest_records import (
+    LEGACY_ENCODING,
+    Record,
+    encoding_of,
+    parse_fields,
+    parse_row,
+    read_records,
+)
+from transforms.sources.row_parts import apply_part
 from transforms.sources.trust import check_listed
+
+COMMA, SEMICOLON = ",", ";"
+_ENCODING_NAMES = {LEGACY_ENCODING: "Windows-1252", MAC_ENCODING: "Mac Roman"}
 
 
 @dataclass(frozen=True)
@@ -54,8 +67,12 @@ class ManifestShard:
         header: the names of the columns, if the manifest has a header.
         audio_column: the column with the path or URL; None for the first with a usual name.
         text_column: the column with the reference; None for the first with a usual name, if any.
-        has_clips: columns such as `start` restrict the recording to a part of its file, and are not metadata.
-        packed: the lines, deflated, of a manifest at an `http(s)` URL: the launcher fetches it, once.
+        has_clips: columns such as `start` and `channel` restrict the recording to a part of its file, and are
+            not metadata.
+        packed: the lines, deflated, of a manifest that is converted, or at an `http(s)` URL: the launcher
+            reads it, once.
+        delimiter: what is between two fields of `.csv`.
+        encoding: the encoding that was guessed for the whole manifest; None if none was.
     """
 
     uri: str
@@ -69,6 +86,8 @@ class ManifestShard:
     text_column: str | None = None
     has_clips: bool = True
     packed: bytes | None = field(default=None, repr=False)
+    delimiter: str = COMMA
+    encoding: str | None = None
 
     def __str__(self) -> str:
         return self.uri
@@ -94,21 +113,26 @@ def manifest_shards(
     Raises:
         ManifestError: it cannot be read, or its first line is invalid.
     """
-    kind = suffix(uri)
+    kind = _kind_of(uri)
     if kind == ".txt":
         audio_column = text_column = None
     try:
         with open_audio(audio_source(uri), policy) as file:
-            found = read_records(file, kind)
-            header, found = _checked(uri, kind, found, audio_column, text_column)
+            lines = open_lines(file, kind)
+            found = read_records(lines.file, kind)
+            header, delimiter, found = _checked(uri, kind, found, audio_column, text_column)
+            is_packed = lines.is_converted or is_http(uri)
             for group in grouped(found, lambda record: len(record.data)):
                 text = _joined(group)
                 yield ManifestShard(
                     uri, group[0].number, group[0].start, group[-1].stop, len(group), _digest(text), header,
-                    audio_column, text_column, has_clips, zlib.compress(text) if is_http(uri) else None,
+                    audio_column, text_column, has_clips, zlib.compress(text) if is_packed else None,
+                    delimiter, lines.encoding,
                 )  # fmt: skip
     except AudioError as error:
         raise ManifestError(f"cannot read the manifest {uri}: {error.message}") from error
+    except ColumnError as error:  # of the file, not of a line
+        raise ManifestError(f"cannot read the manifest {uri}: {error}") from error
 
 
 def read_manifest_shard(
@@ -121,10 +145,10 @@ def read_manifest_shard(
     Raises:
         AudioError: with stage `list`, if the manifest was changed since it was listed.
     """
-    kind = suffix(shard.uri)
+    kind = _kind_of(shard.uri)
     for record in _records_of(shard, kind, policy):
         try:
-            yield _source(shard, parse_row(record, kind, shard.header), policy.trust_manifests)
+            yield _source(shard, record, kind, policy.trust_manifests)
         except ColumnError as error:
             yield _bad_line(shard.uri, record, "bad_line", str(error))
         except AudioError as error:
@@ -149,56 +173,98 @@ def read_manifest(
             yield source
 
 
+def _kind_of(uri: str) -> str:
+    """Returns the extension of a manifest, without `.gz`."""
+    return manifest_kind(uri) or suffix(uri)
+
+
 def _checked(
     uri: str, kind: str, found: Iterator[Record], audio_column: str | None, text_column: str | None
-) -> tuple[tuple[str, ...] | None, Iterator[Record]]:
-    """Checks the columns; returns the header, if there is one, and the records after it."""
+) -> tuple[tuple[str, ...] | None, str, Iterator[Record]]:
+    """Checks the columns; returns the header, if there is one, the delimiter, and the records after it."""
     first = next(found, None)
     if first is None:
-        return None, found
+        return None, COMMA, found
     try:
-        _check_encoding(first.data)
         if kind in (".csv", ".tsv"):
-            header = tuple(parse_fields(first, kind))
+            header, delimiter = _header_of(first, kind, audio_column)
             _check_columns(header, audio_column, text_column)
-            return header, found
+            return header, delimiter, found
         row = parse_row(first, kind, None)
         _check_columns(list(row), audio_column, text_column)
         if kind == ".txt":
             _audio_of(row, "uri")
     except ColumnError as error:
-        raise ManifestError(f"{uri}:{first.number}: {error}") from error
-    return None, chain([first], found)
+        raise ManifestError(f"{uri}:{first.number}: {error}{_advice(kind)}") from error
+    return None, COMMA, chain([first], found)
 
 
-def _check_encoding(data: bytes) -> None:
-    if data.startswith((b"\xff\xfe", b"\xfe\xff")):
-        raise ColumnError("begins like UTF-16; save it as UTF-8")
+def _header_of(first: Record, kind: str, audio_column: str | None) -> tuple[tuple[str, ...], str]:
+    """Returns the header and the delimiter: semicolons if these alone give a column with the audio.
+
+    Excel writes them where a comma is the decimal point of the country.
+    """
+    header = _unique(parse_fields(first, kind))
+    if kind == ".csv" and choose_listed_audio(header, audio_column) is None:
+        others = _unique(parse_fields(first, kind, SEMICOLON))
+        if len(others) > 1 and choose_listed_audio(others, audio_column) is not None:
+            return others, SEMICOLON
+    return header, COMMA
+
+
+def _unique(names: Sequence[str]) -> tuple[str, ...]:
+    """Numbers the names of columns that come again: none of their values is lost."""
+    found: dict[str, None] = {}
+    for name in names:
+        number, one = 2, name
+        while one in found:
+            number, one = number + 1, f"{name}_{number}"
+        found[one] = None
+    return tuple(found)
+
+
+def _advice(kind: str) -> str:
+    return "; a .json manifest has one object a line, or is one array of objects" if kind == ".json" else ""
 
 
 def _check_columns(columns: Sequence[str], audio_column: str | None, text_column: str | None) -> None:
     names = ", ".join(columns)
-    if choose_column(columns, audio_column, AUDIO_COLUMNS) is None:
+    if choose_listed_audio(columns, audio_column) is None:
         wanted = audio_column or "for the audio"
         raise ColumnError(f"no column {wanted} among {names}; name one with --audio_column")
     if text_column is not None and text_column not in columns:
         raise ColumnError(f"no column {text_column} among {names}; name one with --text_column")
 
 
-def _source(shard: ManifestShard, row: Row, trusted: bool) -> AudioSource:
-    audio_column = choose_column(row.keys(), shard.audio_column, AUDIO_COLUMNS)
+def _source(shard: ManifestShard, record: Record, kind: str, trusted: bool) -> AudioSource:
+    row = parse_row(record, kind, shard.header, shard.delimiter)
+    audio_column = choose_listed_audio(row.keys(), shard.audio_column)
     text_column = choose_column(row.keys(), shard.text_column, TEXT_COLUMNS)
     if audio_column is None:
         _check_columns(list(row), shard.audio_column, None)
         raise AssertionError("a row without an audio column passed the check")
-    check_language(row)
-    audio = _audio_of(row, audio_column)
+    encoding = encoding_of(record)
+    audio = find_listed(
+        _audio_of(row, audio_column), shard.uri, row.keys(), is_legacy=encoding == LEGACY_ENCODING
+    )
     check_listed(audio, shard.uri, trusted)
     source = audio_source(join(shard.uri, audio), reference=get_text(row, text_column))
-    used = frozenset[str]()
+    if shard.encoding is not None and not record.data.isascii():  # its lines are converted to UTF-8
+        encoding = shard.encoding
+    remarks, used = _encoding_remarks(encoding), frozenset[str]()
     if shard.has_clips:
-        source, used = apply_clip(source, row)
-    return apply_row(source, row, {audio_column, text_column, *used})
+        source, used, not_understood = apply_part(source, row)
+        remarks += not_understood
+    return apply_row(source, row, {audio_column, text_column, *used}, remarks)
+
+
+def _encoding_remarks(encoding: str | None) -> tuple[str, ...]:
+    if encoding == "utf-8":
+        return ()
+    found = "neither UTF-8 nor Windows-1252: its bytes were kept"
+    if encoding is not None:
+        found = f"not UTF-8: it was read as {_ENCODING_NAMES[encoding]}"
+    return (f"its line is {found}; save the manifest as UTF-8",)
 
 
 def _audio_of(row: Row, column: str) -> str:

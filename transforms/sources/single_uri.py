@@ -7,7 +7,7 @@ import os
 
 from transforms.core.errors import AudioError
 from transforms.core.types import AudioSource
-from transforms.core.uris import audio_source, is_http, is_url, plain
+from transforms.core.uris import audio_source, existing_path, is_http, is_url, plain
 from transforms.sources.archives import ArchiveShard
 from transforms.sources.file_types import is_archive, is_manifest
 
@@ -38,8 +38,8 @@ def work_of_uri(uri: str) -> AudioSource | ArchiveShard:
 
 
 def absolute(uri: str) -> str:
-    """Returns the absolute path of a local file; a URL unchanged."""
-    return uri if is_url(uri) else os.path.abspath(os.path.expanduser(uri))
+    """Returns the absolute path of a local file, as its name is stored; a URL unchanged."""
+    return uri if is_url(uri) else existing_path(os.path.abspath(os.path.expanduser(uri)))
 
 
 def _description(uri: str) -> str | None:

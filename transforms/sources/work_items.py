@@ -9,6 +9,7 @@ import zlib
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 
+from transforms.core.metrics import NO_METRICS, Metrics
 from transforms.core.types import AudioSource, Failure
 from transforms.core.uris import audio_id_of, file_stamp
 from transforms.fetch.policy import DEFAULT_POLICY, FetchPolicy
@@ -52,12 +53,15 @@ def _deflated(work: Work) -> Work:
     return work
 
 
-def open_work(work: Work, policy: FetchPolicy = DEFAULT_POLICY) -> Iterator[AudioSource | Failure]:
+def open_work(
+    work: Work, policy: FetchPolicy = DEFAULT_POLICY, metrics: Metrics = NO_METRICS
+) -> Iterator[AudioSource | Failure]:
     """Yields the recordings of a work item, one at a time, and a failure for each invalid entry.
 
     Args:
         work: the work item.
         policy: which URIs may be fetched, and which a list may contain.
+        metrics: sink of the counts of files in archives that are passed over.
 
     Raises:
         AudioError: with stage `list`: the work item cannot be read to its end.
@@ -70,7 +74,7 @@ def open_work(work: Work, policy: FetchPolicy = DEFAULT_POLICY) -> Iterator[Audi
         case ManifestShard():
             return read_manifest_shard(work, policy)
         case ArchiveShard():
-            return read_archive(work, policy)
+            return read_archive(work, policy, metrics)
         case DatasetShard():
             return read_shard(work, policy)
 

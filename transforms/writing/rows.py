@@ -9,7 +9,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from transforms.core.redaction import redact
+from transforms.core.redaction import redact, redact_text, redact_value
 from transforms.core.types import Failure, Metadata, Segment, Transcript, Word
 
 Row = dict[str, Any]
@@ -101,7 +101,7 @@ def transcript_row(transcript: Transcript) -> Row:
             for boundary in transcript.boundaries
         ],
         "model": transcript.model,
-        "reference": None if transcript.reference is None else _encodable(transcript.reference),
+        "reference": None if transcript.reference is None else _encodable(redact_text(transcript.reference)),
         "metadata": None if metadata is None else _encodable(metadata),
     }
 
@@ -149,8 +149,19 @@ def _encodable(text: str) -> str:
 
 
 def metadata_text(metadata: Metadata) -> str | None:
-    """Returns all columns as the text of one JSON object; None if there are none."""
+    """Returns all columns as the text of one JSON object, without credentials; None if there are none."""
     if not metadata:
         return None
-    pairs = (f"{json.dumps(name, ensure_ascii=False)}: {value}" for name, value in metadata)
+    pairs = (f"{_json(name)}: {_without_secrets(name, value)}" for name, value in metadata)
     return "{" + ", ".join(pairs) + "}"
+
+
+def _without_secrets(name: str, text: str) -> str:
+    """Returns the JSON of a column's value without credentials; the same text if it has none."""
+    value = json.loads(text)
+    redacted = redact_value(value, name)
+    return text if redacted == value else _json(redacted)
+
+
+def _json(value: object) -> str:
+    return json.dumps(value, ensure_ascii=False)

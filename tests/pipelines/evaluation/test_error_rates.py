@@ -48,6 +48,21 @@ def test_rates() -> None:
     assert scored("one", "a b c d").wer == 4
 
 
+@pytest.mark.parametrize(
+    ("reference", "hypothesis", "language", "counts"),
+    [
+        ("नमस्ते, दुनिया!", "नमस्ते दुनिया", "hi", ErrorCounts(2, 0, 0, 0, 13, 0)),
+        ("नमस्ते दुनिया", "नमस्ता दुनिया", "hi", ErrorCounts(2, 1, 0, 0, 13, 1)),
+        ("שָׁלוֹם עוֹלָם", "שלום עולם", "he", ErrorCounts(2, 0, 0, 0, 9, 0)),
+        ("กิน", "กัน", "th", ErrorCounts(2, 1, 0, 0, 2, 1)),
+    ],
+)
+def test_marks_that_are_letters_count(
+    reference: str, hypothesis: str, language: str, counts: ErrorCounts
+) -> None:
+    assert scored(reference, hypothesis, language) == counts
+
+
 def test_english_text_is_normalised() -> None:
     reference = "Mr. Brown doesn't like the colour of twenty-one (laughs) theatres, um, at $5"
     hypothesis = "mister brown does not like the color of 21 theaters at 5 dollars"

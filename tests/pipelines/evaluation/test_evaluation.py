@@ -76,3 +76,30 @@ def test_sorted_lines_merges_sorted_sequences() -> None:
     runs = [[line("a"), line("c", "1"), line("c", "2")], [], [line("b"), line("c", "0")]]
     merged = list(_SortedLines(io.BytesIO(), runs))
     assert merged == [line("a"), line("b"), line("c", "0"), line("c", "1"), line("c", "2")]
+
+
+def test_empty_references_are_no_references(tmp_path: Path) -> None:
+    rows = [
+        row("/a.wav", "a b", "a b"),
+        row("/b.wav", "thank you very much", ""),
+        row("/c.wav", "so", "(laughs)"),
+    ]
+    out = write_run(tmp_path / "out", rows, failures=[failure("/f.wav"), failure("/g.wav")])
+    listed: list[dict[str, object]] = [{"audio": "/f.wav", "text": " ... "}, {"audio": "/g.wav", "text": "x"}]
+    tally = evaluate(str(out), manifest(tmp_path / "m.jsonl", *listed))
+    assert (tally.total.recordings, tally.total.counts.insertions) == (2, 0)
+    assert tally.empty_references == evaluation(out)["empty_references"] == 3
+    assert [one["uri"] for one in scored(out)] == ["/a.wav", "/g.wav"]
+
+
+def test_run_whose_references_are_all_empty_cannot_be_evaluated(tmp_path: Path) -> None:
+    out = write_run(tmp_path / "out", [row("/a.wav", "a", ""), row("/b.wav", "b", "♪♪")])
+    with pytest.raises(EvaluationError, match="2 references are empty, or without words once"):
+        evaluate(str(out))
+
+
+def test_empty_text_with_times_is_that_of_the_times(tmp_path: Path) -> None:
+    out = write_run(tmp_path / "out", [row("/a.wav", "a b")])
+    words = [{"start": 0.0, "end": 0.5, "word": "a"}, {"start": 0.5, "end": 1.0, "word": "b"}]
+    given = manifest(tmp_path / "m.jsonl", {"audio": "/a.wav", "text": "", "words": words})
+    assert evaluate(str(out), given).total.counts.n_words == 2

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import gzip
 import json
 from pathlib import Path
 
@@ -43,6 +44,16 @@ def test_texts_and_times(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
         audio_id_of(b): Reference(b, None, (TimedText(0, 2, "a b"),)),
         audio_id_of(c): Reference(c, ""),
     }
+
+
+@pytest.mark.parametrize("name", ["m.json", "m.json.gz", "m.jsonl.gz"])
+def test_texts_and_times_of_other_json(tmp_path: Path, name: str) -> None:
+    row = {"audio": "a.wav", "text": "a", "words": [{"start": 0.0, "end": 0.5, "word": "a"}]}
+    text = json.dumps([row], indent=1) if ".json." in f"{name}." else json.dumps(row)
+    data = text.encode()
+    (tmp_path / name).write_bytes(gzip.compress(data) if name.endswith(".gz") else data)
+    (found,) = read_references(str(tmp_path / name)).values()
+    assert found == Reference(f"{tmp_path}/a.wav", "a", (TimedText(0.0, 0.5, "a"),))
 
 
 def test_tables_with_columns_of_any_name(tmp_path: Path) -> None:

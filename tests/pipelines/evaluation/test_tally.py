@@ -100,8 +100,12 @@ def test_recordings_of_unknown_language_are_a_group() -> None:
 
 
 @pytest.mark.parametrize(
-    "field", ["without_reference", "failed_without_reference", "ambiguous_names", "unused_references"]
-)
+    "field",
+    [
+        "without_reference", "empty_references", "failed_without_reference", "ambiguous_names",
+        "unused_references",
+    ],
+)  # fmt: skip
 def test_notes_mention_what_the_table_excludes(field: str) -> None:
     tally = tallied(scored("a", "a", "a"))
     assert notes(tally) == []

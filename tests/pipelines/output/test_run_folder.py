@@ -15,6 +15,7 @@ from pipelines.output.run_folder import (
     RunFolderError,
     RunIdentity,
     identity_of,
+    is_run_file,
     public_options,
 )
 from tests.support.tone_backend import LOADED, run, write_talk
@@ -62,7 +63,8 @@ def test_public_options_have_no_credentials() -> None:
     public = public_options(
         options(input=("https://me:pw@host/a.wav?token=s3cret", "b.wav"), output="s3://k:s@b/o")
     )
-    assert public["input"] == ["https://host/a.wav", "b.wav"]
+    assert [text.partition("?")[0] for text in public["input"]] == ["https://host/a.wav", "b.wav"]
+    assert "s3cret" not in str(public)
     assert public["output"] == "s3://b/o"
 
 
@@ -320,3 +322,21 @@ def test_folder_that_cannot_be_written_is_reported(tmp_path: Path) -> None:
         RunFolder(str(tmp_path / "file/out")).claim(IDENTITY, overwrite=False)
     with pytest.raises(RunFolderError, match="nowhere://x cannot be opened: Protocol not known"):
         RunFolder("nowhere://x").claim(IDENTITY, overwrite=False)
+
+
+def test_files_of_a_run_are_known_by_their_names(tmp_path: Path, out: Path) -> None:
+    assert run(write_talk(tmp_path / "a.wav", 1), out, "--format", "jsonl,parquet,srt,txt") == 0
+    names = {str(path.relative_to(out)) for path in out.rglob("*") if path.is_file()}
+    assert {"_SUCCESS", "run.json"} < names
+    assert [name for name in names if not is_run_file(name)] == []
+    assert is_run_file(f"jsonl/.part-00000-of-00001.jsonl.{'0' * 32}.partial")
+    for name in (
+        "",
+        "a.wav",
+        "jsonl",
+        "jsonl/a.wav",
+        "srt/a.wav",
+        "sub/run.json",
+        "sub/jsonl/part-00000-of-00001.jsonl",
+    ):
+        assert not is_run_file(name)

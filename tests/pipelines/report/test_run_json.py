@@ -23,6 +23,8 @@ COUNTERS = {
     "listed": 4,
     "transcribed": 2,
     "duplicates": 1,
+    "passed_over_in_folders_.jpg": 3,
+    "passed_over_in_archives_.cls": 2,
     "resumed": 1,
     "new_ms": 6_480_000,
     "windows": 5,
@@ -71,6 +73,7 @@ def test_report_has_counts_times_and_files(folder: RunFolder) -> None:
         "transcribed": 2,
         "not_transcribed": 1,
         "duplicates": 1,
+        "passed_over": {"folders": {".jpg": 3}, "archives": {".cls": 2}},
         "done_before": 1,
         "failures": 1,
         "failures_by_kind": {"not_found": 1},
@@ -123,6 +126,8 @@ def test_summary_of_a_small_run_shows_the_text(folder: RunFolder, monkeypatch: p
     assert "of these, done by an earlier run: 1;" in text
     assert "skipped as non-speech: 0.02 hours" in text
     assert "2 of 3 recordings transcribed, 2.00 hours of audio in 12 min 00 s: 9.0 times real time" in text
+    assert "passed over in folders: 3 .jpg (not taken for audio)" in text
+    assert "passed over in archives: 2 .cls (not taken for audio)" in text
     assert "failures: 1 not_found; see" in text
     assert f"2 srt files: {folder.url}/srt" in text
     assert f"report: {folder.url}/report.html" in text

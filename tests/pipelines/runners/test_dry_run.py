@@ -30,8 +30,10 @@ def test_dry_run_prints_the_plan_and_writes_nothing(
     monkeypatch.setattr(run_module, "find_runner", None)  # a dry run needs no runner
     for name in ("a", "b"):
         write_talk(tmp_path / f"talks/{name}.wav", 1)
+    (tmp_path / "talks/cover.jpg").touch()
     assert run(tmp_path / "talks", out, "--dry_run", "--runner", "PrismRunner") == 0
     printed = capsys.readouterr()
+    assert "passed over in folders: 1 .jpg (not taken for audio)\n" in printed.out
     assert re.search(r"listed +2 work items, 2 recordings\n", printed.out)
     assert re.search(r"graph +[1-9]\d{4,} bytes, \d+ transforms\n", printed.out)
     assert printed.out.endswith("Nothing was run and nothing was written.\n")

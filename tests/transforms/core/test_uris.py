@@ -1,10 +1,12 @@
 from __future__ import annotations
 
 import hashlib
+from pathlib import Path
+from unicodedata import normalize
 
 import pytest
 
-from transforms.core.uris import audio_id_of, audio_source, is_url, join, plain, suffix
+from transforms.core.uris import audio_id_of, audio_source, existing_path, is_url, join, plain, suffix
 
 
 @pytest.mark.parametrize(
@@ -49,6 +51,36 @@ def test_suffix_of_a_url_is_that_of_its_path() -> None:
 )
 def test_join_is_relative_to_the_file_that_lists(base: str, name: str, expected: str) -> None:
     assert join(base, name) == expected
+
+
+@pytest.mark.parametrize("forms", [("NFC", "NFD"), ("NFD", "NFC")])
+def test_composed_and_decomposed_names_are_the_same_file(tmp_path: Path, forms: tuple[str, str]) -> None:
+    stored, typed = (f"{tmp_path}/{normalize(form, 'Übung/für.wav')}" for form in forms)
+    Path(stored).parent.mkdir()
+    Path(stored).touch()
+    mixed = f"{Path(stored).parent}/{Path(typed).name}"
+    assert existing_path(typed) == existing_path(mixed) == existing_path(stored) == stored
+    assert (
+        join(f"{tmp_path}/m.csv", typed) == join(f"{tmp_path}/m.csv", typed[len(f"{tmp_path}/") :]) == stored
+    )
+    assert join("https://h/m.csv", f"file://{typed}") == stored
+    Path(f"{tmp_path}/{normalize(forms[1], 'Übung')}").mkdir()
+    Path(typed).touch()
+    assert existing_path(typed) == typed  # a file of that very name
+
+
+def test_backslashes_are_slashes_where_no_file_has_that_very_name(tmp_path: Path) -> None:
+    (tmp_path / "clips").mkdir()
+    (tmp_path / "clips/a.wav").touch()
+    (tmp_path / "lists").mkdir()
+    base = f"{tmp_path}/lists/m.csv"
+    assert join(base, "..\\clips\\a.wav") == f"{tmp_path}/clips/a.wav"
+    assert join(base, ".\\../clips\\.\\a.wav") == f"{tmp_path}/clips/a.wav"
+    (tmp_path / "lists/..\\clips\\a.wav").touch()
+    assert join(base, "..\\clips\\a.wav") == f"{tmp_path}/lists/..\\clips\\a.wav"
+    for missing in ("clips\\none.wav", "C:\\talks\\a.wav", "für.wav", "nul\0\\ü.wav"):
+        assert join(base, missing) == f"{tmp_path}/lists/{missing}"
+    assert join("s3://b/m.csv", "clips\\a.wav") == "s3://b/clips\\a.wav"
 
 
 def test_audio_id_is_the_start_of_a_hash_of_the_uri() -> None:

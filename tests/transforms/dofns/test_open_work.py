@@ -16,7 +16,7 @@ from tests.support.dofn_outputs import MAIN, by_tag
 from transforms.core.log_redaction import _RecordFactory
 from transforms.core.metrics import CountingMetrics
 from transforms.core.progress import PROGRESS
-from transforms.core.types import AudioSpan
+from transforms.core.types import AudioSpan, file_id, of_channel
 from transforms.core.uris import audio_source
 from transforms.dofns.open_work import OpenWork
 from transforms.dofns.tags import FAILURES, ORIGINS, SHARED
@@ -122,3 +122,13 @@ def test_a_long_recording_is_emitted_in_ranges_unless_its_channels_are_split(tmp
 def test_the_channel_to_transcribe_is_that_of_the_run() -> None:
     (span,) = by_tag(OpenWork("en", LANGUAGES, channel=1).process(audio_source("/a.wav")))[MAIN]
     assert span.source.channel == 1
+
+
+def test_a_line_of_a_manifest_precedes_the_channel_of_the_run(tmp_path: Path) -> None:
+    (tmp_path / "m.csv").write_text("path,channel\ncall.wav,B\n")
+    (shard,) = manifest_shards(f"{tmp_path}/m.csv")
+    source = of_channel(audio_source(f"{tmp_path}/call.wav"), 1)
+    for opener in (OpenWork("en", LANGUAGES, channel=0), OpenWork("en", LANGUAGES, split=True)):
+        found = by_tag(opener.process(shard))
+        assert found[MAIN] == [AudioSpan(source, "en")]
+        assert found[ORIGINS] == [(file_id(source.audio_id), source)]

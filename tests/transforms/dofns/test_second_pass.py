@@ -108,6 +108,20 @@ def test_channels_are_planned_on_their_own_and_reopened_together() -> None:
     assert spans == [AudioSpan(one, "en", frozenset({1})) for one in channels[1:]]
 
 
+def test_channels_that_are_lines_of_a_manifest_are_reopened_as_they_are() -> None:
+    lines = [replace(of_channel(SOURCE, n), prompt=f"line {n}") for n in (0, 1)]
+    windows = [
+        replace(window(index, "cy" if index == 1 else "en"), audio_id=one.audio_id)
+        for one in lines
+        for index in range(3)
+    ]
+    values = {PARTS: [replace(PART, source=one) for one in lines], WINDOWS: windows, ORIGINS: lines[::-1]}
+    planned = list(plan_second_passes(("id", values), VOTING))
+    assert [key for key, _ in planned] == ["id-0", "id-1"]
+    spans = [span for key, one in planned for span in reopen_origin((key, [one]))]
+    assert spans == [AudioSpan(one, "en", frozenset({1})) for one in lines]
+
+
 def test_a_chosen_channel_is_chosen_again() -> None:
     source = replace(SOURCE, channel=1)
     windows = [window(0, "en"), window(1, "cy"), window(2, "en")]

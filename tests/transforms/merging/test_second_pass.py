@@ -128,3 +128,9 @@ def test_failures_of_other_members_are_not_reported_again(tmp_path: Path) -> Non
     (span,) = reopen([SecondPass(audio_id, "en", frozenset({0}), ())], shard)
     assert isinstance(span, AudioSpan)
     assert span.source.payload == b"c.wav"
+
+
+def test_a_channel_that_is_a_line_of_a_manifest_is_opened_again_as_it_is() -> None:
+    source = of_channel(SOURCE, 1)
+    second_pass = SecondPass(source.audio_id, "en", frozenset({1}), (), 1)
+    assert list(reopen([second_pass], source)) == [AudioSpan(source, "en", frozenset({1}))]

@@ -8,6 +8,7 @@ import tarfile
 import time
 import tracemalloc
 import zipfile
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -224,6 +225,45 @@ def test_memory_does_not_grow_with_the_number_of_members() -> None:
         assert tracemalloc.get_traced_memory()[1] < 1 << 20
     finally:
         tracemalloc.stop()
+
+
+class Stored(zipfile.ZipInfo):
+    """A member whose name is stored in an encoding of its own, without the flag of UTF-8."""
+
+    encoding = "utf-8"
+
+    def _encodeFilenameFlags(self) -> tuple[bytes, int]:  # noqa: N802  # the library's name
+        return self.filename.encode(self.encoding), 0
+
+
+class StoredInCp437(Stored):
+    encoding = "cp437"
+
+
+@pytest.mark.parametrize(
+    ("member", "names"),
+    [
+        (Stored, ["für/Straße.wav", "日本.wav", "plain.wav", "für/Straße.txt", "e\u0301.wav"]),
+        (StoredInCp437, ["für/Straße.wav", "ÇaÄ.wav", "plain.wav", "für/Straße.txt"]),
+    ],
+)
+def test_names_in_a_zip_without_the_flag_of_utf8(member: type[Stored], names: list[str]) -> None:
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w") as archive:
+        for name in names:
+            archive.writestr(member(name), name)
+    assert sorted(read(file.getvalue())) == sorted((name, name.encode()) for name in names)
+
+
+def test_name_in_the_unicode_field_of_a_zip_is_used_if_it_is_of_this_name() -> None:
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w") as archive:
+        for name, checked in (("__.wav", b"__.wav"), ("a.wav", b"renamed.wav")):
+            info = zipfile.ZipInfo(name)
+            field = b"\1" + zlib.crc32(checked).to_bytes(4, "little") + "日本.wav".encode()
+            info.extra = b"\x55\x54\1\0\0" + struct.pack("<HH", 0x7075, len(field)) + field
+            archive.writestr(info, b"x")
+    assert [name for name, _ in read(file.getvalue())] == ["日本.wav", "a.wav"]
 
 
 def test_sample_key() -> None:

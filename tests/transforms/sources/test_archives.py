@@ -12,9 +12,11 @@ import pytest
 
 from tests.support.archive_builders import ARCHIVE_BUILDERS, Files
 from transforms.core.errors import AudioError
+from transforms.core.metrics import CountingMetrics
 from transforms.core.types import AudioSource, Failure
 from transforms.core.uris import audio_id_of
 from transforms.sources.archives import ArchiveShard, read_archive
+from transforms.sources.passed_over import passed_over
 
 Pack = Callable[[str, Files], Path]
 
@@ -81,7 +83,9 @@ def test_sample_has_its_text_and_columns(pack: Pack, kind: str) -> None:
         "said",
         None,
     )  # one that Whisper does not know
-    assert dict(one.metadata) == {"language": '"kab"', "x": "null"}
+    metadata = dict(one.metadata)
+    assert "language is 'kab', which is no" in metadata.pop("remarks")
+    assert metadata == {"language": '"kab"', "x": "null"}
     assert [source.reference for source in (two, three, four, five)] == [
         None, "the only one", None, "of the second",
     ]  # fmt: skip
@@ -146,6 +150,22 @@ def test_damaged_archive_yields_recordings_before_the_damage(pack: Pack) -> None
 def test_archive_without_audio_is_an_error(pack: Pack, kind: str) -> None:
     with pytest.raises(AudioError, match="list: empty: an archive without a file that is audio"):
         opened(pack(kind, {"a.txt": b"x"}))
+
+
+@pytest.mark.parametrize("kind", ["zip", "tar"])
+def test_members_that_belong_to_no_recording_are_counted(pack: Pack, kind: str) -> None:
+    files = {
+        "0.wav": b"a", "0.txt": b"one", "0.json": b"{}", "0.cls": b"1", "1.x.wav": b"b", "1.y.wav": b"c",
+        "1.txt": b"of which?", "README.txt": b"read", "LICENSE": b"", "inner.zip": b"PK", ".hidden.wav": b"",
+        "cover.JPG": b"", "x/cover.jpg": b"",
+    }  # fmt: skip
+    metrics = CountingMetrics()
+    assert sum(1 for _ in read_archive(ArchiveShard(str(pack(kind, files))), metrics=metrics)) == 3
+    assert passed_over(metrics.counters) == {
+        "archives": {".cls": 1, ".jpg": 2, ".txt": 2, ".zip": 1, "hidden": 1, "without_extension": 1}
+    }
+    with pytest.raises(AudioError, match=r"audio by its extension; it holds 2 \.jpg, 1 \.txt$"):
+        opened(pack(kind, {"a.jpg": b"", "b.jpg": b"", "c.txt": b"x"}))
 
 
 def test_remote_archive_and_credentials_in_its_url() -> None:

@@ -2,8 +2,10 @@ from __future__ import annotations
 
 import json
 
+import pytest
+
 from transforms.core.types import AudioSource, media_fragment
-from transforms.sources.columns import apply_row, encode_metadata
+from transforms.sources.columns import apply_row, choose_listed_audio, encode_metadata
 from transforms.writing.rows import metadata_text
 
 
@@ -20,13 +22,51 @@ def test_nan_and_infinity_become_null_at_any_depth() -> None:
     assert encode_metadata(row) == (("a", "null"), ("b", "[null]"), ("c", '{"d": null}'))
 
 
-def test_unknown_language_is_metadata_and_hints_are_not() -> None:
+def test_hints_are_no_metadata() -> None:
     row = {"language": "de-AT", "initial_prompt": "", "hotwords": "x", "path": "a.wav", "more": 1}
     source = apply_row(AudioSource("id", "a.wav"), row, {"path"})
     assert (source.language, source.prompt, source.hotwords) == ("de", None, "x")
     assert source.metadata == (("more", "1"),)
-    source = apply_row(AudioSource("id", "a.wav"), {"language": 3}, ())
-    assert (source.language, source.metadata) == (None, (("language", "3"),))
+
+
+@pytest.mark.parametrize("language", ["Klingon", "kab", 3, ["en", "de"]])
+def test_unknown_language_is_metadata_with_a_remark(language: object) -> None:
+    source = apply_row(AudioSource("id", "a.wav"), {"language": language}, ())
+    assert source.language is None
+    metadata = {name: json.loads(value) for name, value in source.metadata}
+    (remark,) = metadata.pop("remarks")
+    assert remark.startswith(f"language is {str(language)!r}, which is no code, tag or name of a language")
+    assert metadata == {"language": language}
+
+
+@pytest.mark.parametrize("language", ["und", "mul", "auto", "Unknown", "", None, float("nan")])
+def test_undetermined_language_is_no_remark(language: object) -> None:
+    source = apply_row(AudioSource("id", "a.wav"), {"language": language}, ())
+    assert source.language is None
+    assert [name for name, _ in source.metadata] == ["language"]
+
+
+def test_remarks_have_a_name_that_the_row_does_not_have() -> None:
+    row = {"remarks": "noisy", "language": "Klingon"}
+    source = apply_row(AudioSource("id", "a.wav"), row, (), ["a remark"])
+    assert [name for name, _ in source.metadata] == ["remarks", "language", "_remarks"]
+    assert json.loads(source.metadata[-1][1])[0] == "a remark"
+
+
+@pytest.mark.parametrize(
+    ("columns", "wanted", "column"),
+    [
+        (("text", "path", "audio"), None, "audio"), (("text", "file_name"), None, "file_name"),
+        (("x_file_name", "text"), None, "x_file_name"), (("x_file_name", "y_file_name"), None, None),
+        (("x_file_name", "audio_file_name"), None, "audio_file_name"), (("text",), None, None),
+        (("path", "clip"), "clip", "clip"), (("path", "x_file_name"), "clip", None),
+        (("path", "audio_file_name"), "file_name", "audio_file_name"),
+    ],
+)  # fmt: skip
+def test_column_of_the_audio_of_a_list(
+    columns: tuple[str, ...], wanted: str | None, column: str | None
+) -> None:
+    assert choose_listed_audio(columns, wanted) == column
 
 
 def test_media_fragment() -> None:

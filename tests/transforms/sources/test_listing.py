@@ -4,14 +4,19 @@ import os
 import zipfile
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from unicodedata import normalize
 
 import fsspec
 import pytest
 
 from transforms.core.errors import InputError, NoInputError
+from transforms.core.metrics import CountingMetrics
 from transforms.core.types import AudioSource, Failure
 from transforms.core.uris import audio_id_of
+from transforms.sources.folder_filter import FolderFilter
 from transforms.sources.listing import expand, expand_all
+from transforms.sources.output_folder import OutputFolder
+from transforms.sources.passed_over import passed_over
 from transforms.sources.work_items import Work, open_work
 
 
@@ -42,6 +47,59 @@ def test_audio_files_of_a_folder_are_listed_in_order(talks: Path) -> None:
     expected = ["2024/day one/ü.flac", "2024/z.opus", "a.mp3", "b.WAV", "folder.wav/inside.wav"]
     assert names(talks, talks) == expected
     assert names(f"{talks}/", talks) == expected
+
+
+def test_what_a_folder_has_beside_recordings_is_counted(talks: Path, memory: str) -> None:
+    (talks / "voicemail").write_bytes(b"OggS")
+    (talks / "photo.JPG").write_bytes(b"RIFF\x10\0\0\0WAVE")  # its content is not looked at
+    metrics = CountingMetrics()
+    work = list(expand_all([str(talks)], folders=FolderFilter(metrics)))
+    assert "voicemail" in [os.path.basename(source.uri) for source in opened(work)]
+    assert passed_over(metrics.counters) == {
+        "folders": {".bin": 1, ".csv": 1, ".jpg": 1, ".txt": 1, "hidden": 2}
+    }
+    metrics = CountingMetrics()
+    list(expand(memory, folders=FolderFilter(metrics)))
+    assert passed_over(metrics.counters) == {"folders": {".bin": 1, ".jsonl": 1, ".txt": 1, "hidden": 2}}
+    with pytest.raises(NoInputError, match=r"; passed over: 1 \.docx, 1 without extension$"):
+        list(expand(str(only_documents(talks))))
+
+
+def only_documents(folder: Path) -> Path:
+    (folder / "documents").mkdir()
+    for name in ("a.docx", "README"):
+        (folder / "documents" / name).write_text("text")
+    return folder / "documents"
+
+
+@pytest.mark.parametrize("place", ["local", "memory"])
+def test_output_is_no_input(talks: Path, memory: str, place: str) -> None:
+    def uris(*patterns: str) -> list[str]:
+        folders = FolderFilter(output=OutputFolder(f"{root}/sub", lambda path: path == "d.bin"))
+        found = opened(expand_all([f"{root}/{pattern}" for pattern in patterns], folders=folders))
+        return [source.uri.removeprefix(f"{root}/") for source in found]
+
+    root = memory if place == "memory" else str(talks)
+    if place == "local":
+        for name in ("b c.mp3", "sub/d.bin", "sub/ü.flac", "sub/e.wav"):
+            (talks / name).parent.mkdir(exist_ok=True)
+            (talks / name).write_bytes(b"x")
+    assert not [uri for uri in [*uris(""), *uris("**/*")] if uri.startswith("sub/")]
+    assert uris("sub/ü.flac") == ["sub/ü.flac"]  # a recording that lies there and is named
+    assert uris("b c.mp3", "sub/d.bin") == ["b c.mp3"]  # a shell has expanded a glob
+    assert "sub/ü.flac" in uris("sub")
+    with pytest.raises(NoInputError, match="no recordings but what is in the output folder"):
+        uris("sub/d.bin")
+    with pytest.raises(NoInputError, match="no recordings match"):
+        uris("b c.mp3", "**/*.xyz")
+
+
+def test_name_in_another_unicode_form_is_found(tmp_path: Path) -> None:
+    stored, typed = (normalize(form, "für.wav") for form in ("NFD", "NFC"))
+    (tmp_path / stored).touch()
+    (tmp_path / "list.txt").write_text(f"{typed}\n")
+    for pattern in (typed, "list.txt", typed.replace("r", "?")):
+        assert names(tmp_path / pattern, tmp_path) == [stored]
 
 
 def test_source_is_a_plain_absolute_path(talks: Path, monkeypatch: pytest.MonkeyPatch) -> None:

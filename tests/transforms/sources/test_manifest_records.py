@@ -8,8 +8,10 @@ import pytest
 
 from transforms.sources.columns import ColumnError
 from transforms.sources.manifest_records import (
+    LEGACY_ENCODING,
     MAX_RECORD_LINES,
     Record,
+    encoding_of,
     parse_fields,
     parse_json_row,
     parse_row,
@@ -30,6 +32,12 @@ def test_blank_lines_and_byte_order_mark_are_not_in_records() -> None:
     assert read(data, ".txt") == [(1, b"a.wav\r\n"), (4, b"b.wav")]
     first, last = read_records(io.BytesIO(data), ".txt")
     assert (first.start, first.stop, last.start, last.stop) == (0, 10, 14, 19)
+
+
+def test_empty_rows_of_a_spreadsheet_are_blank() -> None:
+    assert read(b"path,text\n,\r\na.wav,x\n,,,\n;;\n", ".csv") == [(1, b"path,text\n"), (3, b"a.wav,x\n")]
+    assert read(b"path\ttext\n\t\na.wav\tx\n", ".tsv") == [(1, b"path\ttext\n"), (3, b"a.wav\tx\n")]
+    assert read(b";\n", ".txt") == [(1, b";\n")]
 
 
 def test_part_of_a_file_keeps_its_numbers_and_offsets() -> None:
@@ -61,6 +69,21 @@ def test_tsv_is_split_at_tabs_whatever_its_quotes() -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    ("line", "fields"),
+    [
+        ('a.mp3\t"Yes," he said, "and no."', ["a.mp3", '"Yes," he said, "and no."']),
+        ('a.mp3\t"Hello."', ["a.mp3", '"Hello."']),  # its quotes were spoken of: no writer adds them
+        ('"a.mp3"\t"Hello."\t3.5\t', ["a.mp3", "Hello.", "3.5", ""]),
+        ('a.mp3\t"', ["a.mp3", '"']),
+        ('a.mp3\t""', ["a.mp3", ""]),
+        ('"a.mp3"', ["a.mp3"]),
+    ],
+)
+def test_quotes_of_tsv_are_those_of_a_writer_or_of_the_sentence(line: str, fields: list[str]) -> None:
+    assert parse_fields(record(line.encode()), ".tsv") == fields
+
+
 def test_only_the_beginning_of_a_too_long_line_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("transforms.sources.manifest_records.MAX_LINE_BYTES", 20)
     good, long, last = read_records(io.BytesIO(b"a.wav\n" + b"x" * 5_000_000 + b"\nb.wav\n"), ".txt")
@@ -77,7 +100,9 @@ def test_only_the_beginning_of_a_too_long_line_is_kept(monkeypatch: pytest.Monke
         (b'{"path": "a.wav", "n": 1}\n', ".jsonl", None, {"path": "a.wav", "n": 1}),
         (b'"a,b.wav","x""y"\n', ".csv", ("path", "text"), {"path": "a,b.wav", "text": 'x"y'}),
         (b"a.wav\t\n", ".tsv", ("path", "text"), {"path": "a.wav", "text": ""}),
-        (b"caf\xe9.wav\n", ".txt", None, {"uri": "caf\udce9.wav"}),
+        (b"caf\xe9.wav\n", ".txt", None, {"uri": "café.wav"}),
+        (b"caf\xe9 \x81.wav\n", ".txt", None, {"uri": "caf\udce9 \udc81.wav"}),
+        (b'{"path": "a.wav", "n": 1}\n', ".json", None, {"path": "a.wav", "n": 1}),
     ],
 )
 def test_values_by_column(
@@ -97,6 +122,15 @@ def test_values_by_column(
 def test_fields_that_do_not_fit_the_header_are_an_error(data: bytes, kind: str, error: str) -> None:
     with pytest.raises(ColumnError, match=error):
         parse_row(record(data), kind, ("path", "text"))
+
+
+def test_lines_that_are_not_utf8_are_known() -> None:
+    lines = (b"abc", "ü".encode(), b"caf\xe9", b"\x81")
+    assert [encoding_of(record(line)) for line in lines] == ["utf-8", "utf-8", LEGACY_ENCODING, None]
+
+
+def test_fields_of_csv_have_one_delimiter() -> None:
+    assert parse_fields(record(b'a,b.wav;"x;y"\n'), ".csv", ";") == ["a,b.wav", "x;y"]
 
 
 def test_nan_in_json_is_null() -> None:

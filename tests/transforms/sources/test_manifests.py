@@ -252,8 +252,9 @@ def test_fields_with_newlines_are_in_one_shard(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "content", "error"),
     [
-        ("m.txt", "a.wav\n".encode("utf-16"), "UTF-16"),
-        ("m.jsonl", b"\x1f\x8b\x08\0\0", "m.jsonl:1: not JSON"),
+        ("m.jsonl", b"\x1f\x8b\x08\0\0", "cannot read the manifest .*m.jsonl: cannot be unpacked to its end"),
+        ("m.json", b'{\n "path": "a.wav"\n}', r":1: not JSON: .*; a \.json manifest has one object"),
+        ("m.json", b'{"path": "a.wav"}'[:-1], "m.json:1: not JSON"),
         ("m.csv", b"\n\nwords\n", "m.csv:3: no column for the audio among words"),
     ],
 )
@@ -263,10 +264,13 @@ def test_invalid_first_line_is_an_error(tmp_path: Path, name: str, content: byte
 
 
 def test_bytes_that_are_not_unicode_are_preserved(tmp_path: Path) -> None:
-    (source,) = found(written(tmp_path, "m.csv", b"path,text,who\na.wav,caf\xe9,\xe9\n"))
+    (source,) = found(written(tmp_path, "m.csv", b"path,text,who\na.wav,caf\xe9 \x81,\xe9\x81\n"))
     assert isinstance(source, AudioSource)
-    assert source.reference == "caf\udce9"
-    assert [json.loads(value) for _, value in source.metadata] == ["\udce9"]
+    assert source.reference == "caf\udce9 \udc81"
+    metadata = {name: json.loads(value) for name, value in source.metadata}
+    (remark,) = metadata.pop("remarks")
+    assert remark.startswith("its line is neither UTF-8 nor Windows-1252: its bytes were kept")
+    assert metadata == {"who": "\udce9\udc81"}
 
 
 def test_row_has_clip_language_and_metadata(tmp_path: Path) -> None:
@@ -303,16 +307,12 @@ def test_row_has_clip_language_and_metadata(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("row", "error"),
     [
-        ({"start": "x"}, "start is 'x', where seconds, 0 or more, were expected"),
-        ({"start": -1}, "start is -1, where"),
-        ({"end": True}, "end is True, where"),
-        ({"start": "inf"}, "start is 'inf', where"),
+        ({"start": -1}, "start is -1, where seconds, 0 or more, were expected"),
         ({"start": 3, "end": 3}, "ends at 3 s, which is not after its start at 3 s"),
         ({"offset": 3, "duration": 0}, "ends at 3 s"),
-        ({"language": "Klingon"}, "language is 'Klingon', where a code or English name"),
     ],
 )
-def test_invalid_clip_or_language_is_a_failure(tmp_path: Path, row: dict[str, object], error: str) -> None:
+def test_invalid_clip_is_a_failure(tmp_path: Path, row: dict[str, object], error: str) -> None:
     path = written(tmp_path, "m.jsonl", json.dumps({"path": "a.wav", **row}))
     (failure,) = found(path)
     assert isinstance(failure, Failure)

@@ -3,6 +3,7 @@ from __future__ import annotations
 import io
 import pickle
 from pathlib import Path
+from typing import Any
 
 import fsspec
 import numpy as np
@@ -12,9 +13,9 @@ import pytest
 import soundfile as sf
 
 from transforms.core.errors import AudioError, DatasetError
-from transforms.core.types import AudioSource
+from transforms.core.types import AudioSource, Failure
 from transforms.sources.hf_datasets import dataset_work
-from transforms.sources.parquet import DatasetShard, read_shard
+from transforms.sources.parquet import DatasetShard, parquet_shards, read_shard
 
 
 def dataset_shards(
@@ -115,7 +116,7 @@ def test_columns_can_be_chosen(tmp_path: Path) -> None:
 
 
 def test_error_of_a_missing_name_lists_the_existing_ones(corpus: Path) -> None:
-    with pytest.raises(DatasetError, match="no split 'dev'; there are train, test"):
+    with pytest.raises(DatasetError, match="no split 'dev'; there are test, train"):
         dataset_shards(str(corpus), "dev")
     with pytest.raises(
         DatasetError, match="no column 'clip'; name one of audio, id, sentence with --audio_c"
@@ -123,7 +124,7 @@ def test_error_of_a_missing_name_lists_the_existing_ones(corpus: Path) -> None:
         dataset_shards(str(corpus), "train", audio_column="clip")
     with pytest.raises(DatasetError, match="no column 'said'; name one of audio, id, sentence with --text_c"):
         dataset_shards(str(corpus), "train", text_column="said")
-    with pytest.raises(DatasetError, match="the column 'id' holds int64, where encoded audio was expected"):
+    with pytest.raises(DatasetError, match="the column 'id' holds int64, where audio was expected"):
         dataset_shards(str(corpus), "train", audio_column="id")
 
 
@@ -135,10 +136,91 @@ def test_no_column_with_a_usual_name_is_an_error(tmp_path: Path) -> None:
         dataset_shards(str(path), "train")
 
 
-def test_decoded_samples_are_refused(tmp_path: Path) -> None:
-    audio: list[object] = [{"array": [0.1, 0.2], "sampling_rate": 16_000}]
-    path = write(tmp_path / "d.parquet", audio=audio)
-    with pytest.raises(DatasetError, match="holds struct<array"):
+def test_decoded_samples_are_recordings(tmp_path: Path) -> None:
+    audio: list[object] = [{"path": "a.wav", "array": [0.5] * 100, "sampling_rate": 16_000}, None]
+    path = write(tmp_path / "d.parquet", audio=audio, text=["eins", "zwei"])
+    first, second = rows(dataset_shards(str(path), "train")[0])
+    assert (first.uri, first.reference) == (f"dataset://{path}/train/0/0/a.wav", "eins")
+    samples, rate = sf.read(io.BytesIO(first.payload or b""))
+    assert (samples.tolist(), rate) == ([0.5] * 100, 16_000)
+    assert (second.uri, second.payload) == (f"dataset://{path}/train/0/1", b"")
+
+
+def test_columns_of_samples_and_of_their_rates(tmp_path: Path) -> None:
+    path = write(tmp_path / "d.parquet", array=[[0.5] * 3, [0.1]], sampling_rate=[8000, None])
+    good, bad = read_shard(dataset_shards(str(path), "train")[0])
+    assert isinstance(good, AudioSource)
+    assert sf.info(io.BytesIO(good.payload or b"")).samplerate == 8000
+    assert isinstance(bad, Failure)
+    assert (bad.uri, bad.stage, bad.kind) == (f"dataset://{path}/train/0/1", "list", "bad_row")
+    assert "array holds samples without their rate" in bad.message
+
+
+def test_categories_and_views_are_read_like_plain_columns(tmp_path: Path) -> None:
+    table = pa.table(
+        {
+            "path": pa.array(["a.wav", "b.wav"]).dictionary_encode(),
+            "language": pa.array(["de", "fr"]).dictionary_encode(),
+            "sentence": pa.array(["eins", "un"], pa.string_view()),
+            "speaker": pa.array(["s1", None], pa.large_string()).dictionary_encode(),
+        }
+    )
+    pq.write_table(table, tmp_path / "d.parquet")
+    found = rows(dataset_shards(str(tmp_path / "d.parquet"), "train")[0])
+    assert [(one.uri, one.language, one.reference) for one in found] == [
+        (f"{tmp_path}/a.wav", "de", "eins"), (f"{tmp_path}/b.wav", "fr", "un"),
+    ]  # fmt: skip
+    assert [one.metadata for one in found] == [(("speaker", '"s1"'),), (("speaker", "null"),)]
+    views = pa.table(
+        {"audio": pa.array([wav()], pa.binary_view()), "text": pa.array(["x"], pa.large_string())}
+    )
+    pq.write_table(views, tmp_path / "v.parquet")
+    (source,) = rows(dataset_shards(str(tmp_path / "v.parquet"), "train")[0])
+    assert (source.payload, source.reference) == (wav(), "x")
+
+
+def test_reference_is_no_list(tmp_path: Path) -> None:
+    path = write(tmp_path / "d.parquet", audio=[wav()], text=[["a", "b"]], sentence=["a b"])
+    (source,) = rows(dataset_shards(str(path), "train")[0])
+    assert (source.reference, source.metadata) == ("a b", (("text", '["a", "b"]'),))
+    with pytest.raises(DatasetError, match=r"the column 'text' holds list<.*>, and no text"):
+        dataset_shards(str(path), "train", text_column="text")
+
+
+def test_later_file_without_the_column_is_an_error(corpus: Path) -> None:
+    shards = dataset_shards(str(corpus), "train")
+    write(Path(shards[1].path), sound=[wav()])
+    with pytest.raises(AudioError, match="it has no column 'audio', as the first file of its split has"):
+        rows(shards[1])
+
+
+@pytest.mark.parametrize("compression", [None, "zstd"])
+@pytest.mark.parametrize("new_writer", [pa.ipc.new_stream, pa.ipc.new_file])
+def test_arrow_streams_and_files(tmp_path: Path, new_writer: Any, compression: str | None) -> None:  # noqa: ANN401
+    table = pa.table({"audio": [wav(i / 10) for i in range(5)], "text": list("abcde")})
+    path = tmp_path / "d.arrow"
+    options = pa.ipc.IpcWriteOptions(compression=compression)
+    with new_writer(str(path), table.schema, options=options) as writer:
+        writer.write_table(table, max_chunksize=2)
+    (shard,) = dataset_shards(str(path), "train")
+    assert [(source.payload, source.reference) for source in rows(shard)] == [
+        (wav(i / 10), text) for i, text in enumerate("abcde")
+    ]
+
+
+def test_damaged_arrow_file_yields_rows_before_the_damage(tmp_path: Path) -> None:
+    table = pa.table({"audio": [wav(i / 10) for i in range(4)]})
+    path = tmp_path / "d.arrow"
+    with pa.ipc.new_stream(str(path), table.schema) as writer:
+        writer.write_table(table, max_chunksize=1)
+    data = path.read_bytes()
+    path.write_bytes(data[: len(data) * 7 // 10])
+    sources = read_shard(dataset_shards(str(path), "train")[0])
+    assert next(sources).payload == wav(0)  # type: ignore[union-attr]
+    with pytest.raises(AudioError, match=r"list: corrupt: .*d.arrow cannot be read to its end"):
+        list(sources)
+    path.write_bytes(b"no arrow file")
+    with pytest.raises(DatasetError, match="cannot be read as Arrow"):
         dataset_shards(str(path), "train")
 
 
@@ -149,7 +231,7 @@ def test_missing_dataset_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyP
     with pytest.raises(DatasetError, match="cannot open the dataset"):
         dataset_shards(str(tmp_path), "train")
     (tmp_path / "a.txt").write_text("so")
-    with pytest.raises(DatasetError, match=r"made of text files; .* --input"):
+    with pytest.raises(DatasetError, match=r"made of other files \(1 \.txt\); .* --input"):
         dataset_shards(str(tmp_path), "train")
 
 
@@ -159,27 +241,61 @@ def test_other_file_is_an_error(tmp_path: Path) -> None:
         dataset_shards(str(tmp_path / "d.parquet"), "train")
 
 
+class Hub:
+    """A stand-in for what `datasets` finds on the Hub.
+
+    Attributes:
+        metadata_configs: what the dataset declares, by configuration.
+        asked: the datasets and configurations that were asked for.
+    """
+
+    name = "parquet"
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, metadata_configs: dict[str, Any] | None) -> None:
+        self.metadata_configs = metadata_configs
+        self.asked: list[tuple[str, str | None]] = []
+        self.base_path = "memory://hub"
+        self.data_files = {"train": ["memory://hub/train.parquet"], "test": ["memory://hub/x.parquet"]}
+        self.data_dir = None
+        monkeypatch.setattr("datasets.load.dataset_module_factory", lambda path: self)
+        monkeypatch.setattr("datasets.load_dataset_builder", self._load)
+
+    @property
+    def builder_configs_parameters(self) -> Hub:
+        return self
+
+    @property
+    def config(self) -> Hub:
+        return self
+
+    def _load(self, path: str, config: str | None) -> Hub:
+        self.asked.append((path, config))
+        self.name = config or "default"
+        return self
+
+
 def test_configuration_follows_the_name(monkeypatch: pytest.MonkeyPatch) -> None:
     fsspec.filesystem("memory").pipe("/hub/train.parquet", _parquet_bytes())
-    asked: list[tuple[str, str | None]] = []
-
-    class Config:
-        data_files = {"train": ["memory://hub/train.parquet"]}  # noqa: RUF012
-
-    class Builder:
-        name = "parquet"
-        config = Config()
-
-    def load(path: str, config: str | None) -> Builder:
-        asked.append((path, config))
-        return Builder()
-
-    monkeypatch.setattr("datasets.load_dataset_builder", load)
+    hub = Hub(monkeypatch, {name: {"data_files": "*"} for name in ("default", "de_de")})
     (shard,) = dataset_shards("google/fleurs:de_de", "train")
     dataset_shards("google/fleurs", "train")
-    assert asked == [("google/fleurs", "de_de"), ("google/fleurs", None)]
+    assert hub.asked == [("google/fleurs", "de_de"), ("google/fleurs", None)]
     (source,) = rows(shard)
     assert (source.uri, source.payload) == ("dataset://google/fleurs:de_de/train/0/0", wav())
+
+
+@pytest.mark.parametrize("declared", [None, {"default": {"data_dir": "."}}])
+def test_splits_on_the_hub_that_are_not_declared_are_those_of_the_layout(
+    monkeypatch: pytest.MonkeyPatch, declared: dict[str, Any] | None
+) -> None:
+    hub = Hub(monkeypatch, declared)
+    memory = fsspec.filesystem("memory")
+    for name in ("a-train.parquet", "b.parquet", ".hidden.parquet"):
+        memory.pipe(f"/plain/{name}", _parquet_bytes())
+    hub.base_path = "memory://plain"
+    assert [shard.path.rpartition("/")[2] for shard in dataset_shards("me/plain", "train")] == [
+        "a-train.parquet", "b.parquet",
+    ]  # fmt: skip
 
 
 def _parquet_bytes() -> bytes:
@@ -218,3 +334,27 @@ def test_prompts_and_hot_words_are_columns(tmp_path: Path) -> None:
     (shard,) = dataset_shards(str(tmp_path / "train.parquet"), "train")
     sources = list(read_shard(shard))
     assert [(source.prompt, source.hotwords) for source in sources] == [("Dear sir,", None), (None, "Caxton")]
+
+
+@pytest.mark.parametrize("kind", ["arrow", "parquet"])
+def test_names_of_columns_that_are_not_utf8_are_an_error(tmp_path: Path, kind: str) -> None:
+    path = tmp_path / f"d.{kind}"
+    table = pa.table({"audio": [wav()], "zzzz": [1]})
+    if kind == "arrow":
+        with pa.ipc.new_stream(str(path), table.schema) as writer:
+            writer.write_table(table)
+    else:
+        pq.write_table(table, path, store_schema=False)
+    path.write_bytes(path.read_bytes().replace(b"zzzz", b"\xff\xff\xff\xff"))
+    with pytest.raises(DatasetError, match=r"cannot be read as (Arrow|Parquet)"):
+        dataset_shards(str(path), "train")
+
+
+def test_arrow_file_at_a_url(tmp_path: Path) -> None:
+    table = pa.table({"audio": [wav()], "text": ["eins"]})
+    with pa.ipc.new_stream(str(tmp_path / "d.arrow"), table.schema) as writer:
+        writer.write_table(table)
+    fsspec.filesystem("memory").pipe("/arrow/d.arrow", (tmp_path / "d.arrow").read_bytes())
+    (shard,) = parquet_shards("me/corpus", "train", ["memory://arrow/d.arrow"], None, None)
+    (source,) = rows(shard)
+    assert (source.payload, source.reference) == (wav(), "eins")

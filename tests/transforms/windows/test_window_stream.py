@@ -287,7 +287,7 @@ def test_nothing_is_skipped_without_detector() -> None:
 
 
 def test_recording_record_has_no_payload_and_no_credentials() -> None:
-    source = audio_source("https://me:secret@h/a.wav?sig=secret", wav(1))
+    source = audio_source("https://me:secret@h/a.wav?X-Amz-Signature=secret", wav(1))
     *_, recording = read(AudioSpan(source), WindowPlan(30, 5))
     assert isinstance(recording, Recording)
     assert recording.source.payload is None

@@ -82,6 +82,21 @@ def test_further_columns_are_the_text_of_a_json_object() -> None:
     assert transcript_row(transcript(1))["metadata"] is None
 
 
+def test_no_text_of_a_row_has_credentials() -> None:
+    signed = "https://me:pw@h/a.wav?x=1&X-Amz-Signature=5ec4e7"
+    metadata = (
+        ("page", json.dumps(signed)),
+        ("links", json.dumps([{"of": signed}, 0.10])),
+        ("password", '"pw"'),
+    )
+    row = transcript_row(replace(transcript(1), uri=signed, reference=f"Hello {signed}", metadata=metadata))
+    clean = "https://h/a.wav?x=1"
+    assert (row["uri"], row["reference"]) == (clean, f"Hello {clean}")
+    assert json.loads(row["metadata"]) == {
+        "page": clean, "links": [{"of": clean}, 0.1], "password": "[hidden]",
+    }  # fmt: skip
+
+
 def test_a_failure_row_has_the_fields_of_the_failure() -> None:
     failure = Failure("b", "/b\udce9.wav", "transcribe", "model_error", "gone \udce9", True, 2)
     assert failure_row(failure) == {

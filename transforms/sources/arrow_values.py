@@ -1,0 +1,139 @@
+"""Values of Arrow columns as text, numbers, lists and objects, as they stand in JSON."""
+
+from __future__ import annotations
+
+import base64
+import datetime
+from collections.abc import Collection, Mapping
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+MAX_VALUE_BYTES = 1 << 16
+"""Of a value that is no text: beyond it is a second audio, a spectrogram or an image, left out of rows."""
+
+
+def row_values(row: pa.RecordBatch, audio: str, text: str | None) -> dict[str, object]:
+    """Returns the values of a row by column: those that JSON has, and the others as text.
+
+    Args:
+        row: a batch of one row.
+        audio: the column with the audio, which is left out.
+        text: the column with the reference, in which bytes are text; None if there is none.
+
+    Raises:
+        UnicodeDecodeError: a text is not UTF-8.
+    """
+    return {
+        name: value_of(column, is_text=name == text)
+        for name, column in zip(row.schema.names, row.columns, strict=True)
+        if name != audio
+    }
+
+
+def value_of(column: pa.Array, *, is_text: bool = False) -> object:
+    """Returns the value of a column with a single row.
+
+    Dates and times are written as in ISO 8601, durations in seconds, decimals digit by digit; bytes as text
+    if they are UTF-8, else as Base64. Of more than 64 KiB that are no text, only the size is told.
+
+    Raises:
+        UnicodeDecodeError: a text is not UTF-8.
+    """
+    column = decoded(column)
+    if is_text_type(column.type) or (is_text and is_binary_type(column.type)):
+        value = column[0].as_py()
+        return value.decode() if isinstance(value, bytes) else value
+    if (n_bytes := _n_bytes(column)) > MAX_VALUE_BYTES:
+        return f"left out: {n_bytes:,} bytes of {column.type}"
+    try:
+        return _plain(column[0].as_py())
+    except UnicodeDecodeError:
+        raise
+    except (ValueError, OverflowError, ImportError, pa.ArrowException):  # a time that Python does not have
+        return _as_arrow_writes_it(column)
+
+
+def decoded(column: pa.Array) -> pa.Array:
+    """Returns a column without encodings: categories, runs and extension types become their values."""
+    while True:
+        if pa.types.is_dictionary(column.type):
+            column = column.dictionary_decode()
+        elif pa.types.is_run_end_encoded(column.type):
+            column = pc.run_end_decode(column)
+        elif isinstance(column.type, pa.BaseExtensionType):
+            column = column.storage
+        else:
+            return column
+
+
+def decoded_type(kind: pa.DataType) -> pa.DataType:
+    """Returns the type that a column has once it is decoded."""
+    while True:
+        if pa.types.is_dictionary(kind) or pa.types.is_run_end_encoded(kind):
+            kind = kind.value_type
+        elif isinstance(kind, pa.BaseExtensionType):
+            kind = kind.storage_type
+        else:
+            return kind
+
+
+def is_text_type(kind: pa.DataType) -> bool:
+    """Whether a type is text, of any layout."""
+    return _is_one_of(kind, ("string", "large_string", "string_view"))
+
+
+def is_binary_type(kind: pa.DataType) -> bool:
+    """Whether a type is bytes, of any layout."""
+    return _is_one_of(kind, ("binary", "large_binary", "binary_view", "fixed_size_binary"))
+
+
+def is_list_type(kind: pa.DataType) -> bool:
+    """Whether a type is a list, of any layout."""
+    return _is_one_of(kind, ("list", "large_list", "fixed_size_list", "list_view", "large_list_view"))
+
+
+def _is_one_of(kind: pa.DataType, names: Collection[str]) -> bool:
+    return any(getattr(pa.types, f"is_{name}")(kind) for name in names)
+
+
+def _n_bytes(column: pa.Array) -> int:
+    try:
+        return int(column.nbytes)
+    except (pa.ArrowException, NotImplementedError):  # it cannot measure views
+        return len(column[0].as_py() or b"") if is_binary_type(column.type) else 0
+
+
+def _plain(value: object) -> object:
+    match value:
+        case None | bool() | int() | float() | str():
+            return value
+        case bytes():
+            return _text_of(value)
+        case Mapping():
+            return {str(name): _plain(one) for name, one in value.items()}
+        case list() | tuple():
+            return [_plain(one) for one in value]
+        case datetime.date() | datetime.time():
+            return value.isoformat()
+        case datetime.timedelta():
+            return value.total_seconds()
+        case np.generic():  # a float of 16 bits
+            return value.item()
+        case _:
+            return str(value)
+
+
+def _text_of(value: bytes) -> str:
+    try:
+        return value.decode()
+    except UnicodeDecodeError:
+        return base64.b64encode(value).decode()
+
+
+def _as_arrow_writes_it(column: pa.Array) -> str:
+    try:
+        return str(column.cast(pa.string())[0].as_py())
+    except pa.ArrowException as error:
+        return f"left out: {column.type}, {error}"
