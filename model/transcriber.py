@@ -148,9 +148,8 @@ class WhisperTranscriber:
         silence = Request(np.zeros(SAMPLE_RATE, np.float32))
         cross_kv = self._programs.cross_kv(self._pad([silence.samples]), 1)
         batch = jax.tree.leaves(cross_kv)[0].shape[0]
-        programs = [self._programs.generate]
-        if self._rules.beam_size > 1:
-            programs = [self._programs.search, self._programs.generate]
+        programs = [self._programs.search] if self._rules.beam_size > 1 else []
+        programs.append(self._programs.generate)
         wanted = np.arange(batch) == 0  # once: the first text to be decoded takes longer
         for has_timestamps in timestamps:
             rules = self._rules.with_timestamps(has_timestamps)
@@ -163,11 +162,8 @@ class WhisperTranscriber:
                     program(cross_kv, given, timestamps=has_timestamps)
                     wanted = np.zeros(batch, bool)
         text = [(self._text_prompt("en", TRANSCRIBE), self.token_ids(" word"))]
-        jax.block_until_ready(
-            self._programs.align(
-                cross_kv, pack(text, [SAMPLE_RATE], self.tokenizer.special.end_of_text, batch)
-            )
-        )
+        packed = pack(text, [SAMPLE_RATE], self.tokenizer.special.end_of_text, batch)
+        jax.block_until_ready(self._programs.align(cross_kv, packed))
 
     def encode(self, windows: Sequence[Samples]) -> NDArray[np.float32]:
         """Returns the encoder's output for each window, float32[B, 1500, d_model]; for comparisons."""

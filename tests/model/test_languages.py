@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import pytest
 
-from model.language_names import ISO_CODES, NAMES
 from model.languages import LANGUAGES, code_of, is_undetermined
 
 
@@ -33,15 +32,6 @@ from model.languages import LANGUAGES, code_of, is_undetermined
 )  # fmt: skip
 def test_code_of_a_code_name_or_tag(language: str, code: str | None) -> None:
     assert code_of(language) == code
-
-
-def test_each_language_has_its_three_letter_code_and_none_has_that_of_another() -> None:
-    others = [other for codes in ISO_CODES.values() for other in codes.split()]
-    assert len(others) == len(set(others))
-    assert not set(others) & set(LANGUAGES)
-    assert set(LANGUAGES) - set(ISO_CODES) == {"haw", "yue"}  # these are ISO 639-3's own
-    assert all(len(codes.split()[0]) == 3 for codes in ISO_CODES.values())
-    assert set(NAMES) <= set(LANGUAGES)
 
 
 def test_codes_and_names_of_whisper_lead_to_themselves() -> None:

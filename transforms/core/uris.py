@@ -42,7 +42,7 @@ def suffix(uri: str) -> str:
 def join(base: str, name: str) -> str:
     """Resolves a name that the file `base` lists: relative to the folder of `base`, unless it is absolute.
 
-    A local file may be spelt in another way; see `existing_path`.
+    The name of a local file may be stored in another form; see `existing_path`.
     """
     if is_url(name):
         path = plain(name)

@@ -36,7 +36,7 @@ def value_of(column: pa.Array, *, is_text: bool = False) -> object:
     """Returns the value of a column with a single row.
 
     Dates and times are written as in ISO 8601, durations in seconds, decimals digit by digit; bytes as text
-    if they are UTF-8, else as Base64. Of more than 64 KiB that are no text, only the size is told.
+    if they are UTF-8, else as Base64. Of more than 64 KiB that are no text, only the size is kept.
 
     Raises:
         UnicodeDecodeError: a text is not UTF-8.

@@ -79,9 +79,9 @@ def apply_row(
     code = code_of(named)
     known = {*used, prompt, hotwords, language if code else None}
     kept = {name: value for name, value in row.items() if name not in known}
-    said = list(remarks)
+    sentences = list(remarks)
     if code is None and not is_undetermined(named):
-        said.append(
+        sentences.append(
             f"{language} is {named[:100]!r}, which is no code, tag or name of a language that Whisper knows: "
             "it is kept as metadata, and the recording is transcribed as without it"
         )
@@ -90,7 +90,7 @@ def apply_row(
         prompt=get_text(row, prompt) or None,  # None for an empty field
         hotwords=get_text(row, hotwords) or None,
         language=code,
-        metadata=encode_metadata(kept) + _encoded_remarks(said, kept),
+        metadata=encode_metadata(kept) + _encoded_remarks(sentences, kept),
     )
 
 

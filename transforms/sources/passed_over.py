@@ -1,4 +1,4 @@
-"""Counts what folders and archives hold beside recordings, by extension, so that all of it is told."""
+"""Counts what folders and archives hold beside recordings, by extension, for the report of the run."""
 
 from __future__ import annotations
 
