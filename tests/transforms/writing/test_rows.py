@@ -97,6 +97,24 @@ def test_no_text_of_a_row_has_credentials() -> None:
     }  # fmt: skip
 
 
+def test_references_and_ids_of_rows_keep_what_is_no_credential() -> None:
+    session = "550e8400-e29b-41d4-a716-446655440000"
+    metadata = (
+        ("session_id", json.dumps(session)),
+        ("tokens", '"iPhone12ProMaxCase2020 is here"'),
+        ("api_key", "[12]"),
+    )
+    reference = "We say #BlackLivesMatter today"
+    row, other = (
+        transcript_row(replace(transcript(n), reference=reference, metadata=metadata)) for n in (1, 2)
+    )
+    written = json.loads(row["metadata"])
+    assert row["reference"] == reference
+    assert row["metadata"] == other["metadata"]
+    assert written["session_id"].startswith("hidden-")
+    assert (written["tokens"], written["api_key"]) == ("iPhone12ProMaxCase2020 is here", "[hidden]")
+
+
 def test_a_failure_row_has_the_fields_of_the_failure() -> None:
     failure = Failure("b", "/b\udce9.wav", "transcribe", "model_error", "gone \udce9", True, 2)
     assert failure_row(failure) == {
