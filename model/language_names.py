@@ -1,8 +1,8 @@
 """Codes and names of Whisper's languages in other standards: ISO 639, BCP 47, openai/whisper.
 
 This is a table and not a library. Libraries (`langcodes`, `babel`) normalise to the codes of CLDR, from which
-Whisper's differ (`no` for `nb`, `tl` for `fil`, `jw` for `jv`, `yue` beside `zh`), so that such a table were
-needed beside them, and the names of 8,000 languages would be installed for those of a hundred.
+Whisper's differ (`no` for `nb`, `tl` for `fil`, `jw` for `jv`, `yue` beside `zh`), so that such a table
+would be needed beside them, and the names of 8,000 languages would be installed for those of a hundred.
 """
 
 from __future__ import annotations
@@ -158,7 +158,7 @@ REGISTERED_TAGS: Mapping[str, str] = {"no-bok": "no", "no-nyn": "nn", "i-lux": "
 UNDETERMINED = frozenset({
     "", "auto", "mis", "mul", "n/a", "nan", "none", "null", "und", "undetermined", "unknown", "zxx",
 })  # fmt: skip
-"""What stands for no certain language: codes of ISO 639-2, and what tools write where it is missing.
+"""Values that name no certain language: codes of ISO 639-2, and those that tools write for a missing one.
 
 `nan` is also the code of Min Nan, which only a tag such as `nan-TW` means for certain.
 """

@@ -1,4 +1,4 @@
-"""The languages of Whisper: codes and English names, and what leads to them."""
+"""The languages of Whisper: codes and English names, and the codes, tags and names of other standards."""
 
 from __future__ import annotations
 

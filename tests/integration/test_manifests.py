@@ -55,12 +55,19 @@ def test_each_line_of_a_channel_is_a_row(tmp_path: Path, out: Path, channels: st
 
 
 def test_channel_that_the_file_does_not_have_is_a_failure_of_its_line(tmp_path: Path, out: Path) -> None:
-    write_talk(tmp_path / "mono.wav", 2)
-    lines = [{"audio": "mono.wav", "channel": n} for n in (0, 1)]
+    write_call(tmp_path / "call.wav", 2, french_from=2)
+    lines = [{"audio": "call.wav", "channel": n} for n in (0, 2)]
     assert run(write_lines(tmp_path / "m.jsonl", *lines), out) == 2
     (row,), (failure,) = rows(out), failures(out)
     assert (row["channel"], row["text"]) == (0, expected_text("en", 2))
-    assert (failure["kind"], failure["uri"]) == ("no_such_channel", str(tmp_path / "mono.wav"))
+    assert (failure["kind"], failure["uri"]) == ("no_such_channel", str(tmp_path / "call.wav"))
+
+
+def test_channel_of_a_mono_file_is_its_only_one(tmp_path: Path, out: Path) -> None:
+    write_talk(tmp_path / "mono.wav", 2)
+    assert run(write_lines(tmp_path / "m.jsonl", {"audio": "mono.wav", "channel": 1}), out) == 0
+    (row,) = rows(out)
+    assert (row["channel"], row["text"]) == (1, expected_text("en", 2))
 
 
 def test_line_with_values_that_are_not_understood_is_transcribed(tmp_path: Path, out: Path) -> None:

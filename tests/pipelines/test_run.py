@@ -69,6 +69,7 @@ def test_run_json_and_success_are_written(tmp_path: Path, out: Path) -> None:
         "windows_fallback": 0,
         "fallback_by_reason": {},
         "segments_filtered": {},
+        "passed_over": {},
     }
     assert report["audio_hours"] == pytest.approx(40 / 3600, abs=1e-6)
     assert report["times_real_time"] == pytest.approx(40 / report["wall_s"], rel=0.01)

@@ -52,6 +52,7 @@ class AudioDecoder:
         file: BinaryIO,
         channel: int | None = None,
         *,
+        takes_mono: bool = False,
         sections: Sections = DEFAULT_SECTIONS,
         start_s: int = 0,
         check: Check = check_stop,
@@ -61,6 +62,7 @@ class AudioDecoder:
         Args:
             file: seekable and binary; the caller closes it.
             channel: the channel to decode, from 0; None for a mix of all.
+            takes_mono: where the file has one channel only, that one is decoded, whichever is chosen.
             sections: where the resampler starts anew, so that decoding can start there.
             start_s: where decoding starts. The samples from there on are bit-exact those of a decoder that
                 starts at 0 if a section's warm-up starts there, or if the file needs no resampling.
@@ -74,7 +76,7 @@ class AudioDecoder:
         self.declared_s: float | None = None
         self.n_channels = 0
         self._file = file
-        self._channel = channel
+        self._channel, self._takes_mono = channel, takes_mono
         self._sections = sections
         self._start_s, self._check = start_s, check
         self._log = DamageLog()
@@ -170,7 +172,8 @@ class AudioDecoder:
         """Yields blocks of one channel, each with its run and position."""
         for run, position, values, weights in blocks_of(frames, self._lead_start_s):
             self._check()
-            mono = to_mono(values, self._channel, weights)
+            is_mono = self._takes_mono and len(values) == 1
+            mono = to_mono(values, 0 if is_mono else self._channel, weights)
             self.n_channels = frames.n_channels
             self._has_valid |= mono.has_valid or self._may_start_silent()
             n_cancelled = len(mono.samples) if mono.is_cancelled else 0
@@ -209,7 +212,8 @@ class AudioDecoder:
 
     def _no_samples_error(self) -> AudioError:
         """Returns the reason why not one sample could be decoded."""
-        if self._channel is not None and 0 < self.n_channels <= self._channel:
+        is_missing = self._channel is not None and 0 < self.n_channels <= self._channel
+        if is_missing and not (self._takes_mono and self.n_channels == 1):
             message = (
                 f"there is no channel {self._channel}, as the file has {self.n_channels}, counted from 0; "
                 "choose another one (--channels, or a manifest's column channel), or mix"

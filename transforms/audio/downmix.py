@@ -76,8 +76,8 @@ def mix_weights(layout: str) -> MixWeights | None:
     The mean is that of one or two channels, and of channels whose places are unknown: `6 channels`. Levels
     are divided by their sum, as libswresample does for integers, so that the mix does not exceed full scale.
 
-    >>> mix_weights("3.1")  # front left, front right, centre, low frequencies
-    (0.2928932188134525, 0.2928932188134525, 0.4142135623730951, 0.0)
+    >>> [round(weight, 3) for weight in mix_weights("3.1")]  # left, right, centre, low frequencies
+    [0.293, 0.293, 0.414, 0.0]
     """
     try:
         names = [channel.name for channel in AudioLayout(layout).channels]

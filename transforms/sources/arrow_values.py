@@ -5,54 +5,63 @@ from __future__ import annotations
 import base64
 import datetime
 from collections.abc import Collection, Mapping
+from contextlib import suppress
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from transforms.sources.manifest_records import LEGACY_ENCODING
+
 MAX_VALUE_BYTES = 1 << 16
 """Of a value that is no text: beyond it is a second audio, a spectrogram or an image, left out of rows."""
 
 
-def row_values(row: pa.RecordBatch, audio: str, text: str | None) -> dict[str, object]:
-    """Returns the values of a row by column: those that JSON has, and the others as text.
+def row_values(
+    row: pa.RecordBatch, audio: str, text: str | None
+) -> tuple[dict[str, object], tuple[str, ...]]:
+    """Returns the values of a row by column, those that JSON has, and the others as text; and remarks.
 
     Args:
         row: a batch of one row.
         audio: the column with the audio, which is left out.
-        text: the column with the reference, in which bytes are text; None if there is none.
+        text: the column with the reference, in which bytes are text, in Windows-1252 if they are not UTF-8;
+            None if there is none.
 
     Raises:
         UnicodeDecodeError: a text is not UTF-8.
     """
-    return {
-        name: value_of(column, is_text=name == text)
-        for name, column in zip(row.schema.names, row.columns, strict=True)
-        if name != audio
-    }
+    values: dict[str, object] = {}
+    remarks: tuple[str, ...] = ()
+    for name, column in zip(row.schema.names, map(decoded, row.columns), strict=True):
+        if name == text and is_binary_type(column.type):
+            values[name], remarks = _reference(name, column[0].as_py())
+        elif name != audio:
+            values[name] = value_of(column)
+    return values, remarks
 
 
-def value_of(column: pa.Array, *, is_text: bool = False) -> object:
+def value_of(column: pa.Array) -> object:
     """Returns the value of a column with a single row.
 
-    Dates and times are written as in ISO 8601, durations in seconds, decimals digit by digit; bytes as text
-    if they are UTF-8, else as Base64. Of more than 64 KiB that are no text, only the size is kept.
+    Dates and times are written as in ISO 8601, in UTC if their zone is unknown; durations in seconds,
+    decimals digit by digit; bytes as text if they are UTF-8, else as Base64. Of more than 64 KiB that are no
+    text, only the size is kept.
 
     Raises:
         UnicodeDecodeError: a text is not UTF-8.
     """
     column = decoded(column)
-    if is_text_type(column.type) or (is_text and is_binary_type(column.type)):
-        value = column[0].as_py()
-        return value.decode() if isinstance(value, bytes) else value
+    if is_text_type(column.type):
+        return column[0].as_py()
     if (n_bytes := _n_bytes(column)) > MAX_VALUE_BYTES:
         return f"left out: {n_bytes:,} bytes of {column.type}"
     try:
         return _plain(column[0].as_py())
     except UnicodeDecodeError:
         raise
-    except (ValueError, OverflowError, ImportError, pa.ArrowException):  # a time that Python does not have
-        return _as_arrow_writes_it(column)
+    except (KeyError, ValueError, OverflowError, ImportError, pa.ArrowException):
+        return _as_arrow_writes_it(column)  # a time or a zone (KeyError) that Python does not have
 
 
 def decoded(column: pa.Array) -> pa.Array:
@@ -132,8 +141,30 @@ def _text_of(value: bytes) -> str:
         return base64.b64encode(value).decode()
 
 
+def _reference(name: str, value: bytes | None) -> tuple[str | None, tuple[str, ...]]:
+    """Returns a reference, decoded as the lines of manifests are, and remarks."""
+    if value is None:
+        return None, ()
+    with suppress(UnicodeDecodeError):
+        return value.decode(), ()
+    with suppress(UnicodeDecodeError):
+        return value.decode(LEGACY_ENCODING), (f"{name} is not UTF-8: it was read as Windows-1252",)
+    remark = f"{name} is neither UTF-8 nor Windows-1252: its bytes were kept"
+    return value.decode("utf-8", "surrogateescape"), (remark,)
+
+
 def _as_arrow_writes_it(column: pa.Array) -> str:
+    if pa.types.is_timestamp(column.type) and not _is_known_zone(column.type.tz):
+        column = column.cast(pa.timestamp(column.type.unit, "UTC"))  # as it is stored
     try:
         return str(column.cast(pa.string())[0].as_py())
     except pa.ArrowException as error:
         return f"left out: {column.type}, {error}"
+
+
+def _is_known_zone(zone: str | None) -> bool:
+    try:
+        pa.scalar(0, pa.timestamp("s", zone)).as_py()
+    except (KeyError, ValueError, pa.ArrowException):
+        return False
+    return True

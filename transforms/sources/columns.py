@@ -1,15 +1,17 @@
 """Columns of manifests and datasets: the audio, the reference and hints for decoding; others are metadata.
 
 The audio is in the first existing one of the columns `audio`, `audio_filepath`, `path`, `uri`, `url`, `file`,
-`wav`, the reference in the first existing one of `text`, `sentence`, `transcription`, `transcript`,
-`reference`. A prompt is in `initial_prompt`, hot words in `hotwords`, the language in `language`. Other
-columns are kept unchanged. A value that is not understood is kept too, and a remark says so.
+`wav`, in a list of files also in `file_name` or the only `*_file_name`. The reference is in the first
+existing one of `text`, `sentence`, `transcription`, `transcript`, `reference`. A prompt is in
+`initial_prompt`, hot words in `hotwords`, the language in `language`. Other columns are kept unchanged. A
+value that is not understood is kept too, and a remark says so.
 """
 
 from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 
@@ -22,6 +24,9 @@ PROMPT_COLUMNS = ("initial_prompt",)  # in corpora of read speech, `prompt` is t
 HOTWORDS_COLUMNS = ("hotwords",)
 LANGUAGE_COLUMNS = ("language",)
 FILE_NAME_COLUMN = "file_name"  # of audio folders; since `datasets` 4 also `audio_file_name` and the like
+
+_FILE_NAME = re.compile(rf"[^,;\t]*_{FILE_NAME_COLUMN}")
+"""Names of columns without a delimiter: one with it is the header of another kind of list."""
 
 REMARKS = "remarks"
 """Column of the metadata with what was not understood of a row: a list of sentences."""
@@ -49,7 +54,7 @@ def choose_listed_audio(columns: Collection[str], wanted: str | None) -> str | N
     found = choose_column(columns, wanted, (*AUDIO_COLUMNS, FILE_NAME_COLUMN))
     if found is not None or wanted not in (None, FILE_NAME_COLUMN):
         return found
-    named = [name for name in columns if name.endswith(f"_{FILE_NAME_COLUMN}")]
+    named = [name for name in columns if _FILE_NAME.fullmatch(name)]
     audio = f"audio_{FILE_NAME_COLUMN}"
     return audio if audio in named else named[0] if len(named) == 1 else None
 
@@ -76,11 +81,11 @@ def apply_row(
         for usual in (PROMPT_COLUMNS, HOTWORDS_COLUMNS, LANGUAGE_COLUMNS)
     )
     named = get_text(row, language) or ""
-    code = code_of(named)
+    code = code_of(named) if named else None
     known = {*used, prompt, hotwords, language if code else None}
     kept = {name: value for name, value in row.items() if name not in known}
     sentences = list(remarks)
-    if code is None and not is_undetermined(named):
+    if named and code is None and not is_undetermined(named):
         sentences.append(
             f"{language} is {named[:100]!r}, which is no code, tag or name of a language that Whisper knows: "
             "it is kept as metadata, and the recording is transcribed as without it"

@@ -24,7 +24,7 @@ from transforms.sources.file_types import is_archive, is_audio, is_other
 from transforms.sources.local_files import list_files
 from transforms.sources.manifests import ManifestShard, manifest_shards, read_manifest_shard
 from transforms.sources.output_folder import OutputFolder
-from transforms.sources.parquet import ARROW_SUFFIX, DatasetShard, parquet_shards, read_shard
+from transforms.sources.parquet import TABLE_SUFFIXES, DatasetShard, parquet_shards, read_shard
 from transforms.sources.passed_over import FOLDERS, PassedOver, format_counts
 from transforms.sources.saved_datasets import other_splits, saved_files
 from transforms.sources.splits import Splits, by_split
@@ -36,7 +36,6 @@ METADATA_FILES = ("metadata.csv", "metadata.jsonl", "metadata.parquet")
 FILE_NAME_COLUMNS = ("file_name", "audio_file_name", None)
 """Their columns with it: since `datasets` 4, `audio_file_name`; None for any with a usual name."""
 
-_TABLE_SUFFIXES = (".parquet", ARROW_SUFFIX)
 _DECLARATIONS = ("README.md", ".huggingface.yaml")  # of a folder, which may declare its splits
 
 logger = logging.getLogger(__name__)
@@ -164,8 +163,9 @@ def _listed(name: str, output: OutputFolder | None) -> tuple[list[str], Splits]:
 
 
 def _in_folder(folder: str, output: OutputFolder | None) -> list[str]:
+    """Returns the files of a local dataset in the order of `datasets`, by which its rows are numbered."""
     try:
-        return list(list_files(folder, lambda path: True, output))
+        return sorted(list_files(folder, lambda path: True, output))
     except OSError as error:
         raise DatasetError(f"cannot open the dataset {folder!r}: {error}") from error
 
@@ -223,7 +223,7 @@ def _is_metadata(path: str) -> bool:
 
 
 def _is_table(path: str) -> bool:
-    return suffix(path) in _TABLE_SUFFIXES and not _is_metadata(path)
+    return suffix(path) in TABLE_SUFFIXES and not _is_metadata(path)
 
 
 def _format_files(files: Iterable[str]) -> str:

@@ -101,23 +101,31 @@ class _Search:
         while self._links:
             path, states = self._links.popleft()
             place = os.path.realpath(path)
-            states = self._with_next(states) - self._states_at(place)
+            earlier = self._states_at(place)
+            states = self._with_next(states) - earlier
             if states - self._ends and not self._is_left_out(place):
                 self._searched[place] = self._searched.get(place, frozenset()) | states
-                yield from self._below(path, place, states)
+                yield from self._below(path, place, states, earlier)
 
-    def _below(self, folder: str, place: str, states: frozenset[int]) -> Iterator[str]:
+    def _below(
+        self, folder: str, place: str, states: frozenset[int], earlier: frozenset[int]
+    ) -> Iterator[str]:
         """Yields the matching files below a folder.
 
         Args:
             folder: its path.
             place: its path without links.
             states: what a name in it may match, not empty.
+            earlier: the states in which other searches list the folder, none of them in `states`.
         """
+
+        def states_after(name: str, is_folder: bool) -> frozenset[int]:
+            after = self._states_after(folder, place, name, is_folder, states)
+            is_listed = not is_folder and self._after(name, earlier) & self._file_ends
+            return frozenset() if is_listed else after
+
         try:
-            entries = _entries(
-                folder, lambda name, is_folder: self._states_after(folder, place, name, is_folder, states)
-            )
+            entries = _entries(folder, states_after)
         except OSError:
             if self._is_wanted is not None:
                 raise
@@ -130,9 +138,10 @@ class _Search:
                 self._links.append((path, after))
             else:
                 inner = os.path.join(place, name)
-                after = self._with_next(after) - self._searched.get(inner, frozenset())
+                others = self._with_next(self._after(name, earlier)) | self._searched.get(inner, frozenset())
+                after = self._with_next(after) - others
                 if after - self._ends and not self._is_left_out(inner):
-                    yield from self._below(path, inner, after)
+                    yield from self._below(path, inner, after, others)
 
     def _states_after(
         self, folder: str, place: str, name: str, is_folder: bool, states: frozenset[int]

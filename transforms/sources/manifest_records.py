@@ -25,9 +25,9 @@ LEGACY_ENCODING = "cp1252"
 
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 _BLANK = b" \t\r\n\v\f"
+_BLANK_CSV = _BLANK + b",;"
 _SKIPPED_BYTES = 1 << 20
 _QUOTED = re.compile(r'"(?:[^"]|"")*"')
-_NUMBER = re.compile(r"[\d.eE+-]*")  # or nothing: written without quotes where all texts have them
 
 
 class Record(NamedTuple):
@@ -46,7 +46,9 @@ class Record(NamedTuple):
     data: bytes
 
 
-def read_records(file: BinaryIO, kind: str, number: int = 1, start: int = 0) -> Iterator[Record]:
+def read_records(
+    file: BinaryIO, kind: str, number: int = 1, start: int = 0, delimiter: str = ","
+) -> Iterator[Record]:
     """Yields the records of a file, or of a part of one that starts with a record, without blank lines.
 
     Args:
@@ -54,15 +56,27 @@ def read_records(file: BinaryIO, kind: str, number: int = 1, start: int = 0) -> 
         kind: the manifest's extension.
         number: number of the first line.
         start: offset of the first byte in the manifest.
+        delimiter: what is between two fields of `.csv`.
     """
-    lines = _lines(file, number, start)
-    found = _csv_records(lines) if kind == ".csv" else lines
-    blank = _BLANK + b"," + b";" if kind == ".csv" else _BLANK  # spreadsheets write the fields of empty rows
-    return (record for record in found if record.data.strip(blank))
+    return joined_records(read_lines(file, number, start), kind, delimiter)
+
+
+def joined_records(lines: Iterator[Record], kind: str, delimiter: str = ",") -> Iterator[Record]:
+    """Yields the records that lines make, without blank ones; for the arguments see `read_records`."""
+    found = _csv_records(lines, delimiter) if kind == ".csv" else lines
+    return (record for record in found if not is_blank(record, kind))
+
+
+def is_blank(record: Record, kind: str) -> bool:
+    """Whether a record has nothing but space; in CSV, also one of empty fields, as of spreadsheets."""
+    return not record.data.strip(_BLANK_CSV if kind == ".csv" else _BLANK)
 
 
 def parse_fields(record: Record, kind: str, delimiter: str = ",") -> list[str]:
-    """Returns the fields of a record of `.csv` or `.tsv`.
+    """Returns the fields of a record of `.csv` or `.tsv`; those of `.tsv` with their quotes.
+
+    `.tsv` is split at tabs only: Common Voice has single quotes, which a CSV reader would join with many
+    lines. See `remove_quotes`.
 
     Args:
         record: its bytes.
@@ -74,7 +88,7 @@ def parse_fields(record: Record, kind: str, delimiter: str = ",") -> list[str]:
     """
     text = _text(record)
     if kind == ".tsv":
-        return _tab_separated(text)
+        return text.rstrip("\r\n").split("\t")
     try:
         return next(csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True))
     except csv.Error as error:
@@ -137,26 +151,27 @@ def parse_json_row(text: str) -> Row:
     return row
 
 
-def _tab_separated(text: str) -> list[str]:
-    """Splits at tabs only: Common Voice has single quotes, which a CSV reader would join with many lines.
+def remove_quotes(row: Row, audio_column: str, text_column: str | None) -> Row:
+    """Returns the values of a line of `.tsv` without the quotes that its writer added.
 
-    A field in quotes is unquoted if a writer of CSV would have quoted it: it has quotes, doubled, or nothing,
-    or all texts of its line are quoted. Other quotes are part of a sentence, and kept.
+    The quotes of a reference may be those of its sentence, as in Common Voice. They are its writer's if the
+    name of the file is in quotes too, if quotes within them are doubled, or if there is nothing within them.
     """
-    fields = text.rstrip("\r\n").split("\t")
-    quoted = [_QUOTED.fullmatch(field) is not None for field in fields]
-    all_quoted = all(one or _NUMBER.fullmatch(field) for field, one in zip(fields, quoted, strict=True))
-    return [
-        _unquoted(field) if one and (all_quoted or field == '""' or '""' in field[1:-1]) else field
-        for field, one in zip(fields, quoted, strict=True)
-    ]
+    text = None if text_column is None else row[text_column]
+    is_sentence = isinstance(text, str) and text != '""' and '""' not in text[1:-1]
+    kept = text_column if is_sentence and unquoted(row[audio_column]) == row[audio_column] else None
+    return {name: value if name == kept else unquoted(value) for name, value in row.items()}
 
 
-def _unquoted(field: str) -> str:
+def unquoted(field: object) -> object:
+    """Returns a field without the quotes around it; any other unchanged."""
+    if not isinstance(field, str) or not field.startswith('"') or _QUOTED.fullmatch(field) is None:
+        return field
     return field[1:-1].replace('""', '"')
 
 
-def _lines(file: BinaryIO, number: int, start: int) -> Iterator[Record]:
+def read_lines(file: BinaryIO, number: int = 1, start: int = 0) -> Iterator[Record]:
+    """Yields each line, blank or not, as a record; for the arguments see `read_records`."""
     while data := file.readline(MAX_LINE_BYTES + 1):
         n_bytes = len(data)
         if n_bytes > MAX_LINE_BYTES and not data.endswith(b"\n"):
@@ -174,7 +189,7 @@ def _skip_line(file: BinaryIO) -> int:
     return n_bytes
 
 
-def _csv_records(lines: Iterator[Record]) -> Iterator[Record]:
+def _csv_records(lines: Iterator[Record], delimiter: str) -> Iterator[Record]:
     """Joins lines whose newlines are within quotes; a line with an unclosed quote is an invalid record."""
     ahead: deque[Record] = deque()
     while (first := ahead.popleft() if ahead else next(lines, None)) is not None:
@@ -193,7 +208,7 @@ def _csv_records(lines: Iterator[Record]) -> Iterator[Record]:
                 yield line.data.decode("utf-8", "surrogateescape")
 
         try:
-            next(csv.reader(texts(), strict=True))
+            next(csv.reader(texts(), delimiter=delimiter, strict=True))
         except csv.Error:
             ahead.extendleft(reversed(joined[1:]))
             del joined[1:]

@@ -15,9 +15,9 @@ import hashlib
 import io
 import zlib
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
-from itertools import chain, takewhile
+from itertools import chain, dropwhile, takewhile
 from typing import BinaryIO
 
 from transforms.core.errors import AudioError, ManifestError, to_failure
@@ -36,15 +36,20 @@ from transforms.sources.columns import (
 )
 from transforms.sources.file_shards import grouped
 from transforms.sources.file_types import manifest_kind
-from transforms.sources.listed_files import find_listed
+from transforms.sources.listed_files import ListedFiles
 from transforms.sources.manifest_lines import MAC_ENCODING, open_lines
 from transforms.sources.manifest_records import (
     LEGACY_ENCODING,
     Record,
     encoding_of,
+    is_blank,
+    joined_records,
     parse_fields,
     parse_row,
+    read_lines,
     read_records,
+    remove_quotes,
+    unquoted,
 )
 from transforms.sources.row_parts import apply_part
 from transforms.sources.trust import check_listed
@@ -119,8 +124,7 @@ def manifest_shards(
     try:
         with open_audio(audio_source(uri), policy) as file:
             lines = open_lines(file, kind)
-            found = read_records(lines.file, kind)
-            header, delimiter, found = _checked(uri, kind, found, audio_column, text_column)
+            header, delimiter, found = _checked(uri, kind, lines.file, audio_column, text_column)
             is_packed = lines.is_converted or is_http(uri)
             for group in grouped(found, lambda record: len(record.data)):
                 text = _joined(group)
@@ -146,9 +150,10 @@ def read_manifest_shard(
         AudioError: with stage `list`, if the manifest was changed since it was listed.
     """
     kind = _kind_of(shard.uri)
+    files = ListedFiles(shard.uri, shard.header or ())
     for record in _records_of(shard, kind, policy):
         try:
-            yield _source(shard, record, kind, policy.trust_manifests)
+            yield _source(shard, record, kind, files, policy.trust_manifests)
         except ColumnError as error:
             yield _bad_line(shard.uri, record, "bad_line", str(error))
         except AudioError as error:
@@ -179,15 +184,20 @@ def _kind_of(uri: str) -> str:
 
 
 def _checked(
-    uri: str, kind: str, found: Iterator[Record], audio_column: str | None, text_column: str | None
+    uri: str, kind: str, file: BinaryIO, audio_column: str | None, text_column: str | None
 ) -> tuple[tuple[str, ...] | None, str, Iterator[Record]]:
     """Checks the columns; returns the header, if there is one, the delimiter, and the records after it."""
-    first = next(found, None)
-    if first is None:
-        return None, COMMA, found
+    lines = dropwhile(lambda line: is_blank(line, kind), read_lines(file))
+    line = next(lines, None)
+    if line is None:
+        return None, COMMA, lines
+    delimiter = _delimiter_of(line, audio_column) if kind == ".csv" else COMMA
+    found = joined_records(chain([line], lines), kind, delimiter)
+    first = next(found)
     try:
         if kind in (".csv", ".tsv"):
-            header, delimiter = _header_of(first, kind, audio_column)
+            names = parse_fields(first, kind, delimiter)
+            header = _unique([str(unquoted(name)) for name in names] if kind == ".tsv" else names)
             _check_columns(header, audio_column, text_column)
             return header, delimiter, found
         row = parse_row(first, kind, None)
@@ -199,28 +209,27 @@ def _checked(
     return None, COMMA, chain([first], found)
 
 
-def _header_of(first: Record, kind: str, audio_column: str | None) -> tuple[tuple[str, ...], str]:
-    """Returns the header and the delimiter: semicolons if these alone give a column with the audio.
+def _delimiter_of(line: Record, audio_column: str | None) -> str:
+    """Returns the delimiter of CSV by its first line: semicolons if only these give a column with the audio.
 
-    Excel writes them where a comma is the decimal point of the country.
+    Excel and R write them where a comma is the decimal point of the country.
     """
-    header = _unique(parse_fields(first, kind))
-    if kind == ".csv" and choose_listed_audio(header, audio_column) is None:
-        others = _unique(parse_fields(first, kind, SEMICOLON))
-        if len(others) > 1 and choose_listed_audio(others, audio_column) is not None:
-            return others, SEMICOLON
-    return header, COMMA
+    for delimiter in (COMMA, SEMICOLON):
+        with suppress(ColumnError):  # quotes before a semicolon are no CSV with commas
+            if choose_listed_audio(parse_fields(line, ".csv", delimiter), audio_column) is not None:
+                return delimiter
+    return COMMA
 
 
 def _unique(names: Sequence[str]) -> tuple[str, ...]:
-    """Numbers the names of columns that come again: none of their values is lost."""
+    """Numbers the columns of one name, except the last, which counts: no value is lost."""
     found: dict[str, None] = {}
-    for name in names:
+    for name in reversed(names):
         number, one = 2, name
         while one in found:
             number, one = number + 1, f"{name}_{number}"
         found[one] = None
-    return tuple(found)
+    return tuple(reversed(found))
 
 
 def _advice(kind: str) -> str:
@@ -236,17 +245,19 @@ def _check_columns(columns: Sequence[str], audio_column: str | None, text_column
         raise ColumnError(f"no column {text_column} among {names}; name one with --text_column")
 
 
-def _source(shard: ManifestShard, record: Record, kind: str, trusted: bool) -> AudioSource:
+def _source(
+    shard: ManifestShard, record: Record, kind: str, files: ListedFiles, trusted: bool
+) -> AudioSource:
     row = parse_row(record, kind, shard.header, shard.delimiter)
     audio_column = choose_listed_audio(row.keys(), shard.audio_column)
     text_column = choose_column(row.keys(), shard.text_column, TEXT_COLUMNS)
     if audio_column is None:
         _check_columns(list(row), shard.audio_column, None)
         raise AssertionError("a row without an audio column passed the check")
+    if kind == ".tsv":
+        row = remove_quotes(row, audio_column, text_column)
     encoding = encoding_of(record)
-    audio = find_listed(
-        _audio_of(row, audio_column), shard.uri, row.keys(), is_legacy=encoding == LEGACY_ENCODING
-    )
+    audio = files.find(_audio_of(row, audio_column), is_legacy=encoding == LEGACY_ENCODING)
     check_listed(audio, shard.uri, trusted)
     source = audio_source(join(shard.uri, audio), reference=get_text(row, text_column))
     if shard.encoding is not None and not record.data.isascii():  # its lines are converted to UTF-8
@@ -280,10 +291,11 @@ def _bad_line(uri: str, record: Record, kind: str, message: str) -> Failure:
 
 
 def _records_of(shard: ManifestShard, kind: str, policy: FetchPolicy) -> list[Record]:
+    part = kind, shard.number, shard.start, shard.delimiter
     if shard.packed is not None:
-        return list(read_records(io.BytesIO(zlib.decompress(shard.packed)), kind, shard.number, shard.start))
+        return list(read_records(io.BytesIO(zlib.decompress(shard.packed)), *part))
     with _open_at(shard, policy) as file:
-        after = read_records(file, kind, shard.number, shard.start)
+        after = read_records(file, *part)
         found = list(takewhile(lambda record: record.start < shard.stop, after))
     if not found or _digest(_joined(found)) != shard.digest:
         raise AudioError("list", "changed", f"{shard.uri} was changed while the run read it; start it again")

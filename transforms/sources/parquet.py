@@ -27,6 +27,9 @@ from transforms.sources.trust import check_listed
 ARROW_SUFFIX = ".arrow"
 """Extension of Arrow's streams, which `Dataset.save_to_disk` writes, and of Arrow's files."""
 
+TABLE_SUFFIXES = (".parquet", ARROW_SUFFIX)
+"""Extensions of files of rows."""
+
 _ARROW_FILE = b"ARROW1"
 _USUAL_AUDIO = (*AUDIO_COLUMNS, SAMPLES_FIELD)
 
@@ -165,7 +168,7 @@ def _checked_source(
 
 def _source(shard: DatasetShard, index: int, row: pa.RecordBatch, trusted: bool) -> AudioSource:
     audio = audio_of(row, shard.audio_column)
-    values = row_values(row, shard.audio_column, shard.text_column)
+    values, remarks = row_values(row, shard.audio_column, shard.text_column)
     reference = get_text(values, shard.text_column)
     if audio.payload is None and audio.path:
         check_listed(audio.path, shard.path, trusted)
@@ -173,7 +176,7 @@ def _source(shard: DatasetShard, index: int, row: pa.RecordBatch, trusted: bool)
     else:
         uri = "/".join([f"{shard}/{index}", *([posixpath.basename(audio.path)] if audio.path else [])])
         source = audio_source(uri, audio.payload or b"", reference)
-    return apply_row(source, values, {shard.text_column})
+    return apply_row(source, values, {shard.text_column}, remarks)
 
 
 def _schema(path: str, policy: FetchPolicy) -> pa.Schema:

@@ -8,12 +8,18 @@ from collections.abc import Mapping
 
 from transforms.core.metrics import NO_METRICS, Metrics
 from transforms.core.uris import suffix
-from transforms.sources.file_types import is_hidden
+from transforms.sources.file_types import ARCHIVE_SUFFIXES, OTHER_SUFFIXES, is_hidden
 
 FOLDERS, ARCHIVES = "folders", "archives"
 HIDDEN, NO_EXTENSION, OTHER = "hidden", "without_extension", "with_other_extensions"
 MAX_EXTENSIONS = 40
-"""Extensions that are counted apart, of a run's folders or of an archive: each is a counter in Beam."""
+"""Extensions that are counted apart, of a run's folders or of an archive."""
+
+COUNTED_IN_ARCHIVES = OTHER_SUFFIXES.union(ARCHIVE_SUFFIXES, (".cls", HIDDEN, NO_EXTENSION))
+"""Kinds with a counter of their own in Beam, as each of a million archives may have other extensions.
+
+WebDataset's classes are `.cls`.
+"""
 
 _PREFIX = "passed_over_in_"
 _EXTENSION = re.compile(r"\.[a-z0-9_+-]{1,12}")
@@ -24,7 +30,7 @@ class PassedOver:
 
     Args:
         place: `FOLDERS` or `ARCHIVES`.
-        metrics: sink of the same counts.
+        metrics: sink of the same counts; of archives, only common extensions are counted apart there.
 
     Attributes:
         counts: number of files by extension, or by `HIDDEN`, `NO_EXTENSION`, `OTHER`.
@@ -40,6 +46,8 @@ class PassedOver:
         if kind not in self.counts and len(self.counts) >= MAX_EXTENSIONS:
             kind = OTHER
         self.counts[kind] += 1
+        if self._place == ARCHIVES and kind not in COUNTED_IN_ARCHIVES:
+            kind = OTHER
         self._metrics.count(f"{_PREFIX}{self._place}_{kind}")
 
 

@@ -14,7 +14,7 @@ from transforms.sources.columns import ColumnError, Row
 
 START_END = ("start", "end")
 OFFSET = "offset"  # NeMo's
-DURATION = "duration"  # without a start or an offset, that of the file
+DURATION = "duration"  # without a start after 0 or an offset, that of the file
 CHANNEL_COLUMNS = ("channel", "channel_id", "channel_selector")  # Lhotse, Kaldi and NeMo
 
 MAX_CHANNEL = 63
@@ -60,7 +60,8 @@ def apply_clip(source: AudioSource, row: Row) -> RowPart:
     """Restricts a recording to a part of its file.
 
     The part is `start` and `end`, `start` and `duration`, or `offset` and `duration`: seconds, or `[h:]m:s`.
-    Values that are no time, such as a date, restrict nothing.
+    Values that are no time, such as a date, restrict nothing. A duration after a `start` may be unknown (-1,
+    0); after a `start` of 0 it is that of the file.
 
     Raises:
         ColumnError: a time is negative, or the end is not after the start.
@@ -76,6 +77,11 @@ def apply_clip(source: AudioSource, row: Row) -> RowPart:
             remarks.append(f"{error}: it is kept as metadata, and restricts the recording to no part")
             continue
         used |= named
+        if start_s and end_s is None and end is not None:
+            length_s = _length_after_start(row, remarks)
+            if length_s is not None:
+                end_s = start_s + length_s
+                used |= {DURATION}
         if start_s is None and end_s is None:
             continue
         if end_s is not None and end_s <= (start_s or 0.0):
@@ -94,12 +100,26 @@ def _range_of(
     start_s = _seconds(row, start)
     if start_s is not None and start_s > MAX_START_S:
         raise _not_a_time(row, start)
-    end_s = None if end is None else _seconds(row, end)
-    if end_s is None and (start_s is not None or end is None):
+    if end is not None:
+        return start_s, _seconds(row, end), frozenset(columns)
+    length_s = _seconds(row, DURATION)
+    if length_s is None:
+        return start_s, None, frozenset(columns)
+    return start_s, (start_s or 0.0) + length_s, frozenset((*columns, DURATION))
+
+
+def _length_after_start(row: Row, remarks: list[str]) -> float | None:
+    """Returns the duration in seconds, more than 0; None if it is unknown, with a remark if it is given."""
+    try:
         length_s = _seconds(row, DURATION)
-        if length_s is not None:
-            return start_s, (start_s or 0.0) + length_s, frozenset((*columns, DURATION))
-    return start_s, end_s, frozenset(columns)
+    except (ColumnError, _NotUnderstoodError):
+        length_s = 0.0
+    if length_s == 0:
+        remarks.append(
+            f"{_not_a_time(row, DURATION)}: it is kept as metadata, and the part ends with its file"
+        )
+        return None
+    return length_s
 
 
 def apply_channel(source: AudioSource, row: Row) -> RowPart:

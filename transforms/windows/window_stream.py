@@ -11,7 +11,7 @@ from transforms.audio.clip import Clip
 from transforms.audio.decoder import AudioDecoder
 from transforms.core.cancellation import Check, check_stop
 from transforms.core.sections import BLOCK_S
-from transforms.core.types import AudioSpan, Damage, Intervals, Window
+from transforms.core.types import AudioSpan, Damage, Intervals, Window, file_id
 from transforms.windows.cutters import PlannedWindow, StreamState, WindowCutter
 from transforms.windows.plan import WindowPlan
 from transforms.windows.sample_buffer import SampleBuffer
@@ -44,7 +44,10 @@ class WindowStream:
         # A part of a file is read in the blocks of the file, from the block that it starts in.
         self._origin_s = int(source.start_s or 0) // BLOCK_S * BLOCK_S
         first_s = self._origin_s if self._is_clip else sections.warmup_start_s(first)
-        self._decoder = AudioDecoder(file, source.channel, sections=sections, start_s=first_s, check=check)
+        is_listed = source.audio_id != file_id(source.audio_id) and not span.split  # a channel, by its line
+        self._decoder = AudioDecoder(
+            file, source.channel, takes_mono=is_listed, sections=sections, start_s=first_s, check=check
+        )
         self._clip = Clip(source, first_s * SAMPLE_RATE)
         self._tracker = SpeechTracker(plan.detector, sections, first)
         self._has_started = self._has_ended = False

@@ -145,6 +145,12 @@ CODES = {  # None is an answer
     "MP4 of 100,000 boxes": "corrupt",
     "ID3 tag of 256 MB": "corrupt",
     "zeros": NO_CODE,
+    "MP4 of 10^8 samples": "corrupt",
+    "ALAC, frames of 2^24 samples": None,
+    "Matroska of 10^10 s": None,
+    "Matroska, gap of 10^9 s": None,
+    "MP3 of 2^32 frames": None,
+    "CAF, channels in another order": None,
 }
 
 

@@ -10,6 +10,7 @@ import socket
 import subprocess
 import sys
 import threading
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -73,11 +74,9 @@ def settings_of_the_process() -> dict[str, object]:
 def check_left_nothing(before: Resources) -> None:
     wait_until(lambda: resources().n_pooled <= before.n_pooled, 5)
     after = resources()
-    assert (after.threads, after.n_descriptors, after.files) == (
-        before.threads,
-        before.n_descriptors,
-        before.files,
-    )
+    assert not Counter(after.threads) - Counter(before.threads)  # threads of earlier tests may have ended
+    assert after.n_descriptors <= before.n_descriptors
+    assert after.files <= before.files
 
 
 @pytest.fixture

@@ -200,6 +200,7 @@ def test_samples_above_full_scale_are_unchanged() -> None:
 
 
 WAV = encoded(speechlike(2))
+NAN = np.full(SAMPLE_RATE, np.nan, np.float32)
 
 
 def test_silence_is_withheld_until_a_valid_sample(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -208,6 +209,18 @@ def test_silence_is_withheld_until_a_valid_sample(monkeypatch: pytest.MonkeyPatc
     blocks = AudioDecoder(io.BytesIO(encoded(speechlike(5))), channel=1).blocks()
     with pytest.raises(AudioError, match="no_such_channel"):
         next(blocks)
+
+
+def test_channel_of_a_list_is_the_only_one_of_a_mono_file() -> None:
+    blocks = AudioDecoder(io.BytesIO(WAV), channel=1, takes_mono=True).blocks()
+    np.testing.assert_array_equal(np.concatenate(list(blocks)), decoded(WAV)[1])
+    stereo = encoded(np.stack([speechlike(1)] * 2, axis=1))
+    for channel, data, kind in (
+        (2, stereo, "no_such_channel"),
+        (1, encoded(NAN, subtype="FLOAT"), "not_fin"),
+    ):
+        with pytest.raises(AudioError, match=kind):
+            next(AudioDecoder(io.BytesIO(data), channel=channel, takes_mono=True).blocks())
 
 
 def test_channel_that_starts_later_keeps_its_position(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,7 +11,7 @@ import soundfile
 
 from model.interface import SAMPLE_RATE
 from tests.support.span_reading import KNOWN, read, wav
-from transforms.core.types import AudioSpan
+from transforms.core.types import AudioSpan, of_channel
 from transforms.core.uris import audio_source
 
 
@@ -56,6 +56,16 @@ def test_a_missing_channel_is_a_failure(tmp_path: Path) -> None:
     assert (failure.audio_id, failure.stage, failure.kind) == (source.audio_id, "decode", "no_such_channel")
     assert "the file has 1" in failure.message
     assert found.windows == []
+
+
+def test_a_channel_by_its_line_is_the_only_one_of_a_mono_file(tmp_path: Path) -> None:
+    source = of_channel(audio_source(str(wav(tmp_path / "a.wav", 1))), 1)
+    found = read(AudioSpan(source))
+    ((one, _),) = found.windows
+    assert (one.audio_id, one.channel, found.failures) == (source.audio_id, 1, [])
+    source = of_channel(audio_source(str(multichannel(tmp_path / "b.wav", 0.1, 0.2))), 2)
+    (failure,) = read(AudioSpan(source)).failures
+    assert (failure.audio_id, failure.kind) == (source.audio_id, "no_such_channel")
 
 
 def test_a_broken_channel_does_not_affect_the_others(tmp_path: Path) -> None:

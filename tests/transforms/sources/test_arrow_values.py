@@ -72,10 +72,26 @@ def test_large_values_that_are_no_text_are_told_by_their_size() -> None:
 def test_row_has_all_columns_but_the_audio() -> None:
     table = pa.table({"audio": [b"x", b"y"], "text": [b"eins", b"zwei"], "tags": [["a"], ["b"]]})
     row = table.to_batches()[0].slice(1, 1)
-    assert row_values(row, "audio", "text") == {"text": "zwei", "tags": ["b"]}
+    assert row_values(row, "audio", "text") == ({"text": "zwei", "tags": ["b"]}, ())
 
 
-def test_reference_of_bytes_that_are_no_text_is_an_error() -> None:
-    row = pa.record_batch({"audio": [b"x"], "text": [b"\xff"]})
-    with pytest.raises(UnicodeDecodeError):
-        row_values(row, "audio", "text")
+@pytest.mark.parametrize(
+    ("value", "reference", "remarks"),
+    [
+        ("für".encode(), "für", ()),
+        (None, None, ()),
+        (b"f\xfcr", "für", ("text is not UTF-8: it was read as Windows-1252",)),
+        (b"\xff\x81", "\udcff\udc81", ("text is neither UTF-8 nor Windows-1252: its bytes were kept",)),
+    ],
+)
+def test_reference_of_bytes(value: bytes | None, reference: str | None, remarks: tuple[str, ...]) -> None:
+    row = pa.record_batch({"audio": pa.array([b"x"]), "text": pa.array([value], pa.binary())})
+    assert row_values(row, "audio", "text") == ({"text": reference}, remarks)
+
+
+@pytest.mark.parametrize("zone", ["Foo/Bar", "+25:99"])
+def test_time_of_an_unknown_zone_is_in_utc(zone: str) -> None:
+    times = pa.array([1_709_209_800], pa.timestamp("s", zone))
+    assert value_of(times) == "2024-02-29 12:30:00Z"
+    nested = value_of(pa.array([[1_709_209_800]], pa.list_(times.type)))
+    assert str(nested).startswith("left out: list<")

@@ -61,6 +61,8 @@ def test_remarks_have_a_name_that_the_row_does_not_have() -> None:
         (("x_file_name", "audio_file_name"), None, "audio_file_name"), (("text",), None, None),
         (("path", "clip"), "clip", "clip"), (("path", "x_file_name"), "clip", None),
         (("path", "audio_file_name"), "file_name", "audio_file_name"),
+        (("id;speaker;audio_file_name",), None, None), (("id,x_file_name",), None, None),
+        (("id\tx_file_name", "text"), None, None),
     ],
 )  # fmt: skip
 def test_column_of_the_audio_of_a_list(

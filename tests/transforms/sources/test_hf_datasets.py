@@ -125,6 +125,17 @@ def test_webdataset_shards(tmp_path: Path) -> None:
     ] * 2
 
 
+def test_rows_are_numbered_in_the_order_of_paths(tmp_path: Path) -> None:
+    names = ["a-1/0.parquet", "a.b/0.parquet", "a/0.parquet", "a/b/0.parquet", "b.parquet"]
+    for name in reversed(names):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        pq.write_table(pa.table({"audio": [name.encode()]}), tmp_path / name)
+    found = [source for source in opened(tmp_path) if isinstance(source, AudioSource)]
+    assert [(source.uri, source.payload) for source in found] == [
+        (f"dataset://{tmp_path}/train/{index}/0", name.encode()) for index, name in enumerate(names)
+    ]
+
+
 def test_archives_in_an_audio_folder_and_a_single_one(tmp_path: Path) -> None:
     (tmp_path / "train.zip").write_bytes(zip_of({"a.wav": b"x"}))
     expected = [ArchiveShard(f"{tmp_path}/train.zip")]

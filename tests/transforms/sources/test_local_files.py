@@ -1,11 +1,16 @@
 from __future__ import annotations
 
 import os
+import tempfile
 import time
+from collections.abc import Sequence
+from fnmatch import fnmatch
 from pathlib import Path
 from unicodedata import normalize
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from transforms.sources.local_files import list_files, match_files
 from transforms.sources.output_folder import OutputFolder
@@ -84,6 +89,73 @@ def test_link_to_a_folder_above_lists_what_is_new(tree: Path) -> None:
     up = ["x/x/up/a.wav", "x/x/up/y/b.wav"]
     assert listed(tree / "x", tree) == ["x/a.wav", "x/x/a.wav", *up]
     assert matches("x/**/*.wav", tree) == ["x/a.wav", "x/x/a.wav", *up]
+
+
+@pytest.mark.parametrize("pattern", ["r/**/a/**/*.wav", "r/*/**/*.wav"])
+def test_link_that_leads_up_lists_no_file_again(tmp_path: Path, pattern: str) -> None:
+    (tmp_path / "r/a").mkdir(parents=True)
+    (tmp_path / "r/a/f.wav").touch()
+    (tmp_path / "r/a/up").symlink_to(tmp_path / "r")
+    assert matches(pattern, tmp_path) == ["r/a/f.wav"]
+
+
+FOLDERS = ["a", "b", "a/a", "a/b", "b/a", "a/b/a"]
+GLOBS = [
+    "**", "**/*", "*", "*/*", "*/**/*.wav", "**/a/**/*.wav", "**/*/*", "a/**", "**/b/*", "*/*/**/f*",
+    "**/**/g*", "**/a/**/b/**", "**/up/**/*.wav", "*/up/*", "**/a/*/**/*",
+]  # fmt: skip
+
+
+@settings(deadline=None, max_examples=60)
+@given(
+    folders=st.lists(st.sampled_from(FOLDERS)),
+    files=st.lists(st.tuples(st.sampled_from(["", *FOLDERS]), st.sampled_from(["f.wav", "g.wav", "a"]))),
+    links=st.lists(st.tuples(st.sampled_from(["", *FOLDERS]), st.sampled_from(["up", "b"]),
+                             st.sampled_from(["", *FOLDERS]))),
+)  # fmt: skip
+def test_each_file_that_links_lead_to_is_listed_once(
+    folders: list[str], files: list[tuple[str, str]], links: list[tuple[str, str, str]]
+) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        root = Path(folder).resolve()
+        for path in [*folders, *(path for path, _ in files), *(path for path, *_ in links)]:
+            (root / path).mkdir(parents=True, exist_ok=True)
+        for path, name in files:
+            if not (root / path / name).exists():
+                (root / path / name).touch()
+        for path, name, target in links:
+            if not (root / path / name).exists() and (root / target).is_dir():
+                (root / path / name).symlink_to(root / target)
+        for pattern in GLOBS:
+            expected = places(root, pattern.split("/"))
+            assert sorted(map(place_of, match_files(f"{root}/{pattern}"))) == expected, pattern
+        assert sorted(map(place_of, list_files(str(root), lambda path: True))) == places(root, ["**"])
+
+
+def place_of(path: str) -> str:
+    return os.path.join(os.path.realpath(os.path.dirname(path)), os.path.basename(path))
+
+
+def places(root: Path, parts: Sequence[str]) -> list[str]:
+    """Returns the files that a glob matches by any path, by their places without links."""
+    found, seen, waiting = set(), set(), [(str(root), 0)]
+    while waiting:
+        folder, n = waiting.pop()
+        if (folder, n) in seen or n == len(parts):
+            continue
+        seen.add((folder, n))
+        is_any = parts[n] == "**"
+        if is_any:
+            waiting.append((folder, n + 1))
+        for name in os.listdir(folder):
+            path = os.path.join(folder, name)
+            if not is_any and not fnmatch(name, parts[n]):
+                continue
+            if os.path.isdir(path):
+                waiting.append((os.path.realpath(path), n + (not is_any)))
+            elif n == len(parts) - 1:
+                found.add(path)
+    return sorted(found)
 
 
 def test_many_links_take_little_time(tmp_path: Path) -> None:

@@ -114,8 +114,36 @@ def test_columns_of_the_same_name_are_all_kept(tmp_path: Path) -> None:
     (source,) = recordings(tmp_path / "m.csv")
     assert source.reference == "x"
     assert {name: json.loads(value) for name, value in source.metadata} == {
-        "note": "1", "note_2": "2", "note_2_2": "3", "": "4", "_2": "5",
+        "note": "2", "note_2": "3", "note_3": "1", "": "5", "_2": "4",
     }  # fmt: skip
+    (tmp_path / "n.csv").write_text("path,path\na.wav,b.wav\n")
+    assert listed(tmp_path / "n.csv") == [("b.wav", None)]
+
+
+def test_csv_of_r_with_semicolons(tmp_path: Path) -> None:
+    text = '\n"path";"text"\n"a.wav";"two\nlines"\nb.wav;"x;y"\n'
+    (tmp_path / "m.csv").write_text(text)
+    assert listed(tmp_path / "m.csv") == [("a.wav", "two\nlines"), ("b.wav", "x;y")]
+    (tmp_path / "m.csv.gz").write_bytes(gzip.compress(text.encode()))
+    assert listed(tmp_path / "m.csv.gz") == [("a.wav", "two\nlines"), ("b.wav", "x;y")]
+    (tmp_path / "n.csv").write_text("id;speaker;audio_file_name\n1;A;a.wav\n")
+    assert listed(tmp_path / "n.csv") == [("a.wav", None)]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        'path\tsentence\tx\n"Smith, John.wav"\thello\t\n',
+        'path\tsentence\tx\n"Smith, John.wav"\t"hello"\tNA\n',
+        '"path"\t"sentence"\t"x"\n"Smith, John.wav"\t"hello"\t2021-05-03\n',
+    ],
+)  # fmt: skip
+def test_tsv_of_a_writer_that_quotes(tmp_path: Path, text: str) -> None:
+    (tmp_path / "m.tsv").write_text(text)
+    assert listed(tmp_path / "m.tsv") == [("Smith, John.wav", "hello")]
+    assert [one.audio_id for one in recordings(tmp_path / "m.tsv")] == [
+        audio_id_of(f"{tmp_path}/Smith, John.wav")
+    ]
 
 
 def test_tsv_of_common_voice(tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ from transforms.sources.manifest_records import (
     parse_json_row,
     parse_row,
     read_records,
+    remove_quotes,
 )
 
 
@@ -64,24 +65,41 @@ def test_tsv_is_split_at_tabs_whatever_its_quotes() -> None:
     data = b'1\ta.mp3\t"Hello, he said\n2\tb.mp3\t"She said ""no"""\n3\tc.mp3\tx"\n'
     assert [parse_fields(one, ".tsv") for one in read_records(io.BytesIO(data), ".tsv")] == [
         ["1", "a.mp3", '"Hello, he said'],
-        ["2", "b.mp3", 'She said "no"'],
+        ["2", "b.mp3", '"She said ""no"""'],
         ["3", "c.mp3", 'x"'],
     ]
 
 
 @pytest.mark.parametrize(
-    ("line", "fields"),
+    ("fields", "expected"),
     [
-        ('a.mp3\t"Yes," he said, "and no."', ["a.mp3", '"Yes," he said, "and no."']),
-        ('a.mp3\t"Hello."', ["a.mp3", '"Hello."']),  # its quotes were spoken of: no writer adds them
-        ('"a.mp3"\t"Hello."\t3.5\t', ["a.mp3", "Hello.", "3.5", ""]),
-        ('a.mp3\t"', ["a.mp3", '"']),
-        ('a.mp3\t""', ["a.mp3", ""]),
-        ('"a.mp3"', ["a.mp3"]),
+        # of the sentence: no writer adds them
+        (["a.mp3", '"Yes," he said, "and no."', "1"], ["a.mp3", '"Yes," he said, "and no."', "1"]),
+        (["a.mp3", '"Hello."', "1"], ["a.mp3", '"Hello."', "1"]),
+        (["a.mp3", '"', ""], ["a.mp3", '"', ""]),
+        (["a.mp3", '"Hello, he said', "x"], ["a.mp3", '"Hello, he said', "x"]),
+        # of R, pandas and Excel
+        (['"a.wav"', '"hello"', "NA"], ["a.wav", "hello", "NA"]),
+        (['"a.wav"', '"hello"', "True"], ["a.wav", "hello", "True"]),
+        (['"a.wav"', '"hello"', "2021-05-03"], ["a.wav", "hello", "2021-05-03"]),
+        (['"Smith, John.wav"', "hello", '"B, C"'], ["Smith, John.wav", "hello", "B, C"]),
+        (["a.wav", "hello", '"B, C"'], ["a.wav", "hello", "B, C"]),
+        (['"a b.wav"', "hello", '""'], ["a b.wav", "hello", ""]),
+        (["a.wav", '"She said ""no"""', ""], ["a.wav", 'She said "no"', ""]),
+        (["a.wav", '""', ""], ["a.wav", "", ""]),
     ],
-)
-def test_quotes_of_tsv_are_those_of_a_writer_or_of_the_sentence(line: str, fields: list[str]) -> None:
-    assert parse_fields(record(line.encode()), ".tsv") == fields
+)  # fmt: skip
+def test_quotes_of_tsv_are_those_of_a_writer_or_of_the_sentence(
+    fields: list[str], expected: list[str]
+) -> None:
+    row = dict(zip(("path", "text", "note"), fields, strict=True))
+    assert list(remove_quotes(row, "path", "text").values()) == expected
+
+
+def test_newlines_within_quotes_after_a_semicolon() -> None:
+    data = b'a.wav;"two\nlines"\n"b";"x"\n'
+    found = read_records(io.BytesIO(data), ".csv", delimiter=";")
+    assert [one.data for one in found] == [b'a.wav;"two\nlines"\n', b'"b";"x"\n']
 
 
 def test_only_the_beginning_of_a_too_long_line_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:

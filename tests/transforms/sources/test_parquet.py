@@ -31,7 +31,7 @@ def wav(value: float = 0.5) -> bytes:
     return file.getvalue()
 
 
-def write(path: Path, **columns: list[object]) -> Path:
+def write(path: Path, **columns: list[object] | pa.Array) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     pq.write_table(pa.table(columns), path)
     return path
@@ -358,3 +358,16 @@ def test_arrow_file_at_a_url(tmp_path: Path) -> None:
     (shard,) = parquet_shards("me/corpus", "train", ["memory://arrow/d.arrow"], None, None)
     (source,) = rows(shard)
     assert (source.payload, source.reference) == (wav(), "eins")
+
+
+def test_values_that_python_does_not_have_cost_no_row(tmp_path: Path) -> None:
+    times = pa.array([0, 1000], pa.timestamp("ms", "Foo/Bar"))
+    path = write(tmp_path / "a.parquet", audio=[b"x", b"y"], text=[b"f\xfcr", b"so"], time=times)
+    (shard,) = dataset_shards(str(path), "train")
+    first, second = rows(shard)
+    assert (first.reference, second.reference) == ("für", "so")
+    assert first.metadata == (
+        ("time", '"1970-01-01 00:00:00.000Z"'),
+        ("remarks", '["text is not UTF-8: it was read as Windows-1252"]'),
+    )
+    assert second.metadata == (("time", '"1970-01-01 00:00:01.000Z"'),)

@@ -22,6 +22,8 @@ NEMO = ("offset", "duration")
         ({"duration": 7.5}, (None, None), set()),
         # Lhotse's cuts
         ({"start": 3.0, "duration": 5.0}, (3.0, 8.0), {"start", "end", "duration"}),
+        ({"start": 0, "duration": 12.5}, (None, None), {"start", "end"}),
+        ({"start": "", "duration": 12.5}, (None, None), {"start", "end"}),
         ({"start": 3.0, "end": 4.0, "duration": 60.0}, (3.0, 4.0), {"start", "end"}),
         ({"start": "", "end": "", "offset": "2", "duration": "1"}, (2.0, 3.0), {"start", "end", *NEMO}),
         # normal play time, as in media fragments; commas, as in SRT files and in tables of many countries
@@ -45,7 +47,7 @@ def test_part_of_a_file(
         {"start": "x", "end": 4}, {"start": 1, "end": "late"}, {"end": True}, {"start": [1]},
         {"start": "inf"}, {"start": float("nan")}, {"start": 10**400}, {"start": "1:99"},
         {"start": 1_620_000_000, "end": 1_620_000_009}, {"offset": "no", "duration": 2},
-        {"start": 1, "duration": "short"}, {"start": "9" * 5000 + ":00"},
+        {"start": "9" * 5000 + ":00"},
     ],
 )  # fmt: skip
 def test_value_that_is_no_time_is_metadata_with_a_remark(row: dict[str, object]) -> None:
@@ -54,6 +56,20 @@ def test_value_that_is_no_time_is_metadata_with_a_remark(row: dict[str, object])
     (remark,) = part.remarks
     assert "where seconds or h:mm:ss were expected: it is kept as metadata" in remark
     assert len(remark) < 300
+
+
+@pytest.mark.parametrize("duration", ["3 min", -1, 0, "0", float("nan"), True])
+def test_unknown_duration_does_not_end_a_part(duration: object) -> None:
+    part = apply_clip(SOURCE, {"start": 5, "duration": duration})
+    assert (part.source.start_s, part.source.end_s) == (5.0, None)
+    assert part.source.audio_id == audio_id_of(SOURCE.uri, "#t=5")
+    assert part.used == {"start", "end"}
+    (remark,) = part.remarks
+    assert remark.startswith(f"duration is {duration!r}, where seconds or h:mm:ss were expected: it is kept")
+
+
+def test_duration_of_the_file_after_a_start_of_zero_leaves_its_id() -> None:
+    assert apply_clip(SOURCE, {"start": 0, "duration": 12.5}).source == SOURCE
 
 
 def test_other_columns_name_the_part_where_the_first_are_no_times() -> None:
