@@ -117,11 +117,6 @@ class Admission:
         with self._lock:
             return len(self._started)
 
-    @property
-    def draining(self) -> bool:
-        """Whether new requests are refused because the server stops."""
-        return self._draining
-
     def drain(self) -> None:
         """Refuses new requests from now on, with 503; those inside are not affected."""
         with self._lock:

@@ -68,6 +68,7 @@ def test_channel_of_a_mono_file_is_its_only_one(tmp_path: Path, out: Path) -> No
     assert run(write_lines(tmp_path / "m.jsonl", {"audio": "mono.wav", "channel": 1}), out) == 0
     (row,) = rows(out)
     assert (row["channel"], row["text"]) == (1, expected_text("en", 2))
+    assert row["problem"] == "the file has a single channel for 2.00 s, which was taken for the one named"
 
 
 def test_line_with_values_that_are_not_understood_is_transcribed(tmp_path: Path, out: Path) -> None:

@@ -45,6 +45,7 @@ def _rounded_down(damage: Damage) -> Damage:
         damage.n_invalid,
         _whole_steps(damage.invalid_s),
         _whole_steps(damage.cancelled_s),
+        _whole_steps(damage.other_channel_s),
         damage.is_cut,
         damage.read_error,
     )

@@ -181,6 +181,7 @@ class AudioDecoder:
                 n_invalid=mono.n_invalid,
                 invalid_s=mono.n_invalid / run.rate,
                 cancelled_s=n_cancelled / run.rate,
+                other_channel_s=len(mono.samples) / run.rate if is_mono and self._channel else 0.0,
             )
             self._log.add(run.time_s(position), damage)
             yield run, position, mono.samples

@@ -42,6 +42,9 @@ def truncated_and_problem(
         problems.append(
             f"channels cancel each other for {damage.cancelled_s:.2f} s: the loudest was taken there"
         )
+    if damage.other_channel_s:
+        seconds = f"{damage.other_channel_s:.2f} s"
+        problems.append(f"the file has a single channel for {seconds}, which was taken for the one named")
     missing_s = max(damage.damaged_s, damage.lost_s, damage.invalid_s)
     is_truncated = damage.read_error is not None or damage.is_cut or is_short or missing_s > TOLERANCE_S
     return is_truncated, "; ".join(problems) or None

@@ -19,6 +19,8 @@ from functools import partial
 from itertools import pairwise
 from urllib.parse import unquote
 
+from transforms.core.signed_urls import signing_names
+
 HIDDEN = "[hidden]"
 
 _URL = re.compile(r"(?<![\w+.-])[\w+.-]+://[^\s'\"<>]*")
@@ -31,13 +33,6 @@ _PUNCTUATION = ".,:;)]}"  # after a URL, of the sentence that quotes it
 _BEFORE_URL = " \t\r\n'\"<>("
 _MAX_URL = 4096  # characters that are looked at before a secret
 _MAX_DEPTH = 3  # of URLs in parameters of URLs; what is deeper is hidden
-
-_SIGNING_NAME = re.compile(r"x-(?:amz|goog)-.+", re.IGNORECASE)
-_AMAZON_SIGNATURE = {"signature", "expires", "awsaccesskeyid", "googleaccessid", "key-pair-id", "policy"}
-_AZURE_SIGNATURE = {
-    "sv", "ss", "srt", "sr", "sp", "st", "se", "spr", "sip", "si", "sig", "skoid", "sktid", "skt", "ske",
-    "sks", "skv", "sdd",
-}  # fmt: skip
 
 _SECRET_NAME = re.compile(
     r".*(token|signature|secret|passw|passphrase|credential|sess(ion)?[-_]?id|bearer"
@@ -160,7 +155,7 @@ def _with_masked_path_parameter(parameter: re.Match[str], depth: int) -> str:
 def _with_masked_parameters(parameters: re.Match[str], depth: int) -> str:
     shown = parameters[1].rstrip(_PUNCTUATION)
     parts = shown.split("&")
-    signing = _signing_names({_name(part) for part in parts})
+    signing = signing_names({_name(part) for part in parts})
     if signing and not _may_be_http(parameters):
         signing = set()
     mask = partial(_mask, place=parameters)
@@ -185,16 +180,6 @@ def _url_before(place: re.Match[str]) -> str:
 
 def _name(parameter: str) -> str:
     return parameter.partition("=")[0].lower()
-
-
-def _signing_names(names: set[str]) -> set[str]:
-    """Returns the names that belong to a signature, as in `transforms.core.uris.audio_id_of`."""
-    signing = {name for name in names if _SIGNING_NAME.fullmatch(name)}
-    if "signature" in names:
-        signing |= _AMAZON_SIGNATURE
-    if {"sig", "sv"} <= names:
-        signing |= _AZURE_SIGNATURE
-    return signing
 
 
 def _masked(parameter: str, mask: Callable[[str], str], depth: int) -> str:

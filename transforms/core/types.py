@@ -35,11 +35,11 @@ class Damage(Record):
     Args:
         n_damaged: packets that could not be decoded and were skipped.
         damaged_s: seconds in these packets, as far as they declare them.
-        lost_s: seconds for which the container has no sound: silence stands there, unless a jump is longer
-            than an hour.
+        lost_s: seconds without sound in the container; they are silent, unless they are over an hour.
         n_invalid: invalid samples (not finite, or absurdly large), which became silence.
         invalid_s: seconds of these.
         cancelled_s: seconds in which the channels cancelled each other and the loudest was used.
+        other_channel_s: seconds in which the file has a single channel, which was used for another one.
         is_cut: the end of the file is incomplete.
         read_error: message of the error that ended decoding before the end of the file; None if none did.
     """
@@ -50,21 +50,17 @@ class Damage(Record):
     n_invalid: int = 0
     invalid_s: float = 0.0
     cancelled_s: float = 0.0
+    other_channel_s: float = 0.0
     is_cut: bool = False
     read_error: str | None = None
 
     def __add__(self, other: Damage) -> Damage:
         """Returns the damage of two parts together."""
-        return Damage(
-            self.n_damaged + other.n_damaged,
-            self.damaged_s + other.damaged_s,
-            self.lost_s + other.lost_s,
-            self.n_invalid + other.n_invalid,
-            self.invalid_s + other.invalid_s,
-            self.cancelled_s + other.cancelled_s,
-            self.is_cut or other.is_cut,
-            self.read_error if self.read_error is not None else other.read_error,
-        )
+        *numbers, is_cut, read_error = vars(self).values()
+        *more, is_cut_too, other_error = vars(other).values()
+        sums: list[Any] = [one + too for one, too in zip(numbers, more, strict=True)]
+        error = other_error if read_error is None else read_error
+        return Damage(*sums, is_cut or is_cut_too, error)
 
 
 NO_DAMAGE = Damage()

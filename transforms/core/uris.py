@@ -9,14 +9,10 @@ import re
 from unicodedata import normalize
 from urllib.parse import unquote, urljoin
 
+from transforms.core.signed_urls import signing_names
 from transforms.core.types import AudioSource
 
 _URL = re.compile(r"[A-Za-z][\w+.-]*(::[A-Za-z][\w+.-]*)*://")
-_AMAZON_SIGNATURE = {"signature", "expires", "awsaccesskeyid", "googleaccessid", "key-pair-id", "policy"}
-_AZURE_SIGNATURE = {
-    "sv", "ss", "srt", "sr", "sp", "st", "se", "spr", "sip", "si", "sig", "skoid", "sktid", "skt", "ske",
-    "sks", "skv", "sdd",
-}  # fmt: skip
 
 
 def is_url(uri: str) -> bool:
@@ -118,17 +114,8 @@ def _split_http(url: str) -> tuple[str, str]:
 
 def _unsigned(query: str) -> str:
     parameters = [(part.partition("=")[0].lower(), part) for part in query.split("&")]
-    names = {name for name, _ in parameters}
-    signing: set[str] = set()
-    if "signature" in names:
-        signing |= _AMAZON_SIGNATURE
-    if {"sig", "sv"} <= names:
-        signing |= _AZURE_SIGNATURE
-    return "&".join(
-        part
-        for name, part in parameters
-        if name not in signing and not name.startswith(("x-amz-", "x-goog-"))
-    )
+    signing = signing_names({name for name, _ in parameters})
+    return "&".join(part for name, part in parameters if name not in signing)
 
 
 def file_stamp(uri: str) -> str | None:

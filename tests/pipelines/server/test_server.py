@@ -230,7 +230,7 @@ def test_running_requests_are_answered(before: Resources) -> None:
         assert gate.waiting.acquire(timeout=10)
         stopping = threading.Thread(target=server.stop)
         stopping.start()
-        wait_until(lambda: server._app.admission.draining)
+        wait_until(lambda: server._app.admission._draining)
         assert idle.is_closed_by_server()
         with pytest.raises(OSError, match="refused"):
             get(server.port, "/health")

@@ -16,13 +16,13 @@ from transforms.core.recording_parts import truncated_and_problem
 from transforms.core.types import NO_DAMAGE, Damage
 
 SECONDS = st.floats(0, 30)
-DAMAGES = st.builds(Damage, st.integers(0, 9), SECONDS, SECONDS, st.integers(0, 9), SECONDS, SECONDS)
+DAMAGES = st.builds(Damage, st.integers(0, 9), SECONDS, SECONDS, st.integers(0, 9), SECONDS, SECONDS, SECONDS)
 TIMES = st.floats(0, 600, exclude_max=True)
 
 
 def test_damage_of_two_parts_is_added() -> None:
-    one, other = Damage(1, 0.5, 1.0, 2, 0.25, 3.0), Damage(2, 1.0, 0.5, 3, 0.5, 1.0, True, "a disk")
-    assert one + other == Damage(3, 1.5, 1.5, 5, 0.75, 4.0, True, "a disk")
+    one, other = Damage(1, 0.5, 1.0, 2, 0.25, 3.0, 2.0), Damage(2, 1.0, 0.5, 3, 0.5, 1.0, 0.5, True, "a disk")
+    assert one + other == Damage(3, 1.5, 1.5, 5, 0.75, 4.0, 2.5, True, "a disk")
     assert (other + Damage(read_error="another")).read_error == "a disk"
     assert Damage() + Damage() == Damage()
 
@@ -97,6 +97,8 @@ def test_blocks_without_damage_are_not_stored() -> None:
          "3 samples that are not finite, or absurd, were taken for silence"),
         (Damage(cancelled_s=3.0), None, 5.0, False,
          "channels cancel each other for 3.00 s: the loudest was taken there"),
+        (Damage(other_channel_s=5.0), None, 5.0, False,
+         "the file has a single channel for 5.00 s, which was taken for the one named"),
         (Damage(read_error="the disk failed", is_cut=True), None, 5.0, True,
          "the disk failed; the end of the file is not whole: it was cut short"),
     ],
