@@ -58,9 +58,9 @@ class Damage(Record):
         """Returns the damage of two parts together."""
         *numbers, is_cut, read_error = vars(self).values()
         *more, is_cut_too, other_error = vars(other).values()
-        sums: list[Any] = [one + too for one, too in zip(numbers, more, strict=True)]
-        error = other_error if read_error is None else read_error
-        return Damage(*sums, is_cut or is_cut_too, error)
+        values: list[Any] = [one + too for one, too in zip(numbers, more, strict=True)]
+        values += [is_cut or is_cut_too, other_error if read_error is None else read_error]
+        return Damage(*values)
 
 
 NO_DAMAGE = Damage()
