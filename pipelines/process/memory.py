@@ -5,11 +5,15 @@ from __future__ import annotations
 import ctypes
 import gc
 import os
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
 _M_ARENA_MAX = -8  # from glibc's malloc.h
 _ARENAS = 2
+
+RETURN_MEMORY_S = 30.0
+"""It takes some 0.1 s, and the next batch takes as much longer."""
 
 
 def limit_malloc_arenas() -> None:
@@ -25,13 +29,28 @@ def limit_malloc_arenas() -> None:
 
 
 def return_free_memory() -> None:
-    """Returns the memory that was freed within glibc's arenas to the system; takes some 0.1 s.
+    """Returns memory that was freed within glibc's arenas to the system; other threads may wait for it."""
+    with suppress(OSError, AttributeError):  # another C library
+        ctypes.CDLL(None).malloc_trim(0)
+
+
+def keep_returning_free_memory(interval_s: float = RETURN_MEMORY_S) -> threading.Event:
+    """Starts a thread that returns free memory now and then, for a process that serves and does nothing else.
 
     Buffers of several batches at a time leave holes between what is in use: whisper-base has 250 MB of them
     after a hundred short recordings, and grows for a thousand.
+
+    Returns:
+        The event that ends the thread; it keeps no process from its end.
     """
-    with suppress(OSError, AttributeError):  # another C library
-        ctypes.CDLL(None).malloc_trim(0)
+    ended = threading.Event()
+
+    def keep_returning() -> None:
+        while not ended.wait(interval_s):
+            return_free_memory()
+
+    threading.Thread(target=keep_returning, name="return-memory", daemon=True).start()
+    return ended
 
 
 @contextmanager

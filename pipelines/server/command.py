@@ -19,7 +19,7 @@ from pipelines.backend import WHISPER, Backend
 from pipelines.flags import add_version_flag, with_underscores
 from pipelines.option_checks import OptionsError, nearest
 from pipelines.option_flags import HelpFormatter, OptionParser, add_options, with_options_table
-from pipelines.process.memory import limit_malloc_arenas
+from pipelines.process.memory import keep_returning_free_memory, limit_malloc_arenas
 from pipelines.server.options import ServeOptions, grouped_options
 
 EXTRA = ("anyio", "h11", "prometheus_client", "python_multipart", "starlette", "uvicorn")
@@ -105,6 +105,7 @@ def _configure_process() -> None:
         logging.getLogger(name).setLevel(max(logging.getLogger().level, logging.WARNING))
     hide_secrets()
     limit_malloc_arenas()
+    keep_returning_free_memory()
 
 
 def parse(argv: Sequence[str], prog: str = "whisper-beam serve") -> ServeOptions:

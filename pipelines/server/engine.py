@@ -12,10 +12,8 @@ import threading
 from collections.abc import AsyncGenerator, Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from time import monotonic
 from typing import TYPE_CHECKING, Any
 
-from pipelines.process.memory import return_free_memory
 from pipelines.server.errors import ApiError, unavailable
 from transforms.core.types import Failure
 
@@ -26,9 +24,6 @@ Row = dict[str, Any]
 
 LOADING, READY, FAILED = "loading", "ready", "failed"
 LOADING_RETRY_S = 5.0
-RETURN_MEMORY_S = 30.0
-"""Seconds between two times at which free memory is returned to the system, if transcriptions end."""
-
 _LOGGER = logging.getLogger(__name__)
 
 
@@ -61,7 +56,6 @@ class Engine:
         self._threads = ThreadPoolExecutor(max_jobs, thread_name_prefix="transcription")
         self._jobs: set[Job] = set()
         self._is_cancelled = False
-        self._memory_returned_at = monotonic()
         self._lock = threading.Lock()
 
     def start(self) -> None:
@@ -168,15 +162,6 @@ class Engine:
         with self._lock:
             self._jobs.discard(job)
         job.end(outcome)
-        self._return_memory()
-
-    def _return_memory(self) -> None:
-        with self._lock:
-            now = monotonic()
-            if now - self._memory_returned_at < RETURN_MEMORY_S:
-                return
-            self._memory_returned_at = now
-        return_free_memory()
 
 
 class Job:

@@ -4,10 +4,12 @@ import gc
 import os
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
 
+from pipelines.process import memory
 from pipelines.process.memory import return_free_memory, without_garbage_collection
 
 PROGRAM = """
@@ -60,6 +62,18 @@ def test_free_memory_between_blocks_in_use_is_returned() -> None:
     return_free_memory()
     assert memory_mb() < before - 40
     assert len(kept) == 500
+
+
+def test_free_memory_is_returned_again_and_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    returned = threading.Semaphore(0)
+    monkeypatch.setattr(memory, "return_free_memory", returned.release)
+    ended = memory.keep_returning_free_memory(0.01)
+    assert all(returned.acquire(timeout=10) for _ in range(3))
+    (thread,) = (one for one in threading.enumerate() if one.name == "return-memory")
+    assert thread.daemon
+    ended.set()
+    thread.join(10)
+    assert not thread.is_alive()
 
 
 def test_garbage_collection_is_off_inside_and_new_objects_are_frozen() -> None:

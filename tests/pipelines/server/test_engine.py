@@ -10,8 +10,7 @@ from typing import Any, cast
 import pytest
 
 from pipelines.inference import Call, CancelledError, Inference
-from pipelines.server import engine as engine_module
-from pipelines.server.engine import FAILED, LOADING, READY, RETURN_MEMORY_S, Engine, Job
+from pipelines.server.engine import FAILED, LOADING, READY, Engine, Job
 from pipelines.server.errors import ApiError
 from tests.support.raw_http import wait_until
 from transforms.core.types import Failure, Transcript
@@ -267,26 +266,6 @@ def test_at_most_so_many_run(engine: Engine, inference: FakeInference) -> None:
 
     run(submit())
     assert len(inference.threads) == 2
-
-
-def test_free_memory_is_returned_now_and_then(
-    inference: FakeInference, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    now, returned_at = 1000.0, list[float]()
-    monkeypatch.setattr(engine_module, "monotonic", lambda: now)
-    monkeypatch.setattr(engine_module, "return_free_memory", lambda: returned_at.append(now))
-    inference.may_go_on.set()
-
-    async def work() -> None:
-        await engine.submit(inference.real, call_of).result()
-
-    engine = Engine(lambda: inference.real, 1)
-    for seconds in (1.0, RETURN_MEMORY_S, 1.0, RETURN_MEMORY_S):
-        now += seconds
-        run(work())
-        engine._threads.submit(lambda: None).result(WAIT_S)  # the thread is done with the job
-    engine.close()  # the threads have ended
-    assert returned_at == [1000 + 1 + RETURN_MEMORY_S, 1000 + 2 + 2 * RETURN_MEMORY_S]
 
 
 def test_close_ends_all_threads(inference: FakeInference) -> None:

@@ -10,13 +10,14 @@ import schemathesis
 from hypothesis import HealthCheck, Phase, settings
 from schemathesis.specs.openapi.definitions import OPENAPI_31
 from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
 from pipelines.server.api_keys import OPEN_PATHS
 from pipelines.server.chunking import RANGES
-from pipelines.server.errors import invalid_file, overloaded
+from pipelines.server.errors import invalid_file, invalid_request, overloaded
 from pipelines.server.events import event_stream
 from pipelines.server.form import KNOWN_FIELDS
 from pipelines.server.formats import render
@@ -208,7 +209,14 @@ def _model(request: Request) -> Response:
 
 
 EVENTS = _events()
+
+
+def _bad_request(request: Request, error: Exception) -> Response:
+    return invalid_request(str(error)).response()
+
+
 SERVER = Starlette(
+    exception_handlers={HTTPException: _bad_request},  # of Starlette's parser of forms
     routes=[
         Route("/v1/audio/transcriptions", _transcribe, methods=["POST"]),
         Route("/v1/audio/translations", _transcribe, methods=["POST"]),
@@ -218,7 +226,7 @@ SERVER = Starlette(
         Route("/ready", lambda request: JSONResponse({"status": "ready"})),
         Route("/metrics", lambda request: PlainTextResponse("# HELP a\n")),
         Route("/openapi.json", lambda request: JSONResponse(DOCUMENT)),
-    ]
+    ],
 )
 """A server with our answers, and no model."""
 
