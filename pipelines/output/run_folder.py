@@ -31,7 +31,7 @@ from transforms.core.redaction import redact
 from transforms.writing.atomic_files import PARTIAL_SUFFIX, atomic_write
 from transforms.writing.filenames import recording_file_pattern
 
-SCHEMA_VERSION = 5  # version of the output files and of the commit log; a run of another one is not resumed
+SCHEMA_VERSION = 6  # version of the output files and of the commit log; a run of another one is not resumed
 IDENTITY_FILE = ".whisper-beam/run.json"
 LOG_FOLDER = ".whisper-beam/commits"
 LOCK_FILE = ".whisper-beam/lock"

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import astuple
 
+from transforms.core.damage import NO_DAMAGE, Damage
 from transforms.core.sections import BLOCK_S
-from transforms.core.types import NO_DAMAGE, Damage
 
 _STEPS_PER_S = 1 << 32  # seconds are rounded down to multiples of 1 / this: sums are exact in any order
 

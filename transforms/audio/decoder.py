@@ -31,10 +31,10 @@ from transforms.audio.ffmpeg import (
 from transforms.audio.pcm_seek import exact_position
 from transforms.audio.resampling import resample
 from transforms.core.cancellation import Check, check_stop
+from transforms.core.damage import Damage
 from transforms.core.errors import AudioError
 from transforms.core.recording_parts import TOLERANCE
 from transforms.core.sections import BLOCK_S, Sections
-from transforms.core.types import Damage
 
 DEFAULT_SECTIONS = Sections()
 

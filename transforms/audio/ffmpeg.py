@@ -26,8 +26,8 @@ from transforms.audio.mpeg_audio import mp3_declared_s, mpeg_frame
 from transforms.audio.ogg import ogg_end
 from transforms.audio.presentation_clock import NO_GAP, clock_of, silent_frames
 from transforms.audio.raw_gsm import HEAD_BYTES, is_raw_gsm
+from transforms.core.damage import NO_DAMAGE, Damage
 from transforms.core.errors import AudioError
-from transforms.core.types import NO_DAMAGE, Damage
 
 MIN_RATE, MAX_RATE = 4_000, 384_000  # Hz
 MAX_CHANNELS = 64

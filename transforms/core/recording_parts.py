@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 
 from model.interface import SAMPLE_RATE
-from transforms.core.types import Damage, Intervals, Recording, RecordingPart
+from transforms.core.damage import Damage
+from transforms.core.types import Intervals, Recording, RecordingPart
 
 TOLERANCE_S, TOLERANCE = 0.1, 0.001  # tolerated error of a header, absolute and relative
 

@@ -9,14 +9,7 @@ from dataclasses import replace
 from model.interface import SAMPLE_RATE
 from model.interface import Segment as ModelSegment
 from transforms.core.errors import AudioError, to_failure
-from transforms.core.types import (
-    AudioSource,
-    Failure,
-    Segment,
-    Window,
-    WindowTranscript,
-    Word,
-)
+from transforms.core.types import AudioSource, Failure, Segment, Window, WindowTranscript, Word
 from transforms.recognition.window_decode import DecodePass
 from transforms.windows.splices import in_recording
 

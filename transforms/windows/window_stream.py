@@ -10,8 +10,9 @@ from model.interface import SAMPLE_RATE, Samples
 from transforms.audio.clip import Clip
 from transforms.audio.decoder import AudioDecoder
 from transforms.core.cancellation import Check, check_stop
+from transforms.core.damage import Damage
 from transforms.core.sections import BLOCK_S
-from transforms.core.types import AudioSpan, Damage, Intervals, Window, file_id
+from transforms.core.types import AudioSpan, Intervals, Window, file_id
 from transforms.windows.cutters import PlannedWindow, StreamState, WindowCutter
 from transforms.windows.plan import WindowPlan
 from transforms.windows.sample_buffer import SampleBuffer

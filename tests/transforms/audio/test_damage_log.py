@@ -12,19 +12,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from transforms.audio.damage_log import DamageLog
+from transforms.core.damage import NO_DAMAGE, Damage
 from transforms.core.recording_parts import truncated_and_problem
-from transforms.core.types import NO_DAMAGE, Damage
 
 SECONDS = st.floats(0, 30)
 DAMAGES = st.builds(Damage, st.integers(0, 9), SECONDS, SECONDS, st.integers(0, 9), SECONDS, SECONDS, SECONDS)
 TIMES = st.floats(0, 600, exclude_max=True)
-
-
-def test_damage_of_two_parts_is_added() -> None:
-    one, other = Damage(1, 0.5, 1.0, 2, 0.25, 3.0, 2.0), Damage(2, 1.0, 0.5, 3, 0.5, 1.0, 0.5, True, "a disk")
-    assert one + other == Damage(3, 1.5, 1.5, 5, 0.75, 4.0, 2.5, True, "a disk")
-    assert (other + Damage(read_error="another")).read_error == "a disk"
-    assert Damage() + Damage() == Damage()
 
 
 def test_damage_round_trips_through_json() -> None:

@@ -36,8 +36,8 @@ from transforms.audio.ffmpeg import (
     declared_size_ratio,
     open_container,
 )
+from transforms.core.damage import NO_DAMAGE
 from transforms.core.errors import AudioError
-from transforms.core.types import NO_DAMAGE
 
 WAV = encoded(speechlike(2))
 

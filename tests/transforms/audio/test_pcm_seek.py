@@ -26,9 +26,9 @@ from tests.support.encoding import (
 from tests.support.timed_files import remuxed
 from transforms.audio.decoder import AudioDecoder
 from transforms.audio.pcm_seek import exact_position
+from transforms.core.damage import Damage
 from transforms.core.errors import AudioError
 from transforms.core.sections import Sections
-from transforms.core.types import Damage
 
 
 class ShortSections(Sections):

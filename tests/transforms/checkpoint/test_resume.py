@@ -23,7 +23,8 @@ from transforms.checkpoint.spans import (
     to_record,
     work_unit_key,
 )
-from transforms.core.types import AudioSource, AudioSpan, Damage, Failure, RecordingPart, WindowTranscript
+from transforms.core.damage import Damage
+from transforms.core.types import AudioSource, AudioSpan, Failure, RecordingPart, WindowTranscript
 
 SPAN = AudioSpan(AudioSource("id", "/a.wav"))
 KEY = work_unit_key(SPAN)

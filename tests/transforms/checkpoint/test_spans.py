@@ -21,10 +21,10 @@ from transforms.checkpoint.spans import (
     to_record,
     work_unit_key,
 )
+from transforms.core.damage import Damage
 from transforms.core.types import (
     AudioSource,
     AudioSpan,
-    Damage,
     Failure,
     RecordingPart,
     Segment,

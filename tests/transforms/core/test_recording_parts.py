@@ -6,8 +6,9 @@ from dataclasses import replace
 import pytest
 
 from model.interface import SAMPLE_RATE
+from transforms.core.damage import Damage
 from transforms.core.recording_parts import Coverage, Range, complete_parts, join_parts, missing_ranges
-from transforms.core.types import AudioSource, Damage, RecordingPart
+from transforms.core.types import AudioSource, RecordingPart
 
 SOURCE = AudioSource("id", "u")
 

@@ -5,10 +5,10 @@ from dataclasses import fields
 
 from apache_beam.coders import FastPrimitivesCoder
 
+from transforms.core.damage import Damage
 from transforms.core.types import (
     AudioSource,
     AudioSpan,
-    Damage,
     Failure,
     RecordingPart,
     Segment,

@@ -8,9 +8,10 @@ import pytest
 from model.interface import SAMPLE_RATE
 from tests.support.dofn_outputs import MAIN, by_tag
 from tests.support.merging_records import PART, SOURCE, window
+from transforms.core.damage import Damage
 from transforms.core.metrics import CountingMetrics
 from transforms.core.progress import PROGRESS
-from transforms.core.types import Boundary, CutKind, Damage, Recording, Transcript, WindowTranscript
+from transforms.core.types import Boundary, CutKind, Recording, Transcript, WindowTranscript
 from transforms.dofns.assemble import Assemble, Grouped, count_transcript
 from transforms.dofns.tags import FAILURES, ORIGINS, PARTS, SECOND_PASS, WINDOWS
 from transforms.merging import assemble

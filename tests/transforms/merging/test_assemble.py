@@ -15,7 +15,8 @@ from tests.support.merging_records import (
     weak_middle,
     window,
 )
-from transforms.core.types import Damage, RecordingPart, Transcript, WindowTranscript
+from transforms.core.damage import Damage
+from transforms.core.types import RecordingPart, Transcript, WindowTranscript
 from transforms.merging import assemble as assemble_module
 from transforms.merging.assemble import Assembled, assemble, choose_windows, truncation
 from transforms.merging.settings import MergeSettings

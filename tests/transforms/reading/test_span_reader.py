@@ -17,10 +17,11 @@ from tests.support.span_reading import KNOWN, PLAN, Reading, read, wav
 from tests.support.stops import OwnStopError, StopAfter
 from transforms.checkpoint.spans import SpanStart, SpanStarted, WorkUnit
 from transforms.core.cancellation import Check
+from transforms.core.damage import Damage
 from transforms.core.recording_parts import complete_parts, join_parts
 from transforms.core.run_context import RunContext
 from transforms.core.sections import Sections
-from transforms.core.types import AudioSource, AudioSpan, Damage, RecordingPart
+from transforms.core.types import AudioSource, AudioSpan, RecordingPart
 from transforms.core.uris import audio_source
 from transforms.fetch.policy import DEFAULT_POLICY, FetchPolicy
 from transforms.reading.span_reader import SpanReader
