@@ -88,7 +88,7 @@ setup(
     python_requires=">=3.11,<3.14",
     packages=find_packages(include=["pipelines*", "transforms*", "model*"]),
     package_data={
-        "pipelines": ["py.typed", "server/page/index.html"],
+        "pipelines": ["py.typed", "server/page/index.html", "runners/flink_modules/*"],
         "transforms": ["py.typed"],
         "model": ["py.typed"],
     },

@@ -1,4 +1,4 @@
-"""Fuzz test of the audio decoders: damages 47 small files of many formats at random and decodes them.
+"""Fuzz test of the audio decoders: damages 53 small files of many formats at random and decodes them.
 
     python -m benchmarks.fuzz_decoders --minutes 10 --seed 0
 

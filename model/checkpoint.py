@@ -6,6 +6,7 @@ Hugging Face Hub. Formats: Hugging Face safetensors, and CTranslate2.
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -17,6 +18,7 @@ from numpy.typing import NDArray
 
 from model import ctranslate2, huggingface
 from model.config import DecodingConfig, WhisperConfig
+from model.file_digests import sha256_of
 from model.model_names import (
     HUB_NAMES,
     MODEL_ALIASES,
@@ -121,6 +123,24 @@ class Checkpoint:
     decoding: DecodingConfig
     weight_files: tuple[Path, ...]
     tokenizer: Path
+
+    def digest(self) -> str:
+        """Returns a hash of what texts depend on: weights, sizes, suppressed tokens and tokenizer.
+
+        It does not depend on the name or place of the model.
+
+        Raises:
+            CheckpointError: a file cannot be read.
+        """
+        names = ("vocab.json", "merges.txt", "added_tokens.json")
+        folder = self.tokenizer
+        tokenizer = [folder / name for name in names] if folder.is_dir() else [folder]
+        try:
+            files = [sha256_of(path) for path in (*self.weight_files, *tokenizer) if path.exists()]
+        except OSError as error:
+            raise CheckpointError(f"model {self.name!r} cannot be read: {error}") from error
+        content = "\n".join([repr(self.config), repr(self.decoding), *files])
+        return hashlib.sha256(content.encode()).hexdigest()
 
     def weights(self) -> Iterator[tuple[str, NDArray[np.generic]]]:
         """Yields each weight under its name in `model.network`, in its stored dtype.

@@ -53,7 +53,9 @@ class Segment:
 
     `start` and `stop` are samples of the window, `0 <= start <= stop <= n_samples`. `text` has the
     leading space that the model wrote, so that texts concatenate. `words` are present when word timestamps
-    were requested; their texts joined are the segment's.
+    were requested; their texts joined are the segment's. `is_cut` is set where the model was stopped within
+    the segment, at the token limit or for repetition: the end of its text is missing, and `stop` is that of
+    the window.
     """
 
     start: int
@@ -61,6 +63,7 @@ class Segment:
     text: str
     tokens: tuple[int, ...] = ()
     words: tuple[Word, ...] = ()
+    is_cut: bool = False
 
 
 @dataclass(frozen=True)

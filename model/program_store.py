@@ -64,8 +64,10 @@ class ProgramStore:
         # A program is written at its first use, so modification times are in that order.
         paths = sorted(self._folder.glob("*.program"), key=_used_at)
         executor = ThreadPoolExecutor(_N_LOADERS, thread_name_prefix="programs")
-        self._ahead = {path.stem: executor.submit(_load, path) for path in paths[:_MAX_AHEAD]}
-        executor.shutdown(wait=False)
+        try:
+            self._ahead = {path.stem: executor.submit(_load, path) for path in paths[:_MAX_AHEAD]}
+        finally:  # also after an interrupt: its threads would keep the process from its end
+            executor.shutdown(wait=False)
 
     def load(self, name: str, args: tuple[Any, ...]) -> Program | None:
         """Returns the program of that name for arguments of these shapes; None if the store has none."""

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import hashlib
 import importlib.util
 from dataclasses import dataclass
 from pathlib import Path
+
+from model.file_digests import sha256_of
 
 
 class PackagedFileError(ValueError):
@@ -36,8 +37,7 @@ class PackagedFile:
         path = self.locate()
         if path is None or not path.is_file():
             raise PackagedFileError(f"the package {self.package} is not installed, or lacks its {self.path}")
-        with path.open("rb") as stream:
-            found = hashlib.file_digest(stream, "sha256").hexdigest()
+        found = sha256_of(path)
         if found != self.sha256:
             raise PackagedFileError(
                 f"{path} has SHA-256 {found}, expected {self.sha256}: "

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from tokenizers import AddedToken, Tokenizer
@@ -113,8 +113,10 @@ def segments_of(
         text = tokenizer.decode(tokens)
         if text.strip():
             segments.append(Segment(start, stop, text, tuple(tokens)))
-    if not complete and len(segments) > 1 and kept[-1] < special.timestamp_begin:
-        segments.pop()
+    if not complete and segments and kept[-1] < special.timestamp_begin:
+        last = segments.pop()
+        if not segments:
+            segments.append(replace(last, is_cut=True))
     return tuple(segments)
 
 

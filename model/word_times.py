@@ -3,7 +3,8 @@
 Limits on word durations and the reconciliation of words with segments follow `find_alignment` and
 `add_word_timestamps` of `whisper/timing.py` (openai/whisper), with these differences: windows are
 independent, so the pause before a window's first word is measured from the window's start; a word never
-crosses the end of its segment, so the words of a segment concatenate to its text; and times never decrease.
+crosses the end of its segment, so the words of a segment concatenate to its text; times never decrease; and
+no word is longer than it can be spoken.
 """
 
 from __future__ import annotations
@@ -23,6 +24,13 @@ from model.words import merge_punctuation, split_words
 _SENTENCE_ENDS = ".。!！?？"  # noqa: RUF001
 _MAX_MEDIAN = 7 * SAMPLE_RATE // 10  # 0.7 s: a longer median means that the alignment failed
 _TOLERANCE = SAMPLE_RATE // 2  # 0.5 s: maximal difference between the times of a segment and of its words
+
+_LONGEST = 2 * SAMPLE_RATE
+_LONGEST_CHARACTER = SAMPLE_RATE // 10
+_LONGEST_DIGIT = SAMPLE_RATE // 2
+"""Samples in a word: at most 2 s, or 0.1 s a character, or 0.5 s a digit, whichever is most. Of 1,727 words
+of read speech in seven languages, as openai/whisper timed them, 99 % are shorter than 1.1 s and the longest
+has 1.56 s; names of 15 letters have 0.08 s a letter, and years 0.32 s a digit."""
 
 
 def add_words(
@@ -139,7 +147,7 @@ def _reconcile(
             reconciled.append(segment)
             continue
         part = _shorten_after_pause(part, floor, median)
-        part = _clamp_to_segment(part, segment, median)
+        part = _without_pauses(_clamp_to_segment(part, segment, median))
         part = _in_order(part, floor, n_samples)
         floor = part[-1].stop
         reconciled.append(replace(segment, words=tuple(part)))
@@ -173,6 +181,29 @@ def _clamp_to_segment(words: list[Word], segment: Segment, median: int) -> list[
         stop = max(last.start + median, segment.stop)
         words = [*words[:-1], replace(last, stop=stop)]
     return words
+
+
+def _without_pauses(words: Sequence[Word]) -> list[Word]:
+    """Limits the length of words: the last one loses what is behind it, the others what is before them.
+
+    A token's time begins where that of the token before it ends, so a word takes in the pause before it.
+    """
+    limited = []
+    for number, word in enumerate(words):
+        longest = _longest(word.text)
+        if word.stop - word.start <= longest:
+            limited.append(word)
+        elif 0 < number == len(words) - 1:
+            limited.append(replace(word, stop=word.start + longest))
+        else:
+            limited.append(replace(word, start=word.stop - longest))
+    return limited
+
+
+def _longest(text: str) -> int:
+    """Returns the number of samples that a word can last."""
+    n_characters, n_digits = len(text.strip()), sum(map(str.isdigit, text))
+    return max(_LONGEST, _LONGEST_CHARACTER * n_characters, _LONGEST_DIGIT * n_digits)
 
 
 def _in_order(words: Sequence[Word], floor: int, n_samples: int) -> list[Word]:

@@ -18,11 +18,14 @@ class Backend:
         languages: returns the language codes of the model of that name; raises `ValueError` for an unknown
             model.
         detector: makes the voice activity detector of a recording; picklable.
+        weights: returns a digest of the weights of the model of that name; raises `ValueError` for an unknown
+            model. By default, models are known by their names alone.
     """
 
     load: Callable[[ModelOptions], Transcriber]
     languages: Callable[[str], Sequence[str]]
     detector: Callable[[], SpeechDetector]
+    weights: Callable[[str], str] = str
 
 
 def load_whisper(options: ModelOptions) -> Transcriber:
@@ -56,6 +59,17 @@ def whisper_languages(model: str) -> tuple[str, ...]:
     return tuple(WhisperTokenizer(checkpoint.tokenizer).special.languages)
 
 
+def whisper_weights(model: str) -> str:
+    """Returns a digest of a checkpoint: of its weights, and of what else texts depend on.
+
+    Raises:
+        CheckpointError: the checkpoint does not exist or cannot be read.
+    """
+    from model.checkpoint import find_checkpoint
+
+    return find_checkpoint(model).digest()
+
+
 def silero_detector() -> SpeechDetector:
     """Returns a Silero voice activity detector."""
     from model.voice_activity import make_detector
@@ -63,5 +77,5 @@ def silero_detector() -> SpeechDetector:
     return make_detector()
 
 
-WHISPER = Backend(load_whisper, whisper_languages, silero_detector)
-EMBEDDED_WHISPER = Backend(load_whisper_embedded, whisper_languages, silero_detector)
+WHISPER = Backend(load_whisper, whisper_languages, silero_detector, whisper_weights)
+EMBEDDED_WHISPER = Backend(load_whisper_embedded, whisper_languages, silero_detector, whisper_weights)

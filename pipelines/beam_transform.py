@@ -30,6 +30,7 @@ from model.option_fields import select_options
 from pipelines.backend import WHISPER, Backend
 from pipelines.option_checks import nearest
 from pipelines.options import OptionsError, RecordingOptions, check_model_fits
+from pipelines.runners import local_workers  # noqa: F401  # its workers do not outlive an interrupted program
 from transforms.checkpoint.resume import ResumeSettings
 from transforms.core.sections import SPAN_S
 from transforms.dofns.keyed_work import TRANSCRIPTS, merge_keys, name_work
@@ -155,8 +156,11 @@ def transcribe_work(
         languages,
         options.channel(),
         split=options.splits_channels(),
+        stream=options.stream(),
+        all_streams=options.takes_all_streams(),
         policy=policy,
         max_range_s=span_s if share else None,
+        list_ids=not keyed,
     )
     transcribe = TranscribeSpans(
         select_options(options, ModelOptions),

@@ -27,6 +27,16 @@ def version_line() -> str:
         raise ValueError("the version is not known, as whisper-beam is not installed") from error
 
 
+def program_version() -> str:
+    """Returns the version of the installed package; `unknown` if it is not installed."""
+    from importlib.metadata import PackageNotFoundError, version
+
+    try:
+        return version("whisper-beam")
+    except PackageNotFoundError:
+        return "unknown"
+
+
 def add_version_flag(parser: argparse.ArgumentParser) -> None:
     """Adds `--version`; argparse's own action would look the version up whenever a parser is made."""
     parser.add_argument("--version", action=_VersionAction)

@@ -6,7 +6,7 @@ What lies between the listed recordings and their rows is `transforms.dofns.tran
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import apache_beam as beam
@@ -16,15 +16,29 @@ from apache_beam.utils.shared import Shared
 from pipelines.backend import Backend
 from pipelines.beam_transform import transcribe_work
 from pipelines.options import TranscribeOptions
-from pipelines.output.run_folder import FAILURES as FAILURES_FOLDER
+from pipelines.output.run_files import FAILURES as FAILURES_FOLDER
 from pipelines.output.run_folder import RunFolder
 from pipelines.runners.dataflow import is_dataflow
 from transforms.checkpoint.resume import ResumeSettings
+from transforms.dofns.earlier_rows import CountListed, KeepEarlierRows
 from transforms.dofns.keyed_work import TRANSCRIPTS
-from transforms.dofns.tags import FAILURES
+from transforms.dofns.tags import FAILURES, LISTED
 from transforms.dofns.write import WriteRecordingFiles, WriteRows
 from transforms.sources.work_items import Work, deserialize, serialize
-from transforms.writing.rows import failure_row, transcript_row
+from transforms.writing.rows import Row, failure_row, transcript_row
+
+
+@dataclass(frozen=True)
+class Destination:
+    """Where a run writes its files.
+
+    Attributes:
+        folder: the folder of rows, failures and files of recordings.
+        earlier: URLs of files of rows of which those are kept whose recordings are not listed any more.
+    """
+
+    folder: RunFolder
+    earlier: Sequence[str] = ()
 
 
 def build(
@@ -34,6 +48,7 @@ def build(
     language: str | None,
     languages: Sequence[str],
     backend: Backend,
+    destination: Destination | None = None,
     *,
     share: bool = False,
 ) -> None:
@@ -46,8 +61,10 @@ def build(
         language: code of the language to decode in; None to detect it.
         languages: codes of the model's languages.
         backend: loads the model in a worker.
+        destination: where the files are written; None for the output folder.
         share: whether the spans of a long recording are distributed over workers.
     """
+    destination = destination or Destination(RunFolder(options.output))
     listed = serialize(work)  # `Create` would put it into the graph twice, and shuffle it once more
     results = (
         pipeline
@@ -62,12 +79,19 @@ def build(
             backend,
             Shared(),
             span_s=options.span_s(),
-            resume=ResumeSettings(RunFolder(options.output).log_folder, options.retry_failed),
+            resume=ResumeSettings(
+                RunFolder(options.output).log_folder, options.retry_failed, committed_only=options.partial
+            ),
             share=share,
             hints=_resource_hints(options),
         )
     )
-    _write(results[TRANSCRIPTS], results[FAILURES], options)
+    rows = results[TRANSCRIPTS] | "Transcript row" >> beam.Map(transcript_row)
+    _ = results[LISTED] | "Listed" >> CountListed()
+    if destination.earlier:
+        kept = results[LISTED] | "Keep" >> KeepEarlierRows(tuple(destination.earlier))
+        rows = (rows, kept) | "All rows" >> beam.Flatten()
+    _write(rows, results[FAILURES], options, destination.folder)
 
 
 def _resource_hints(options: TranscribeOptions) -> dict[str, str]:
@@ -81,15 +105,15 @@ def _resource_hints(options: TranscribeOptions) -> dict[str, str]:
     return hints if is_dataflow(options.runner) else {}
 
 
-def _write(transcripts: PCollection[Any], failures: PCollection[Any], options: TranscribeOptions) -> None:
-    folder = RunFolder(options.output)
-    rows = transcripts | "Transcript row" >> beam.Map(transcript_row)
+def _write(
+    rows: PCollection[Row], failures: PCollection[Any], options: TranscribeOptions, folder: RunFolder
+) -> None:
     folders = {name: folder.url_of(name) for name in options.row_formats()}
     _ = rows | "Write transcripts" >> WriteRows(folders, options.num_shards)
     if options.recording_formats():
-        _ = rows | "Write recordings" >> WriteRecordingFiles(options.output, options.recording_formats())
+        _ = rows | "Write recordings" >> WriteRecordingFiles(folder.url, options.recording_formats())
     _ = (
         failures
         | "Failure row" >> beam.Map(failure_row)
-        | "Write failures" >> WriteRows({"jsonl": folder.url_of(FAILURES_FOLDER)})
+        | "Write failures" >> WriteRows({"jsonl": folder.url_of(FAILURES_FOLDER)}, options.num_shards)
     )

@@ -213,7 +213,8 @@ class Inference:
         Raises:
             TranscriptionError, CancelledError, ModelError: see `__call__`.
         """
-        source = replace(call.audio.source, channel=call.options.channel())
+        options = call.options
+        source = replace(call.audio.source, channel=options.channel(), stream=options.stream())
         numbers = itertools.count()
         try:
             recording = yield from _mapped(

@@ -55,6 +55,11 @@ def changed_options(defaults: RecordingOptions, given: Mapping[str, Any]) -> Rec
             "channels 'split': a call transcribes one recording; call it for each channel, with "
             "channels='0', channels='1', ..."
         )
+    if options.takes_all_streams():
+        raise OptionsError(
+            "audio_stream 'all': a call transcribes one recording; call it for each stream, with "
+            "audio_stream='0', audio_stream='1', ..."
+        )
     return options
 
 
@@ -84,8 +89,9 @@ def _values(given: Mapping[str, Any]) -> dict[str, Any]:
         values["language"] = AUTO
     if "dtype" in values:
         values["dtype"] = _dtype_name(values["dtype"])
-    if _fits(values.get("channels"), int):
-        values["channels"] = str(values["channels"])
+    for name in ("channels", "audio_stream"):
+        if _fits(values.get(name), int):
+            values[name] = str(values[name])
     for name, value in values.items():
         if not _fits(value, types[name]):
             raise OptionsError(f"{name} {value!r}: give {_described(types[name])}")

@@ -29,6 +29,21 @@ class Segment(TypedDict):
     words: NotRequired[list[Word]]
 
 
+class Untranscribed(TypedDict):
+    """Seconds of the recording that have no text, or have lost some of it (docs/output.md).
+
+    Keys:
+        reason: `failed`, `no_speech`, `no_text`, `remainder`, `cut_off`, or the name of a hallucination
+            filter.
+        text: the text that was deleted; empty if there was none.
+    """
+
+    start: float
+    end: float
+    reason: str
+    text: str
+
+
 class Result(TypedDict):
     """The transcript of a recording.
 
@@ -37,7 +52,8 @@ class Result(TypedDict):
         language: code of its language; None if there is no speech and no language was given.
         duration: seconds of audio that could be decoded.
         segments: the segments, in order; with their words if these were requested.
-        problem: what of the audio is missing or damaged; None if nothing is.
+        problem: what of the audio is missing or damaged, or could not be transcribed; None if nothing is.
+        untranscribed: the seconds that have no text, or have lost some of it, in order.
         failures: parts of the recording that are missing from the text, as rows of `failures/`.
         row: the row of the pipeline, with all scores (docs/output.md).
     """
@@ -47,6 +63,7 @@ class Result(TypedDict):
     duration: float
     segments: list[Segment]
     problem: str | None
+    untranscribed: list[Untranscribed]
     failures: list[Row]
     row: Row
 
@@ -99,6 +116,7 @@ def to_result(recording: TranscribedRecording, *, has_words: bool) -> Result:
         duration=row["duration_s"],
         segments=[to_segment(segment, has_words=has_words) for segment in row["segments"]],
         problem=row["problem"],
+        untranscribed=row["untranscribed"],
         failures=[failure_row(failure) for failure in recording.failures],
         row=row,
     )

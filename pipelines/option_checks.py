@@ -11,6 +11,8 @@ from model.languages import LANGUAGES, code_of
 from model.mesh_shape import MeshError, parse_mesh
 from model.option_fields import option_fields
 from pipelines.option_groups import (
+    ALL_STREAMS,
+    DEFAULT_STREAM,
     MIX,
     NONE,
     ROW_FORMATS,
@@ -25,8 +27,10 @@ from transforms.recognition.fallback import FallbackPolicy
 
 CHANNELS = {"left": 0, "right": 1}
 MAX_CHANNEL = 63
+MAX_STREAM = 999  # FFmpeg reads up to a thousand
 MAX_NEW_TOKENS_PROMPTED = 384  # so that a prompt has room
 _RAM = re.compile(r"\d+(\.\d+)?[KMGT]i?B")
+_LANGUAGE_TAG = re.compile(r"[a-z]{2,3}(-[a-z0-9]{2,8})*", re.ASCII | re.IGNORECASE)  # BCP 47
 _HUB_NAME = re.compile(r"\w[\w.-]{0,95}(/\w[\w.-]{0,95})?", re.ASCII)
 
 
@@ -53,7 +57,10 @@ def check_input(options: InputOptions) -> None:
 
 
 def check_output(options: OutputOptions) -> None:
-    """Checks the name of a dataset on the Hub, and that there are files for it."""
+    """Checks what excludes each other, the name of a dataset on the Hub, and that there are files for it."""
+    for name in ("overwrite", "retry_failed", "push_to_hub"):
+        if options.partial and getattr(options, name):
+            raise OptionsError(f"--partial writes what is finished by now: it cannot be given with --{name}")
     if options.push_to_hub is None:
         return
     if not _HUB_NAME.fullmatch(options.push_to_hub):
@@ -152,6 +159,39 @@ def channel_number(channels: str) -> int | None:
     number = int(channels[:9])
     _check_range("channels", number, 0, MAX_CHANNEL)
     return number
+
+
+def stream_choice(audio_stream: str) -> int | str | None:
+    """Returns the number or language of the audio stream to transcribe; None for the default one, or all.
+
+    Raises:
+        OptionsError: `audio_stream` is neither a number nor a language.
+    """
+    words = (DEFAULT_STREAM, ALL_STREAMS)
+    if audio_stream in words:
+        return None
+    if audio_stream.isascii() and audio_stream.isdigit():
+        number = int(audio_stream[:9])
+        _check_range("audio_stream", number, 0, MAX_STREAM)
+        return number
+    is_tag = _LANGUAGE_TAG.fullmatch(audio_stream) and audio_stream.lower() not in words
+    if not is_tag and code_of(audio_stream) is None:
+        similar = nearest(audio_stream.lower(), (*words, *LANGUAGES.values()))
+        raise OptionsError(
+            f"--audio_stream {audio_stream}: give default, all, a language such as en or deu, or a number "
+            f"from 0 on{similar}"
+        )
+    return audio_stream
+
+
+def check_streams(audio_stream: str, channels: str) -> None:
+    """Checks that a file is taken apart in one way: by its audio streams, or by channels."""
+    stream_choice(audio_stream)
+    if audio_stream == ALL_STREAMS and channels == SPLIT:
+        raise OptionsError(
+            "--audio_stream all: cannot be combined with --channels split; give one of them, and name a "
+            "stream or a channel with the other"
+        )
 
 
 def language_code(language: str, flag: str = "language") -> str | None:

@@ -19,6 +19,7 @@ FORMATS = (*ROW_FORMATS, *RECORDING_FORMATS)
 SPEECH = "speech"
 WINDOW_PLANS = (SPEECH, "grid")
 MIX, SPLIT = "mix", "split"
+DEFAULT_STREAM, ALL_STREAMS = "default", "all"
 FILTERS = ("length", "no_speech", "rate", "repeats")
 NONE = "none"
 SPAN_STEP_S = 30
@@ -27,7 +28,7 @@ SPAN_STEP_S = 30
 
 @dataclass(frozen=True, kw_only=True)
 class AudioOptions(FetchOptions):
-    """The options of how the audio of a recording is fetched and mixed."""
+    """The options of how the audio of a recording is fetched, chosen and mixed."""
 
     channels: str = option(
         MIX,
@@ -35,6 +36,13 @@ class AudioOptions(FetchOptions):
         "split transcribes each channel as a recording of its own (one speaker each); left, right, or a "
         "number counted from 0 selects one channel",
         metavar="mix|split|left|right|N",
+    )
+    audio_stream: str = option(
+        DEFAULT_STREAM,
+        "which audio stream of a file with several, such as a film, is transcribed: default is the one that "
+        "the file marks as its default, or else the first with speech; all transcribes each as a recording "
+        "of its own; a language (en, deu) or a number counted from 0 selects one",
+        metavar="default|all|LANGUAGE|N",
     )
 
 
@@ -48,23 +56,27 @@ class InputOptions:
         "manifests (.jsonl, .json, .csv, .tsv, .txt, also with .gz); give several at a time, or repeat the "
         "option",
         metavar="URI",
+        shapes_output=False,
     )
     dataset: str | None = option(
         None,
         "a Hugging Face dataset (Parquet, Arrow, audio folder or WebDataset): a folder or file, or a name on "
         "the Hub (NAME:CONFIG where it has several)",
         metavar="NAME",
+        shapes_output=False,
     )
-    dataset_split: str = option("train", "split of the dataset", metavar="SPLIT")
+    dataset_split: str = option("train", "split of the dataset", metavar="SPLIT", shapes_output=False)
     audio_column: str | None = option(
         None,
         "column of the dataset or manifest with the audio, if it has no usual name",
         metavar="COLUMN",
+        shapes_output=False,
     )
     text_column: str | None = option(
         None,
         "column with the reference transcript, which is kept in the row, if it has no usual name",
         metavar="COLUMN",
+        shapes_output=False,
     )
 
 
@@ -79,8 +91,11 @@ class OutputOptions:
         "tsv and txt are one file per recording; rows are always written, as parquet if neither is named",
         choices=FORMATS,
         parse=parse_words,
+        shapes_output=False,
     )
-    num_shards: int = option(1, "number of files of rows per format", metavar="N", minimum=1)
+    num_shards: int = option(
+        1, "number of files of rows per format", metavar="N", minimum=1, shapes_output=False
+    )
     push_to_hub: str | None = option(
         None,
         "once the run is finished, upload its Parquet files as this dataset on the Hugging Face Hub, private "
@@ -104,7 +119,18 @@ class OutputOptions:
     )
     overwrite: bool = option(
         False,
-        "remove the files that another run wrote to the output folder, and nothing else",
+        "do the whole input anew, and then remove the files that another run wrote to the output folder, and "
+        "nothing else",
+        shapes_output=False,
+    )
+    remove_unlisted: bool = option(
+        False,
+        "leave out rows of recordings that are no longer among the inputs; without it they are kept",
+        shapes_output=False,
+    )
+    partial: bool = option(
+        False,
+        "transcribe nothing: write what is finished by now to DIR/partial; also while the run goes on",
         shapes_output=False,
     )
 

@@ -22,11 +22,14 @@ from pipelines.option_checks import (
     check_output,
     check_run,
     check_safeguards,
+    check_streams,
     check_windows,
     language_code,
     row_formats,
+    stream_choice,
 )
 from pipelines.option_groups import (
+    ALL_STREAMS,
     FILTERS,
     RECORDING_FORMATS,
     SPAN_STEP_S,
@@ -49,10 +52,12 @@ HELP_GROUPS: Mapping[str, tuple[str, ...]] = {
     ),
     "What to write": (
         *("output", "format", "num_shards", "push_to_hub", "max_span_s", "retry_failed", "overwrite"),
+        *("remove_unlisted", "partial"),
     ),
     "How to transcribe": (
-        *("model", "dtype", "quantization", "language", "languages", "task", "channels", "return_timestamps"),
-        *("chunk_length_s", "stride_length_s", "windows", "word_timestamps", "initial_prompt", "hotwords"),
+        *("model", "dtype", "quantization", "language", "languages", "task", "channels", "audio_stream"),
+        *("return_timestamps", "chunk_length_s", "stride_length_s", "windows", "word_timestamps"),
+        *("initial_prompt", "hotwords"),
         *("beam_size", "patience", "length_penalty", "suppress_tokens", "max_new_tokens"),
     ),
     "Safeguards": (
@@ -82,6 +87,7 @@ class RecordingOptions(AudioOptions, WindowOptions, ModelOptions, DecodingOption
         object.__setattr__(self, "model", canonical_name(self.model))
         check_fields(self)
         channel_number(self.channels)
+        check_streams(self.audio_stream, self.channels)
         check_windows(self)
         check_model(self)
         check_decoding(self, self.max_new_tokens)
@@ -98,6 +104,14 @@ class RecordingOptions(AudioOptions, WindowOptions, ModelOptions, DecodingOption
     def splits_channels(self) -> bool:
         """Whether each channel is a recording of its own."""
         return self.channels == SPLIT
+
+    def stream(self) -> int | str | None:
+        """Returns the number or language of the audio stream to be transcribed; None for default or all."""
+        return stream_choice(self.audio_stream)
+
+    def takes_all_streams(self) -> bool:
+        """Whether each audio stream is a recording of its own."""
+        return self.audio_stream == ALL_STREAMS
 
     def filters(self) -> tuple[str, ...]:
         """Returns the hallucination filters that are on."""

@@ -20,10 +20,12 @@ from apache_beam.runners.runner import PipelineState
 from model.option_fields import select_options
 from pipelines.backend import WHISPER, Backend
 from pipelines.command_line import check_beam_flags
-from pipelines.graph import build
+from pipelines.graph import Destination, build
 from pipelines.options import OptionsError, TranscribeOptions, check_model_fits
 from pipelines.output.finished_run import FinishedRun
-from pipelines.output.run_folder import RunFolder, RunFolderError, RunIdentity, identity_of, is_run_file
+from pipelines.output.run_files import is_run_file
+from pipelines.output.run_folder import RunFolder, RunFolderError
+from pipelines.output.run_identity import ModelIdentity, RunIdentity, identity_of
 from pipelines.output.run_lock import exclusive_access
 from pipelines.process.signals import stopping_cleanly
 from pipelines.progress.progress_bar import RunProgress, show_progress
@@ -80,63 +82,91 @@ def transcribe(options: TranscribeOptions, beam_args: Sequence[str] = (), backen
     """
     started = perf_counter()
     hide_secrets()
-    beam_options = _beam_options(beam_args)
-    check_dataflow(options, beam_options)
-    name_job(beam_options, options.output)
+    beam_options = _beam_options(beam_args, options)
     if options.dry_run:
         return _dry_run(options, beam_options, backend)
     check_installed(options.runner)
     pipeline = beam.Pipeline(runner=find_runner(options.runner, beam_options), options=beam_options)
-    languages = backend.languages(options.model)
-    check_model_fits(options, languages)
-    if options.push_to_hub:
-        _check_token()
+    folder = RunFolder(options.output)
+    model = _identify(options, backend, folder)
+    _check_token(options)
     listed = CountingMetrics()
     work = list_work(options, listed)
-    folder = RunFolder(options.output)
-    identity = identity_of(options, map(fingerprint, work))
-    report = None if options.overwrite else folder.finished_report(identity)
-    if report is not None and _is_complete(report, options):
-        hint = ". --retry_failed retries the failures" if report["counts"]["failures"] else ""
-        print(f"This run is already finished; nothing is transcribed again{hint}.", file=sys.stderr)
-        _remove_partial_files(folder)
+    identity = identity_of(options, model, map(fingerprint, work))
+    report = _finished_before(options, folder, identity)
+    if report is not None:
         return _summarize_and_upload(report, folder, options.push_to_hub)
-    folder.check(identity, options.overwrite)
+    overwrite = options.overwrite
+    if options.partial:  # of a run that may be going on: only its log is read
+        folder.check_begun(identity)
+        folder, overwrite = folder.partial, True
+    folder.check(identity, overwrite)
     with exclusive_access(folder):
-        folder.claim(identity, options.overwrite)
+        folder.claim(identity, overwrite)
         is_local = in_this_process(options.runner, beam_options)
-        _build(pipeline, work, options, languages, backend, share=not is_local)
-        if makes_template(beam_options):
+        is_template = makes_template(beam_options)
+        earlier = [] if options.remove_unlisted else folder.earlier_rows(identity)
+        destination = Destination(folder if is_template else folder.next, earlier)
+        _build(pipeline, work, options, model.languages, backend, destination, share=not is_local)
+        if is_template:
             pipeline.run()
             print(TEMPLATE_SUBMITTED, file=sys.stderr)
             return 0
         run_progress = RunProgress(n_recordings(work), in_process=is_local)
         with heartbeat(folder, run_progress), stopping_cleanly():
             counters = {**_run(pipeline, run_progress), **listed.counters}
-            report = _write_report(options, identity, counters, folder, started)
+            report = _publish(options, identity, counters, folder, started)
     return _summarize_and_upload(report, folder, options.push_to_hub)
 
 
-def _write_report(
+def _finished_before(options: TranscribeOptions, folder: RunFolder, identity: RunIdentity) -> Report | None:
+    """Returns the report of the same run if it is finished and these options leave nothing to do in it."""
+    report = None if options.overwrite or options.partial else folder.finished_report(identity)
+    if report is None or not _is_complete(report, options):
+        return None
+    hint = ". --retry_failed retries the failures" if report["counts"]["failures"] else ""
+    print(f"This run is already finished; nothing is transcribed again{hint}.", file=sys.stderr)
+    _remove_partial_files(folder)
+    return report
+
+
+def _identify(options: TranscribeOptions, backend: Backend, folder: RunFolder) -> ModelIdentity:
+    """Returns the identity of the model; where it is gone, that of the run in the folder.
+
+    Rows are then written of what was transcribed before; where something is left to do, loading fails.
+    """
+    try:
+        model = ModelIdentity(backend.weights(options.model), tuple(backend.languages(options.model)))
+    except ValueError as error:
+        earlier = None if options.overwrite else folder.model_of(options.model)
+        if earlier is None:
+            raise
+        model = earlier
+        print(f"{error}. Only what was transcribed before can be written.", file=sys.stderr)
+    check_model_fits(options, model.languages)
+    return model
+
+
+def _publish(
     options: TranscribeOptions,
     identity: RunIdentity,
     counters: Mapping[str, int],
     folder: RunFolder,
     started: float,
 ) -> Report:
-    """Writes `report.html`, `run.json` and `_SUCCESS`; returns the report."""
-    files = folder.parts()
-    tally = tally_run(FinishedRun(folder.url, {"files": files}))
+    """Puts the rows in their place, with `report.html`, `run.json` and `_SUCCESS`; returns the report."""
+    files = folder.next.parts()
+    tally = tally_run(FinishedRun(folder.next.url, {"files": files}))
     report = make_report(options, identity, counters, files, tally, perf_counter() - started)
-    folder.write_page(report_page(report, tally, redact(folder.url)))
-    folder.finish(report)
+    folder.publish(identity, report, report_page(report, tally, redact(folder.url)))
     return report
 
 
-def _check_token() -> None:
-    from pipelines.report.hub import check_token  # imports `datasets`, which is slow
+def _check_token(options: TranscribeOptions) -> None:
+    if options.push_to_hub:
+        from pipelines.report.hub import check_token  # imports `datasets`, which is slow
 
-    check_token()
+        check_token()
 
 
 def _dry_run(options: TranscribeOptions, beam_options: PipelineOptions, backend: Backend) -> int:
@@ -147,7 +177,8 @@ def _dry_run(options: TranscribeOptions, beam_options: PipelineOptions, backend:
     work = list_work(options, listed)
     pipeline = beam.Pipeline(runner=FnApiRunner(), options=beam_options)
     is_local = in_this_process(options.runner, beam_options)
-    _build(pipeline, work, options, languages, backend, share=not is_local)
+    destination = Destination(RunFolder(options.output))
+    _build(pipeline, work, options, languages, backend, destination, share=not is_local)
     graph = pipeline.to_runner_api()
     size = GraphSize(graph.ByteSize(), len(graph.components.transforms))
     print(format_plan(options, beam_options, work, size, passed_over(listed.counters)))
@@ -160,11 +191,13 @@ def _build(
     options: TranscribeOptions,
     languages: Sequence[str],
     backend: Backend,
+    destination: Destination,
     *,
     share: bool,
 ) -> None:
     language = languages[0] if len(languages) == 1 else options.language_code()
-    build(pipeline, work, options, language, languages, backend, share=share)
+    share = share and not options.partial  # whether a recording is finished is known for all of it
+    build(pipeline, work, options, language, languages, backend, destination, share=share)
 
 
 def _remove_partial_files(folder: RunFolder) -> None:
@@ -182,7 +215,8 @@ def _is_complete(report: Report, options: TranscribeOptions) -> bool:
         for name, kind in LIFTED_FAILURES.items()
         if getattr(options, name) and not report["options"].get(name, False)
     }
-    return not (lifted & counts["failures_by_kind"].keys() or (options.retry_failed and counts["failures"]))
+    retried = counts["failures"] if options.retry_failed else counts.get("failures_retryable", 0)
+    return not (lifted & counts["failures_by_kind"].keys() or retried)
 
 
 def list_work(options: TranscribeOptions, metrics: Metrics = NO_METRICS) -> list[Work]:
@@ -207,7 +241,7 @@ def list_work(options: TranscribeOptions, metrics: Metrics = NO_METRICS) -> list
     return work
 
 
-def _beam_options(beam_args: Sequence[str]) -> PipelineOptions:
+def _beam_options(beam_args: Sequence[str], options: TranscribeOptions) -> PipelineOptions:
     beam_options = PipelineOptions(list(beam_args))
     try:
         known = beam_options.get_all_options()
@@ -215,6 +249,8 @@ def _beam_options(beam_args: Sequence[str]) -> PipelineOptions:
     except SystemExit as error:  # Beam's parser has printed the error and would exit with 2
         raise OptionsError(f"Beam cannot use {' '.join(beam_args)}; see above") from error
     check_beam_flags(beam_args, sorted(known), sorted(everything.keys() - known.keys()))
+    check_dataflow(options, beam_options)
+    name_job(beam_options, options.output)
     return beam_options
 
 
@@ -258,6 +294,10 @@ def _summarize_and_upload(report: Report, folder: RunFolder, dataset: str | None
 def _print_outcome(report: Report, folder: RunFolder) -> int:
     """Prints how many recordings have a transcript; returns the exit code."""
     counts = report["counts"]
+    if counts.get("unfinished"):
+        finished = counts["recordings"] - counts["unfinished"]
+        print(f"{finished} of {counts['recordings']} recordings are finished so far.", file=sys.stderr)
+        return 2 if counts["failures"] else 0
     if not counts["failures"]:
         print(f"Done: all {counts['transcribed']} recordings were transcribed.", file=sys.stderr)
         return 0

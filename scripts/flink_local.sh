@@ -45,6 +45,10 @@ fetch_flink() {
   rm -r "$place"
 }
 
+job_server() {
+  "$python" -P -m pipelines.runners.flink_job_server
+}
+
 configure() {
   mkdir -p "$folder"
   cat >"$folder/config.yaml" <<CONFIG
@@ -119,7 +123,7 @@ start() {
   }
   "$here/setup.sh" local
   fetch_flink
-  "$here/flink_job_server.sh" >/dev/null
+  job_server >/dev/null
   configure
   launch_java jobmanager GET_JM_RESOURCE_PARAMS \
     org.apache.flink.runtime.entrypoint.StandaloneSessionClusterEntrypoint
@@ -146,7 +150,7 @@ options() {
     exit 1
   }
   echo "--runner FlinkRunner --flink_master localhost:$port --flink_version ${flink%.*}" \
-    "--flink_job_server_jar $("$here/flink_job_server.sh") --parallelism $(<"$folder/parallelism")" \
+    "--flink_job_server_jar $(job_server) --parallelism $(<"$folder/parallelism")" \
     "--environment_type PROCESS --environment_config {\"command\":\"$worker\"}"
 }
 

@@ -107,7 +107,7 @@ def constraints() -> dict[str, str]:
 
 def source_files() -> set[str]:
     found = (path for package in PACKAGES for path in (ROOT / package).rglob("*"))
-    kinds = (".py", ".html")
+    kinds = (".py", ".html", ".xml", ".sha256")
     return {str(path.relative_to(ROOT)) for path in found if path.suffix in kinds or path.name == "py.typed"}
 
 

@@ -88,7 +88,7 @@ def ready_s(report: Mapping[str, Any]) -> float:
 def n_decoded(report: Mapping[str, Any]) -> int:
     """Returns the number of decoded windows in a `run.json`, further passes over their tails included."""
     counts = report["counts"]
-    return int(counts["windows"] + counts["remainders"])
+    return int(counts["windows"] + counts["remainders"] + sum(counts.get("pieces", {}).values()))
 
 
 def count_words(rows: Sequence[Mapping[str, Any]]) -> int:

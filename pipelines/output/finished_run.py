@@ -7,12 +7,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import pyarrow.parquet as pq
-
-from pipelines.output.run_folder import FAILURES, REPORT_FILE, SUCCESS_FILE, RunFolder
+from pipelines.output.run_files import FAILURES, REPORT_FILE, SUCCESS_FILE
+from pipelines.output.run_folder import RunFolder
 from transforms.core.redaction import redact
-
-BATCH_ROWS = 256  # rows in memory at a time; the row of a long recording has megabytes
+from transforms.writing.row_reader import read_rows
 
 Row = Mapping[str, Any]
 
@@ -43,19 +41,12 @@ class FinishedRun:
 
     def transcripts(self, name: str, columns: Sequence[str]) -> Iterator[Row]:
         """Yields the rows of one of `transcript_files`, sorted by `uri`, with at least these columns."""
-        if not name.endswith(".parquet"):
-            yield from self._lines(name)
-            return
-        with RunFolder(self.url).open(name) as file:
-            # Single-threaded: an Arrow thread that closes a Python file while Python exits aborts Python.
-            table = pq.ParquetFile(file, pre_buffer=False)
-            for batch in table.iter_batches(BATCH_ROWS, columns=list(columns), use_threads=False):
-                yield from batch.to_pylist()
+        yield from read_rows(self.file_url(name), columns)
 
     def failures(self) -> Iterator[Row]:
         """Yields the rows of `failures`."""
         for name in self._files(FAILURES):
-            yield from self._lines(name)
+            yield from read_rows(self.file_url(name))
 
     def recordings(self) -> Iterator[tuple[str, str]]:
         """Yields `audio_id` and `uri` of every recording; some occur more than once."""
@@ -69,10 +60,6 @@ class FinishedRun:
 
     def _files(self, folder: str) -> list[str]:
         return [name for name in self.report["files"] if name.startswith(f"{folder}/")]
-
-    def _lines(self, name: str) -> Iterator[Row]:
-        with RunFolder(self.url).open(name) as file:
-            yield from map(json.loads, file)
 
 
 def open_run(url: str) -> FinishedRun:

@@ -12,7 +12,8 @@ from contextlib import contextmanager, suppress
 
 import fsspec
 
-from pipelines.output.run_folder import LOCK_FILE, RunFolder, RunFolderError
+from pipelines.output.run_files import LOCK_FILE
+from pipelines.output.run_folder import RunFolder, RunFolderError
 from transforms.core.redaction import redact
 
 try:

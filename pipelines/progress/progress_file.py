@@ -10,7 +10,8 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
-from pipelines.output.run_folder import PROGRESS_FILE, RunFolder
+from pipelines.output.run_files import PROGRESS_FILE
+from pipelines.output.run_folder import RunFolder
 from pipelines.progress.progress_bar import RunProgress, time_left_s
 from transforms.core.redaction import redact
 

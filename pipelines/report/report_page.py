@@ -33,6 +33,7 @@ def report_page(report: Mapping[str, Any], tally: RunTally, place: str) -> str:
         *_totals(report),
         *_languages(tally),
         *_quality(tally),
+        *_untranscribed(tally),
         *_longest(tally),
         *_failures(tally),
         *_time(report),
@@ -85,6 +86,17 @@ def _boundary_counts(tally: RunTally) -> str:
         f"{tally.cuts.total():,} boundaries by kind of cut: {counts}. At {n_disjoint:,} of them the windows "
         "do not overlap, so that their agreement is undefined."
     )
+
+
+def _untranscribed(tally: RunTally) -> Iterator[str]:
+    if tally.untranscribed_s:
+        yield "<h2>Untranscribed seconds</h2>"
+        yield (
+            '<p class="dim">Seconds that were given to the model and have no text, or whose text was '
+            "deleted; the column untranscribed of the rows lists them.</p>"
+        )
+        reasons = sorted(tally.untranscribed_s.items(), key=lambda one: (-one[1], one[0]))
+        yield from bars("Untranscribed seconds by reason", reasons, lambda value: f"{value:,.1f}")
 
 
 def _longest(tally: RunTally) -> Iterator[str]:

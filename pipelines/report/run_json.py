@@ -12,13 +12,9 @@ from typing import Any
 
 from pipelines.options import TranscribeOptions
 from pipelines.output.finished_run import FinishedRun
-from pipelines.output.run_folder import (
-    FAILURES,
-    PAGE_FILE,
-    RunFolder,
-    RunIdentity,
-    public_options,
-)
+from pipelines.output.run_files import FAILURES, PAGE_FILE
+from pipelines.output.run_folder import RunFolder
+from pipelines.output.run_identity import RunIdentity, public_options
 from pipelines.progress.progress_bar import format_duration
 from pipelines.report.run_tally import RunTally
 from transforms.core.metrics import STAGES
@@ -51,8 +47,6 @@ def make_report(
         tally: sums of the rows in them.
         wall_s: seconds from the first step of the run to its last.
     """
-    duplicates = counters.get("duplicates", 0)  # rows of a dataset that name the same file
-    listed, transcribed = counters.get("listed", 0) - duplicates, counters.get("transcribed", 0)
     audio_s = counters.get("audio_ms", 0) / 1000
     # A recording listed twice was transcribed twice, for one row.
     new_s = min(counters.get("new_ms", 0) / 1000, audio_s)
@@ -61,20 +55,19 @@ def make_report(
         "options": public_options(options),
         "versions": {"python": sys.version.split()[0], **dict(_versions())},
         "counts": {
-            "recordings": listed,
-            "transcribed": transcribed,
-            "not_transcribed": listed - transcribed,
-            "duplicates": duplicates,
+            **_recordings(counters),
             "passed_over": passed_over(counters),
-            "done_before": min(counters.get("resumed", 0), listed),
             "failures": tally.failures.total(),
             "failures_by_kind": dict(sorted(tally.failures.items())),
+            "failures_retryable": tally.retryable,
             "windows": counters.get("windows", 0),
             "windows_skipped": counters.get("windows_skipped", 0),
             "windows_redone": counters.get("windows_redone", 0),
             "boundaries_redone": counters.get("boundaries_redone", 0),
             "remainders": counters.get("remainders", 0),
             "remainders_dropped": counters.get("remainders_dropped", 0),
+            "pieces": _by_name(counters, "pieces_"),
+            "holes_filled": counters.get("holes_filled", 0),
             "windows_without_text": counters.get("windows_without_text", 0),
             "windows_fallback": counters.get("windows_fallback", 0),
             "fallback_by_reason": _by_name(counters, "failed_"),
@@ -83,12 +76,29 @@ def make_report(
         "audio_hours": round(audio_s / 3600, 6),
         "speech_hours": round(counters.get("speech_ms", 0) / 3_600_000, 6),
         "skipped_hours": round(counters.get("skipped_ms", 0) / 3_600_000, 6),
+        "untranscribed_s": {name: round(s, 3) for name, s in sorted(tally.untranscribed_s.items())},
         "wall_s": round(wall_s, 3),
         "times_real_time": round(new_s / wall_s, 3),
         "stage_s": {stage: round(counters.get(f"{stage}_us", 0) / 1e6, 3) for stage in STAGES},
         "hours_by_language": tally.hours_by_language(),
         "files": list(files),
         "recording_files": dict.fromkeys(options.recording_formats(), tally.rows),
+    }
+
+
+def _recordings(counters: Mapping[str, int]) -> dict[str, int]:
+    """Returns the numbers of recordings, each counted once; those with `--partial` may be unfinished."""
+    duplicates = counters.get("duplicates", 0)  # lines or rows that name the same file
+    listed, transcribed = counters.get("listed", 0) - duplicates, counters.get("transcribed", 0)
+    unfinished = counters.get("unfinished", 0)
+    return {
+        "recordings": listed,
+        "transcribed": transcribed,
+        "not_transcribed": listed - transcribed - unfinished,
+        "unfinished": unfinished,
+        "kept": counters.get("kept", 0),
+        "duplicates": duplicates,
+        "done_before": min(counters.get("resumed", 0), listed),
     }
 
 
@@ -116,6 +126,16 @@ def summary(report: Report, folder: RunFolder) -> str:
         lines.append(f"of these, done by an earlier run: {counts['done_before']}; the speed excludes them")
     if report["skipped_hours"]:
         lines.append(f"skipped as non-speech: {report['skipped_hours']:.2f} hours")
+    if report.get("untranscribed_s"):
+        reasons = ", ".join(f"{name} {seconds:.1f}" for name, seconds in report["untranscribed_s"].items())
+        lines.append(f"seconds without text, or with text deleted: {reasons}; see untranscribed in the rows")
+    if counts.get("kept"):
+        lines.append(
+            f"kept: {counts['kept']} rows of recordings that are not among the inputs any more "
+            "(--remove_unlisted leaves them out)"
+        )
+    if counts.get("unfinished"):
+        lines.append(f"not finished yet, and left out: {counts['unfinished']} recordings")
     lines += format_places(counts.get("passed_over", {}))  # missing in reports of earlier versions
     if counts["failures"]:
         kinds = ", ".join(f"{n} {kind}" for kind, n in report["counts"]["failures_by_kind"].items())

@@ -8,6 +8,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 
 from pipelines.output.finished_run import FinishedRun, Row
+from transforms.checkpoint.spans import QUARANTINED
 from transforms.core.types import CutKind
 
 N_BINS = 20
@@ -20,6 +21,9 @@ _COLUMNS = (
     "duration_s",
     "speech_s",
     "language",
+    "untranscribed.list.element.start",
+    "untranscribed.list.element.end",
+    "untranscribed.list.element.reason",
     "segments.list.element.avg_logprob",
     "segments.list.element.fallback",
     "boundaries.list.element.kind",
@@ -61,7 +65,9 @@ class RunTally:
 
     Attributes:
         rows: number of transcripts.
+        retryable: number of failures that another run tries again by itself.
         seconds_by_language: seconds of audio by language.
+        untranscribed_s: seconds that have no text, or have lost some of it, by reason.
         confidence: confidence of segments: the mean probability of a token, `exp(avg_logprob)`.
         agreement: agreement at the boundaries of overlapping windows.
         cuts: number of boundaries by kind.
@@ -71,7 +77,9 @@ class RunTally:
     """
 
     rows: int = 0
+    retryable: int = 0
     seconds_by_language: Counter[str] = field(default_factory=Counter)
+    untranscribed_s: Counter[str] = field(default_factory=Counter)
     confidence: Histogram = field(default_factory=Histogram)
     agreement: Histogram = field(default_factory=Histogram)
     cuts: Counter[str] = field(default_factory=Counter)
@@ -88,6 +96,8 @@ class RunTally:
         """Counts a transcript."""
         self.rows += 1
         self.seconds_by_language[row["language"] or NO_LANGUAGE] += row["duration_s"]
+        for one in row["untranscribed"]:
+            self.untranscribed_s[one["reason"]] += one["end"] - one["start"]
         scores = [math.exp(one["avg_logprob"]) for one in row["segments"] if one["avg_logprob"] is not None]
         for score in scores:
             self.confidence.add(score)
@@ -100,6 +110,7 @@ class RunTally:
     def add_failure(self, row: Row) -> None:
         """Counts a failure."""
         self.failures[row["kind"]] += 1
+        self.retryable += row["retryable"] and row["kind"] != QUARANTINED
         examples = self.examples.setdefault(row["kind"], [])
         if len(examples) < MAX_EXAMPLES:
             examples.append((row["uri"], row["message"]))

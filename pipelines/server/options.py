@@ -22,7 +22,7 @@ HELP_GROUPS: Mapping[str, tuple[str, ...]] = {
     ),
     "Defaults of requests": (
         *("language", "languages", "initial_prompt", "hotwords", "channels"),
-        *("chunk_length_s", "stride_length_s", "windows"),
+        *("audio_stream", "chunk_length_s", "stride_length_s", "windows"),
     ),
     "Safeguards": PIPELINE_GROUPS["Safeguards"],
     "URLs": ("allow_private_hosts", "fetch_timeout_s"),
@@ -109,6 +109,10 @@ class ServeOptions(RecordingOptions):
             raise OptionsError("--host is empty: is a variable of your shell not set?")
         if self.splits_channels():
             raise OptionsError("--channels split: an answer has one transcript; give mix, left, right or N")
+        if self.takes_all_streams():
+            raise OptionsError(
+                "--audio_stream all: an answer has one transcript; give default, LANGUAGE or N"
+            )
 
     @property
     def max_upload_bytes(self) -> int:

@@ -185,10 +185,10 @@ def test_cancelling_ends_a_download(stalls_at: str, tmp_path: Path) -> None:
         started = monotonic()
         with pytest.raises(CancelledError):
             inference(f"{server.url}/a.wav", cancelled=cancelled)
-        assert monotonic() - started < 0.7
+        assert monotonic() - started < 4  # the server sends for 5 s or longer
         server.closing.set()
         assert len(server.requests) == 1
-        deadline = monotonic() + 5
+        deadline = monotonic() + 30
         while threading.active_count() > n_threads and monotonic() < deadline:
             pass  # the server's thread ends
         assert threading.active_count() == n_threads
@@ -206,7 +206,7 @@ def test_beam_is_never_imported_and_jax_only_with_the_model(tiny: Path, noises: 
     assert not {"apache_beam", "jax", "transformers", "datasets"} & set(found["imported"])
     assert "jax" in found["in_the_end"]
     assert not [name for name in found["in_the_end"] if name.partition(".")[0] in ("apache_beam", "torch")]
-    assert found["import_s"] < 2  # 0.3 s on two cores
+    assert found["import_s"] < 2  # of a core; 0.3 s on two cores
 
 
 def test_memory_does_not_depend_on_the_length() -> None:
@@ -223,9 +223,8 @@ def test_an_interrupt_ends_the_process() -> None:
     assert process.stdout is not None
     assert process.stdout.readline() == "decoding\n"
     process.send_signal(signal.SIGINT)
-    started = monotonic()
-    _, errors = process.communicate(timeout=20)
-    assert monotonic() - started < 3  # of which one for the batch that is being decoded
+    printed, errors = process.communicate(timeout=60)
+    assert printed.count("decoding") <= 1  # the other of the two calls that run
     assert errors.rstrip().endswith("KeyboardInterrupt")
     assert process.returncode in (1, 130, -signal.SIGINT)
 

@@ -13,7 +13,7 @@ from typing import Any, NoReturn
 
 import pytest
 
-from pipelines.output.run_folder import LOG_FOLDER
+from pipelines.output.run_files import LOG_FOLDER
 from tests.support.tone_backend import (
     LOADED,
     REQUESTS,
@@ -73,9 +73,7 @@ def test_unfinished_run_resumes_without_the_model_if_all_is_done(talks: Path, ou
     assert counts(out) == {**summary, "done_before": 5}
 
 
-def test_only_new_and_changed_recordings_are_done_and_removed_ones_are_dropped(
-    talks: Path, out: Path
-) -> None:
+def test_only_new_and_changed_recordings_are_done(talks: Path, out: Path) -> None:
     assert run(talks, out) == 0
     write_talk(talks / "new.wav", 3)
     write_talk(talks / "1.wav", 4)
@@ -84,8 +82,8 @@ def test_only_new_and_changed_recordings_are_done_and_removed_ones_are_dropped(
     assert run(talks, out) == 0
     assert sorted(len(request.samples) // 16_000 for request in REQUESTS) == [3, 4]
     assert {Path(row["uri"]).name: row["text"] for row in rows(out)} == {
-        "0.wav": expected_text("en", 20), "1.wav": expected_text("en", 4), "3.wav": expected_text("en", 47),
-        "4.wav": expected_text("en", 56), "new.wav": expected_text("en", 3),
+        "0.wav": expected_text("en", 20), "1.wav": expected_text("en", 4), "2.wav": expected_text("en", 38),
+        "3.wav": expected_text("en", 47), "4.wav": expected_text("en", 56), "new.wav": expected_text("en", 3),
     }  # fmt: skip
     assert (counts(out)["recordings"], counts(out)["done_before"]) == (5, 3)
 

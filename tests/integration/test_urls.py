@@ -29,7 +29,9 @@ SECRET = "hunter2hunter2hunter2"
 
 @dataclass(frozen=True, kw_only=True)
 class QuickPolicy(FetchPolicy):
-    limits: Limits = replace(QUICK, connect_s=0.3, give_up_s=1.0)  # noqa: RUF009  # frozen
+    limits: Limits = replace(  # noqa: RUF009  # frozen
+        QUICK, connect_s=0.3, read_s=0.3, stall_s=0.3, give_up_s=1.0
+    )
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "fetch_timeout_s", min(self.fetch_timeout_s, 5.0))
@@ -296,3 +298,16 @@ def test_private_addresses_of_archives_are_refused_each_time_they_are_read(tmp_p
     assert [(row["uri"], row["text"]) for row in rows(out)] == [
         (f"{url}//mixed.wav", expected_text("en", 80))
     ]
+
+
+def test_failures_that_may_pass_are_tried_again_also_in_a_finished_run(out: Path, talk: bytes) -> None:
+    with serving(lambda handler: send(handler, 503, b"no")) as server:
+        url = f"{server.url}/a.wav"
+        for n_runs in (1, 2):  # a finished run, and one that resumes
+            asked = len(server.requests)
+            assert run(url, out, "--allow_private_hosts") == 2
+            assert len(server.requests) > asked, n_runs
+            assert [failure["kind"] for failure in failures(out)] == ["http_503"]
+        server.answer = lambda handler: send(handler, 200, talk)
+        assert run(url, out, "--allow_private_hosts") == 0
+    assert ([row["text"] for row in rows(out)], failures(out)) == ([expected_text("en", 2)], [])

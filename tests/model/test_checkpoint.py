@@ -1,3 +1,4 @@
+import json
 import pickle
 import shutil
 from pathlib import Path
@@ -6,7 +7,8 @@ import numpy as np
 import pytest
 
 from model import checkpoint
-from model.checkpoint import CheckpointError, PackagedFile, PackagedModel, find_checkpoint
+from model.checkpoint import Checkpoint, CheckpointError, PackagedFile, PackagedModel, find_checkpoint
+from model.config import DecodingConfig
 from model.tokens import TokenizerError, WhisperTokenizer
 from pipelines.transcribe import main
 from tests.support.tiny_model import save_ctranslate2, tiny_weights
@@ -29,6 +31,26 @@ def test_a_ctranslate2_folder_has_the_same_weights(tmp_path: Path, tiny_folder: 
     for name, weight in theirs.weights():
         np.testing.assert_array_equal(weight, weights.pop(name))
     assert not weights
+
+
+def test_the_digest_is_that_of_the_content(tmp_path: Path, tiny_folder: Path) -> None:
+    copy = Path(shutil.copytree(tiny_folder, tmp_path / "copy"))
+    digest = find_checkpoint(str(tiny_folder)).digest()
+    assert find_checkpoint(str(copy)).digest() == digest
+    for name in ("model.safetensors", "tokenizer.json"):
+        content = (copy / name).read_bytes()
+        (copy / name).write_bytes(content[:-2] + bytes(reversed(content[-2:])))
+        assert find_checkpoint(str(copy)).digest() != digest
+        (copy / name).write_bytes(content)
+    values = json.loads((copy / "config.json").read_text())
+    (copy / "config.json").write_text(json.dumps({**values, "suppress_tokens": [1, 2]}))
+    (copy / "generation_config.json").unlink(missing_ok=True)
+    assert find_checkpoint(str(copy)).digest() != digest
+    (copy / "tokenizer.json").unlink()
+    (copy / "tokenizer.json").mkdir()
+    folder = Checkpoint("m", find_checkpoint(str(tiny_folder)).config, DecodingConfig(), (copy,), copy)
+    with pytest.raises(CheckpointError, match="cannot be read"):
+        folder.digest()
 
 
 class _PicklePayload:

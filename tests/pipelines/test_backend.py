@@ -1,19 +1,30 @@
 from __future__ import annotations
 
 import pickle
+import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
 from model.checkpoint import CheckpointError
-from pipelines.backend import WHISPER, whisper_languages
+from pipelines.backend import WHISPER, whisper_languages, whisper_weights
+from tests.support.tiny_model import save_huggingface, tiny_weights
 
 
 def test_missing_model_is_reported(tmp_path_factory: pytest.TempPathFactory) -> None:
     empty = str(tmp_path_factory.mktemp("empty"))
     with pytest.raises(CheckpointError, match=empty):
         whisper_languages(empty)
+    with pytest.raises(CheckpointError, match=empty):
+        whisper_weights(empty)
+
+
+def test_digest_of_weights_does_not_depend_on_their_folder(tmp_path: Path) -> None:
+    folder = save_huggingface(tmp_path / "tiny", tiny_weights())
+    copy = shutil.copytree(folder, tmp_path / "copy")
+    assert WHISPER.weights(str(copy)) == whisper_weights(str(folder))
 
 
 @pytest.mark.weights

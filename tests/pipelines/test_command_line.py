@@ -35,6 +35,8 @@ GIVEN: dict[str, Any] = {
     "push_to_hub": "owner/name",
     "retry_failed": True,
     "overwrite": True,
+    "remove_unlisted": True,
+    "partial": False,  # it cannot be given with some of the others
     "model": "openai/whisper-tiny.en",
     "dtype": "bfloat16",
     "quantization": "none",
@@ -42,6 +44,7 @@ GIVEN: dict[str, Any] = {
     "languages": ("en", "de"),
     "task": "translate",
     "channels": "split",
+    "audio_stream": "de",
     "return_timestamps": False,
     "chunk_length_s": 20.0,
     "stride_length_s": 2.5,
@@ -80,7 +83,7 @@ def test_every_option_can_be_given_on_the_command_line() -> None:
     argv += ["--format=parquet,srt", "--word_timestamps", "--no-vad", "--temperature=0,0.5"]
     argv += ["--allow_private_hosts", "--trust_manifests", "--max_span_s=600", "--dry_run"]
     argv += ["--suppress_tokens=-1,220", "--hallucination_filters=rate", "--no-return_timestamps"]
-    argv += ["--languages=en,de"]
+    argv += ["--languages=en,de", "--remove_unlisted"]
     for name, value in GIVEN.items():
         if not isinstance(value, tuple | bool):
             argv += [f"--{name}", str(value)]

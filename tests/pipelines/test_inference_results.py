@@ -8,18 +8,20 @@ import pytest
 from pipelines.inference_results import CancelledError, TranscriptionError, to_result
 from tests.support.transcripts import TEXT, transcript
 from transforms.core.cancellation import StopRequestedError
-from transforms.core.types import Failure, Word
+from transforms.core.types import Failure, Untranscribed, Word
 from transforms.recognition.recording import TranscribedRecording
 from transforms.writing.rows import failure_row, transcript_row
 
 GONE = Failure("id1", "/talks/001.wav", "fetch", "not_found", "no such file", retryable=False)
+DELETED = (Untranscribed(1.0, 2.0, "rate", " la la"),)
 LOST = Failure("id1", "/talks/001.wav", "transcribe", "model_error", "seconds 3 to 9", retryable=True)
 
 
 def recording(*failures: Failure, words: tuple[Word, ...] = ()) -> TranscribedRecording:
     plain = transcript(1)
     segments = tuple(replace(segment, words=words) for segment in plain.segments)
-    return TranscribedRecording(None, replace(plain, segments=segments, problem="cut short"), failures)
+    made = replace(plain, segments=segments, problem="cut short", untranscribed=DELETED)
+    return TranscribedRecording(None, made, failures)
 
 
 def test_the_result_has_these_keys_and_no_others() -> None:
@@ -31,6 +33,7 @@ def test_the_result_has_these_keys_and_no_others() -> None:
         "duration": 2.5,
         "segments": [{"id": 0, "start": 0.0, "end": 2.5, "text": f" {TEXT}"}],
         "problem": "cut short",
+        "untranscribed": [{"start": 1.0, "end": 2.0, "reason": "rate", "text": " la la"}],
         "failures": [failure_row(LOST)],
         "row": transcript_row(found.transcript),
     }

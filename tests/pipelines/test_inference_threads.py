@@ -61,13 +61,26 @@ def test_cancelling_ends_a_call_that_waits_for_the_model(observed: Observed, tal
         started = monotonic()
         with pytest.raises(CancelledError):
             inference(talk, cancelled=cancelled)
-        assert monotonic() - started < 0.5
+        assert monotonic() - started < 10  # the model is held up for 30
         timer.join()
         n_decoded = observed.n_windows
         observed.gate.set()
         assert inference((tone(1), SAMPLE_RATE))["text"] == "en1"
         assert observed.n_windows == n_decoded + 1 <= 3
     assert n_files() == n_open
+
+
+class CancelledWhileReading(threading.Event):
+    """Is set by one of the checks for it, of which each hour of a recording has a hundred or more."""
+
+    at_check = 50
+    n_checks = 0
+
+    def is_set(self) -> bool:
+        self.n_checks += 1
+        if self.n_checks == self.at_check:
+            self.set()
+        return super().is_set()
 
 
 @pytest.mark.parametrize("channels", ["mix", "5"])
@@ -79,14 +92,10 @@ def test_cancelling_ends_the_reading_of_hours_of_silence(
     with soundfile.SoundFile(path, "w", SAMPLE_RATE, 1) as file:
         for _ in range(8):
             file.write(np.zeros(3600 * SAMPLE_RATE, np.int16))
-    cancelled = threading.Event()
-    timer = threading.Timer(0.3, cancelled.set)
-    timer.start()
-    started = monotonic()
+    cancelled = CancelledWhileReading()
     with pytest.raises(CancelledError):
         inference(path, cancelled=cancelled, channels=channels)
-    assert 0.3 <= monotonic() - started < 0.8
-    timer.join()
+    assert cancelled.n_checks < 2 * cancelled.at_check
 
 
 def test_threads_share_batches(observed: Observed, tmp_path: Path) -> None:
@@ -100,7 +109,7 @@ def test_threads_share_batches(observed: Observed, tmp_path: Path) -> None:
         ]
         for thread in threads:
             thread.start()
-        deadline = monotonic() + 10
+        deadline = monotonic() + 30
         while observed.n_windows + n_waiting(inference) < 8 and monotonic() < deadline:
             sleep(0.01)
         observed.gate.set()

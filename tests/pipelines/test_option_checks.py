@@ -18,6 +18,7 @@ from pipelines.option_checks import (
     row_formats,
 )
 from pipelines.option_groups import RunOptions, WindowOptions
+from pipelines.options import TranscribeOptions
 from transforms.recognition.fallback import FallbackPolicy
 
 
@@ -96,3 +97,10 @@ def test_languages_restrict_the_vote_and_nothing_else(options: dict[str, Any], m
 def test_languages_may_be_names_and_a_single_one() -> None:
     check_decoding(DecodingOptions(languages=("en", "German", "FR")), 224)
     check_decoding(DecodingOptions(languages=("de",)), 224)
+
+
+@pytest.mark.parametrize("name", ["overwrite", "retry_failed", "push_to_hub"])
+def test_what_is_finished_is_written_as_it_is(name: str) -> None:
+    given: dict[str, Any] = {name: "owner/name" if name == "push_to_hub" else True}
+    with pytest.raises(OptionsError, match=rf"it cannot be given with --{name}"):
+        TranscribeOptions(input=("a.wav",), output="out", partial=True, **given)

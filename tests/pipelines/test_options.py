@@ -164,6 +164,35 @@ def test_impossible_channels_are_refused(channels: str, message: str) -> None:
         options(channels=channels)
 
 
+@pytest.mark.parametrize(
+    ("audio_stream", "stream", "takes_all"),
+    [
+        ("default", None, False), ("all", None, True), ("0", 0, False), ("12", 12, False),
+        ("en", "en", False), ("deu", "deu", False), ("German", "German", False),
+        ("pt-BR", "pt-BR", False), ("qaa", "qaa", False),
+    ],
+)  # fmt: skip
+def test_audio_streams(audio_stream: str, stream: int | str | None, takes_all: bool) -> None:
+    found = options(audio_stream=audio_stream)
+    assert (found.stream(), found.takes_all_streams()) == (stream, takes_all)
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"audio_stream": "defualt"}, "did you mean default?"),
+        ({"audio_stream": "ALL"}, "did you mean all?"),
+        ({"audio_stream": "-1"}, "--audio_stream -1: give default, all, a language such as en or deu"),
+        ({"audio_stream": ""}, "--audio_stream : give default"),
+        ({"audio_stream": "1000"}, "--audio_stream 1000: must be between 0 and 999"),
+        ({"audio_stream": "all", "channels": "split"}, "cannot be combined with --channels split"),
+    ],
+)
+def test_impossible_audio_streams_are_refused(given: dict[str, str], message: str) -> None:
+    with pytest.raises(OptionsError, match=re.escape(message)):
+        options(**given)
+
+
 @pytest.mark.parametrize("seconds", [float("inf"), float("nan"), 29.9, 0.0, 360_001.0])
 def test_impossible_lengths_of_spans_are_refused(seconds: float) -> None:
     with pytest.raises(OptionsError, match="max_span_s"):

@@ -11,7 +11,6 @@ import subprocess
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from time import sleep
 from typing import IO, Any
 
 import pytest
@@ -19,7 +18,7 @@ import pytest
 from model.interface import ModelOptions, Request, WindowResult
 from pipelines.backend import Backend
 from pipelines.options import TranscribeOptions
-from pipelines.output.run_folder import public_options
+from pipelines.output.run_identity import public_options
 from pipelines.process.signals import INTERRUPTED
 from pipelines.transcribe import main
 from tests.support.tone_backend import (
@@ -132,10 +131,7 @@ class InterruptedTranscriber(ToneTranscriber):
         CALLS.append(len(requests))
         if len(CALLS) == 1:
             signal.raise_signal(signal.SIGINT)
-        for _ in range(300):  # Python tells the main thread in its own time; the next test forgets the stop
-            if STOP.is_set():
-                break
-            sleep(0.01)
+        assert STOP.wait(30)  # the main thread gets the signal when Python comes to it
         return super().transcribe(requests)
 
 

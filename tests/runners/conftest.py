@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import shutil
-import subprocess
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
-from pipelines.runners.find_runner import RunnerError, build_prism, check_java
-from tests.support.runner_fixtures import SCRIPTS, Cluster, RunnerHarness
-
-CACHE = Path.home() / ".cache/whisper-beam"  # kept between test sessions, as building Prism takes minutes
+from pipelines.runners.external_programs import RunnerError
+from pipelines.runners.find_runner import build_prism
+from pipelines.runners.flink_job_server import ASSEMBLED_FLINK, check_java, find_job_server
+from tests.support.runner_fixtures import CACHE, Cluster, RunnerHarness
 
 
 @pytest.fixture(scope="session")
@@ -29,15 +27,15 @@ def prism() -> str:
 
 @pytest.fixture(scope="session")
 def flink_job_server() -> str:
-    """Path of the jar of Flink's job server, fetched by Maven or cached."""
+    """Path of the jar of Flink's job server, fetched by Maven, assembled or cached."""
+    mvn = shutil.which("mvn")
+    if mvn is None:
+        pytest.skip("a job server for Flink needs Maven")
     try:
         check_java("java")
+        return str(find_job_server(mvn, ASSEMBLED_FLINK, CACHE / "jars", may_assemble=True).jar)
     except RunnerError as error:
         pytest.skip(str(error))
-    stderr = subprocess.run([SCRIPTS / "flink_job_server.sh"], capture_output=True, text=True, check=False)
-    if stderr.returncode:
-        pytest.skip(f"there is no job server for Flink: {stderr.stderr}")
-    return stderr.stdout.strip()
 
 
 @pytest.fixture(scope="module", params=[1, 2])

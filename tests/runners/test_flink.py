@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import os
 import signal
+from pathlib import Path
 
 import pytest
 
-from tests.support.runner_fixtures import Cluster, RunnerHarness, children, wait_until
+from tests.support.runner_fixtures import CACHE, Cluster, RunnerHarness, children, wait_until
 from tests.support.runner_program import LOAD_LOG, REQUEST_LOG
 from tests.support.tone_backend import write_talk
 
@@ -30,6 +31,21 @@ def test_files_equal_those_of_the_local_runner(
     assert code == 2, stderr
     harness.assert_same(request.node.name)
     assert len(harness.log_lines(LOAD_LOG)) == 1
+
+
+def test_a_job_server_is_found_where_none_is_given(
+    harness: RunnerHarness,
+    flink_job_server: str,
+    request: pytest.FixtureRequest,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("WHISPER_BEAM_CACHE", str(CACHE))
+    flags = ["--flink_master", "[local]", "--parallelism", "1", "--job_server_jvm_properties=-Xmx768m"]
+    code, stderr = harness.run(request.node.name, "--runner", "FlinkRunner", *flags).end()
+    assert code == 2, stderr
+    is_assembled = flink_job_server.endswith("/job-server.jar")
+    assert (f"The job server is {Path(flink_job_server).parent}, of Beam 2.70.0" in stderr) == is_assembled
+    harness.assert_same(request.node.name)
 
 
 def test_same_command_resumes_after_the_job_server_was_killed(

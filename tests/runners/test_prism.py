@@ -7,6 +7,7 @@ import signal
 
 import pytest
 
+from pipelines.output.run_files import LOG_FOLDER
 from tests.support.runner_fixtures import RunnerHarness, children, free_port, wait_for_port, wait_until
 from tests.support.runner_program import LOAD_LOG, REQUEST_LOG
 
@@ -85,3 +86,28 @@ def test_interrupted_run_cancels_its_job(
     wait_until(harness.is_idle)
     assert harness.n_windows_requested() < harness.report("direct")["counts"]["windows"]
     harness.assert_resumes(name, *flags)
+
+
+def test_interrupt_while_the_job_is_submitted_ends_the_program(
+    harness: RunnerHarness, prism: str, request: pytest.FixtureRequest
+) -> None:
+    run = harness.run(request.node.name, "--runner", "PrismRunner", "--prism_location", prism)
+    wait_until(lambda: bool(children(run.process.pid)))  # Prism has been started
+    os.kill(run.process.pid, signal.SIGINT)
+    code, stderr = run.end()
+    assert code == 130, stderr
+    wait_until(lambda: not run.is_left())
+
+
+def test_error_in_a_worker_ends_the_program(
+    harness: RunnerHarness, prism: str, request: pytest.FixtureRequest
+) -> None:
+    flags = ["--runner", "PrismRunner", "--prism_location", prism, "--max_span_s", "30"]
+    run = harness.run(request.node.name, *flags)
+    harness.wait_for_batches(1)
+    log = harness.folder / request.node.name / LOG_FOLDER
+    log.rename(log.with_name("moved"))
+    log.touch()  # commits are written to files in it
+    code, stderr = run.end()
+    assert code == 1, stderr
+    wait_until(lambda: not run.is_left())

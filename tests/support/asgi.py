@@ -24,12 +24,14 @@ class Body:
         ends: whether it ends after them; otherwise the client is gone.
         stalls: whether nothing comes after them.
         n_bytes: bytes that were read.
+        is_stalled: set once all blocks were read, and nothing comes.
     """
 
     blocks: list[bytes]
     ends: bool = True
     stalls: bool = False
     n_bytes: int = 0
+    is_stalled: anyio.Event = field(default_factory=anyio.Event)
 
     async def receive(self) -> Message:
         if self.blocks:
@@ -38,6 +40,7 @@ class Body:
             more_body = bool(self.blocks) or not self.ends or self.stalls
             return {"type": "http.request", "body": block, "more_body": more_body}
         if self.stalls:
+            self.is_stalled.set()
             await anyio.sleep_forever()
         return {"type": "http.disconnect"}
 

@@ -21,7 +21,8 @@ def row(uri: str, text: str, reference: str | None = None, language: str = "en",
 
 
 def failure(uri: str, kind: str = "not_found", message: str = "gone") -> Row:
-    return {"audio_id": audio_id_of(uri), "uri": uri, "stage": "fetch", "kind": kind, "message": message}
+    named = {"audio_id": audio_id_of(uri), "uri": uri}
+    return {**named, "stage": "fetch", "kind": kind, "message": message, "retryable": False}
 
 
 def write_run(

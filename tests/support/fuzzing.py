@@ -10,7 +10,9 @@ from typing import NamedTuple
 import numpy as np
 from hypothesis import strategies as st
 
+from tests.support.detectors import LoudnessDetector
 from tests.support.encoding import condition_of, encoded, ffmpeg_encoded, siren, video
+from tests.support.several_streams import CODECS, Sound, several_streams, silence
 from tests.support.timed_files import late, remuxed, surround
 from transforms.audio.decoder import AudioDecoder
 from transforms.core.errors import AudioError
@@ -119,7 +121,11 @@ def small_files() -> dict[str, bytes]:
         "flac 5.1": surround(centre, "5.1", "flac", "flac"),
         "gsm": b"".join(b"\xd8" + bytes(range(number, number + 32)) for number in range(20)),
     }
-    return {**libsndfile, **ffmpeg, **timed, **others}
+    several = {
+        f"{fmt} {codec}, several streams": several_streams([Sound(silence(0.2)), Sound(siren(0.2))], fmt)
+        for fmt, codec in CODECS.items()
+    }
+    return {**libsndfile, **ffmpeg, **timed, **others, **several}
 
 
 def outcome(data: bytes, channel: int | None = None) -> str:
@@ -128,7 +134,7 @@ def outcome(data: bytes, channel: int | None = None) -> str:
     Raises:
         AssertionError: a block breaks the contract of `AudioDecoder.blocks`.
     """
-    decoder = AudioDecoder(io.BytesIO(data), channel)
+    decoder = AudioDecoder(io.BytesIO(data), channel, make_detector=LoudnessDetector)
     try:
         for block in decoder.blocks():
             assert block.dtype == np.float32

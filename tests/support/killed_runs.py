@@ -1,6 +1,6 @@
 """Runs in processes that die; the processes are forked, so that slow imports happen once.
 
-python killed_runs.py FOLDER kills N SEED     kills runs over FOLDER/talks at random times; prints JSON
+python killed_runs.py FOLDER kills N SEED     kills runs over FOLDER/talks after some windows; prints JSON
 python killed_runs.py FOLDER poison           runs over a recording that crashes its process
 python killed_runs.py FOLDER signal NAME ...  stops a run with these flags by a signal, then resumes it
 """
@@ -16,15 +16,18 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from model.interface import ModelOptions, Request, WindowResult
 from pipelines.backend import Backend
-from pipelines.output.run_folder import LOG_FOLDER
+from pipelines.output.run_files import LOG_FOLDER
 from pipelines.transcribe import main
 from tests.support.crashing_backend import CrashingToneTranscriber
 from tests.support.tone_backend import ToneDetector, ToneTranscriber, languages_of
 from transforms.checkpoint.commit_log import LogIndex, read_index
+from transforms.core.cancellation import STOP
+from transforms.recognition.loaded_model import LoadTranscriber
 
 FOLDER = Path(sys.argv[1])
 REQUEST_LOG = FOLDER / "requests.log"
@@ -43,6 +46,18 @@ class LoggingToneTranscriber(ToneTranscriber):
         return super().transcribe(requests)
 
 
+class HeldToneTranscriber(LoggingToneTranscriber):
+    """Transcribes some windows; the calls after them wait until the run is to stop."""
+
+    n_left = 20
+
+    def transcribe(self, requests: Sequence[Request]) -> list[WindowResult]:
+        self.n_left -= len(requests)
+        if self.n_left < 0:
+            assert STOP.wait(60)
+        return super().transcribe(requests)
+
+
 class CrashingLoggingToneTranscriber(CrashingToneTranscriber, LoggingToneTranscriber):
     """Crashes instead of raising an exception, and logs its requests."""
 
@@ -51,20 +66,26 @@ def load_logging(options: ModelOptions) -> LoggingToneTranscriber:
     return LoggingToneTranscriber(options.batch_size)
 
 
+def load_held(options: ModelOptions) -> HeldToneTranscriber:
+    return HeldToneTranscriber(options.batch_size)
+
+
 def load_crashing(options: ModelOptions) -> CrashingLoggingToneTranscriber:
     return CrashingLoggingToneTranscriber(options.batch_size)
 
 
-def forked(out: Path, *flags: str, deadly: bool = False) -> int:
+def forked(out: Path, *flags: str, load: LoadTranscriber = load_logging) -> int:
     """Starts a run in a forked process; returns the process id."""
     child = os.fork()
     if child:
+        with suppress(OSError):  # it may have done so, or ended
+            os.setpgid(child, child)
         return child
     os.setpgid(0, 0)
     output = os.open(FOLDER / "output.log", os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
     for stream in (1, 2):
         os.dup2(output, stream)
-    backend = Backend(load_crashing if deadly else load_logging, languages_of, ToneDetector)
+    backend = Backend(load, languages_of, ToneDetector)
     arguments = ["--input", str(FOLDER / "talks"), "--output", str(out), "--format", "jsonl,parquet,srt"]
     os._exit(main([*arguments, "--batch_size", "2", *flags], backend))
 
@@ -76,15 +97,13 @@ def ended(child: int) -> int:
 
 def kills(n: int, seed: int) -> dict[str, object]:
     moments = random.Random(seed)
-    started = time.monotonic()
     whole = ended(forked(FOLDER / "whole"))
-    took = time.monotonic() - started
     windows = Counter(REQUEST_LOG.read_text().splitlines())
     codes, redone, killed = [], [], 0
     for number in range(n):
         REQUEST_LOG.write_text("")
         child = forked(FOLDER / f"out{number}")
-        time.sleep(moments.uniform(0.2, 1.0) * took)
+        wait_for_windows(moments.randrange(windows.total()), child)
         os.killpg(child, signal.SIGKILL)
         killed += ended(child) == -9
         codes.append(ended(forked(FOLDER / f"out{number}")))
@@ -94,18 +113,26 @@ def kills(n: int, seed: int) -> dict[str, object]:
     return {"whole": whole, "killed": killed, "codes": codes, "redone": redone, "windows": windows.total()}
 
 
+def wait_for_windows(n: int, child: int) -> None:
+    """Waits until a run has requested `n` windows, or has ended; leaves its exit code."""
+    while len(REQUEST_LOG.read_text().splitlines()) < n:
+        if os.waitid(os.P_PID, child, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None:
+            return
+        time.sleep(0.01)
+
+
 def poison() -> dict[str, object]:
-    codes = [ended(forked(FOLDER / "out", deadly=True)) for _ in range(4)]
+    codes = [ended(forked(FOLDER / "out", load=load_crashing)) for _ in range(4)]
     found = [json.loads(line)["kind"] for line in (FOLDER / FAILURES).read_text().splitlines()]
     transcribed = len((FOLDER / TRANSCRIPTS).read_text().splitlines())
-    retried = ended(forked(FOLDER / "out", "--retry_failed", deadly=True))
+    retried = ended(forked(FOLDER / "out", "--retry_failed", load=load_crashing))
     return {"codes": codes, "failures": found, "transcribed": transcribed, "retried": retried}
 
 
 def signalled(name: str, flags: Sequence[str]) -> dict[str, object]:
     """Sends a signal to a run once some recordings are in progress and some are done."""
     out = FOLDER / "out"
-    child = forked(out, *flags)
+    child = forked(out, *flags, load=load_held)
     index = wait_for_work(out)
     os.kill(child, getattr(signal, name))
     code, state = ended(child), json.loads((out / "progress.json").read_text())["state"]
@@ -122,7 +149,8 @@ def signalled(name: str, flags: Sequence[str]) -> dict[str, object]:
 
 
 def wait_for_work(out: Path) -> LogIndex:
-    for _ in range(2_000):
+    until_s = time.monotonic() + 60
+    while time.monotonic() < until_s:
         index = read_index(str(out / LOG_FOLDER))
         if (+index.n_crashed).total() > 1 and len(index):
             return index

@@ -22,6 +22,7 @@ from tests.support.tone_backend import snapshot, write_talk
 ROOT = Path(__file__).parents[2]
 SCRIPTS = ROOT / "scripts"
 LIMIT_S = 120.0
+CACHE = Path.home() / ".cache/whisper-beam"  # kept between test sessions, as building Prism takes minutes
 TIMED_FILES = ("run.json", "report.html", "progress.json")
 
 
@@ -35,6 +36,14 @@ class Started:
     def end(self) -> tuple[int, str]:
         """Waits for the process; returns its exit code and its standard error."""
         return self.process.wait(LIMIT_S), self.stderr.read_text()
+
+    def is_left(self) -> bool:
+        """Whether a process of the group is left."""
+        try:
+            os.killpg(self.process.pid, 0)
+        except ProcessLookupError:
+            return False
+        return True
 
     def kill(self, signal_number: int = signal.SIGKILL) -> None:
         """Sends a signal to the process group."""

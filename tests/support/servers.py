@@ -22,16 +22,18 @@ Handler = BaseHTTPRequestHandler
 Answer = Callable[[Handler], None]
 
 QUICK = Limits(
-    connect_s=1,
-    read_s=0.3,
-    stall_s=0.3,
+    connect_s=10,
+    read_s=10,
+    stall_s=10,
     min_bytes_per_s=10_000,
-    give_up_s=3,
+    give_up_s=30,
     back_off_s=0.002,
     max_wait_s=0.05,
     bytes_left_free=0,
 )
-LOCAL = FetchPolicy(allow_private_hosts=True, fetch_timeout_s=10, limits=QUICK)
+"""Without long waits between attempts; the time limits are for servers that answer at once, or never."""
+
+LOCAL = FetchPolicy(allow_private_hosts=True, fetch_timeout_s=60, limits=QUICK)
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import itertools
 import os
 from collections.abc import Iterator
+from functools import partial
 from operator import itemgetter
 from typing import BinaryIO
 
@@ -26,10 +27,12 @@ from transforms.audio.ffmpeg import (
     declared_s,
     declared_size_ratio,
     needs_bytes,
-    open_container,
 )
 from transforms.audio.pcm_seek import exact_position
 from transforms.audio.resampling import resample
+from transforms.audio.sound_meter import MakeDetector
+from transforms.audio.stream_choice import open_chosen
+from transforms.core.audio_streams import StreamChoice, StreamInfo
 from transforms.core.cancellation import Check, check_stop
 from transforms.core.damage import Damage
 from transforms.core.errors import AudioError
@@ -45,6 +48,7 @@ class AudioDecoder:
     Attributes:
         declared_s: duration in seconds that the header declares; None if it declares none.
         n_channels: number of channels; the largest, if it changes within the file.
+        streams: the audio streams of a file with several, once the first block was decoded; empty for one.
     """
 
     def __init__(
@@ -52,6 +56,8 @@ class AudioDecoder:
         file: BinaryIO,
         channel: int | None = None,
         *,
+        stream: StreamChoice = None,
+        make_detector: MakeDetector | None = None,
         takes_mono: bool = False,
         sections: Sections = DEFAULT_SECTIONS,
         start_s: int = 0,
@@ -62,6 +68,8 @@ class AudioDecoder:
         Args:
             file: seekable and binary; the caller closes it.
             channel: the channel to decode, from 0; None for a mix of all.
+            stream: the audio stream to decode; None for the default one (`transforms.audio.stream_choice`).
+            make_detector: returns a detector of speech, for that choice; None to search for sound alone.
             takes_mono: where the file has one channel only, that one is decoded, whichever is chosen.
             sections: where the resampler starts anew, so that decoding can start there.
             start_s: where decoding starts. The samples from there on are bit-exact those of a decoder that
@@ -75,7 +83,9 @@ class AudioDecoder:
             raise ValueError(f"reading from {start_s} s: it must be a multiple of {BLOCK_S} s")
         self.declared_s: float | None = None
         self.n_channels = 0
+        self.streams: tuple[StreamInfo, ...] = ()
         self._file = file
+        self._chosen = partial(open_chosen, file, stream, check, make_detector)
         self._channel, self._takes_mono = channel, takes_mono
         self._sections = sections
         self._start_s, self._check = start_s, check
@@ -106,13 +116,13 @@ class AudioDecoder:
             mix. Samples lie at their presentation times: silence where the stream begins late, or has a gap.
 
         Raises:
-            AudioError: not one sample could be decoded, or the channel does not exist.
+            AudioError: not one sample could be decoded, or the channel or the stream does not exist.
             Exception: raised by `check`.
         """
         try:
             position = exact_position(self._file, self._lead_start_s)
-            with open_container(self._file) as container:
-                stream = audio_stream(container)
+            with self._chosen() as (container, number, self.streams):
+                stream = audio_stream(container, number)
                 self.declared_s = declared_s(container, stream, self._file)
                 self._size_ratio = declared_size_ratio(self._file)
                 frames = Frames(container, stream, self._log, position)

@@ -1,4 +1,4 @@
-"""FFmpeg, through PyAV: decodes the first audio stream of a file to frames, and continues after damage."""
+"""FFmpeg, through PyAV: decodes an audio stream of a file to frames, and continues after damage."""
 
 from __future__ import annotations
 
@@ -252,8 +252,12 @@ def _check_samples(file: BinaryIO) -> None:
         raise AudioError("decode", "corrupt", message)
 
 
-def audio_stream(container: InputContainer) -> AudioStream:
-    """Returns the first audio stream of a container.
+def audio_stream(container: InputContainer, number: int = 0) -> AudioStream:
+    """Returns an audio stream of a container, ready to be decoded.
+
+    Args:
+        container: contains it.
+        number: its number among the audio streams, from 0.
 
     Raises:
         AudioError: there is no audio stream that can be decoded.
@@ -262,7 +266,7 @@ def audio_stream(container: InputContainer) -> AudioStream:
         raise AudioError(
             "decode", "no_audio_stream", f"a {container.format.name} file without an audio stream"
         )
-    stream = container.streams.audio[0]
+    stream = container.streams.audio[number]
     if stream.codec_context is None:
         raise AudioError("decode", "unsupported", "encoded in a way that FFmpeg cannot decode")
     channels = _plain_layout(stream)

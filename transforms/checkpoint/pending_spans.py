@@ -29,7 +29,7 @@ class _PendingSpan:
             self.started.key,
             self.started.start,
             ended.stop_s,
-            ended.n_channels,
+            ended.n_tracks,
             tuple(windows),
             tuple(self.parts),
             tuple(failures),
@@ -63,7 +63,7 @@ class PendingSpans:
     def finish_window(
         self,
         name: str,
-        transcript: WindowTranscript | None,
+        transcript: WindowTranscript,
         failures: Iterable[Failure] = (),
         counts: Mapping[str, int] | None = None,
     ) -> None:
@@ -71,14 +71,13 @@ class PendingSpans:
 
         Args:
             name: name of the reading.
-            transcript: transcript of the window; None if no decoding succeeded.
+            transcript: transcript of the window, also if no decoding succeeded.
             failures: failures of its decodings.
             counts: added to the counters of the run once the span is finished.
         """
         span = self._spans[name]
         span.n_pending -= 1
-        if transcript is not None:
-            span.windows.append(transcript)
+        span.windows.append(transcript)
         span.failures.extend(failures)
         for counter, n in (counts or {}).items():
             if n:

@@ -21,10 +21,12 @@ class ResumeSettings:
     Attributes:
         log: URL of the folder of the commit log.
         retry_failed: repeat spans that ended with a failure.
+        committed_only: transcribe nothing, and leave out recordings that are not finished.
     """
 
     log: str
     retry_failed: bool = False
+    committed_only: bool = False
 
 
 _PERMISSION_KINDS = ("forbidden", "forbidden_host", "forbidden_uri")
@@ -41,7 +43,7 @@ def committed_results(unit: WorkUnit, index: LogIndex, resume: ResumeSettings) -
                 found.append(from_record(index.read(key), unit.span.source))
     kept: list[SpanResult] = []
     for result in sorted(found, key=lambda one: one.start):
-        ends = [one.stop_s for one in kept if one.start.channel == result.start.channel]
+        ends = [one.stop_s for one in kept if one.start.track == result.start.track]
         is_new = not ends or (ends[-1] is not None and ends[-1] <= result.start.start_s)
         if is_new and not _is_retried(result, resume):
             kept.append(result)
@@ -72,14 +74,14 @@ def with_history(unit: WorkUnit, done: Sequence[SpanResult], index: LogIndex) ->
     ]
     return replace(
         unit,
-        done=tuple((result.start.channel, result.range) for result in done),
+        done=tuple((result.start.track, result.range) for result in done),
         attempts={key: index.next_attempt(key) for key in keys if key in index},
-        n_channels=max((result.n_channels for result in done), default=1),
+        n_tracks=max((result.n_tracks for result in done), default=1),
         n_crashes=max((index.n_crashed[key] for key in started_here), default=0),
     )
 
 
 def is_complete(unit: WorkUnit) -> bool:
-    """Whether no span of the unit is missing, in any known channel."""
-    channels = range(unit.n_channels if unit.span.split else 1)
-    return all(next(unit.missing(channel, BLOCK_S), None) is None for channel in channels)
+    """Whether no span of the unit is missing, in any known track."""
+    tracks = range(unit.n_tracks if unit.span.has_tracks else 1)
+    return all(next(unit.missing(track, BLOCK_S), None) is None for track in tracks)

@@ -62,7 +62,7 @@ class SpanCommitter:
     def finish_window(
         self,
         name: str,
-        transcript: WindowTranscript | None,
+        transcript: WindowTranscript,
         failures: Iterable[Failure],
         counts: Mapping[str, int],
     ) -> None:

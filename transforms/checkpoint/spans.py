@@ -23,11 +23,18 @@ from transforms.core.uris import file_stamp, is_url
 MAX_CRASHES = 3
 """Crashes of the process in a unit after which the unit counts as their cause and is not tried again."""
 
+QUARANTINED = "quarantined"
+"""Kind of the failure of such a unit."""
+
 
 class SpanStart(NamedTuple):
-    """Start of a span: the channel (0 if all channels are one recording), and the second."""
+    """Start of a span: the track, and the second.
 
-    channel: int
+    The tracks of a file are its recordings, from 0: its channels or its audio streams, where each is a
+    recording of its own, else one.
+    """
+
+    track: int
     start_s: int
 
 
@@ -40,23 +47,30 @@ class WorkUnit:
 
     Attributes:
         key: see `work_unit_key`.
-        done: the ranges that are finished, each with its channel.
+        done: the ranges that are finished, each with its track.
         attempts: number of the next result, by the keys of spans that have one; the last result counts.
-        n_channels: channels of the file, as far as known.
-        n_crashes: how often the process crashed in the same span of it. After the first time, the unit is
-            worked on exclusively.
+        n_tracks: tracks of the file, as far as known.
+        n_crashes: how often the process crashed in the same span of it.
     """
 
     key: str
     span: AudioSpan
     done: tuple[tuple[int, Range], ...] = ()
     attempts: Mapping[str, int] = field(default_factory=dict)
-    n_channels: int = 1
+    n_tracks: int = 1
     n_crashes: int = 0
 
-    def missing(self, channel: int, length_s: int) -> Iterator[Range]:
-        """Yields the spans of a channel that are not finished."""
-        done = [one for of, one in self.done if of == channel]
+    @property
+    def is_suspect(self) -> bool:
+        """Whether it is worked on exclusively, as it may have crashed the process.
+
+        Not after one crash: each kill of a run is one for all that was under way, some forty recordings.
+        """
+        return self.n_crashes >= MAX_CRASHES - 1
+
+    def missing(self, track: int, length_s: int) -> Iterator[Range]:
+        """Yields the spans of a track that are not finished."""
+        done = [one for of, one in self.done if of == track]
         return missing_ranges(self.span.start_s, self.span.stop_s, done, length_s)
 
 
@@ -76,11 +90,11 @@ class SpanEnded:
 
     Attributes:
         stop_s: end of the span; None for the recording's end.
-        n_channels: channels of the file, as far as known.
+        n_tracks: tracks of the file, as far as known.
     """
 
     stop_s: int | None = None
-    n_channels: int = 1
+    n_tracks: int = 1
 
 
 ReadEvent = SpanStarted | tuple[AudioSource, Window] | RecordingPart | Failure | SpanEnded
@@ -99,7 +113,7 @@ class SpanResult:
         key: key of the span, see `span_key`.
         start: start of the span.
         stop_s: end of the span; None for the recording's end.
-        n_channels: see `SpanEnded`.
+        n_tracks: see `SpanEnded`.
         counts: increments of the counters of the run (`transforms.core.metrics`), by name.
         attempt: see `WorkUnit`.
     """
@@ -107,7 +121,7 @@ class SpanResult:
     key: str
     start: SpanStart = FIRST_SPAN
     stop_s: int | None = None
-    n_channels: int = 1
+    n_tracks: int = 1
     windows: tuple[WindowTranscript, ...] = ()
     parts: tuple[RecordingPart, ...] = ()
     failures: tuple[Failure, ...] = ()
@@ -126,17 +140,17 @@ class SpanResult:
 
     def all_counts(self) -> dict[str, int]:
         """Returns `counts`, and the counts that follow from the other fields."""
-        channel, start_s = self.start
+        track, start_s = self.start
         return {
             **self.counts,
-            "listed": int(channel > 0 and start_s == 0),  # the first channel was counted as the file
+            "listed": int(track > 0 and start_s == 0),  # the first track was counted as the file
             "windows_skipped": sum(part.n_skipped for part in self.parts),
         }
 
 
 def span_key(unit: str, start: SpanStart) -> str:
     """Returns the key of a span of a unit; the first span has the key of the unit."""
-    return unit if start == FIRST_SPAN else f"{unit}/{start.channel}/{start.start_s}"
+    return unit if start == FIRST_SPAN else f"{unit}/{start.track}/{start.start_s}"
 
 
 def span_start_of(key: str) -> SpanStart:
@@ -156,6 +170,7 @@ def work_unit_key(span: AudioSpan) -> str:
     known_by = replace(source, uri="", payload=None, reference=None, metadata=())
     windows = None if span.windows is None else sorted(span.windows)
     identity = f"{known_by!r} {_content(source)} {span.language} {windows} {span.extra} {span.split}"
+    identity += " all streams" if span.all_streams else ""
     return hashlib.sha256(identity.encode("utf-8", "surrogatepass")).hexdigest()[:32]
 
 
@@ -170,11 +185,12 @@ def _content(source: AudioSource) -> str:
 def to_record(result: SpanResult) -> dict[str, Any]:
     """Returns the result as a JSON object.
 
-    Sources are reduced to audio_id and channel: the rest is known from the listing, and may contain secrets.
+    Sources are reduced to audio_id, channel and stream: the rest is known from the listing, and may contain
+    secrets.
     """
 
     def bare(one: RecordingPart) -> RecordingPart:
-        source = AudioSource(one.source.audio_id, "", channel=one.source.channel)
+        source = AudioSource(one.source.audio_id, "", channel=one.source.channel, stream=one.source.stream)
         return replace(one, source=source)
 
     reduced = replace(result, parts=tuple(map(bare, result.parts)))
@@ -197,7 +213,8 @@ def from_record(record: Mapping[str, Any], source: AudioSource) -> SpanResult:
 
     def listed_now(one: RecordingPart) -> RecordingPart:
         then = one.source
-        return replace(one, source=replace(public, audio_id=then.audio_id, channel=then.channel))
+        source = replace(public, audio_id=then.audio_id, channel=then.channel, stream=then.stream)
+        return replace(one, source=source)
 
     return replace(result, parts=tuple(map(listed_now, result.parts)))
 
@@ -208,7 +225,7 @@ def quarantined(unit: WorkUnit) -> SpanResult:
         f"its process crashed {unit.n_crashes} times, the last ones while it worked on "
         "nothing else; it may take more memory than there is, or crash a decoder; --retry_failed tries again"
     )
-    error = AudioError("transcribe", "quarantined", reason, retryable=True)
+    error = AudioError("transcribe", QUARANTINED, reason, retryable=True)
     error.attempts = unit.n_crashes
     return SpanResult(unit.key, failures=(to_failure(unit.span.source, error),))
 

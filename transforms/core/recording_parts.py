@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 
 from model.interface import SAMPLE_RATE
+from transforms.core.audio_streams import choice_remark
 from transforms.core.damage import Damage
 from transforms.core.types import Intervals, Recording, RecordingPart
 
@@ -134,6 +135,8 @@ def join_parts(parts: Sequence[RecordingPart]) -> Recording:
     damage = sum((part.damage for part in parts), Damage())
     truncated, problem = truncated_and_problem(damage, last.declared_s, n_samples / SAMPLE_RATE)
     n_speech_samples = [part.n_speech_samples for part in parts if part.n_speech_samples is not None]
+    has_speech = not n_speech_samples or sum(n_speech_samples) > 0
+    remark = choice_remark(last.streams, last.source.stream, has_speech=has_speech)
     return Recording(
         source=last.source,
         duration_s=n_samples / SAMPLE_RATE,
@@ -142,8 +145,9 @@ def join_parts(parts: Sequence[RecordingPart]) -> Recording:
         speech_s=sum(n_speech_samples) / SAMPLE_RATE if n_speech_samples else None,
         skipped=tuple(_skipped(parts, n_samples)),
         truncated=truncated,
-        problem=problem,
+        problem="; ".join(filter(None, (problem, remark))) or None,
         declared_s=last.declared_s,
+        streams=last.streams,
     )
 
 

@@ -31,6 +31,11 @@ def split_words(text: str, language: str) -> tuple[str, ...]:
     return tuple(_attach_punctuation(_characters(text) if unspaced else _SPACED_TOKEN.findall(text)))
 
 
+def has_letters(text: str) -> bool:
+    """Whether a text has a letter or a digit."""
+    return any(map(str.isalnum, text))
+
+
 def word_key(text: str) -> str:
     """Returns the key by which words are compared: NFKC, casefolded, only letters, marks and digits.
 

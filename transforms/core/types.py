@@ -7,76 +7,19 @@ seconds of the recording. Only `transforms.windows.splices.in_recording` convert
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from enum import StrEnum
 
 from model.interface import Samples
+from transforms.core.audio_source import AudioSource as AudioSource
+from transforms.core.audio_source import Metadata as Metadata
+from transforms.core.audio_source import file_id as file_id
+from transforms.core.audio_source import media_fragment as media_fragment
+from transforms.core.audio_source import of_channel as of_channel
+from transforms.core.audio_source import of_stream as of_stream
+from transforms.core.audio_streams import StreamInfo
 from transforms.core.damage import Damage
 from transforms.core.record import Record
-
-Metadata = tuple[tuple[str, str], ...]
-"""Further columns of a row: (name, value as JSON) each."""
-
-
-@dataclass(frozen=True)
-class AudioSource(Record):
-    """A recording to transcribe: a file, a time range of a file, or a channel of one.
-
-    >>> AudioSource("6b1f0d2c9e8a4f35", "talk.mp3", start_s=10, end_s=20.5).name
-    'talk.mp3#t=10,20.5'
-
-    Attributes:
-        audio_id: the same in every run: a hash of `name`, with the channel of a split file (`of_channel`).
-        uri: location of the file, for display and for `transforms.fetch`.
-        payload: the encoded bytes of a row of a dataset or a member of an archive; else None.
-        reference: reference transcript, if the manifest or dataset has one.
-        prompt: text that precedes the recording, if the manifest or dataset has one.
-        hotwords: names and terms that may occur in it, if the manifest or dataset has them.
-        start_s: start in the file, in seconds, more than 0; None for the start of the file.
-        end_s: end in the file, in seconds; None for the end of the file.
-        language: code of the language to decode in; None for the language of the run.
-        metadata: further columns of its row, (name, value as JSON) each.
-        channel: the channel to transcribe, from 0; None for a mix of all.
-    """
-
-    audio_id: str
-    uri: str
-    payload: bytes | None = field(default=None, repr=False)
-    reference: str | None = None
-    prompt: str | None = None
-    hotwords: str | None = None
-    start_s: float | None = None
-    end_s: float | None = None
-    language: str | None = None
-    metadata: Metadata = ()
-    channel: int | None = None
-
-    @property
-    def name(self) -> str:
-        """The URI, with a time range as a W3C media fragment: `talk.mp3#t=10,20.5`."""
-        return self.uri + media_fragment(self.start_s, self.end_s)
-
-
-def media_fragment(start_s: float | None, end_s: float | None) -> str:
-    """Returns `#t=START,END` in seconds, without the one that is None; an empty string if both are None."""
-    if start_s is None and end_s is None:
-        return ""
-    start, end = ("" if time_s is None else _seconds(time_s) for time_s in (start_s, end_s))
-    return f"#t={start},{end}" if end else f"#t={start}"
-
-
-def _seconds(time_s: float) -> str:
-    return f"{time_s:.6f}".rstrip("0").rstrip(".")
-
-
-def of_channel(source: AudioSource, channel: int) -> AudioSource:
-    """Returns a channel of a file as a recording of its own."""
-    return replace(source, audio_id=f"{file_id(source.audio_id)}-{channel}", channel=channel)
-
-
-def file_id(audio_id: str) -> str:
-    """Returns the id of the file of a recording, which may be a channel of it."""
-    return audio_id.partition("-")[0]
 
 
 @dataclass(frozen=True)
@@ -88,6 +31,7 @@ class AudioSpan(Record):
         windows: indices of the windows to decode; None for all.
         extra: windows outside the plan, (index, first sample) each; of the maximum length, nothing cut out.
         split: each channel is a recording of its own.
+        all_streams: each audio stream is a recording of its own; not with `split`.
         start_s: start of the range; a multiple of 30 s (`transforms.core.sections.BLOCK_S`).
         stop_s: end of the range, likewise; None for the end of the recording.
     """
@@ -99,6 +43,18 @@ class AudioSpan(Record):
     split: bool = False
     start_s: int = 0
     stop_s: int | None = None
+    all_streams: bool = False
+
+    @property
+    def has_tracks(self) -> bool:
+        """Whether each channel, or each audio stream, is a recording of its own."""
+        return self.split or self.all_streams
+
+    def track(self, number: int) -> AudioSource:
+        """Returns a recording of the file, counted from 0: a channel, an audio stream, or the whole file."""
+        if self.split:
+            return of_channel(self.source, number)
+        return of_stream(self.source, number) if self.all_streams else self.source
 
 
 Intervals = tuple[tuple[int, int], ...]
@@ -154,6 +110,7 @@ class RecordingPart(Record):
         damage: missing or damaged audio of the range.
         n_samples: samples of the recording, if this is its last part; else None.
         declared_s: seconds that the header of the file declares, if this is its last part; else None.
+        streams: the audio streams of a file with several.
     """
 
     source: AudioSource
@@ -167,6 +124,7 @@ class RecordingPart(Record):
     damage: Damage = field(default_factory=Damage)
     n_samples: int | None = None
     declared_s: float | None = None
+    streams: tuple[StreamInfo, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -183,6 +141,7 @@ class Recording:
         truncated: less could be decoded than the file declares, or decoding ended with an error.
         problem: message that says what is missing or damaged; None if nothing is.
         declared_s: seconds that the header of the file declares; None if it declares none.
+        streams: the audio streams of a file with several; empty for one.
     """
 
     source: AudioSource
@@ -194,6 +153,7 @@ class Recording:
     truncated: bool = False
     problem: str | None = None
     declared_s: float | None = None
+    streams: tuple[StreamInfo, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -228,6 +188,26 @@ class Segment(Record):
     words: tuple[Word, ...] = ()
 
 
+FAILED = "failed"
+"""Reason of `Untranscribed`: the model raised an exception."""
+
+
+@dataclass(frozen=True)
+class Untranscribed(Record):
+    """Seconds of a recording that were given to the model and have no text, or have lost some of it.
+
+    Attributes:
+        reason: short name of the reason: `failed`, `no_speech`, `no_text`, `remainder`, `cut_off`, or
+            the name of the filter that deleted the text (`transforms.recognition.hallucinations`).
+        text: the text that was deleted; empty if there was none.
+    """
+
+    start_s: float
+    end_s: float
+    reason: str
+    text: str = ""
+
+
 @dataclass(frozen=True)
 class WindowTranscript(Record):
     """The transcript of one window, in seconds of the recording.
@@ -240,8 +220,10 @@ class WindowTranscript(Record):
     Attributes:
         start_s: start of the window.
         end_s: end of the window; never after the end of the recording. Audio between the two may be cut out.
+        language: code of the language that it was decoded in; empty if no decoding succeeded.
         timestamped: the segments' times are those of the model; else they are the window's bounds.
         speech: intervals of speech, (start, end) in seconds of the recording; None without VAD.
+        untranscribed: seconds of the window that have no text, or have lost some of it, in order.
     """
 
     audio_id: str
@@ -254,6 +236,12 @@ class WindowTranscript(Record):
     no_speech_prob: float = 0.0
     timestamped: bool = True
     speech: tuple[tuple[float, float], ...] | None = None
+    untranscribed: tuple[Untranscribed, ...] = ()
+
+    @property
+    def is_decoded(self) -> bool:
+        """Whether a decoding succeeded; else it has no text, no language, and no vote."""
+        return bool(self.language)
 
 
 class CutKind(StrEnum):
@@ -297,9 +285,10 @@ class Transcript:
     Attributes:
         language: code of the language; None if there is no speech and no language was set.
         language_probs: result of the vote of the windows; empty if a language was set.
-        speech_s, skipped, declared_s, problem: see `Recording`.
+        speech_s, skipped, declared_s, problem, streams: see `Recording`.
         channel: see `AudioSource`.
         boundaries: joins of neighbouring windows, in order.
+        untranscribed: seconds that the model was given and that have no text, or have lost some, in order.
         metadata: see `AudioSource`.
     """
 
@@ -321,6 +310,8 @@ class Transcript:
     declared_s: float | None = None
     problem: str | None = None
     metadata: Metadata = ()
+    streams: tuple[StreamInfo, ...] = ()
+    untranscribed: tuple[Untranscribed, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -32,8 +32,6 @@ class Assemble(beam.DoFn):
         parts, started = values[PARTS], perf_counter()
         assembled = assemble(parts, values[WINDOWS], values.get(SECOND_PASS, ()), self._settings)
         count_seconds(BEAM_METRICS, "merge", perf_counter() - started)
-        if assembled.transcript is not None or any(one.stage == "merge" for one in assembled.failures):
-            BEAM_METRICS.count("duplicates", sum(part.start_s == 0 for part in parts) - 1)
         yield from map(failed, assembled.failures)
         if assembled.recording is not None and assembled.transcript is not None:
             count_transcript(assembled.recording, assembled.transcript)

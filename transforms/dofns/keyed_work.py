@@ -147,8 +147,8 @@ def _identified(source: AudioSource) -> AudioSource:
         return replace(source, audio_id=audio_id_of(uri, fragment), uri=uri)
     if file_id(source.audio_id) != source.audio_id:
         raise ValueError(
-            f"audio_id {source.audio_id!r}: what follows '-' is the number of a channel; leave the id empty, "
-            "and give yours as a key"
+            f"audio_id {source.audio_id!r}: what follows '-' is an audio stream or a channel; leave the id "
+            "empty, and give yours as a key"
         )
     return source
 

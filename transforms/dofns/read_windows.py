@@ -3,21 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import apache_beam as beam
+from apache_beam.transforms.window import GlobalWindows
 
 from transforms.checkpoint.spans import ReadEvent, WorkUnit
 from transforms.core.log_redaction import hide_secrets
 from transforms.core.sections import SPAN_S
 from transforms.dofns.counters import BEAM_CONTEXT
+from transforms.fetch.open_audio import Opener, open_audio
 from transforms.fetch.policy import DEFAULT_POLICY, FetchPolicy
+from transforms.reading.fetch_ahead import FetchAhead
 from transforms.reading.span_reader import SpanReader
 from transforms.windows.plan import WindowPlan
+
+NamedEvent = tuple[str, ReadEvent]
 
 
 class ReadWindows(beam.DoFn):
     """Fetches, decodes and cuts a work unit; emits its `ReadEvent`s, each with a name unique to its reading.
 
+    URLs are fetched ahead, in threads, and read in the order in which they arrive; all else is read at once.
     The emitted sources have no payload. An error of a recording becomes a `Failure`, and the others continue.
 
     Args:
@@ -28,12 +35,40 @@ class ReadWindows(beam.DoFn):
 
     def __init__(self, plan: WindowPlan, policy: FetchPolicy = DEFAULT_POLICY, span_s: int = SPAN_S) -> None:
         self._plan, self._policy, self._span_s = plan, policy, span_s
+        self._ahead: FetchAhead | None = None
 
     def setup(self) -> None:
         """Removes credentials from the worker's log."""
         hide_secrets()
 
-    def process(self, unit: WorkUnit) -> Iterator[tuple[str, ReadEvent]]:
+    def start_bundle(self) -> None:
+        """Drops what a failed bundle was fetching."""
+        self.teardown()
+
+    def teardown(self) -> None:
+        """Ends the downloads of a bundle that Beam abandoned."""
+        if self._ahead is not None:
+            self._ahead.close()
+            self._ahead = None
+
+    def process(self, unit: WorkUnit) -> Iterator[NamedEvent]:
         """Reads one window at a time; samples are buffered until their batch is done."""
-        reader = SpanReader(unit, self._plan, self._policy, self._span_s, BEAM_CONTEXT)
-        yield from reader.events()
+        if FetchAhead.accepts(unit):
+            if self._ahead is None:
+                self._ahead = FetchAhead(self._policy, BEAM_CONTEXT.check)
+            self._ahead.submit(unit)
+        else:
+            yield from self._read(unit, open_audio)
+        while self._ahead and (fetched := self._ahead.take(block=self._ahead.is_full)):
+            yield from self._read(*fetched)
+
+    def finish_bundle(self) -> Iterator[Any]:
+        """Reads what is still being fetched."""
+        while self._ahead and (fetched := self._ahead.take(block=True)):
+            for event in self._read(*fetched):
+                yield GlobalWindows.windowed_value(event)
+        self.teardown()
+
+    def _read(self, unit: WorkUnit, opener: Opener) -> Iterator[NamedEvent]:
+        reader = SpanReader(unit, self._plan, self._policy, self._span_s, BEAM_CONTEXT, opener)
+        return reader.events()

@@ -30,6 +30,9 @@ from transforms.core.types import AudioSpan, Failure, RecordingPart, WindowTrans
 from transforms.dofns.counters import BEAM_METRICS
 from transforms.dofns.tags import PARTS, UNITS, failed
 
+_LAST_INDEX: list[LogIndex] = []
+"""The index that was read last: `Shared` alone would drop it between two steps, and read it again."""
+
 Output = tuple[str, WindowTranscript] | TaggedOutput[str, Failure | tuple[str, RecordingPart]]
 
 
@@ -51,12 +54,16 @@ class SkipDone(beam.DoFn):
         if self._resume is not None:
             log = self._resume.log
             self._index = self._shared.acquire(lambda: read_index(log))
+            _LAST_INDEX[:] = [self._index]
 
     def process(self, span: AudioSpan) -> Iterator[Output | TaggedOutput[str, WorkUnit]]:
         """Looks up the span in the log."""
         unit = WorkUnit(work_unit_key(span), span)
         if self._resume is not None and self._index is not None:
             done = committed_results(unit, self._index, self._resume)
+            if self._resume.committed_only and not is_complete(with_history(unit, done, self._index)):
+                BEAM_METRICS.count("unfinished", int(span.windows is None))
+                return
             for result in done:
                 if not is_in_range(result.start, span):
                     continue

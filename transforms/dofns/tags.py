@@ -9,6 +9,7 @@ from transforms.core.types import Failure
 from transforms.dofns.counters import BEAM_METRICS
 
 FAILURES = "failures"
+LISTED = "listed"
 ORIGINS = "origins"
 PARTS = "parts"
 SECOND_PASS = "second_pass"

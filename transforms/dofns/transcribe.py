@@ -55,6 +55,7 @@ class TranscribeSpans(beam.PTransform[PCollection[AudioSpan], dict[str, PCollect
         policy: which URIs may be fetched.
         span_s: maximum seconds of a recording that are committed at a time; a multiple of 30.
         resume: where spans are committed, and looked up; None for no commit log.
+        index: handle of the index of the log; the same for every use, so that a process reads it once.
     """
 
     model: ModelOptions
@@ -67,10 +68,11 @@ class TranscribeSpans(beam.PTransform[PCollection[AudioSpan], dict[str, PCollect
     policy: FetchPolicy = DEFAULT_POLICY
     span_s: int = SPAN_S
     resume: ResumeSettings | None = None
+    index: Shared = field(default_factory=Shared)
 
     def expand(self, spans: PCollection[AudioSpan]) -> dict[str, PCollection[Any]]:
         """Skips, reads, transcribes and commits; Beam fuses these steps, as no grouping separates them."""
-        committed = spans | "Skip what is done" >> beam.ParDo(SkipDone(self.resume, Shared())).with_outputs(
+        committed = spans | "Skip what is done" >> beam.ParDo(SkipDone(self.resume, self.index)).with_outputs(
             UNITS, PARTS, FAILURES, main=WINDOWS
         )
         log = None if self.resume is None else self.resume.log

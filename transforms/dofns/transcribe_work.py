@@ -27,7 +27,7 @@ from transforms.dofns.keyed_work import (
 )
 from transforms.dofns.open_work import OpenWork
 from transforms.dofns.second_pass import by_file, plan_second_passes, reopen_origin
-from transforms.dofns.tags import FAILURES, ORIGINS, PARTS, SECOND_PASS, SHARED, SPANS, WINDOWS
+from transforms.dofns.tags import FAILURES, LISTED, ORIGINS, PARTS, SECOND_PASS, SHARED, SPANS, WINDOWS
 from transforms.dofns.transcribe import TranscribeSpans
 from transforms.merging.settings import MergeSettings
 from transforms.reading.range_split import key_by_range
@@ -42,7 +42,8 @@ HintedTransform = TypeVar("HintedTransform", bound=beam.PTransform[Any, Any])
 class TranscribeWork(beam.PTransform[PCollection[Any], NamedCollections]):
     """Transcribes the recordings of work items, each of which comes once.
 
-    The result is a dict: `transcripts` of Transcript, one for each recording, and `failures` of Failure.
+    The result is a dict: `transcripts` of Transcript, one for each recording, `failures` of Failure, and,
+    without keys, `listed`: the audio_id of each recording, as often as it is listed.
 
     Args:
         opener: opens the work items.
@@ -82,7 +83,7 @@ class TranscribeWork(beam.PTransform[PCollection[Any], NamedCollections]):
         failures.append(merged[FAILURES])
         if not self.keyed:
             together = (*keyed_failures, *failures) | "Failures" >> beam.Flatten()
-            return {TRANSCRIPTS: merged[TRANSCRIPTS], FAILURES: together}
+            return {TRANSCRIPTS: merged[TRANSCRIPTS], FAILURES: together, LISTED: opened[LISTED]}
         by_id = failures | "Other failures" >> beam.Flatten() | "Failures by file" >> beam.Map(by_file_id)
         return self._for_keys(
             {
@@ -103,8 +104,8 @@ class TranscribeWork(beam.PTransform[PCollection[Any], NamedCollections]):
         return transform
 
     def _opened(self, work: PCollection[Any]) -> Any:  # noqa: ANN401  # Beam's
-        opener, more = (OpenKeyedWork(self.opener), [KEYS]) if self.keyed else (self.opener, [])
-        outputs = beam.ParDo(opener).with_outputs(ORIGINS, SHARED, FAILURES, *more, main=SPANS)
+        opener, more = (OpenKeyedWork(self.opener), KEYS) if self.keyed else (self.opener, LISTED)
+        outputs = beam.ParDo(opener).with_outputs(ORIGINS, SHARED, FAILURES, more, main=SPANS)
         return work | "Open" >> self._hinted(outputs)
 
     def _transcribed(self, opened: Any, transcribe: TranscribeSpans) -> NamedCollections:  # noqa: ANN401  # Beam's

@@ -10,10 +10,11 @@ from transforms.core.failures import unexpected_failure
 from transforms.core.recording_parts import complete_parts, join_parts
 from transforms.core.types import Failure, Recording, RecordingPart, Transcript, WindowTranscript
 from transforms.core.window_index import is_extra
-from transforms.merging.language_vote import posteriors
+from transforms.merging.language_vote import outvoted, posteriors
 from transforms.merging.merge import merge_windows
 from transforms.merging.settings import MergeSettings
 from transforms.merging.time_shift import shifted
+from transforms.merging.untranscribed import failed_seconds, merged_untranscribed
 from transforms.merging.weak_boundaries import use_better_boundaries
 
 
@@ -43,7 +44,7 @@ def assemble(
 
     Args:
         parts: the ranges that were read, in any order.
-        first: its windows, in any order.
+        first: its windows, in any order, also those that could not be decoded.
         second: the windows of the second pass.
         settings: how to merge.
     """
@@ -52,17 +53,19 @@ def assemble(
         return Assembled()
     recording = join_parts(complete)
     failures = list(truncation(recording))
-    first = _in_given_language(first, settings.language_of(recording.source))
+    failed = [window for window in first if not window.is_decoded]
+    decoded = [window for window in first if window.is_decoded]
+    first = _in_given_language(decoded, settings.language_of(recording.source))
     if not first and recording.n_skipped < recording.n_windows:  # no window could be decoded
         return Assembled(recording, failures=tuple(failures))
     try:
-        windows = choose_windows(first, second) if first else []
-        transcript = _transcript(recording, first, windows, settings)
+        windows = choose_windows(first, [one for one in second if one.is_decoded]) if first else []
+        transcript = _transcript(recording, first, windows, failed, settings)
     except Exception as error:  # an unexpected error of one recording must not affect the others
         failure = unexpected_failure(recording.source, "merge", error)
         return Assembled(recording, failures=(*failures, failure))
     if settings.votes_on(recording.source) and transcript.language is not None:
-        failures += language_failures(recording, transcript.language, windows)
+        failures += language_failures(recording, transcript.language, windows, settings.languages)
     return Assembled(recording, shifted(transcript, recording.source.start_s or 0.0), tuple(failures))
 
 
@@ -87,12 +90,12 @@ def choose_windows(
 
 
 def language_failures(
-    recording: Recording, language: str, windows: Sequence[WindowTranscript]
+    recording: Recording, language: str, windows: Sequence[WindowTranscript], among: Sequence[str]
 ) -> Iterator[Failure]:
-    """Yields a failure for each window whose transcript is still in another language than its recording's."""
-    offset_s = recording.source.start_s or 0.0
+    """Yields a failure for each outvoted window whose transcript is still in its own language."""
+    offset_s, indices = recording.source.start_s or 0.0, outvoted(windows, language, among)
     for window in windows:
-        if window.language != language:
+        if window.index in indices:
             reason = (
                 f"seconds {offset_s + window.start_s:.2f} to {offset_s + window.end_s:.2f} are transcribed "
                 f"in {window.language!r}, as they could not be read again to be decoded in {language!r}; "
@@ -115,6 +118,7 @@ def _transcript(
     recording: Recording,
     first: Sequence[WindowTranscript],
     windows: Sequence[WindowTranscript],
+    failed: Sequence[WindowTranscript],
     settings: MergeSettings,
 ) -> Transcript:
     """Returns the transcript in seconds of the part that was read.
@@ -123,9 +127,12 @@ def _transcript(
         recording: what is known of the recording.
         first: the windows of the first pass, which the language vote counts.
         windows: the windows to merge.
+        failed: the windows of the first pass that could not be decoded.
         settings: how to merge.
     """
     merged = merge_windows(windows, recording.duration_s)
+    untranscribed = merged_untranscribed(windows, failed, merged, recording.duration_s)
+    problems = recording.problem, failed_seconds(untranscribed, recording.source.start_s or 0.0)
     given = settings.language_of(recording.source)
     probs = posteriors(first, settings.languages) if first and given is None else {}
     return Transcript(
@@ -145,8 +152,10 @@ def _transcript(
         boundaries=merged.boundaries,
         channel=recording.source.channel,
         declared_s=recording.declared_s,
-        problem=recording.problem,
+        problem="; ".join(filter(None, problems)) or None,
         metadata=recording.source.metadata,
+        untranscribed=untranscribed,
+        streams=recording.streams,
     )
 
 

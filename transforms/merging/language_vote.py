@@ -7,9 +7,17 @@ is its seconds of speech, times the probability that it contains speech at all.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from transforms.core.types import WindowTranscript
+
+MIN_SURE = 0.95
+"""Posterior of its language from which on a window is sure of it. Of 134 windows and 66 shorter pieces in
+seven languages, 128 windows are sure, and none of a wrong language: the piece that is wrong has 0.70. Of 130
+windows of commands, most of them others, one is wrong, with 0.75."""
+
+MAX_NO_SPEECH = 0.6
+"""No-speech probability above which no window is sure: openai/whisper's threshold for silence."""
 
 _MIN_WEIGHT = 1e-3  # a recording whose windows probably contain no speech still has a language
 
@@ -56,6 +64,25 @@ def _speech_s(window: WindowTranscript) -> float:
     return sum(end_s - start_s for start_s, end_s in window.speech)
 
 
-def outvoted(windows: Sequence[WindowTranscript], language: str) -> frozenset[int]:
-    """Returns the indices of the windows that were decoded in another language than the recording's."""
-    return frozenset(window.index for window in windows if window.language != language)
+def outvoted(windows: Iterable[WindowTranscript], language: str, among: Sequence[str] = ()) -> frozenset[int]:
+    """Returns the indices of the windows in another language than the recording's that are unsure of theirs.
+
+    A window that is sure keeps its language: a recording may have several. So does one whose stretches were
+    found to be in several languages (`transforms.recognition.window_languages`).
+
+    Args:
+        windows: windows of the recording.
+        language: code of its language.
+        among: codes of the languages that it may have, empty for all; a window in none of them is outvoted.
+    """
+    return frozenset(
+        window.index for window in windows if window.language != language and not _keeps_own(window, among)
+    )
+
+
+def _keeps_own(window: WindowTranscript, among: Sequence[str]) -> bool:
+    languages = {segment.language for segment in window.segments}
+    if not languages or not (languages | {window.language} <= set(among) or not among):
+        return False
+    is_sure = window.language_probs.get(window.language, 0.0) >= MIN_SURE
+    return len(languages) > 1 or (is_sure and window.no_speech_prob <= MAX_NO_SPEECH)

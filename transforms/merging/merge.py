@@ -37,10 +37,12 @@ class Merged:
     Attributes:
         segments: segments in seconds of the recording, `0 <= start_s <= end_s <= next.start_s <= duration_s`.
         boundaries: one for each pair of neighbours, in order.
+        windows: the index of the window that each segment is from.
     """
 
     segments: tuple[Segment, ...]
     boundaries: tuple[Boundary, ...]
+    windows: tuple[int, ...] = ()
 
     @property
     def text(self) -> str:
@@ -93,7 +95,8 @@ class WindowMerger:
             replace(boundary, time_s=min(boundary.time_s, duration_s)) for boundary in self._boundaries
         )
         segments = _without_overlaps(_rebuild(self._kept, self._segments), duration_s)
-        return Merged(tuple(map(_with_words_inside, segments)), tuple(boundaries))
+        windows = tuple(index for (index, _), _ in groupby(self._kept, key=lambda word: word.source))
+        return Merged(tuple(map(_with_words_inside, segments)), tuple(boundaries), windows)
 
     def pop_final(self) -> list[Segment]:
         """Returns the segments that became final since the last call: no later window changes them.

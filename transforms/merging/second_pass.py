@@ -6,6 +6,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
+from transforms.core.audio_streams import StreamChoice
 from transforms.core.failures import errors_as_failures
 from transforms.core.types import AudioSource, AudioSpan, Failure, WindowTranscript, file_id
 from transforms.fetch.policy import DEFAULT_POLICY, FetchPolicy
@@ -24,7 +25,7 @@ class SecondPass:
         language: code of the language to decode them in.
         windows: indices of windows of the plan.
         extra: windows outside the plan, see `AudioSpan`.
-        channel: see `AudioSource`.
+        channel, stream: see `AudioSource`.
     """
 
     audio_id: str
@@ -32,14 +33,15 @@ class SecondPass:
     windows: frozenset[int]
     extra: tuple[tuple[int, int], ...]
     channel: int | None = None
+    stream: StreamChoice = None
 
     def span_of(self, source: AudioSource) -> AudioSpan:
         """Returns the span of the recording to read for it.
 
         Args:
-            source: the file that the recording is, or is a channel of.
+            source: the file that the recording is, or is an audio stream or a channel of.
         """
-        recording = replace(source, audio_id=self.audio_id, channel=self.channel)
+        recording = replace(source, audio_id=self.audio_id, channel=self.channel, stream=self.stream)
         return AudioSpan(recording, self.language, self.windows, self.extra)
 
 
@@ -53,16 +55,19 @@ def second_pass_of(
 
     Args:
         source: the recording.
-        windows: the windows of the first pass, at least one.
+        windows: the windows of the first pass; those that could not be decoded do not count.
         settings: how the recording is merged.
     """
+    windows = [window for window in windows if window.is_decoded]
+    if not windows:
+        return None
     language = settings.language_of(source) or vote(windows, settings.languages)
-    indices = outvoted(windows, language) if settings.votes_on(source) else frozenset()
+    indices = outvoted(windows, language, settings.languages) if settings.votes_on(source) else frozenset()
     settled = [window for window in windows if window.index not in indices and window.language == language]
     extra = weak_boundary_windows(settled, settings.redecode_below, settings.window_s)
     if not indices and not extra:
         return None
-    return SecondPass(source.audio_id, language, indices, extra, source.channel)
+    return SecondPass(source.audio_id, language, indices, extra, source.channel, source.stream)
 
 
 def reopen(

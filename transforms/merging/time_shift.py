@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from transforms.core.types import Boundary, Segment, Transcript, Word
+from transforms.core.types import Boundary, Segment, Transcript, Untranscribed, Word
 
 
 def shifted(transcript: Transcript, by_s: float) -> Transcript:
@@ -15,6 +15,7 @@ def shifted(transcript: Transcript, by_s: float) -> Transcript:
         transcript,
         segments=tuple(shifted_segment(segment, by_s) for segment in transcript.segments),
         skipped=tuple((start_s + by_s, end_s + by_s) for start_s, end_s in transcript.skipped),
+        untranscribed=tuple(_untranscribed(one, by_s) for one in transcript.untranscribed),
         boundaries=tuple(_boundary(boundary, by_s) for boundary in transcript.boundaries),
     )
 
@@ -27,6 +28,10 @@ def shifted_segment(segment: Segment, by_s: float) -> Segment:
 
 def _word(word: Word, by_s: float) -> Word:
     return replace(word, start_s=word.start_s + by_s, end_s=word.end_s + by_s)
+
+
+def _untranscribed(one: Untranscribed, by_s: float) -> Untranscribed:
+    return replace(one, start_s=one.start_s + by_s, end_s=one.end_s + by_s)
 
 
 def _boundary(boundary: Boundary, by_s: float) -> Boundary:

@@ -25,7 +25,7 @@ from transforms.core.metrics import timed
 from transforms.core.recording_parts import Coverage, Range
 from transforms.core.redaction import redact
 from transforms.core.run_context import RunContext
-from transforms.core.types import AudioSource, Failure, RecordingPart, of_channel
+from transforms.core.types import AudioSource, Failure, RecordingPart
 from transforms.fetch.open_audio import Opener, open_audio
 from transforms.fetch.policy import FetchPolicy
 from transforms.windows.cutters import PlannedWindow
@@ -34,7 +34,7 @@ from transforms.windows.window_stream import WindowStream
 
 
 class SpanReader:
-    """Reads the missing spans of a work unit one after the other, for all its channels.
+    """Reads the missing spans of a work unit one after the other, for all its tracks.
 
     Args:
         unit: the unit to read.
@@ -93,12 +93,12 @@ class SpanReader:
     def _started(self, start: SpanStart) -> SpanStarted:
         key = span_key(self._unit.key, start)
         attempt = self._unit.attempts.get(key, 1)
-        return SpanStarted(key, start, attempt, exclusive=self._unit.n_crashes > 0)
+        return SpanStarted(key, start, attempt, exclusive=self._unit.is_suspect)
 
     def _first_missing(self) -> SpanStart:
-        for channel in range(self._unit.n_channels):
-            for start_s, _ in self._unit.missing(channel, self._span_s):
-                return SpanStart(channel, start_s)
+        for track in range(self._unit.n_tracks):
+            for start_s, _ in self._unit.missing(track, self._span_s):
+                return SpanStart(track, start_s)
         return SpanStart(0, self._unit.span.start_s)
 
     def _all_events(self) -> Iterator[ReadEvent]:
@@ -106,14 +106,14 @@ class SpanReader:
             if not self._is_first_pass:
                 yield from self._second_pass(file)
                 return
-            channel, n_channels = 0, self._unit.n_channels
-            while channel < n_channels:
-                ranges = self._unit.missing(channel, self._span_s)
+            track, n_tracks = 0, self._unit.n_tracks
+            while track < n_tracks:
+                ranges = self._unit.missing(track, self._span_s)
                 first = next(ranges, None)
                 if first is not None:
-                    events = self._channel(file, channel, itertools.chain([first], ranges))
-                    n_channels = max(n_channels, (yield from events))
-                channel += 1
+                    events = self._track(file, track, itertools.chain([first], ranges))
+                    n_tracks = max(n_tracks, (yield from events))
+                track += 1
 
     def _second_pass(self, file: BinaryIO) -> Iterator[ReadEvent]:
         span = self._unit.span
@@ -123,33 +123,37 @@ class SpanReader:
             if window is not None:
                 yield self._source, window
 
-    def _channel(
-        self, file: BinaryIO, channel: int, ranges: Iterator[Range]
-    ) -> Generator[ReadEvent, None, int]:
-        """Reads the ranges of a recording that are missing; returns the number of channels of the file."""
-        source = of_channel(self._source, channel) if self._unit.span.split else self._source
+    def _track(self, file: BinaryIO, track: int, ranges: Iterator[Range]) -> Generator[ReadEvent, None, int]:
+        """Reads the ranges of a recording that are missing; returns the number of tracks of the file."""
+        source = replace(self._unit.span, source=self._source).track(track)
         start_s, stop_s = next(ranges)
         self._counted_s = float(start_s)
-        yield self._started(SpanStart(channel, start_s))
+        yield self._started(SpanStart(track, start_s))
         stream = self._stream(file, source, self._plan.sections.at(start_s))
         try:
-            yield from self._spans(stream, source, channel, (start_s, stop_s), ranges)
+            yield from self._spans(stream, source, track, (start_s, stop_s), ranges)
         except AudioError as error:
-            if not self._unit.span.split or not stream.n_channels:  # the whole file is lost, not a channel
+            if not self._n_known_tracks(stream):  # the whole file is lost, not a track of it
                 raise
             yield to_failure(source, error)
-            yield SpanEnded(None, stream.n_channels)
-        return self._n_channels(stream)
+            yield SpanEnded(None, self._n_tracks(stream))
+        return self._n_tracks(stream)
 
-    def _n_channels(self, stream: WindowStream) -> int:
-        return stream.n_channels if self._unit.span.split else 1
+    def _n_tracks(self, stream: WindowStream) -> int:
+        return self._n_known_tracks(stream) or 1
+
+    def _n_known_tracks(self, stream: WindowStream) -> int:
+        """Returns the number of tracks; 0 if it is not known, or the file is one recording."""
+        if self._unit.span.split:
+            return stream.n_channels
+        return len(stream.streams) if self._unit.span.all_streams else 0
 
     def _stream(self, file: BinaryIO, source: AudioSource, section: int) -> WindowStream:
         span = replace(self._unit.span, source=source)
         return WindowStream(file, span, self._plan, section, self._context.check)
 
     def _spans(
-        self, stream: WindowStream, source: AudioSource, channel: int, first: Range, ranges: Iterator[Range]
+        self, stream: WindowStream, source: AudioSource, track: int, first: Range, ranges: Iterator[Range]
     ) -> Iterator[ReadEvent]:
         span = SpanProgress(stream, source, first)
         for planned, window in stream.windows(self._unit.span.stop_s):
@@ -160,19 +164,19 @@ class SpanReader:
                 if following is None:
                     return
                 span = SpanProgress(stream, source, following)
-                yield self._started(SpanStart(channel, span.start_s))
+                yield self._started(SpanStart(track, span.start_s))
             if at_s >= span.start_s:  # else it belongs to a range that was committed before
                 span.add(planned, is_silent=window is None)
                 self._count(min(planned.stretches[-1][1] / SAMPLE_RATE, span.stop_s or math.inf))
                 if window is not None:
                     yield source, window
-        yield from self._last_spans(stream, source, channel, span, ranges)
+        yield from self._last_spans(stream, source, track, span, ranges)
 
     def _last_spans(
         self,
         stream: WindowStream,
         source: AudioSource,
-        channel: int,
+        track: int,
         span: SpanProgress,
         ranges: Iterator[Range],
     ) -> Iterator[ReadEvent]:
@@ -189,13 +193,13 @@ class SpanReader:
             if following is None:
                 return
             span = SpanProgress(stream, source, following)
-            yield self._started(SpanStart(channel, span.start_s))
+            yield self._started(SpanStart(track, span.start_s))
 
     def _close(self, span: SpanProgress, stop_s: int | None) -> Iterator[ReadEvent]:
         part = span.part(stop_s)
         self._count(stop_s if part.n_samples is None else part.n_samples / SAMPLE_RATE)
         yield part
-        yield SpanEnded(stop_s, self._n_channels(span.stream))
+        yield SpanEnded(stop_s, self._n_tracks(span.stream))
 
     def _count(self, read_s: float | None) -> None:
         """Adds the audio up to a time of the recording to the progress."""
@@ -254,6 +258,7 @@ class SpanProgress:
             damage=self.stream.damage(self.start_s, stop_s),
             n_samples=self.stream.n_samples if is_last else None,
             declared_s=self.stream.declared_s if is_last else None,
+            streams=self.stream.streams,
         )
 
 

@@ -17,6 +17,7 @@ from transforms.core.types import Window
 REPETITION = "loop"
 COMPRESSION_RATIO = "compression_ratio"
 AVG_LOGPROB = "avg_logprob"
+BROKEN_CHARACTER = "broken_character"
 NOT_SURE = "not_sure"  # a tail that would be accepted as a first pass, but fails one of the thresholds
 
 
@@ -56,14 +57,16 @@ class FallbackPolicy:
     seed: int = option(0, "seed of the sampling at temperatures above 0", metavar="N", minimum=0)
 
     def reason(self, result: WindowResult) -> str | None:
-        """Returns why a result is rejected: `REPETITION`, `COMPRESSION_RATIO`, `AVG_LOGPROB`, or None."""
+        """Returns why a result is rejected: `REPETITION`, `COMPRESSION_RATIO`, ..., or None."""
         if result.repeated:
             return REPETITION
         if self.is_silent(result):
             return None  # it will have no text
         if result.compression_ratio > self.compression_ratio_threshold:
             return COMPRESSION_RATIO
-        return AVG_LOGPROB if result.avg_logprob < self.logprob_threshold else None
+        if result.avg_logprob < self.logprob_threshold:
+            return AVG_LOGPROB
+        return BROKEN_CHARACTER if has_broken_character(result) else None
 
     def is_silent(self, result: WindowResult) -> bool:
         """Whether a window counts as silence: non-speech is probable, and its text is improbable."""
@@ -75,7 +78,7 @@ class FallbackPolicy:
         """Whether a text passes all thresholds, each by itself."""
         silent = result.no_speech_prob > self.no_speech_threshold
         unsure = result.avg_logprob < self.logprob_threshold
-        return not (silent or unsure or self.repeats(result))
+        return not (silent or unsure or self.repeats(result) or has_broken_character(result))
 
     def repeats(self, result: WindowResult) -> bool:
         """Whether a text repeats itself."""
@@ -84,10 +87,13 @@ class FallbackPolicy:
     def best(self, attempts: Sequence[WindowResult]) -> WindowResult:
         """Returns the result to keep when every temperature failed: the likeliest without repetition.
 
+        Of these, one without a broken character is preferred.
+
         openai/whisper keeps the last, which was sampled at 1.0 and is often hallucinated.
         """
-        varied = [attempt for attempt in attempts if not self.repeats(attempt)]
-        return max(varied or attempts, key=lambda attempt: attempt.avg_logprob)
+        varied = [attempt for attempt in attempts if not self.repeats(attempt)] or attempts
+        whole = [attempt for attempt in varied if not has_broken_character(attempt)] or varied
+        return max(whole, key=lambda attempt: attempt.avg_logprob)
 
     def seed_of(self, window: Window, temperature: float) -> int:
         """Returns the seed of a window at that temperature.
@@ -97,3 +103,8 @@ class FallbackPolicy:
         hashed = hashlib.sha256(f"{self.seed} {temperature:g} ".encode())
         hashed.update(window.samples.tobytes())
         return int.from_bytes(hashed.digest()[:8], "big")
+
+
+def has_broken_character(result: WindowResult) -> bool:
+    """Whether a text has bytes that are no character: tokens are bytes, and sampled ones may not fit."""
+    return any("\N{REPLACEMENT CHARACTER}" in segment.text for segment in result.segments)

@@ -76,7 +76,12 @@ def _started_threads(n_threads: int) -> ThreadPoolExecutor:
     """
     executor = ThreadPoolExecutor(n_threads, thread_name_prefix="model-call")
     together = threading.Barrier(n_threads)
-    list(executor.map(lambda _: together.wait(), range(n_threads)))
+    try:
+        list(executor.map(lambda _: together.wait(), range(n_threads)))
+    except BaseException:  # such an interrupt: threads that wait for the others would never end
+        together.abort()
+        executor.shutdown(wait=False)
+        raise
     return executor
 
 

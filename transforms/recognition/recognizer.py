@@ -11,12 +11,17 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from model.interface import DecodingOptions, Request, WindowResult
+from model.interface import DecodingOptions, Request, WindowResult, code_of
 from transforms.core.types import AudioSource, Failure, Window, WindowTranscript
 from transforms.recognition.fallback import FallbackPolicy
 from transforms.recognition.hallucinations import FILTERS, FilterInput, apply_filters
 from transforms.recognition.window_decode import WindowDecode
-from transforms.recognition.window_transcript import to_window_transcript, window_failure, within_speech
+from transforms.recognition.window_transcript import (
+    failed_window,
+    to_window_transcript,
+    window_failure,
+    within_speech,
+)
 
 
 class ModelClient(Protocol):
@@ -48,13 +53,13 @@ class FinishedWindow:
 
     Attributes:
         key: the key that it was submitted with.
-        transcript: its transcript; None if no decoding succeeded, for the reasons in `failures`.
+        transcript: its transcript; if no decoding succeeded (`failures`), without text and language.
         failures: failures of its decodings.
         counts: additions to the counters of the run, by name.
     """
 
     key: str
-    transcript: WindowTranscript | None
+    transcript: WindowTranscript
     failures: tuple[Failure, ...] = ()
     counts: Mapping[str, int] = field(default_factory=dict)
 
@@ -78,6 +83,7 @@ class Recognizer:
     ) -> None:
         self._client, self._decoding = client, decoding
         self._policy, self._filters = fallback, filters
+        self._languages = tuple(filter(None, map(code_of, decoding.languages)))
         self._pending: dict[int, tuple[str, WindowDecode]] = {}  # by the identity of their request
 
     def submit(self, source: AudioSource, window: Window, key: str = "") -> None:
@@ -88,7 +94,7 @@ class Recognizer:
             window: the window; its samples are kept until it is finished.
             key: returned with the result.
         """
-        self._request(key, WindowDecode(source, window))
+        self._request(key, WindowDecode(source, window, languages=self._languages))
 
     def completed(self, *, wait: bool) -> Iterator[list[FinishedWindow]]:
         """Yields lists of finished windows, as the model completes requests; lists may be empty.
@@ -117,7 +123,7 @@ class Recognizer:
         key, decode = self._pending.pop(id(request))
         decode = next_step(decode, answer, self._policy)
         if decode.is_finished:
-            yield finish(key, decode, self._policy, self._filters)
+            yield finish(key, decode, self._filters)
         else:
             self._request(key, decode)
 
@@ -137,16 +143,16 @@ def next_step(
     return decode.with_result(answer, fallback)
 
 
-def finish(
-    key: str, decode: WindowDecode, fallback: FallbackPolicy, filters: tuple[str, ...]
-) -> FinishedWindow:
+def finish(key: str, decode: WindowDecode, filters: tuple[str, ...]) -> FinishedWindow:
     """Returns the result of a finished decode: filtered, with segments trimmed to their speech."""
     counts = Counter(decode.counts)
     if not decode.passes:
-        return FinishedWindow(key, None, decode.failures, counts)
-    repeats = any(fallback.repeats(one.result) for one in decode.passes)
-    transcript = to_window_transcript(decode.window, decode.passes)
-    transcript, n_removed = apply_filters(FilterInput(transcript, repeats), filters)
+        return FinishedWindow(key, failed_window(decode.window, decode.dropped), decode.failures, counts)
+    repeated = tuple(
+        to_window_transcript(decode.window, [one]).segments for one in decode.passes if one.result.repeated
+    )
+    transcript = to_window_transcript(decode.window, decode.passes, decode.dropped)
+    transcript, n_removed = apply_filters(FilterInput(transcript, repeated), filters)
     counts["windows"] += 1
     counts["windows_fallback"] += any(one.fallback for one in decode.passes)
     counts["windows_without_text"] += not transcript.segments

@@ -174,18 +174,17 @@ class _PassResults:
     parts: list[RecordingPart] = field(default_factory=list)
     failures: list[Failure] = field(default_factory=list)
     windows: list[WindowTranscript] = field(default_factory=list)
-    _unmerged: dict[int, WindowTranscript | None] = field(default_factory=dict)
+    _unmerged: dict[int, WindowTranscript] = field(default_factory=dict)
 
     def finish(self, finished: FinishedWindow) -> list[Segment]:
         """Adds a window, and returns the segments that became final."""
         self.failures.extend(finished.failures)
-        if finished.transcript is not None:
-            self.windows.append(finished.transcript)
+        self.windows.append(finished.transcript)
         if self.merger is None:
             return []
         self._unmerged[int(finished.key)] = finished.transcript
         while self.submitted and self.submitted[0] in self._unmerged:
             window = self._unmerged.pop(self.submitted.popleft())
-            if window is not None:
+            if window.is_decoded:
                 self.merger.add(window)
         return self.merger.pop_final()

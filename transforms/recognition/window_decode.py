@@ -1,47 +1,47 @@
-"""Decoding state of one window: temperature fallback, then further passes over the untranscribed tail.
+"""Decoding state of one window: temperature fallback, then further passes over what was left out.
 
 The end of a window cuts a sentence, and Whisper tends to stop before an incomplete sentence, or after a long
 pause. openai/whisper continues from the last pair of timestamps (`whisper/transcribe.py`, `seek`), and takes
 a single one at the end to mean that no speech follows. With windows that are planned ahead, the audio between
 the last timestamp and the next window's start would be lost. So if it contains speech, by voice activity
 detection or else by loudness, this tail is decoded in a further pass.
+
+With voice activity detection, a window is also decoded in pieces, between pauses
+(`transforms.recognition.pieces`), each for one of these reasons, and once for each reason:
+
+- the text repeats itself: what is spoken many times has fewer copies in a piece than a loop has;
+- its language is unsure, or a piece of it is in another one: each run of one language is decoded by itself;
+- speech has no text, or too little (`transforms.recognition.holes`): these holes are decoded by themselves.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
-import numpy as np
-from numpy.typing import NDArray
-
-from model.interface import SAMPLE_RATE, DecodingOptions, Request, Samples, WindowResult
-from transforms.core.types import AudioSource, Failure, Intervals, Window
+from model.interface import DecodingOptions, Request, WindowResult
+from transforms.core.text import has_letters
+from transforms.core.types import FAILED, AudioSource, Failure, Intervals, Window
+from transforms.recognition.decode_passes import DecodePass as DecodePass
+from transforms.recognition.decode_passes import DroppedRange as DroppedRange
+from transforms.recognition.decode_passes import emptied, in_time_order
 from transforms.recognition.fallback import NOT_SURE, FallbackPolicy
-from transforms.windows.splices import behind
+from transforms.recognition.holes import NO_TEXT, Hole, filled, find_holes, hole_pieces, speech_without_text
+from transforms.recognition.pieces import MAX_PIECES, Piece, PieceKind, part_of, pieces_of
+from transforms.recognition.tails import NO_SPEECH, silenced, tail_start
+from transforms.recognition.window_languages import (
+    Run,
+    is_unsure,
+    language_of,
+    languages_of,
+    mixed_result,
+    runs_of,
+)
 
-MIN_TAIL = SAMPLE_RATE  # samples: less than a second is a breath, or a timestamp that is a bit early
-FRAME = SAMPLE_RATE // 50  # samples: 20 ms
-MIN_LOUD = 3 * SAMPLE_RATE // 10  # samples: 0.3 s, a short word
-MIN_SPEECH = SAMPLE_RATE  # samples: a short word with the 0.4 s that the VAD keeps on each side of it
-SPEECH_LEVEL, NOISE_LEVEL = 90, 10  # percentiles of a window's frames
-BELOW_SPEECH_DB, ABOVE_NOISE_DB = 20.0, 6.0
+REMAINDER = "remainder"  # reason of `Untranscribed`
 MAX_PASSES = 4  # a window has at most two or three sentences that Whisper stops at
 
-
-@dataclass(frozen=True)
-class DecodePass:
-    """The accepted decoding of a window, or of its tail.
-
-    Attributes:
-        offset: the sample of the window at which it begins.
-        result: result of the model.
-        fallback: reason to reject the decoding at the first temperature; None if it was accepted.
-    """
-
-    offset: int
-    result: WindowResult
-    fallback: str | None = None
+_WHOLE = (Piece(0),)
 
 
 @dataclass(frozen=True)
@@ -58,39 +58,47 @@ class WindowDecode:
     Attributes:
         source: source of the window, without payload.
         passes: the accepted passes so far, in order.
-        attempts: the rejected decodings of the current pass.
-        start: the sample at which the next pass begins; None if the window is finished.
+        attempts: the rejected decodings of the current piece.
+        pieces: the pieces to be decoded, the current one first; empty if the window is finished.
         counts: names of the run's counters to be increased by one, in order.
         failures: failures of decodings that raised an exception.
+        dropped: samples that have no text, or whose text was dropped, so far.
+        languages: codes of the languages that are possible; empty for all.
+        found: decodings of the pieces before the current one: of holes, or to detect their languages.
+        first: the first decoding of the window, while its languages are detected.
+        has_languages: whether the languages of the pieces were detected; this happens once.
+        has_holes: whether holes were decoded; this happens once, and once more after languages were detected.
     """
 
     source: AudioSource
     window: Window
     passes: tuple[DecodePass, ...] = ()
     attempts: tuple[WindowResult, ...] = ()
-    start: int | None = 0
+    pieces: tuple[Piece, ...] = _WHOLE
     counts: tuple[str, ...] = ()
     failures: tuple[Failure, ...] = ()
+    dropped: tuple[DroppedRange, ...] = ()
+    languages: tuple[str, ...] = ()
+    found: tuple[DecodePass, ...] = ()
+    first: WindowResult | None = None
+    has_languages: bool = False
+    has_holes: bool = False
 
     @property
     def is_finished(self) -> bool:
         """Whether no further decoding is needed."""
-        return self.start is None
+        return not self.pieces
+
+    @property
+    def start(self) -> int | None:
+        """The sample at which the next decoding begins; None if the window is finished."""
+        return self.pieces[0].start if self.pieces else None
 
     @property
     def next_window(self) -> Window:
-        """The window to decode next: the whole one, or its tail in the language of the first pass."""
-        if not self.passes:
-            return self.window
-        offset = self.start or 0
-        return replace(
-            self.window,
-            stretches=behind(self.window.stretches, offset),
-            samples=self.window.samples[offset:],
-            n_unshared=self.window.n_unshared - offset,
-            language=self.passes[0].result.language,
-            speech=_after(self.window.speech, offset),
-        )
+        """The window to decode next: the whole one, or a piece of it."""
+        piece = self.pieces[0] if self.pieces else Piece(0)
+        return self.window if piece.kind is PieceKind.WINDOW else part_of(self.window, piece)
 
     def request(self, decoding: DecodingOptions, fallback: FallbackPolicy) -> Request:
         """Returns the request to the model for the next decoding.
@@ -113,93 +121,279 @@ class WindowDecode:
 
     def with_result(self, result: WindowResult, fallback: FallbackPolicy) -> WindowDecode:
         """Adds the decoding of `next_window`, and decides how to continue, if at all."""
-        after = self._after_result(result, fallback)
-        if len(after.attempts) > len(self.attempts):
-            counted = f"failed_{fallback.reason(result) or NOT_SURE}"
-        elif len(after.passes) == len(self.passes):
-            counted = "remainders_dropped"
-        elif not after.is_finished:
-            counted = "remainders"
-        else:
-            return after
-        return replace(after, counts=(*self.counts, counted))
+        piece, attempts = self.pieces[0], (*self.attempts, result)
+        if piece.kind is PieceKind.LANGUAGE:
+            found = replace(self, found=(*self.found, DecodePass(piece.start, result)))
+            return found._after_piece(fallback)
+        if piece.kind is PieceKind.WINDOW and not self.attempts and is_unsure(result):
+            detecting = replace(self, first=result)._detecting(piece)
+            if detecting is not None:
+                return detecting
+        is_open = self.next_window.language is None and not self.attempts
+        if is_open and piece.kind in (PieceKind.TAIL, PieceKind.HOLE):
+            own = self.passes[0].result.language
+            language = language_of(result, own, self.languages)
+            if language != own and (detecting := self._detecting(replace(piece, language=own))) is not None:
+                return detecting
+            if language != result.language:  # again, in the language that it is in
+                return replace(self, pieces=(replace(piece, language=language), *self.pieces[1:]))
+        return self._decided(attempts, fallback)
 
     def with_failure(self, failure: Failure, fallback: FallbackPolicy) -> WindowDecode:
-        """Adds a decoding that raised: the pass ends with the best of its earlier attempts, if any."""
-        return replace(self.finalized(fallback), failures=(*self.failures, failure))
+        """Adds a decoding that raised: the piece ends with the best of its earlier attempts, if any."""
+        failed = replace(self, failures=(*self.failures, failure))
+        piece = self.pieces[0]
+        if self.attempts and piece.kind is not PieceKind.TAIL:
+            return failed._accepted(self.attempts, fallback.best(self.attempts), fallback)
+        if piece.kind in (PieceKind.LANGUAGE, PieceKind.HOLE):
+            return failed._after_piece(fallback)
+        _, stop = self._range
+        if piece.kind is PieceKind.TAIL:
+            stop = self.window.n_unshared
+        failed = replace(
+            failed, dropped=(*self.dropped, DroppedRange(piece.start, stop, FAILED)), attempts=()
+        )
+        if piece.kind is PieceKind.WINDOW:
+            return replace(failed, pieces=())
+        return failed._after_piece(fallback)
 
-    def finalized(self, fallback: FallbackPolicy) -> WindowDecode:
-        """Ends the decoding: the best attempt of a first pass is accepted, those of a tail are dropped."""
-        if not self.passes and self.attempts:
-            return self._accepted(self.attempts, fallback.best(self.attempts), fallback)
-        return replace(self, attempts=(), start=None)
+    @property
+    def _range(self) -> tuple[int, int]:
+        """The first sample of the current piece, and one past its last."""
+        piece = self.pieces[0]
+        return piece.start, self.window.samples.size if piece.stop is None else piece.stop
 
-    def _after_result(self, result: WindowResult, fallback: FallbackPolicy) -> WindowDecode:
-        attempts = (*self.attempts, result)
-        if self.passes:  # the previous pass wrote no text there: this one must pass every threshold
+    def _counting(self, name: str) -> WindowDecode:
+        return replace(self, counts=(*self.counts, name))
+
+    def _decided(self, attempts: tuple[WindowResult, ...], fallback: FallbackPolicy) -> WindowDecode:
+        """Accepts or rejects the last attempt at the current piece."""
+        kind, result = self.pieces[0].kind, attempts[-1]
+        if kind is PieceKind.HOLE:  # holes are rare speech or common noise: they get one attempt
+            return self._with_hole(result, fallback)
+        if kind is PieceKind.TAIL:  # the previous pass wrote no text there: it must pass every threshold
             failed, hopeless = not fallback.is_sure(result), fallback.is_silent(result)
         else:
             failed, hopeless = fallback.reason(result) is not None, False
         if not failed:
             return self._accepted(attempts, result, fallback)
-        rejected = replace(self, attempts=attempts)
+        if (
+            kind is PieceKind.WINDOW
+            and len(attempts) == 1
+            and fallback.repeats(result)
+            and result.timestamped
+        ):
+            in_parts = self._in_parts(result, fallback)
+            if in_parts is not None:
+                return in_parts
         if not hopeless and len(attempts) < len(fallback.temperature):
-            return rejected
-        return rejected.finalized(fallback)
+            rejected = replace(self, attempts=attempts)
+            return rejected._counting(f"failed_{fallback.reason(result) or NOT_SURE}")
+        if kind is PieceKind.TAIL:
+            dropped = (*self.dropped, *self._rejected_tail(attempts, fallback))
+            after = replace(self, attempts=(), dropped=dropped)._counting("remainders_dropped")
+            return after._after_piece(fallback)
+        return self._accepted(attempts, fallback.best(attempts), fallback)
+
+    def _rejected_tail(
+        self, attempts: Sequence[WindowResult], fallback: FallbackPolicy
+    ) -> Iterator[DroppedRange]:
+        text = "".join(segment.text for segment in fallback.best(attempts).segments)
+        if has_letters(text) or self.window.speech is not None:  # else it may be noise
+            yield DroppedRange(self.pieces[0].start, self.window.n_unshared, REMAINDER, text)
 
     def _accepted(
         self, attempts: Sequence[WindowResult], kept: WindowResult, fallback: FallbackPolicy
     ) -> WindowDecode:
         # The later attempts were given the language that the first one detected.
         kept = replace(kept, language_probs=attempts[0].language_probs)
+        dropped = self.dropped
         if fallback.is_silent(kept):
+            dropped += tuple(silenced(self.window, kept, *self._range))
             kept = replace(kept, segments=())
         reason = fallback.reason(attempts[0]) if len(attempts) > 1 else None
-        offset = self.start or 0
-        passes = (*self.passes, DecodePass(offset, kept, reason))
-        tail = tail_start(self.next_window, kept) if len(passes) < MAX_PASSES else None
-        return replace(self, passes=passes, attempts=(), start=None if tail is None else offset + tail)
+        piece = self.pieces[0]
+        if piece.kind is PieceKind.PART:
+            reason = self.passes[0].fallback
+        passes = (*self.passes, DecodePass(piece.start, kept, reason))
+        after = replace(self, passes=passes, attempts=(), dropped=dropped)
+        if piece.kind not in (PieceKind.WINDOW, PieceKind.TAIL):
+            return after._after_piece(fallback)
+        tail = tail_start(self.next_window, kept)
+        if tail is None:
+            return after._after_piece(fallback)
+        if len(passes) == MAX_PASSES:
+            rest = DroppedRange(piece.start + tail, self.window.n_unshared, REMAINDER)
+            return replace(after, dropped=(*dropped, rest))._after_piece(fallback)
+        language = passes[0].result.language if self.window.speech is None else self.window.language
+        next_piece = Piece(piece.start + tail, None, PieceKind.TAIL, language)
+        return replace(after, pieces=(next_piece,))._counting("remainders")
 
+    def _after_piece(self, fallback: FallbackPolicy) -> WindowDecode:
+        """Continues with the next piece, or with what the pieces of one kind lead to."""
+        done, *rest = self.pieces
+        after = replace(self, pieces=tuple(rest), attempts=())
+        if done.kind is PieceKind.LANGUAGE and rest[0].kind is not PieceKind.LANGUAGE:
+            return after._with_languages(rest[0], fallback)
+        if rest:
+            return after
+        if done.kind is PieceKind.HOLE:
+            return after._with_holes_filled()
+        if done.kind is PieceKind.RUN:
+            after = replace(
+                after, passes=(self.passes[0], *sorted(self.passes[1:], key=lambda one: one.offset))
+            )
+        return after._with_holes()
 
-def tail_start(window: Window, result: WindowResult) -> int | None:
-    """Returns the sample from which a window should be decoded again; None if nothing was left out.
+    def _in_parts(self, result: WindowResult, fallback: FallbackPolicy) -> WindowDecode | None:
+        """Decodes the window in pieces, as its text repeats itself; None without a pause or a fallback."""
+        parts = self._division()
+        if len(parts) < 2 or len(fallback.temperature) == 1:
+            return None
+        reason = fallback.reason(result)
+        language = self.window.language or result.language
+        return replace(
+            self,
+            passes=(emptied(DecodePass(0, result, reason)),),
+            attempts=(),
+            pieces=tuple(Piece(start, stop, PieceKind.PART, language) for start, stop in parts),
+            counts=(*self.counts, f"failed_{reason}", *("pieces_part" for _ in parts)),
+        )
 
-    Audio is left out if it lies after the last segment, is in no later window, and contains speech. A window
-    without text or timestamps has no position to continue from.
-    """
-    if not result.timestamped or not result.segments:
-        return None
-    stop = result.segments[-1].stop
-    if window.n_unshared - stop < MIN_TAIL or not has_speech(window, stop, window.n_unshared):
-        return None
-    return stop
+    def _division(self) -> Intervals:
+        return pieces_of(self.window, 0, self.window.samples.size)
 
+    @property
+    def _first_result(self) -> WindowResult:
+        return self.passes[0].result if self.first is None else self.first
 
-def has_speech(window: Window, start: int, stop: int) -> bool:
-    """Whether there is at least a short word between two samples of a window."""
-    if window.speech is None:
-        return is_loud(window.samples, start, stop)
-    n_speech = sum(max(min(end, stop) - max(begin, start), 0) for begin, end in window.speech)
-    return n_speech >= MIN_SPEECH
+    def _detecting(self, resumed: Piece) -> WindowDecode | None:
+        """Detects the language of each piece of the window; None if that cannot be done, or was done.
 
+        Args:
+            resumed: the piece to continue with if all are in the language of the window.
+        """
+        if self.has_languages or self.window.language is not None or not self._first_result.timestamped:
+            return None
+        division = self._division()
+        if len(division) < 2:
+            return None
+        pieces = (Piece(start, stop, PieceKind.LANGUAGE) for start, stop in division)
+        return replace(
+            self,
+            has_languages=True,
+            has_holes=False,
+            attempts=(),
+            found=(),
+            pieces=(*pieces, resumed),
+            counts=(*self.counts, *("pieces_language" for _ in division)),
+        )
 
-def is_loud(samples: Samples, start: int, stop: int) -> bool:
-    """Whether there may be speech between two samples: enough frames above noise, near speech level."""
-    levels = frame_levels_db(samples)
-    speech, noise = np.percentile(levels, [SPEECH_LEVEL, NOISE_LEVEL])
-    threshold = max(speech - BELOW_SPEECH_DB, noise + ABOVE_NOISE_DB)
-    loud = levels[start // FRAME : stop // FRAME] > threshold
-    return int(loud.sum()) * FRAME >= MIN_LOUD
+    def _with_languages(self, resumed: Piece, fallback: FallbackPolicy) -> WindowDecode:
+        """Continues with `resumed` if all pieces are in the language of the window, else with its runs."""
+        first, decoded = self._first_result, {one.offset: one.result for one in self.found}
+        division = self._division()
+        texts = [
+            result
+            if (result := decoded.get(start)) is not None
+            and result.segments
+            and not fallback.is_silent(result)
+            else None
+            for start, _ in division
+        ]
+        languages = languages_of(texts, first.language, self.languages)
+        runs = runs_of(languages, first.language)
+        if any(run.language != first.language for run in runs):
+            return self._in_runs(runs, division, fallback)
+        after = replace(self, first=None, found=(), pieces=(resumed,))
+        if resumed.kind is PieceKind.WINDOW:
+            return after._decided((first,), fallback)
+        return (
+            after if resumed.kind is PieceKind.TAIL else replace(after, pieces=())._with_holes(first.language)
+        )
 
+    def _in_runs(self, runs: Sequence[Run], division: Intervals, fallback: FallbackPolicy) -> WindowDecode:
+        """Decodes each run of one language by itself, instead of the window."""
+        decoded = {one.offset: one.result for one in self.found}
+        ranges = [(division[run.first][0], division[run.last][1]) for run in runs]
+        head = mixed_result(
+            self._first_result,
+            [(run.language, stop - start) for run, (start, stop) in zip(runs, ranges, strict=True)],
+            [(decoded[a].language_probs, b - a) for a, b in division if a in decoded],
+        )
+        passes, pieces = [DecodePass(0, head)], list[Piece]()
+        for run, (start, stop) in zip(runs, ranges, strict=True):
+            result = decoded.get(start) if run.first == run.last else None
+            if result is None or result.language != run.language or fallback.reason(result) is not None:
+                pieces.append(Piece(start, stop, PieceKind.RUN, run.language))
+            elif not fallback.is_silent(result):
+                passes.append(DecodePass(start, result))
+        after = replace(
+            self,
+            first=None,
+            found=(),
+            passes=tuple(passes),
+            pieces=tuple(pieces),
+            dropped=(),
+            has_holes=False,
+            counts=(*self.counts, *("pieces_run" for _ in pieces)),
+        )
+        return after if pieces else after._with_holes()
 
-def frame_levels_db(samples: Samples) -> NDArray[np.float32]:
-    """Returns the root mean square of each 20 ms in dB of full scale, float32[n // 320]; -100 for silence."""
-    frames = samples[: len(samples) // FRAME * FRAME].reshape(-1, FRAME)
-    levels: NDArray[np.float32] = 10 * np.log10(np.mean(np.square(frames), axis=1) + 1e-10)
-    return levels
+    def _with_hole(self, result: WindowResult, fallback: FallbackPolicy) -> WindowDecode:
+        """Adds the decoding of a piece of a hole, if it passes every threshold."""
+        is_text = has_letters("".join(segment.text for segment in result.segments))
+        if not (is_text and fallback.is_sure(result)):
+            return self._after_piece(fallback)
+        found = (*self.found, DecodePass(self.pieces[0].start, result))
+        return replace(self, found=found)._after_piece(fallback)
 
+    def _with_holes(self, language: str | None = None) -> WindowDecode:
+        """Decodes the holes of the window, if there are any; else the window is finished.
 
-def _after(speech: Intervals | None, offset: int) -> Intervals | None:
-    if speech is None:
-        return None
-    return tuple((max(start - offset, 0), stop - offset) for start, stop in speech if stop > offset)
+        Args:
+            language: code of the language of its pieces; None for that of the window, or else to detect it.
+        """
+        if self.has_holes or not self._has_positions:
+            return self._finished()
+        pieces = [
+            Piece(start, stop, PieceKind.HOLE, language)
+            for hole in self._holes()
+            for start, stop in hole_pieces(self.window, hole)
+        ][:MAX_PIECES]
+        if not pieces:
+            return self._finished()
+        counts = (*self.counts, *("pieces_hole" for _ in pieces))
+        return replace(self, has_holes=True, found=(), pieces=tuple(pieces), counts=counts)
+
+    @property
+    def _has_positions(self) -> bool:
+        """Whether it is known where the window has speech, and where it has text."""
+        return self.window.speech is not None and bool(self.passes) and self.passes[0].result.timestamped
+
+    def _holes(self) -> tuple[Hole, ...]:
+        decoded = [one for one in self.dropped if one.reason in (REMAINDER, FAILED)]
+        return find_holes(self.window, self.passes, decoded)
+
+    def _with_holes_filled(self) -> WindowDecode:
+        """Adds the text of holes to that of the window."""
+        kept, replaced = filled(self._holes(), self.found)
+        if not kept:
+            return self._finished()
+        spans = [(start, stop) for one in kept for start, stop, _ in one.placed()]
+        dropped = tuple(
+            one
+            for one in self.dropped
+            if one.reason != NO_SPEECH or not any(a < one.stop and b > one.start for a, b in spans)
+        )
+        passes = in_time_order(self.passes, kept, replaced)
+        counts = (*self.counts, *("holes_filled" for _ in kept))
+        return replace(self, passes=passes, dropped=dropped, counts=counts)._finished()
+
+    def _finished(self) -> WindowDecode:
+        """Ends the decoding; speech that has no text is listed."""
+        dropped = self.dropped
+        if self._has_positions:
+            rest = speech_without_text(self.window, self.passes, dropped)
+            dropped += tuple(DroppedRange(start, stop, NO_TEXT) for start, stop in rest)
+        return replace(self, pieces=(), attempts=(), found=(), first=None, dropped=dropped)

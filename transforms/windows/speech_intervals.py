@@ -21,8 +21,8 @@ from numpy.typing import NDArray
 from model.interface import SAMPLE_RATE, SPEECH_CHUNK
 
 SPEECH_THRESHOLD = 0.3
-"""Probability at which speech starts. Of 200 commands made quieter by 40 dB, silero-vad's 0.5 loses 4 and
-this loses none; with 0.2, mains hum starts to count as speech."""
+"""Probability at which speech starts. Without a gain, silero-vad's 0.5 loses 4 of 200
+commands made quieter by 40 dB, and this none; with 0.2, mains hum starts to count as speech."""
 
 SILENCE_THRESHOLD = 0.15
 """Probability below which speech ends. In silero-vad, too, it is 0.15 below the other threshold."""
@@ -94,6 +94,11 @@ def whole_intervals(parts: Iterable[SpeechPart]) -> list[SpeechPart]:
         else:
             whole.append(part)
     return whole
+
+
+def padding_of(pause: int) -> int:
+    """Returns the samples of padding before speech: paddings meet in the middle of a short pause."""
+    return PADDING_SAMPLES if pause >= 2 * PADDING_SAMPLES else pause - pause // 2
 
 
 class SpeechSegmenter:

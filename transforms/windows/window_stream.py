@@ -9,10 +9,11 @@ from typing import BinaryIO
 from model.interface import SAMPLE_RATE, Samples
 from transforms.audio.clip import Clip
 from transforms.audio.decoder import AudioDecoder
+from transforms.core.audio_streams import StreamInfo
 from transforms.core.cancellation import Check, check_stop
 from transforms.core.damage import Damage
 from transforms.core.sections import BLOCK_S
-from transforms.core.types import AudioSpan, Intervals, Window, file_id
+from transforms.core.types import AudioSpan, Intervals, Window
 from transforms.windows.cutters import PlannedWindow, StreamState, WindowCutter
 from transforms.windows.plan import WindowPlan
 from transforms.windows.sample_buffer import SampleBuffer
@@ -45,9 +46,15 @@ class WindowStream:
         # A part of a file is read in the blocks of the file, from the block that it starts in.
         self._origin_s = int(source.start_s or 0) // BLOCK_S * BLOCK_S
         first_s = self._origin_s if self._is_clip else sections.warmup_start_s(first)
-        is_listed = source.audio_id != file_id(source.audio_id) and not span.split  # a channel, by its line
         self._decoder = AudioDecoder(
-            file, source.channel, takes_mono=is_listed, sections=sections, start_s=first_s, check=check
+            file,
+            source.channel,
+            stream=source.stream,
+            make_detector=plan.detector,
+            takes_mono=source.is_channel and not span.split,  # a channel, by its line
+            sections=sections,
+            start_s=first_s,
+            check=check,
         )
         self._clip = Clip(source, first_s * SAMPLE_RATE)
         self._tracker = SpeechTracker(plan.detector, sections, first)
@@ -64,6 +71,11 @@ class WindowStream:
     def n_channels(self) -> int:
         """Channels of the file, as far as it was read."""
         return self._decoder.n_channels
+
+    @property
+    def streams(self) -> tuple[StreamInfo, ...]:
+        """The audio streams of a file with several, once it was opened; see `AudioDecoder.streams`."""
+        return self._decoder.streams
 
     def ends_before(self, time_s: int | None) -> bool:
         """Whether the recording was read to its end, and has no sample from that second on."""

@@ -6,7 +6,7 @@ import errno
 import os
 import tempfile
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
@@ -73,3 +73,28 @@ def _write_local(path: Path) -> Iterator[IO[bytes]]:
         partial.replace(path)
     finally:
         partial.unlink(missing_ok=True)
+
+
+def move_files(fs: AbstractFileSystem, moves: Sequence[tuple[str, str]]) -> None:
+    """Moves complete files of a file system, each atomically; an existing file is replaced.
+
+    Object stores have no move: there, all are copied, and then the originals are removed.
+
+    Args:
+        fs: the file system.
+        moves: old and new path of each file.
+
+    Raises:
+        OSError: a file cannot be moved; those before it are.
+    """
+    if not moves:
+        return
+    if not isinstance(fs, LocalFileSystem):
+        old, new = map(list, zip(*moves, strict=True))
+        fs.copy(old, new)
+        fs.rm(old)
+        return
+    for folder in sorted({os.path.dirname(new_path) for _, new_path in moves}):
+        os.makedirs(folder, exist_ok=True)
+    for old_path, new_path in moves:
+        os.replace(old_path, new_path)

@@ -19,7 +19,8 @@ from transforms.core.uris import is_url, plain
 MAX_STEM_BYTES = 180
 """Of the 255 bytes of a file name; the rest is for the id, the suffix, and the suffix of a partial file."""
 
-_AUDIO_ID = r"[0-9a-f]{16}(-\d{1,2})?"  # see `transforms.core.uris.audio_id_of`, `core.types.of_channel`
+_AUDIO_ID = r"[0-9a-f]{16}(-s\d{1,3})?(-\d{1,2})?"
+"""See `transforms.core.uris.audio_id_of`, and `of_stream` and `of_channel` of `transforms.core.types`."""
 _NO_NAME = "recording"
 _JOINERS = "\u200c\u200d"  # invisible, but needed to write Persian, Hindi and emoji
 _UNSAFE_CATEGORIES = ("Cc", "Cf", "Cs", "Zl", "Zp")  # control, format, surrogate, line separator
@@ -32,14 +33,16 @@ def recording_file_name(uri: str, audio_id: str, suffix: str) -> str:
 
     Args:
         uri: URI of the recording; credentials in it do not appear in the name.
-        audio_id: `audio_id` of the recording: 16 hexadecimal digits, and the channel if it is one.
+        audio_id: `audio_id` of the recording: 16 hexadecimal digits, and the stream and channel if it is one.
         suffix: extension of the file, without the dot.
 
     Raises:
         ValueError: an `audio_id` of another form, which might name another folder or be ambiguous.
     """
     if not re.fullmatch(_AUDIO_ID, audio_id):
-        raise ValueError(f"audio_id {audio_id!r}: must be 16 hexadecimal digits, and perhaps a channel")
+        raise ValueError(
+            f"audio_id {audio_id!r}: must be 16 hexadecimal digits, and perhaps a stream or channel"
+        )
     return f"{safe_stem(uri)}.{audio_id}.{suffix}"
 
 

@@ -9,8 +9,9 @@ from typing import Any
 
 import pyarrow as pa
 
+from transforms.core.audio_streams import StreamInfo
 from transforms.core.redaction import redact, redact_text, redact_value
-from transforms.core.types import Failure, Metadata, Segment, Transcript, Word
+from transforms.core.types import Failure, Metadata, Segment, Transcript, Untranscribed, Word
 
 Row = dict[str, Any]
 """A row of JSON types: text, numbers, None, lists and dicts."""
@@ -44,7 +45,23 @@ LANGUAGE_PROB_TYPE = pa.struct([("language", pa.string()), ("probability", pa.fl
 STRETCH_TYPE = pa.struct([("start", pa.float64()), ("end", pa.float64())])
 
 
+UNTRANSCRIBED_TYPE = pa.struct(
+    [("start", pa.float64()), ("end", pa.float64()), ("reason", pa.string()), ("text", pa.string())]
+)
+
+
 BOUNDARY_TYPE = pa.struct([("time", pa.float64()), ("kind", pa.string()), ("agreement", pa.float64())])
+
+
+AUDIO_STREAM_TYPE = pa.struct(
+    [
+        ("index", pa.int32()),
+        ("language", pa.string()),
+        ("title", pa.string()),
+        ("default", pa.bool_()),
+        ("taken", pa.bool_()),
+    ]
+)
 
 
 SCHEMA = pa.schema(
@@ -52,12 +69,14 @@ SCHEMA = pa.schema(
         ("audio_id", pa.string()),
         ("uri", pa.string()),
         ("channel", pa.int32()),
+        ("audio_streams", pa.list_(AUDIO_STREAM_TYPE)),
         ("duration_s", pa.float64()),
         ("declared_s", pa.float64()),
         ("truncated", pa.bool_()),
         ("problem", pa.string()),
         ("speech_s", pa.float64()),
         ("skipped", pa.list_(STRETCH_TYPE)),
+        ("untranscribed", pa.list_(UNTRANSCRIBED_TYPE)),
         ("language", pa.string()),
         ("language_probs", pa.list_(LANGUAGE_PROB_TYPE)),
         ("task", pa.string()),
@@ -81,12 +100,14 @@ def transcript_row(transcript: Transcript) -> Row:
         "audio_id": transcript.audio_id,
         "uri": _encodable(redact(transcript.uri)),
         "channel": transcript.channel,
+        "audio_streams": [_stream_row(stream) for stream in transcript.streams],
         "duration_s": transcript.duration_s,
         "declared_s": transcript.declared_s,
         "truncated": transcript.truncated,
         "problem": None if transcript.problem is None else _encodable(transcript.problem),
         "speech_s": transcript.speech_s,
         "skipped": [{"start": start_s, "end": end_s} for start_s, end_s in transcript.skipped],
+        "untranscribed": [_untranscribed_row(one) for one in transcript.untranscribed],
         "language": transcript.language,
         "language_probs": [
             {"language": language, "probability": round(prob, 4)}
@@ -126,6 +147,20 @@ def segment_row(index: int, segment: Segment) -> Row:
         "fallback": segment.fallback,
         "language": segment.language,
         "words": [_word_row(word) for word in segment.words],
+    }
+
+
+def _untranscribed_row(one: Untranscribed) -> Row:
+    return {"start": one.start_s, "end": one.end_s, "reason": one.reason, "text": _encodable(one.text)}
+
+
+def _stream_row(stream: StreamInfo) -> Row:
+    return {
+        "index": stream.index,
+        "language": stream.language,
+        "title": stream.title,
+        "default": stream.default,
+        "taken": stream.taken,
     }
 
 

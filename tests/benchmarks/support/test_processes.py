@@ -8,7 +8,7 @@ import pytest
 from benchmarks.support.processes import run_measured
 
 needs_proc = pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="there is no /proc here")
-HOLD = "import time; held = bytearray({} * 10**6); time.sleep(0.4)"
+HOLD = "import time; held = bytearray({} * 10**6); time.sleep(1)"
 
 
 def test_output_and_times_of_a_process() -> None:

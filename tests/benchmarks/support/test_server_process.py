@@ -42,7 +42,7 @@ def process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ServerProcess:
 @needs_proc
 def test_figures_of_a_server(process: ServerProcess) -> None:
     with process as server, PeakMemory(server) as peak:
-        server.wait_for_uploads(1, timeout_s=5)
+        server.wait_for_uploads(1, timeout_s=30)
         figures = server.figures()
         assert server.metrics() == {"a_total": 3.5}
         assert server.cpu_s() > 0

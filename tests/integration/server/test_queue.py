@@ -70,7 +70,7 @@ def check_still_answers(server: Server) -> None:
     started = monotonic()
     for path in ("/health", "/ready", "/v1/models", "/", "/openapi.json"):
         assert get(server.port, path).status == 200
-    assert monotonic() - started < 5
+    assert monotonic() - started < 20
     running = f"whisper_beam_transcriptions_running {N_PLACES}.0\n"
     wait_until(lambda: running in get(server.port, "/metrics").text)
 

@@ -5,8 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from pipelines.output.finished_run import BATCH_ROWS, NoRunError, open_run
+from pipelines.output.finished_run import NoRunError, open_run
 from tests.support.finished_runs import failure, row, write_run
+from transforms.writing.row_reader import BATCH_ROWS
 
 
 @pytest.mark.parametrize("parquet", [False, True])

@@ -1,7 +1,9 @@
 from __future__ import annotations
 
 import json
+import os
 import zlib
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -9,15 +11,8 @@ import fsspec
 import pytest
 
 from pipelines.options import TranscribeOptions
-from pipelines.output.run_folder import (
-    SCHEMA_VERSION,
-    RunFolder,
-    RunFolderError,
-    RunIdentity,
-    identity_of,
-    is_run_file,
-    public_options,
-)
+from pipelines.output.run_folder import RunFolder, RunFolderError
+from pipelines.output.run_identity import SCHEMA_VERSION, ModelIdentity, RunIdentity, identity_of
 from tests.support.tone_backend import LOADED, run, write_talk
 from transforms.writing.atomic_files import atomic_write
 
@@ -26,9 +21,14 @@ def options(**changed: Any) -> TranscribeOptions:  # noqa: ANN401  # of whatever
     return TranscribeOptions(**{"input": ("a.wav",), "output": "out", **changed})
 
 
+def identity(*inputs: str, **changed: Any) -> RunIdentity:  # noqa: ANN401  # options of the run
+    return identity_of(options(**changed), ModelIdentity("0a1b", ("en",)), inputs or ("1", "2"))
+
+
 ID = "0123456789abcdef"
-REPORT = {"counts": {}, "options": {}, "files": []}
-IDENTITY = identity_of(options(), ["1", "2"])
+IDENTITY = identity()
+REPORT = {"counts": {}, "options": {}, "files": [], "identity": IDENTITY.digest}
+PARQUET, JSONL = (f"{name}/part-00000-of-00001.{name}" for name in ("parquet", "jsonl"))
 
 
 @pytest.fixture(params=["local", "memory"])
@@ -47,35 +47,92 @@ def names(folder: RunFolder) -> set[str]:
     return {name.removeprefix(f"{root}/") for name in fs.find(root)}
 
 
-def test_identity_depends_on_the_options_that_shape_the_output_only() -> None:
-    for changed in ({"language": "fr"}, {"num_shards": 2}, {"stride_length_s": 4.0}, {"model": "other"}):
-        assert identity_of(options(**changed), ["1", "2"]).digest != IDENTITY.digest
-    for same in (
-        *({"batch_size": 3}, {"parallel_batches": 3}),
-        *({"output": "other"}, {"overwrite": True}, {"runner": "FlinkRunner"}),
-    ):
-        assert identity_of(options(**same), ["1", "2"]).digest == IDENTITY.digest
-    assert identity_of(options(), ["2", "1"]).digest == IDENTITY.digest
-    assert identity_of(options(), ["1", "2", "3"]).digest != IDENTITY.digest
+def published(folder: RunFolder, of: RunIdentity, **report: Any) -> None:  # noqa: ANN401  # of `run.json`
+    folder.publish(of, {**REPORT, "identity": of.digest, **report}, "<html>")
 
 
-def test_public_options_have_no_credentials() -> None:
-    public = public_options(
-        options(input=("https://me:pw@host/a.wav?token=s3cret", "b.wav"), output="s3://k:s@b/o")
-    )
-    assert [text.partition("?")[0] for text in public["input"]] == ["https://host/a.wav", "b.wav"]
-    assert "s3cret" not in str(public)
-    assert public["output"] == "s3://b/o"
+def content(folder: RunFolder, name: str) -> bytes:
+    with folder.open(name) as file:
+        return bytes(file.read())
 
 
 def test_identity_is_written_first_and_success_last(folder: RunFolder) -> None:
     folder.claim(IDENTITY, overwrite=False)
     assert names(folder) == {".whisper-beam/run.json"}
     assert folder.finished_report(IDENTITY) is None
-    folder.finish(REPORT)
-    assert names(folder) == {".whisper-beam/run.json", "run.json", "_SUCCESS"}
+    published(folder, IDENTITY)
+    assert names(folder) == {".whisper-beam/run.json", "run.json", "report.html", "_SUCCESS"}
     assert folder.finished_report(IDENTITY) == REPORT
-    assert folder.finished_report(identity_of(options(language="fr"), ["1", "2"])) is None
+    for other in (identity(language="fr"), identity("3"), identity(num_shards=2)):
+        assert folder.finished_report(other) is None
+
+
+def test_files_are_replaced_once_all_are_complete(folder: RunFolder) -> None:
+    folder.claim(IDENTITY, overwrite=False)
+    put(folder.next, PARQUET, b"1")
+    put(folder.next, f"srt/a.{ID}.srt", b"1")
+    assert folder.next.parts() == [PARQUET]
+    published(folder, IDENTITY)
+    before = names(folder)
+    assert before == {
+        *(".whisper-beam/run.json", PARQUET, f"srt/a.{ID}.srt", "run.json", "report.html", "_SUCCESS"),
+    }
+    put(folder, "evaluation/report.html")
+    more = identity("1", "2", "3", num_shards=2)
+    folder.claim(more, overwrite=False)
+    put(folder.next, "parquet/part-00000-of-00002.parquet", b"2")
+    put(folder.next, f"srt/b.{ID}.srt", b"2")
+    assert {PARQUET, "_SUCCESS"} < names(folder)  # what is there stays until the end of the run
+    published(folder, more)
+    assert names(folder) == {
+        *(".whisper-beam/run.json", "parquet/part-00000-of-00002.parquet", f"srt/b.{ID}.srt"),
+        *("run.json", "report.html", "_SUCCESS"),
+    }
+
+
+def test_earlier_rows_are_those_of_the_same_options(folder: RunFolder) -> None:
+    assert folder.earlier_rows(IDENTITY) == []
+    folder.claim(IDENTITY, overwrite=False)
+    put(folder, PARQUET)  # of no run that has published
+    assert folder.earlier_rows(IDENTITY) == []
+    for name in (PARQUET, JSONL, "failures/part-00000-of-00001.jsonl"):
+        put(folder.next, name)
+    published(folder, IDENTITY)
+    more = identity("1", "3")
+    folder.claim(more, overwrite=False)
+    assert folder.earlier_rows(more) == [folder.url_of(PARQUET)]
+    assert folder.earlier_rows(identity(language="fr")) == []
+    folder.claim(more, overwrite=True)
+    assert folder.earlier_rows(more) == []
+
+
+@pytest.mark.parametrize("n_steps", range(12))
+def test_no_earlier_row_is_lost_if_a_run_is_killed_while_it_publishes(n_steps: int, tmp_path: Path) -> None:
+    folder = RunFolder(str(tmp_path / "out"))
+    folder.claim(IDENTITY, overwrite=False)
+    put(folder.next, PARQUET, b"kept")
+    published(folder, IDENTITY)
+    more = identity("3", format=("jsonl",), num_shards=2)
+    folder.claim(more, overwrite=False)
+    put(folder.next, "jsonl/part-00000-of-00002.jsonl", b"kept")
+    put(folder.next, "jsonl/part-00001-of-00002.jsonl", b"new")
+    steps = iter(range(n_steps))
+
+    def killed(function: Any) -> Any:  # noqa: ANN401  # any function of the module `os`
+        def step(*args: Any, **kwargs: Any) -> Any:  # noqa: ANN401  # likewise
+            if next(steps, None) is None:
+                raise KeyboardInterrupt
+            return function(*args, **kwargs)
+
+        return step
+
+    with pytest.MonkeyPatch.context() as patch:
+        for name in ("replace", "remove", "unlink", "rmdir"):
+            patch.setattr(os, name, killed(getattr(os, name)))
+        with suppress(KeyboardInterrupt):
+            published(folder, more)
+    urls = folder.earlier_rows(more)
+    assert b"kept" in [content(folder, url.removeprefix(f"{folder.url}/")) for url in urls]
 
 
 def test_parts_do_not_include_partial_files_of_a_killed_run(folder: RunFolder) -> None:
@@ -107,8 +164,20 @@ def test_claim_removes_files_of_an_unfinished_run_and_no_others(folder: RunFolde
     }
     for name in mine:
         put(folder, name)
-    folder.claim(IDENTITY, overwrite=False)
-    assert names(folder) == {".whisper-beam/run.json", *mine}
+    put(folder.next, PARQUET)
+    folder.claim(IDENTITY, overwrite=False)  # what the next files replace stays until they are complete
+    finished = {
+        PARQUET,
+        "run.json",
+        "report.html",
+        "progress.json",
+        f"srt/a talk.{ID}.srt",
+        f"vtt/a.b.{ID}.vtt",
+    }
+    assert names(folder) == {".whisper-beam/run.json", *mine, *finished}
+    published(folder, IDENTITY)
+    left = {"run.json", "report.html", "progress.json", "_SUCCESS"}
+    assert names(folder) == {".whisper-beam/run.json", *mine, *left}
 
 
 def test_run_resumes_with_other_input_and_keeps_its_log_unless_overwritten(folder: RunFolder) -> None:
@@ -116,36 +185,50 @@ def test_run_resumes_with_other_input_and_keeps_its_log_unless_overwritten(folde
     log = ".whisper-beam/commits/0a.log"
     put(folder, log)
     put(folder, "parquet/part-00000-of-00001.parquet")
-    more = identity_of(options(), ["1", "2", "3"])
+    more = identity("1", "2", "3")
     folder.claim(more, overwrite=False)
-    assert names(folder) == {".whisper-beam/run.json", log}
+    assert names(folder) == {".whisper-beam/run.json", log, PARQUET}
     assert folder.log_folder.endswith("/.whisper-beam/commits")
     folder.claim(more, overwrite=True)
-    assert names(folder) == {".whisper-beam/run.json"}
+    assert names(folder) == {".whisper-beam/run.json", PARQUET}
 
 
-@pytest.mark.parametrize(
-    ("other", "reason"),
-    [
-        (identity_of(options(input=("b.wav", "c.wav")), ["1", "2"]), "with --input a.wav, not b.wav,c.wav"),
-        (
-            identity_of(options(return_timestamps=False), ["1", "2"]),
-            "with --return_timestamps True, not False",
-        ),
-    ],
-)
-def test_another_run_is_refused_unless_overwrite_is_set(
-    other: RunIdentity, reason: str, folder: RunFolder
-) -> None:
+def test_another_run_is_refused_unless_overwrite_is_set(folder: RunFolder) -> None:
+    other = identity(return_timestamps=False)
     folder.claim(IDENTITY, overwrite=False)
-    put(folder, "parquet/part-00000-of-00001.parquet")
-    with pytest.raises(RunFolderError, match=reason):
+    put(folder, PARQUET)
+    with pytest.raises(RunFolderError, match="with --return_timestamps True, not False"):
         folder.claim(other, overwrite=False)
-    assert "parquet/part-00000-of-00001.parquet" in names(folder)
+    assert PARQUET in names(folder)
     folder.claim(other, overwrite=True)
-    assert names(folder) == {".whisper-beam/run.json"}
+    assert names(folder) == {".whisper-beam/run.json", PARQUET}
     with pytest.raises(RunFolderError):
         folder.claim(IDENTITY, overwrite=False)
+    published(folder, other)
+    assert PARQUET not in names(folder)
+
+
+def test_model_of_the_run_is_known_by_its_name(folder: RunFolder) -> None:
+    assert folder.model_of("openai/whisper-base") is None
+    folder.claim(IDENTITY, overwrite=False)
+    assert folder.model_of("openai/whisper-base") == IDENTITY.model
+    assert folder.model_of("openai/whisper-tiny") is None
+
+
+def test_partial_output_is_that_of_a_run(folder: RunFolder) -> None:
+    with pytest.raises(RunFolderError, match=r"--partial: --output .* holds no run of whisper-beam"):
+        folder.check_begun(IDENTITY)
+    folder.claim(IDENTITY, overwrite=False)
+    folder.check_begun(identity("3", num_shards=4))
+    with pytest.raises(RunFolderError, match="another run"):
+        folder.check_begun(identity(language="fr"))
+    folder.partial.claim(IDENTITY, overwrite=True)
+    put(folder.partial.next, JSONL)
+    published(folder.partial, IDENTITY)
+    put(folder.partial, "mine.txt")
+    assert f"partial/{JSONL}" in names(folder)
+    published(folder, IDENTITY)  # the whole run, which makes the part obsolete
+    assert {name for name in names(folder) if name.startswith("partial")} == {"partial/mine.txt"}
 
 
 def log_line(record: dict[str, Any]) -> bytes:
@@ -167,7 +250,8 @@ def write_earlier_run(folder: RunFolder, *, finished: bool) -> set[str]:
     put(folder, "progress.json", b"{}")
     if finished:
         put(folder, "failures/part-00000-of-00001.jsonl")
-        folder.finish({**REPORT, "files": ["transcripts/part-00000-of-00002.parquet"]})
+        for name, text in (("run.json", json.dumps({**REPORT, "identity": "0123"})), ("_SUCCESS", "")):
+            put(folder, name, text.encode())
     return names(folder)
 
 
@@ -190,8 +274,11 @@ def test_overwrite_removes_the_files_of_an_earlier_version(finished: bool, folde
     write_earlier_run(folder, finished=finished)
     put(folder, "transcripts/mine.txt")
     folder.claim(IDENTITY, overwrite=True)
-    assert names(folder) == {".whisper-beam/run.json", "transcripts/mine.txt"}
     folder.claim(IDENTITY, overwrite=False)  # it is this run's folder now
+    assert folder.earlier_rows(IDENTITY) == []
+    published(folder, IDENTITY)
+    left = {"run.json", "report.html", "progress.json", "_SUCCESS"}
+    assert names(folder) == {".whisper-beam/run.json", "transcripts/mine.txt", *left}
 
 
 def test_command_refuses_to_resume_a_run_of_an_earlier_version(
@@ -222,17 +309,6 @@ def test_run_of_another_version_is_refused(schema: dict[str, int], reason: str, 
         folder.claim(IDENTITY, overwrite=False)
 
 
-def test_run_with_unknown_options_is_refused(folder: RunFolder) -> None:
-    identity = {"digest": "another", "schema_version": SCHEMA_VERSION, "inputs": IDENTITY.inputs}
-    put(
-        folder,
-        ".whisper-beam/run.json",
-        json.dumps({**identity, "options": {**IDENTITY.options, "unknown": 1}}).encode(),
-    )
-    with pytest.raises(RunFolderError, match="a run of another version of whisper-beam, which this version"):
-        folder.claim(IDENTITY, overwrite=False)
-
-
 @pytest.mark.parametrize(
     "name",
     [
@@ -256,8 +332,8 @@ def test_folder_with_other_files_can_be_claimed(folder: RunFolder) -> None:
 
 def test_run_without_its_recording_files_is_not_finished(folder: RunFolder) -> None:
     folder.claim(IDENTITY, overwrite=False)
-    put(folder, f"srt/a.{ID}.srt")
-    folder.finish({**REPORT, "recording_files": {"srt": 1, "vtt": 0}})
+    put(folder.next, f"srt/a.{ID}.srt")
+    published(folder, IDENTITY, recording_files={"srt": 1, "vtt": 0})
     assert folder.finished_report(IDENTITY) is not None
     fs, root = fsspec.core.url_to_fs(folder.url)
     fs.rm(f"{root.rstrip('/')}/srt", recursive=True)
@@ -280,7 +356,7 @@ def test_damaged_identity_is_reported_and_may_be_overwritten(content: bytes, fol
     assert names(folder) == {".whisper-beam/run.json", "_SUCCESS"}
     folder.claim(IDENTITY, overwrite=True)
     folder.claim(IDENTITY, overwrite=False)
-    assert names(folder) == {".whisper-beam/run.json"}
+    assert names(folder) == {".whisper-beam/run.json", "_SUCCESS"}
 
 
 def test_identity_that_is_a_folder_is_reported(tmp_path: Path) -> None:
@@ -292,7 +368,7 @@ def test_identity_that_is_a_folder_is_reported(tmp_path: Path) -> None:
 @pytest.mark.parametrize("content", [b"half {", b"[]", b"{}", b'{"files": []}'])
 def test_run_with_a_damaged_report_is_not_finished(content: bytes, folder: RunFolder) -> None:
     folder.claim(IDENTITY, overwrite=False)
-    folder.finish(REPORT)
+    published(folder, IDENTITY)
     put(folder, "run.json", content)
     assert folder.finished_report(IDENTITY) is None
     folder.claim(IDENTITY, overwrite=False)
@@ -322,21 +398,3 @@ def test_folder_that_cannot_be_written_is_reported(tmp_path: Path) -> None:
         RunFolder(str(tmp_path / "file/out")).claim(IDENTITY, overwrite=False)
     with pytest.raises(RunFolderError, match="nowhere://x cannot be opened: Protocol not known"):
         RunFolder("nowhere://x").claim(IDENTITY, overwrite=False)
-
-
-def test_files_of_a_run_are_known_by_their_names(tmp_path: Path, out: Path) -> None:
-    assert run(write_talk(tmp_path / "a.wav", 1), out, "--format", "jsonl,parquet,srt,txt") == 0
-    names = {str(path.relative_to(out)) for path in out.rglob("*") if path.is_file()}
-    assert {"_SUCCESS", "run.json"} < names
-    assert [name for name in names if not is_run_file(name)] == []
-    assert is_run_file(f"jsonl/.part-00000-of-00001.jsonl.{'0' * 32}.partial")
-    for name in (
-        "",
-        "a.wav",
-        "jsonl",
-        "jsonl/a.wav",
-        "srt/a.wav",
-        "sub/run.json",
-        "sub/jsonl/part-00000-of-00001.jsonl",
-    ):
-        assert not is_run_file(name)

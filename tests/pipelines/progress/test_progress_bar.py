@@ -100,8 +100,10 @@ def test_log_gets_a_line_periodically(
     monkeypatch.setattr(progress_bar, "LINE_EVERY_S", 0.02)
     with show_progress(RunProgress(total)):
         PROGRESS.add(recordings=2)
-        time.sleep(0.2)
-    lines = capsys.readouterr().err.splitlines()
+        until_s = time.monotonic() + 30
+        while not (printed := capsys.readouterr().err) and time.monotonic() < until_s:
+            time.sleep(0.01)
+    lines = printed.splitlines()
     assert lines
     assert all(message.startswith(line) for message in lines)
 

@@ -4,7 +4,7 @@ from typing import Any
 
 from pipelines.report.report_page import MAX_BARS, report_page
 from pipelines.report.run_tally import RunTally
-from tests.pipelines.report.test_run_tally import boundary, transcript
+from tests.pipelines.report.test_run_tally import boundary, transcript, untranscribed
 from tests.support.finished_runs import failure
 from tests.support.html_checks import HOSTILE, Page
 
@@ -27,6 +27,9 @@ REPORT: dict[str, Any] = {
 }
 
 
+LOST = [untranscribed(1.0, 2.5, "rate"), untranscribed(5.0, 35.0, "remainder")]
+
+
 def tally(*rows: dict[str, Any]) -> RunTally:
     made = RunTally()
     for row in rows:
@@ -41,7 +44,7 @@ def rendered(counted: RunTally, report: dict[str, Any] = REPORT, place: str = "o
 def test_page_shows_the_results_of_the_run() -> None:
     counted = tally(
         transcript("/talks/a.wav", 0.9, 0.5, duration_s=7200, fallback=1, boundaries=[boundary("run", 0.5)]),
-        transcript("/talks/b.wav", language=None, duration_s=1800),
+        transcript("/talks/b.wav", language=None, duration_s=1800, untranscribed=LOST),
     )
     counted.add_failure(failure("/talks/x.wav", "not_found", "gone away"))
     shown = " ".join(text for text in rendered(counted).text if text.strip())
@@ -55,6 +58,7 @@ def test_page_shows_the_results_of_the_run() -> None:
             "Confidence of 2 segments",
         ),
         *("boundaries by kind of cut: run 1", "/talks/a.wav 2 h 00 min 2 h 00 min 50 % 0.70"),
+        *("Untranscribed seconds by reason", "remainder 30.0", "rate 1.5"),
         *("Failures by kind", "not_found /talks/x.wav gone away", "read 10.0", "model 3,000.0"),
         *("input talks", "python 3.11.9", "failures_by_kind not_found 350"),
     ):
@@ -90,7 +94,10 @@ def test_page_is_self_contained() -> None:
 def test_page_of_a_run_without_rows() -> None:
     shown = rendered(RunTally()).shown
     assert "Results of the run" in shown
-    assert not any(text in shown for text in ("Languages", "Failures by kind", "most audio", "Boundaries"))
+    assert not any(
+        text in shown
+        for text in ("Languages", "Failures by kind", "most audio", "Boundaries", "Untranscribed")
+    )
 
 
 def test_rare_languages_are_summed_up() -> None:

@@ -8,10 +8,11 @@ import pytest
 
 from pipelines.options import TranscribeOptions
 from pipelines.output.finished_run import FinishedRun
-from pipelines.output.run_folder import RunFolder, identity_of
+from pipelines.output.run_folder import RunFolder
+from pipelines.output.run_identity import ModelIdentity, identity_of
 from pipelines.report.run_json import make_report, summary
 from pipelines.report.run_tally import tally_run
-from transforms.core.types import Failure, Segment, Transcript
+from transforms.core.types import Failure, Segment, Transcript, Untranscribed
 from transforms.writing.atomic_files import atomic_write
 from transforms.writing.rows import failure_row, transcript_row
 from transforms.writing.sharded_files import json_line, write_jsonl, write_parquet
@@ -33,6 +34,9 @@ COUNTERS = {
     "speech_ms": 3_600_000,
     "windows_without_text": 1,
     "remainders_dropped": 6,
+    "pieces_hole": 3,
+    "pieces_run": 0,
+    "holes_filled": 2,
     "windows_fallback": 2,
     "failed_loop": 1,
     "failed_avg_logprob": 4,
@@ -46,7 +50,9 @@ COUNTERS = {
 
 def transcript(name: str, text: str) -> Transcript:
     segments = (Segment(0, 1, text, 0.0, 0.0, 1.0, 0.0),)
-    return Transcript(name, f"/talks/{name}", 1.0, False, "en", "transcribe", text, segments, "m")
+    lost = () if text else (Untranscribed(0.25, 1.0, "no_speech", " thanks"),)
+    uri = f"/talks/{name}"
+    return Transcript(name, uri, 1.0, False, "en", "transcribe", text, segments, "m", untranscribed=lost)
 
 
 @pytest.fixture
@@ -63,7 +69,9 @@ def folder(tmp_path: Path) -> RunFolder:
 def report(folder: RunFolder) -> dict[str, Any]:
     files = folder.parts()
     tally = tally_run(FinishedRun(folder.url, {"files": files}))
-    return make_report(OPTIONS, identity_of(OPTIONS, []), COUNTERS, files, tally, wall_s=720.0)
+    return make_report(
+        OPTIONS, identity_of(OPTIONS, ModelIdentity("0a", ("en",)), []), COUNTERS, files, tally, wall_s=720.0
+    )
 
 
 def test_report_has_counts_times_and_files(folder: RunFolder) -> None:
@@ -72,23 +80,29 @@ def test_report_has_counts_times_and_files(folder: RunFolder) -> None:
         "recordings": 3,
         "transcribed": 2,
         "not_transcribed": 1,
+        "unfinished": 0,
+        "kept": 0,
         "duplicates": 1,
         "passed_over": {"folders": {".jpg": 3}, "archives": {".cls": 2}},
         "done_before": 1,
         "failures": 1,
         "failures_by_kind": {"not_found": 1},
+        "failures_retryable": 0,
         "windows": 5,
         "windows_skipped": 3,
         "windows_redone": 0,
         "boundaries_redone": 0,
         "remainders": 0,
         "remainders_dropped": 6,
+        "pieces": {"hole": 3},
+        "holes_filled": 2,
         "windows_without_text": 1,
         "windows_fallback": 2,
         "fallback_by_reason": {"avg_logprob": 4, "loop": 1},
         "segments_filtered": {"no_speech": 7},
     }
     assert (content["speech_hours"], content["skipped_hours"]) == (1.0, 0.020833)
+    assert content["untranscribed_s"] == {"no_speech": 0.75}
     assert (content["audio_hours"], content["wall_s"], content["times_real_time"]) == (2.0, 720.0, 9.0)
     assert content["stage_s"] == {
         "read": 1.5,
@@ -125,6 +139,7 @@ def test_summary_of_a_small_run_shows_the_text(folder: RunFolder, monkeypatch: p
     text = "\n".join(lines)
     assert "of these, done by an earlier run: 1;" in text
     assert "skipped as non-speech: 0.02 hours" in text
+    assert "seconds without text, or with text deleted: no_speech 0.8; see untranscribed in" in text
     assert "2 of 3 recordings transcribed, 2.00 hours of audio in 12 min 00 s: 9.0 times real time" in text
     assert "passed over in folders: 3 .jpg (not taken for audio)" in text
     assert "passed over in archives: 2 .cls (not taken for audio)" in text

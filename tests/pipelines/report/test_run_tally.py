@@ -35,8 +35,13 @@ def transcript(
         "duration_s": duration_s,
         "speech_s": None,
         "boundaries": [],
+        "untranscribed": [],
         **more,
     }
+
+
+def untranscribed(start: float, end: float, reason: str) -> Row:
+    return {"start": start, "end": end, "reason": reason, "text": ""}
 
 
 def boundary(kind: str, agreement: float) -> Row:
@@ -52,6 +57,8 @@ def test_rows_of_either_format_are_summed_up(tmp_path: Path, parquet: bool) -> N
         ),
         transcript("/c.wav", language=None, duration_s=7200, speech_s=0.0),
     ]
+    rows[0]["untranscribed"] = [untranscribed(1.0, 2.5, "rate"), untranscribed(5.0, 35.0, "failed")]
+    rows[2]["untranscribed"] = [untranscribed(0.0, 2.0, "rate")]
     failures = [failure("/x.wav"), failure("/y.wav", "timeout", "slow"), failure("/z.wav")]
     out = write_run(tmp_path, rows, failures=failures, parquet=parquet)
     tally = tally_run(open_run(str(out)))
@@ -65,6 +72,7 @@ def test_rows_of_either_format_are_summed_up(tmp_path: Path, parquet: bool) -> N
         ("/b.wav", 60.0, 0.0),
         ("/c.wav", 0.0, 0.0),
     ]
+    assert tally.untranscribed_s == {"rate": 3.5, "failed": 30.0}
     assert tally.failures == {"not_found": 2, "timeout": 1}
     assert tally.examples["timeout"] == [("/y.wav", "slow")]
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import threading
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -20,46 +19,15 @@ from apache_beam.runners.portability.fn_api_runner.fn_runner import FnApiRunner
 from apache_beam.runners.runner import PipelineResult
 from apache_beam.version import __version__ as beam_version
 
+from pipelines.runners.external_programs import RunnerError
 from pipelines.runners.find_runner import (
-    RunnerError,
     canonical,
-    check_java,
     find_runner,
     in_this_process,
-    java_version,
     name_job,
     supervised,
 )
-
-JAVA_17 = """echo 'openjdk version "17.0.15" 2025-04-15' >&2"""
-MVN = """
-echo "$@" >> "$0.log"
-for word in "$@"; do case $word in
-  -DoutputDirectory=*) folder=${word#*=} ;;
-  -Dartifact=*) rest=${word#*:} ;;
-esac; done
-echo jar > "$folder/${rest/:/-}.jar"
-"""
-GO = 'echo "$@" >> "$0.log"; echo program > "$GOBIN/prism"'
-
-Program = Callable[[str, str], Path]
-
-
-@pytest.fixture
-def program(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Program:
-    """Creates programs from shell scripts; PATH has no others."""
-    folder = tmp_path / "bin"
-    folder.mkdir()
-    monkeypatch.setenv("PATH", str(folder))
-    monkeypatch.setenv("WHISPER_BEAM_CACHE", str(tmp_path / "cache"))
-
-    def make(name: str, script: str) -> Path:
-        path = folder / name
-        path.write_text(f"#!/bin/bash\n{script}\n")
-        path.chmod(0o755)
-        return path
-
-    return make
+from tests.support.fake_programs import GO, JAVA_17, MVN, Program
 
 
 def options(*flags: str) -> PipelineOptions:
@@ -120,35 +88,6 @@ def test_given_job_name_is_kept() -> None:
     assert named.job_name == "mine"
 
 
-@pytest.mark.parametrize(
-    ("output", "version"),
-    [
-        ('openjdk version "17.0.15" 2025-04-15\nOpenJDK Runtime', 17),
-        ('java version "1.8.0_372"', 8),
-        ('openjdk version "21" 2023-09-19', 21),
-        ("no java", None),
-    ],
-)
-def test_java_version(output: str, version: int | None) -> None:
-    assert java_version(output) == version
-
-
-@pytest.mark.parametrize(
-    ("script", "message"),
-    [
-        (None, "needs Java, and 'java' was not found; install"),
-        ("""echo 'java version "1.8.0_372"' >&2""", "needs Java 11, and 'java' printed: java version"),
-        ("echo what", "printed: what; install"),
-        ("echo no runtime >&2; exit 1", "failed: no runtime"),
-    ],
-)
-def test_java_is_checked(program: Program, script: str | None, message: str) -> None:
-    if script is not None:
-        program("java", script)
-    with pytest.raises(RunnerError, match=message):
-        check_java("java")
-
-
 def test_maven_fetches_the_job_server_once(program: Program, tmp_path: Path) -> None:
     program("java", JAVA_17)
     mvn = program("mvn", MVN)
@@ -176,6 +115,34 @@ def test_failed_fetch_of_a_jar_is_reported_and_leaves_no_files(
     with pytest.raises(RunnerError, match=f"{message}.*--flink_job_server_jar PATH"):
         find_runner("FlinkRunner", options())
     assert not list((tmp_path / "cache/jars").iterdir())
+
+
+def test_assembled_job_server_is_used_where_the_published_one_is_missing(
+    program: Program, repository: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    program("java", JAVA_17)
+    for flags in ((), ("--flink_master=here:8081", "--flink_version=1.19")):
+        flink = options(*flags).view_as(FlinkRunnerOptions)
+        assert find_runner("FlinkRunner", flink) == "FlinkRunner"
+        assert Path(flink.flink_job_server_jar).name == "job-server.jar"
+        assert flink.flink_version == "1.19"
+        assert "The job server is" in capsys.readouterr().err or not flags
+
+
+@pytest.mark.parametrize(
+    "flags",
+    [
+        ["--flink_master=here:8081"],
+        ["--flink_master=here:8081", "--flink_version=1.19", "--flink_submit_uber_jar"],
+        ["--output_executable_path=job.jar"],
+    ],
+)
+def test_assembled_job_server_is_not_used_where_it_does_not_fit(
+    flags: list[str], program: Program, repository: Path
+) -> None:
+    program("java", JAVA_17)
+    with pytest.raises(RunnerError, match=r"Could not find artifact .*; give a jar that you have"):
+        find_runner("FlinkRunner", options(*flags))
 
 
 def test_given_jar_is_used_and_must_exist(program: Program, tmp_path: Path) -> None:

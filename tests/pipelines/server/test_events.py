@@ -221,13 +221,17 @@ def test_error_before_the_first_event_is_raised() -> None:
 
 def test_error_after_a_comment_is_an_event() -> None:
     async def run() -> bytes:
+        gate = asyncio.Event()
+
         async def late() -> AsyncGenerator[Row, None]:
-            await asyncio.sleep(0.2)
+            await gate.wait()
             raise ValueError("not audio")
             yield {}
 
         stream = event_stream(late(), Source().result, request_of(), token_ids, to_error, keep_alive_s=0.05)
-        return await joined(await begin(stream))
+        begun = await begin(stream)
+        gate.set()
+        return await joined(begun)
 
     stream = asyncio.run(run())
     assert stream.startswith(KEEP_ALIVE)

@@ -13,6 +13,8 @@ from starlette.types import Receive, Scope, Send
 from pipelines.server.http_server import HttpServer
 from tests.support.raw_http import connected, get, head, wait_until
 
+WAIT_S = 30.0  # for ends that come at once, or never
+
 START = {"type": "http.response.start", "status": 200, "headers": []}
 
 
@@ -47,7 +49,7 @@ def served(app: App) -> Iterator[tuple[HttpServer, int]]:
         app.may_answer.set()
         server.refuse()
         server.abort()
-        assert server.join(10)
+        assert server.join(WAIT_S)
 
 
 def test_answers_what_is_running_and_refuses_what_is_new() -> None:
@@ -63,7 +65,7 @@ def test_answers_what_is_running_and_refuses_what_is_new() -> None:
         assert server.is_running
         app.may_answer.set()
         assert running.answer().text == "aaaaaa"
-        assert server.join(5)
+        assert server.join(WAIT_S)
         assert not server.is_running
 
 
@@ -77,7 +79,7 @@ def test_client_that_does_not_read_its_answer_is_cut_off() -> None:
         assert not server.join(0.5)
         assert app.n_ended == 0
         server.abort()
-        assert server.join(5)
+        assert server.join(WAIT_S)
         assert app.n_ended == 1
 
 
@@ -102,7 +104,7 @@ def test_may_be_started_again_only_after_a_failure() -> None:
     with pytest.raises(RuntimeError, match="started before"):
         server.start("127.0.0.1", 0)
     server.refuse()
-    assert server.join(5)
+    assert server.join(WAIT_S)
 
 
 def test_ends_at_once_where_it_was_never_started() -> None:
@@ -116,7 +118,7 @@ def test_ends_at_once_where_it_was_never_started() -> None:
 def test_calls_after_the_end_are_dropped() -> None:
     with served(App()) as (server, _):
         server.refuse()
-        assert server.join(5)
+        assert server.join(WAIT_S)
         server.call(lambda: pytest.fail("the loop is closed"))
 
 
@@ -131,7 +133,7 @@ def test_functions_are_called_on_the_loop() -> None:
     with served(App()) as (server, port):
         wait_until(lambda: server._loop is not None)
         server.call(note)
-        assert called.wait(5)
+        assert called.wait(WAIT_S)
         assert port > 0
     assert names == ["server"]
 
@@ -167,4 +169,4 @@ def test_address_of_ipv6() -> None:
         connection.sendall(head("GET", "/", {"Connection": "close"}))
         assert b"".join(iter(lambda: connection.recv(4096), b"")).startswith(b"HTTP/1.1 200 OK")
     server.refuse()
-    assert server.join(5)
+    assert server.join(WAIT_S)

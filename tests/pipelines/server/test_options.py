@@ -22,6 +22,7 @@ from pipelines.server.options import ServeOptions, grouped_options
         ({"rate_limit": -1.0}, "--rate_limit -1: must be at least 0"),
         ({"drain_s": float("nan")}, "--drain_s nan: must be"),
         ({"channels": "split"}, "--channels split: an answer has one transcript"),
+        ({"audio_stream": "all"}, "--audio_stream all: an answer has one transcript"),
         (
             {"language": "frensh"},
             "--language frensh: no such language",

@@ -60,7 +60,7 @@ def test_client_that_sends_nothing_is_not_waited_for() -> None:
     app = UnreadBodies(refuse, 10 << 20, drain_s=0.1)
     answer = call(app, http_scope("POST", headers={"content-length": "1000000"}), body)
     assert answer.messages[-1] == {"type": "http.response.body", "body": b"", "more_body": False}
-    assert monotonic() - started < 5
+    assert monotonic() - started < 20
 
 
 def test_client_that_is_gone_ends_it() -> None:

@@ -189,8 +189,10 @@ def test_disconnect_closes_the_spool(n_blocks: int, spools: list[Spool]) -> None
 def test_cancelled_read_closes_the_spool(spools: list[Spool]) -> None:
     async def run() -> None:
         body = Body(blocks_of(form_body(audio_part(b"x" * LIMIT)))[:20], stalls=True)
-        with anyio.move_on_after(0.2):
-            await READER.read(http_scope("POST", headers=FORM), body.receive)
+        async with anyio.create_task_group() as group:
+            group.start_soon(READER.read, http_scope("POST", headers=FORM), body.receive)
+            await body.is_stalled.wait()
+            group.cancel_scope.cancel()
 
     anyio.run(run)
     assert spools[0].peak_bytes > 0

@@ -177,7 +177,7 @@ def test_packet_of_an_unknown_stream_is_skipped(monkeypatch: pytest.MonkeyPatch)
                 yield packet
 
     monkeypatch.setattr(
-        "transforms.audio.decoder.open_container", lambda file: UnknownStream(open_container(file))
+        "transforms.audio.stream_choice.open_container", lambda file: UnknownStream(open_container(file))
     )
     decoder, samples = decoded(encoded(speechlike(2)))
     assert len(samples) == 2 * SAMPLE_RATE - 1024  # one packet

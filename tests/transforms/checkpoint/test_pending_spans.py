@@ -1,8 +1,10 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 from transforms.checkpoint.pending_spans import PendingSpans
 from transforms.checkpoint.spans import FIRST_SPAN, SpanEnded, SpanResult, SpanStart, SpanStarted
-from transforms.core.types import AudioSource, Failure, RecordingPart, WindowTranscript
+from transforms.core.types import AudioSource, Failure, RecordingPart, Untranscribed, WindowTranscript
 
 
 def window(index: int) -> WindowTranscript:
@@ -61,13 +63,14 @@ def test_counts_of_windows_are_added_up_and_zeros_left_out() -> None:
     assert list(result.counts.items()) == [("failed_loop", 4), ("windows", 2)]
 
 
-def test_a_window_without_a_transcript_is_finished_too() -> None:
+def test_a_window_that_could_not_be_decoded_is_finished_too() -> None:
     spans = PendingSpans()
     spans.start("a", SpanStarted("key"))
     spans.add_window("a")
-    spans.finish_window("a", None, [failure("x")], {"windows": 0})
+    failed = replace(window(0), language="", untranscribed=(Untranscribed(0.0, 30.0, "failed"),))
+    spans.finish_window("a", failed, [failure("x")], {"windows": 0})
     spans.end("a", SpanEnded())
-    assert spans.pop_finished() == [SpanResult("key", failures=(failure("x"),))]
+    assert spans.pop_finished() == [SpanResult("key", windows=(failed,), failures=(failure("x"),))]
 
 
 def test_a_recording_may_be_pending_twice() -> None:

@@ -148,7 +148,7 @@ def test_the_history_has_finished_ranges_attempts_and_channels(log: str) -> None
     unit = history(log)
     assert unit.done == ((0, (0, 30)), (1, (60, 90)))
     assert unit.attempts == {KEY: 2, f"{KEY}/1/60": 2}
-    assert (unit.n_channels, unit.n_crashes) == (2, 0)
+    assert (unit.n_tracks, unit.n_crashes) == (2, 0)
 
 
 def test_work_that_was_started_and_neither_committed_nor_released_is_a_crash(log: str) -> None:
@@ -186,7 +186,8 @@ def test_a_unit_is_complete_when_no_range_of_any_channel_is_missing() -> None:
     assert not is_complete(replace(UNIT, done=((0, (0, 60)),)))
     assert is_complete(replace(UNIT, done=(first,)))
     assert is_complete(replace(UNIT, done=((0, (0, 60)),), span=replace(SPAN, stop_s=60)))
-    split = replace(UNIT, span=replace(SPAN, split=True), n_channels=2)
+    split = replace(UNIT, span=replace(SPAN, split=True), n_tracks=2)
     assert not is_complete(replace(split, done=(first, second)))
     assert is_complete(replace(split, done=(first, second, (1, (60, None)))))
+    assert not is_complete(replace(split, done=(first,), span=replace(SPAN, all_streams=True)))
     assert is_complete(replace(split, done=(first, second), span=SPAN))  # without split there is one channel

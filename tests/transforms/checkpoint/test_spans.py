@@ -21,6 +21,7 @@ from transforms.checkpoint.spans import (
     to_record,
     work_unit_key,
 )
+from transforms.core.audio_streams import StreamInfo
 from transforms.core.damage import Damage
 from transforms.core.types import (
     AudioSource,
@@ -28,6 +29,7 @@ from transforms.core.types import (
     Failure,
     RecordingPart,
     Segment,
+    Untranscribed,
     WindowTranscript,
     Word,
 )
@@ -45,6 +47,7 @@ RESULT = SpanResult(
             "id", 0, 0.1 + 0.2, 30.0,
             (Segment(0.0, 1.0, " ü", -0.1, 0.0, 1.0, 0.2, "en", "loop", (Word(0.0, 1.0, " ü", 0.5),)),),
             "en", {"en": 0.9}, 0.1, speech=((0.0, 1.0),),
+            untranscribed=(Untranscribed(1.0, 2.0, "rate", " ü"),),
         ),
     ),
     (RecordingPart(PUBLIC, 30, 60, 1, 0, 16_000, (0, 9), ((1, 2),), DAMAGE, 480_000, 60.0),),
@@ -67,6 +70,16 @@ def test_the_source_of_a_result_is_the_recording_as_it_is_listed_now() -> None:
     assert part.damage.read_error == "cut"
 
 
+def test_streams_of_a_result_are_read_back() -> None:
+    streams = (StreamInfo(0, "ger", "Film", default=True), StreamInfo(1, taken=True))
+    for stream in (None, 1, "en"):
+        (part,) = RESULT.parts
+        source = replace(SOURCE, uri=PUBLIC.uri, audio_id="id-s1", stream=stream)
+        result = replace(RESULT, parts=(replace(part, source=source, streams=streams),))
+        (back,) = from_record(json.loads(json.dumps(to_record(result))), SOURCE).parts
+        assert (back.streams, back.source.audio_id, back.source.stream) == (streams, "id-s1", stream)
+
+
 def test_a_record_of_another_version_is_an_error() -> None:
     record = to_record(RESULT)
     record["windows"][0]["start_s"] = "zero"
@@ -85,11 +98,13 @@ def test_the_key_differs_by_content_and_by_what_is_requested(tmp_path: Path) -> 
         replace(span, windows=frozenset({1, 2})),
         replace(span, windows=frozenset({1, 2}), extra=((3, 4),)),
         replace(span, split=True),
+        replace(span, all_streams=True),
         *(
             replace(span, source=replace(span.source, **{name: value}))
             for name, value in (
                 ("audio_id", "other"), ("prompt", "x"), ("hotwords", "x"), ("start_s", 1.0), ("end_s", 2.0),
-                ("language", "fr"), ("channel", 1), ("payload", b"1234"), ("payload", b"1235"),
+                ("language", "fr"), ("channel", 1), ("stream", 0), ("stream", "en"),
+                ("payload", b"1234"), ("payload", b"1235"),
             )
         ),
     ]  # fmt: skip

@@ -1,17 +1,23 @@
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator
 from threading import Thread
 
 import pytest
 
+from tests.support.clocks import Clock, set_clock
+from transforms.core import metrics as metrics_module
 from transforms.core.metrics import NO_METRICS, STAGES, CountingMetrics, count_seconds, timed
 
 
-def slow_items(n: int) -> Iterator[int]:
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    return set_clock(monkeypatch, metrics_module)
+
+
+def slow_items(n: int, clock: Clock) -> Iterator[int]:
     for item in range(n):
-        time.sleep(0.02)
+        clock.pass_s(0.25)
         yield item
 
 
@@ -50,25 +56,25 @@ def test_seconds_are_counted_in_microseconds() -> None:
     assert metrics.counters == {**{f"{stage}_us": 250_000 for stage in STAGES}, "read_us": 250_001}
 
 
-def test_time_of_the_iterator_is_counted_without_its_consumer() -> None:
+def test_time_of_the_iterator_is_counted_without_its_consumer(clock: Clock) -> None:
     metrics, items = CountingMetrics(), []
-    for item in timed(slow_items(3), "read", metrics):
-        time.sleep(0.05)
+    for item in timed(slow_items(3, clock), "read", metrics):
+        clock.pass_s(8)
         items.append(item)
     assert items == [0, 1, 2]
-    assert 60_000 <= metrics.counters["read_us"] < 150_000
+    assert metrics.counters["read_us"] == 750_000
 
 
-def test_time_before_an_exception_is_counted() -> None:
+def test_time_before_an_exception_is_counted(clock: Clock) -> None:
     def broken() -> Iterator[int]:
-        time.sleep(0.02)
+        clock.pass_s(0.25)
         raise ValueError("no")
         yield 1
 
     metrics = CountingMetrics()
     with pytest.raises(ValueError, match="no"):
         list(timed(broken(), "read", metrics))
-    assert metrics.counters["read_us"] >= 20_000
+    assert metrics.counters["read_us"] == 250_000
 
 
 def test_no_metrics_ignores_counts() -> None:

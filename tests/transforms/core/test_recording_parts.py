@@ -6,6 +6,7 @@ from dataclasses import replace
 import pytest
 
 from model.interface import SAMPLE_RATE
+from transforms.core.audio_streams import StreamInfo
 from transforms.core.damage import Damage
 from transforms.core.recording_parts import Coverage, Range, complete_parts, join_parts, missing_ranges
 from transforms.core.types import AudioSource, RecordingPart
@@ -78,6 +79,22 @@ def test_joined_recording_is_the_sum_of_its_parts() -> None:
     assert "140.00 s of 150.00 s declared" in recording.problem
     assert "3 samples" in recording.problem
     assert join_parts([part(0, None, n_samples=1)]).speech_s is None
+
+
+def test_stream_that_was_guessed_is_in_the_problem_and_is_no_damage() -> None:
+    streams = (StreamInfo(0, default=True), StreamInfo(1, taken=True))
+    found = part(0, None, streams=streams, n_samples=SAMPLE_RATE, n_speech_samples=9)
+    remark = "no speech was found in audio stream 0 (default): 1 was transcribed"
+    joined = join_parts([found])
+    assert (joined.problem, joined.truncated, joined.streams) == (remark, False, streams)
+    damage = Damage(n_damaged=1)
+    assert join_parts([replace(found, damage=damage)]).problem == f"1 damaged packets were skipped; {remark}"
+    silent = join_parts([replace(found, n_speech_samples=0)])
+    assert str(silent.problem).startswith(
+        f"{remark}; no speech was found in audio stream 1; there are others"
+    )
+    chosen = replace(found, source=replace(SOURCE, stream=1), n_speech_samples=0)
+    assert join_parts([chosen]).problem is None
 
 
 def test_short_pause_between_spans_is_not_a_gap() -> None:

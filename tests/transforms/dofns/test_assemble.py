@@ -76,22 +76,18 @@ def test_an_exception_of_the_merge_is_the_failure_of_one_recording(
     assert (failure.stage, failure.kind) == ("merge", "unexpected")
     assert found[MAIN] == []
     assert counted.counters["merge_us"] > 0
-    assert counted.counters["duplicates"] == 1  # one recording failed, though it was named twice
 
 
-def test_a_recording_named_twice_is_one_transcript_and_counted_as_a_duplicate(
-    counted: CountingMetrics,
-) -> None:
+def test_a_recording_named_twice_is_one_transcript(counted: CountingMetrics) -> None:
     windows = [window(0, "en"), window(0, "en"), window(1, "en"), window(1, "en")]
     (transcript,) = outputs_of(grouped(windows, **{PARTS: [PART, PART]}), MergeSettings("en"))[MAIN]
     assert transcript.text == "en0 en1"
-    assert (counted.counters["transcribed"], counted.counters["duplicates"]) == (1, 1)
+    assert counted.counters["transcribed"] == 1
 
 
-def test_the_parts_of_a_recording_are_no_duplicates(counted: CountingMetrics) -> None:
+def test_the_parts_of_a_recording_are_one_transcript() -> None:
     parts = [replace(PART, stop_s=30, n_samples=None), replace(PART, start_s=30)]
     assert len(outputs_of(grouped([window(0, "en")], **{PARTS: parts}))[MAIN]) == 1
-    assert counted.counters["duplicates"] == 0
 
 
 def test_seconds_of_speech_and_of_skipped_audio_are_counted(counted: CountingMetrics) -> None:

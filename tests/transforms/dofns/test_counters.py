@@ -1,40 +1,45 @@
 from __future__ import annotations
 
 import pickle
-import time
 from collections.abc import Iterator
 
 import apache_beam as beam
+import pytest
 from apache_beam.options.pipeline_options import PipelineOptions
 from apache_beam.runners.portability.fn_api_runner.fn_runner import FnApiRunner
 
+from tests.support.clocks import Clock
+from transforms.core import metrics
 from transforms.core.cancellation import check_stop
 from transforms.core.metrics import NAMESPACE, timed
 from transforms.core.progress import PROGRESS
 from transforms.dofns.counters import BEAM_CONTEXT, BEAM_METRICS
 
+CLOCK = Clock()  # of this module, as Beam copies what it is given
+
 
 def slow_items(n: int) -> Iterator[int]:
     for item in range(n):
-        time.sleep(0.02)
+        CLOCK.pass_s(0.25)
         yield item
 
 
 def consume_slowly(n: int) -> Iterator[int]:
     for item in timed(slow_items(n), "read", BEAM_METRICS):
         BEAM_METRICS.count("items")
-        time.sleep(0.05)
+        CLOCK.pass_s(8)
         yield item
 
 
-def test_counters_and_seconds_are_counters_of_beam() -> None:
+def test_counters_and_seconds_are_counters_of_beam(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(metrics, "perf_counter", CLOCK)
     pipeline = beam.Pipeline(runner=FnApiRunner(), options=PipelineOptions([]))
     _ = pipeline | beam.Create([3]) | beam.FlatMap(consume_slowly)
     found = pipeline.run().metrics().query()["counters"]
     counters = {one.key.metric.name: one.result for one in found}
     assert {one.key.metric.namespace for one in found} == {NAMESPACE}
     assert counters["items"] == 3
-    assert 60_000 <= counters["read_us"] < 150_000
+    assert counters["read_us"] == 750_000
 
 
 def test_a_distribution_of_beam_has_its_mean_and_extremes() -> None:

@@ -19,7 +19,7 @@ from transforms.core.progress import PROGRESS
 from transforms.core.types import AudioSpan, file_id, of_channel
 from transforms.core.uris import audio_source
 from transforms.dofns.open_work import OpenWork
-from transforms.dofns.tags import FAILURES, ORIGINS, SHARED
+from transforms.dofns.tags import FAILURES, LISTED, ORIGINS, SHARED
 from transforms.fetch.policy import FetchPolicy
 from transforms.sources.hf_datasets import dataset_work
 from transforms.sources.manifests import manifest_shards
@@ -103,6 +103,19 @@ def test_an_invalid_line_of_a_manifest_is_a_failure_and_counts_as_a_recording(tm
     assert PROGRESS.tally().recordings == 1
 
 
+def test_each_listing_of_a_recording_has_its_id(tmp_path: Path) -> None:
+    (tmp_path / "m.csv").write_text("path,text,channel\na.wav,,0\na.wav,,1\n")
+    listed = []
+    for shard in manifest_shards(f"{tmp_path}/m.csv"):
+        found = by_tag(OpenWork(None, LANGUAGES, list_ids=True).process(shard))
+        assert found[LISTED] == [span.source.audio_id for span in found[MAIN]]
+        listed += found[LISTED]
+    assert len(set(listed)) == len(listed) == 2
+    failed = by_tag(OpenWork(None, (), list_ids=True).process(replace(audio_source("/a.wav"), language="en")))
+    assert failed[LISTED] == [failure.audio_id for failure in failed[FAILURES]]
+    assert LISTED not in by_tag(OpenWork(None, LANGUAGES).process(shard))
+
+
 def test_a_long_recording_is_emitted_in_ranges_unless_its_channels_are_split(tmp_path: Path) -> None:
     soundfile.write(tmp_path / "a.flac", np.zeros(150 * 8_000, np.int16), 8_000)
     source = audio_source(str(tmp_path / "a.flac"))
@@ -113,6 +126,7 @@ def test_a_long_recording_is_emitted_in_ranges_unless_its_channels_are_split(tmp
     for others in (
         OpenWork("en", LANGUAGES, max_range_s=1800),
         OpenWork("en", LANGUAGES, split=True, max_range_s=60),
+        OpenWork("en", LANGUAGES, all_streams=True, max_range_s=60),
     ):
         found = by_tag(others.process(source))
         assert [(span.start_s, span.stop_s) for span in found[MAIN]] == [(0, None)]
@@ -122,6 +136,19 @@ def test_a_long_recording_is_emitted_in_ranges_unless_its_channels_are_split(tmp
 def test_the_channel_to_transcribe_is_that_of_the_run() -> None:
     (span,) = by_tag(OpenWork("en", LANGUAGES, channel=1).process(audio_source("/a.wav")))[MAIN]
     assert span.source.channel == 1
+
+
+def test_the_audio_stream_to_transcribe_is_that_of_the_run_unless_a_recording_has_one() -> None:
+    source = audio_source("/a.mkv")
+    for opener, stream, all_streams in (
+        (OpenWork("en", LANGUAGES), None, False),
+        (OpenWork("en", LANGUAGES, stream="de"), "de", False),
+        (OpenWork("en", LANGUAGES, all_streams=True), None, True),
+    ):
+        (span,) = by_tag(opener.process(source))[MAIN]
+        assert span == AudioSpan(replace(source, stream=stream), "en", all_streams=all_streams)
+        (span,) = by_tag(opener.process(replace(source, stream=2)))[MAIN]
+        assert span == AudioSpan(replace(source, stream=2), "en")
 
 
 def test_a_line_of_a_manifest_precedes_the_channel_of_the_run(tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import logging
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import pytest
 import soundfile
 
 from model.interface import SAMPLE_RATE
+from tests.support.servers import LOCAL, Handler, send, serving
 from transforms.checkpoint.spans import SpanEnded, SpanStarted, WorkUnit
 from transforms.core.cancellation import STOP, StopRequestedError
 from transforms.core.log_redaction import _RecordFactory
@@ -17,6 +19,7 @@ from transforms.core.progress import PROGRESS
 from transforms.core.types import AudioSpan, Failure, RecordingPart
 from transforms.core.uris import audio_source
 from transforms.dofns.read_windows import ReadWindows
+from transforms.fetch.policy import FetchPolicy
 from transforms.windows.plan import WindowPlan
 
 PLAN = WindowPlan(30, 5)
@@ -80,3 +83,46 @@ def test_reading_ends_when_a_stop_is_requested(unit: WorkUnit) -> None:
     STOP.set()
     with pytest.raises(StopRequestedError):
         list(events)
+
+
+def test_urls_are_fetched_together_and_what_is_here_does_not_wait(unit: WorkUnit, tmp_path: Path) -> None:
+    wav, gate = (tmp_path / "a.wav").read_bytes(), threading.Barrier(8)
+    stalled = threading.Event()
+
+    def answer(handler: Handler) -> None:
+        if handler.path != "/more.wav":
+            gate.wait(60)  # all eight are asked for before one is answered
+        if handler.path == "/0.wav":
+            stalled.wait(60)
+        send(handler, 200, wav)
+
+    with serving(answer) as server:
+        names = [*(f"{number}.wav" for number in range(8)), "more.wav"]
+        remote = [WorkUnit(name, AudioSpan(audio_source(f"{server.url}/{name}"))) for name in names]
+        do_fn = ReadWindows(PLAN, FetchPolicy(allow_private_hosts=True))
+        do_fn.start_bundle()
+        for one in remote[:7]:
+            assert list(do_fn.process(one)) == []
+        assert len(list(do_fn.process(unit))) > 3
+        read = [event for one in remote[7:] for _, event in do_fn.process(one)]
+        assert read  # a stalled download does not hold up those that have arrived
+        started = [event.key for event in read if isinstance(event, SpanStarted)]
+        assert "0.wav" not in started
+        stalled.set()
+        rest = [value.value[1] for value in do_fn.finish_bundle()]
+        started += [event.key for event in rest if isinstance(event, SpanStarted)]
+        assert sorted(started) == sorted(names)
+        assert not [event for event in (*read, *rest) if isinstance(event, Failure)]
+    do_fn.teardown()
+
+
+def test_a_bundle_that_was_abandoned_leaves_no_download() -> None:
+    with serving(lambda handler: server.stall()) as server:
+        do_fn = ReadWindows(PLAN, LOCAL)
+        assert list(do_fn.process(WorkUnit("a", AudioSpan(audio_source(f"{server.url}/a.wav"))))) == []
+        do_fn.start_bundle()
+        assert list(do_fn.finish_bundle()) == []
+        for thread in threading.enumerate():
+            if thread.name.startswith("fetch"):
+                thread.join(60)
+                assert not thread.is_alive()

@@ -19,7 +19,7 @@ from tests.support.merging_records import (
     window,
 )
 from transforms.core.metrics import CountingMetrics
-from transforms.core.types import AudioSpan, WindowTranscript, of_channel
+from transforms.core.types import AudioSpan, WindowTranscript, of_channel, of_stream
 from transforms.dofns.assemble import Assemble, Grouped
 from transforms.dofns.second_pass import by_file, plan_second_passes, reopen_origin
 from transforms.dofns.tags import FAILURES, ORIGINS, PARTS, SECOND_PASS, WINDOWS
@@ -128,6 +128,15 @@ def test_a_chosen_channel_is_chosen_again() -> None:
     values = grouped(windows, **{PARTS: [replace(PART, source=source)]})
     ((_, planned),) = plan_second_passes(values, VOTING)
     assert list(reopen_origin(("id", [planned]))) == [AudioSpan(source, "en", frozenset({1}))]
+
+
+def test_a_chosen_stream_is_chosen_again_and_each_of_all_is_reopened() -> None:
+    windows = [window(0, "en"), window(1, "cy"), window(2, "en")]
+    for source in (replace(SOURCE, stream=1), replace(SOURCE, stream="en"), of_stream(SOURCE, 2)):
+        named = [replace(one, audio_id=source.audio_id) for one in windows]
+        values = grouped(named, **{PARTS: [replace(PART, source=source)]})
+        ((_, planned),) = plan_second_passes(values, VOTING)
+        assert list(reopen_origin(("id", [planned]))) == [AudioSpan(source, "en", frozenset({1}))]
 
 
 def test_a_shard_that_is_gone_for_the_second_pass_is_a_failure(

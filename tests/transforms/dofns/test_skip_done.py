@@ -40,9 +40,11 @@ def log(tmp_path: Path) -> str:
     return str(tmp_path / "log")
 
 
-def outputs(log: str, span: AudioSpan = SPAN, *, retry_failed: bool = False) -> list[tuple[str, Any]]:
+def outputs(
+    log: str, span: AudioSpan = SPAN, *, retry_failed: bool = False, committed_only: bool = False
+) -> list[tuple[str, Any]]:
     """The outputs for a span, each with its tag."""
-    do_fn = SkipDone(ResumeSettings(log, retry_failed), Shared())
+    do_fn = SkipDone(ResumeSettings(log, retry_failed, committed_only), Shared())
     do_fn.setup()
     return [
         (one.tag, one.value) if isinstance(one, TaggedOutput) else ("windows", one)
@@ -104,6 +106,18 @@ def test_a_span_that_crashed_three_times_is_quarantined(log: str) -> None:
     ((tag, failure),) = outputs(log)
     assert (tag, failure.kind) == (FAILURES, "quarantined")
     assert outputs(log, retry_failed=True) == [(UNITS, WorkUnit(KEY, SPAN, n_crashes=3))]
+
+
+def test_what_is_not_finished_may_be_left_out(log: str, counted: CountingMetrics) -> None:
+    assert outputs(log, committed_only=True) == []
+    part = replace(PART, stop_s=30, n_samples=None)
+    commit(log, SpanResult(KEY, stop_s=30, windows=(WINDOW,), parts=(part,)))
+    assert [tag for tag, _ in outputs(log)] == ["windows", PARTS, UNITS]
+    assert outputs(log, committed_only=True) == []
+    assert outputs(log, AudioSpan(SPAN.source, "en", frozenset({0})), committed_only=True) == []
+    assert counted.counters["unfinished"] == 2  # and the second pass of one
+    commit(log, replace(DONE, attempt=2))
+    assert [tag for tag, _ in outputs(log, committed_only=True)] == ["windows", PARTS]
 
 
 def test_a_process_reads_the_log_once(log: str, monkeypatch: pytest.MonkeyPatch) -> None:

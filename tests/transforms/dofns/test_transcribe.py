@@ -91,8 +91,9 @@ def test_the_model_stays_loaded_between_bundles_when_another_object_is_shared() 
 def test_windows_are_keyed_transcripts_and_failures_name_their_seconds() -> None:
     source = AudioSource("id2", "https://me:pw@host/a.mp3")
     batch = [(AudioSource("id1", "u"), window(1, language="fr")), (source, window(2, FAILING))]
-    good, bad = bundle(do_fn_of(FakeTranscriber()), batch)
+    good, failed, bad = bundle(do_fn_of(FakeTranscriber()), batch)
     assert (good[0], good[1].index, good[1].language) == ("id1", 1, "fr")
+    assert (failed[0], failed[1].untranscribed) == ("id2", (types.Untranscribed(50.0, 51.0, "failed"),))
     failure = failure_of(bad)
     assert (failure.audio_id, failure.uri) == ("id2", "https://host/a.mp3")
     assert (failure.stage, failure.kind) == ("transcribe", "model_error")
@@ -236,7 +237,8 @@ def test_a_model_that_cannot_transcribe_silence_ends_the_run() -> None:
 
 def test_windows_that_all_fail_do_not_end_the_run_of_a_model_that_works() -> None:
     outputs = run_bundle(FakeTranscriber(), [window(1, FAILING), window(2, FAILING)])
-    assert [failure_of(output).kind for output in outputs] == ["model_error", "model_error"]
+    failures = [failure_of(output).kind for output in outputs if isinstance(output, TaggedOutput)]
+    assert failures == ["model_error", "model_error"]
 
 
 def test_rejected_windows_wait_for_a_full_batch_and_delay_no_other(

@@ -149,7 +149,7 @@ def test_https_is_guarded_watched_and_verified_by_name(
     error = error_of(f"https://127.0.0.1:{server.port}/a.wav", GUARDED)
     assert (error.kind, error.attempts) == ("bad_certificate", 1)
     server.answer = stalling(server, "headers")
-    error = error_of(url, limits_guarded(connect_s=0.2, give_up_s=0.5))
+    error = error_of(url, limits_guarded(connect_s=0.2, read_s=0.3, stall_s=0.3, give_up_s=0.5))
     assert error.kind == "timeout"
 
 

@@ -54,7 +54,7 @@ def test_retry_after_is_respected(server: Server, how: str) -> None:
     server.answer = in_turn(busy, send_body)
     started = monotonic()
     assert read(f"{server.url}/a.wav", limits(max_wait_s=0.5)) == BODY
-    assert 0.5 <= monotonic() - started < 5
+    assert 0.5 <= monotonic() - started < 30  # and not a minute
 
 
 def test_reset_connection_is_retried(server: Server) -> None:
@@ -197,14 +197,14 @@ def test_length_above_the_limit_is_refused_before_the_body(server: Server) -> No
         handler.send_response(200)
         handler.send_header("Content-Length", str(1 << 40))
         handler.end_headers()
-        server.stall(0.2)
+        server.stall(20)
         sent.append(handler.wfile.write(b"x"))
 
     server.answer = answer
     started = monotonic()
     error = error_of(f"{server.url}/a.wav")
     assert (error.kind, error.retryable) == ("too_large", False)
-    assert monotonic() - started < 0.2
+    assert monotonic() - started < 10
     assert sent == []
 
 
@@ -225,9 +225,9 @@ def test_refused_connection_is_retryable(server: Server) -> None:
 def test_stalled_server_times_out(server: Server, at: str) -> None:
     server.answer = stalling(server, at)
     started = monotonic()
-    error = error_of(f"{server.url}/a.wav", limits(connect_s=0.2, give_up_s=1))
+    error = error_of(f"{server.url}/a.wav", limits(connect_s=0.2, read_s=0.3, stall_s=0.3, give_up_s=1))
     assert (error.kind, error.retryable) == ("timeout", True)
-    assert monotonic() - started < 3
+    assert monotonic() - started < 10  # a stalled server sends for as long, or nothing for longer
     assert error.attempts > 1
 
 
@@ -240,7 +240,7 @@ def test_total_timeout_ends_a_download(server: Server, at: str) -> None:
     error = error_of(f"{server.url}/a.wav", patient)
     assert (error.kind, error.attempts) == ("timeout", 1)
     assert "--fetch_timeout_s" in error.message
-    assert 0.5 <= monotonic() - started < 2
+    assert 0.5 <= monotonic() - started < 8  # the server sends for ten seconds, or nothing for longer
 
 
 def test_no_thread_outlives_a_download(server: Server) -> None:
@@ -258,14 +258,14 @@ def test_unresponsive_host_gets_one_attempt_until_it_answers(server: Server) -> 
     assert attempts == [2, 2, 2, 2, 2, 1, 1]
     assert error_of(f"http://localhost:{server.port}/a.wav", brief).attempts == 2  # another host
     server.answer = in_turn(status(500), send_body)  # it answers again, with an error first
-    assert read(f"{server.url}/a.wav", brief) == BODY
+    assert read(f"{server.url}/a.wav", limits(attempts=2)) == BODY
     server.answer = stalling(server, "start")
     assert error_of(f"{server.url}/a.wav", brief).attempts == 2
 
 
 def test_host_that_answers_and_then_stalls_is_not_unresponsive(server: Server) -> None:
     server.answer = stalling(server, "body")
-    brief = limits(read_s=0.02, attempts=2)
+    brief = limits(read_s=0.1, attempts=2)
     assert [error_of(f"{server.url}/{n}.wav", brief).attempts for n in range(7)] == [2] * 7
 
 

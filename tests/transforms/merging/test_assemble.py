@@ -16,7 +16,7 @@ from tests.support.merging_records import (
     window,
 )
 from transforms.core.damage import Damage
-from transforms.core.types import RecordingPart, Transcript, WindowTranscript
+from transforms.core.types import RecordingPart, Transcript, Untranscribed, WindowTranscript
 from transforms.merging import assemble as assemble_module
 from transforms.merging.assemble import Assembled, assemble, choose_windows, truncation
 from transforms.merging.settings import MergeSettings
@@ -109,6 +109,48 @@ def test_a_recording_without_decoded_windows_has_no_transcript() -> None:
     assert (assembled.transcript, assembled.failures) == (None, ())
 
 
+def failed_window(index: int) -> WindowTranscript:
+    """A window that the model failed on."""
+    one = window(index, "")
+    lost = (Untranscribed(one.start_s, one.end_s, "failed"),)
+    return replace(one, segments=(), language_probs={}, untranscribed=lost)
+
+
+def test_a_window_that_failed_is_in_the_row_and_has_no_vote() -> None:
+    first = [window(0, "en"), failed_window(1), window(2, "en")]
+    transcript = transcript_of(first, [failed_window(0)])
+    assert transcript.text == "en0 en2"
+    assert transcript.language_probs == {"en": 1.0}
+    assert transcript.untranscribed == (Untranscribed(30.0, 50.0, "failed"),)
+    assert transcript.problem == "the model failed on 20.00 s, which have no text: seconds 30.00 to 50.00"
+    assert not transcript.truncated
+    assert len(transcript.boundaries) == 1
+
+
+def test_a_recording_on_which_the_model_failed_has_no_transcript() -> None:
+    assembled = assemble([PART], [failed_window(index) for index in range(3)], [], VOTING)
+    assert (assembled.transcript, assembled.failures) == (None, ())
+
+
+def test_a_window_of_the_second_pass_replaces_what_the_first_one_had_lost() -> None:
+    lost, found = (Untranscribed(30.0, 33.0, "rate", text) for text in (" la la", " lo lo"))
+    first = [window(0, "en"), replace(window(1, "cy"), untranscribed=(lost,)), window(2, "en")]
+    transcript = transcript_of(first, [replace(window(1, "en"), untranscribed=(found,))])
+    assert transcript.untranscribed == (found,)
+    assert transcript.problem is None
+
+
+def test_seconds_of_a_part_that_failed_are_those_of_the_file() -> None:
+    source = replace(SOURCE, start_s=100.0, end_s=160.0)
+    part = replace(PART, source=source, damage=Damage(n_damaged=1))
+    transcript = transcript_of([window(0, "en"), failed_window(1)], parts=[part])
+    assert [(one.start_s, one.end_s) for one in transcript.untranscribed] == [(130.0, 155.0)]
+    assert transcript.problem is not None
+    damaged, failed = transcript.problem.split("; ")
+    assert "damaged packets" in damaged
+    assert failed.endswith("seconds 130.00 to 155.00")
+
+
 def test_an_outvoted_window_without_a_second_pass_is_kept_and_is_a_failure() -> None:
     assembled = assemble([PART], [window(0, "en"), window(1, "cy"), window(2, "en")], [], VOTING)
     assert assembled.transcript is not None
@@ -117,6 +159,15 @@ def test_an_outvoted_window_without_a_second_pass_is_kept_and_is_a_failure() -> 
     assert (failure.audio_id, failure.kind) == ("id", "other_language")
     assert "are transcribed in 'cy'" in failure.message
     assert "--language en" in failure.message
+
+
+def test_a_window_that_is_sure_of_its_language_keeps_it_and_is_no_failure() -> None:
+    german = replace(window(1, "de"), language_probs={"de": 0.99})
+    assembled = assemble([PART], [window(0, "en"), german, window(2, "en")], [], VOTING)
+    assert assembled.failures == ()
+    assert assembled.transcript is not None
+    assert assembled.transcript.text == "en0 de1 en2"
+    assert min(assembled.transcript.language_probs.values()) > 0.2
 
 
 def test_windows_may_keep_their_own_language() -> None:

@@ -5,8 +5,8 @@ from itertools import permutations
 
 import pytest
 
-from transforms.core.types import WindowTranscript
-from transforms.merging.language_vote import outvoted, posteriors, vote
+from transforms.core.types import Segment, WindowTranscript
+from transforms.merging.language_vote import MIN_SURE, outvoted, posteriors, vote
 
 
 def window(index: int, language: str, no_speech_prob: float = 0.0, **probs: float) -> WindowTranscript:
@@ -90,3 +90,30 @@ def test_windows_in_none_of_the_languages_are_in_the_first_one() -> None:
 def test_a_window_without_posteriors_votes_for_its_language_if_it_is_allowed() -> None:
     assert vote([window(0, "de"), window(1, "fr", fr=0.6, de=0.1)], ("fr", "it")) == "fr"
     assert vote([window(0, "de"), window(1, "fr", fr=0.6, de=0.1)], ("fr", "de")) == "de"
+
+
+def with_text(one: WindowTranscript, *languages: str) -> WindowTranscript:
+    segments = tuple(
+        Segment(one.start_s, one.end_s, f" {language}", -0.1, 0.0, 1.0, 0.0, language)
+        for language in languages or (one.language,)
+    )
+    return replace(one, segments=segments)
+
+
+def test_a_window_that_is_sure_of_its_language_is_not_outvoted() -> None:
+    sure = with_text(window(1, "de", de=MIN_SURE, en=0.04))
+    unsure = with_text(window(2, "de", de=MIN_SURE - 0.01, en=0.04))
+    silent = replace(sure, index=3, no_speech_prob=0.7)
+    empty = replace(sure, index=4, segments=())
+    unknown = with_text(window(5, "de"))
+    assert outvoted([window(0, "en"), sure, unsure, silent, empty, unknown], "en") == {2, 3, 4, 5}
+
+
+def test_a_window_in_several_languages_is_not_outvoted() -> None:
+    assert outvoted([with_text(window(0, "de", de=0.5, fr=0.4), "de", "fr")], "en") == frozenset()
+
+
+def test_a_window_is_outvoted_if_its_language_is_not_possible() -> None:
+    windows = [with_text(window(0, "de", de=0.99)), with_text(window(1, "de", de=0.5), "de", "cy")]
+    assert outvoted(windows, "en", ("en", "de")) == {1}
+    assert outvoted(windows, "en", ("en", "fr")) == {0, 1}

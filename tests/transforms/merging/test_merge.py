@@ -69,6 +69,18 @@ def test_agreeing_windows_give_back_the_text(
     assert merge_windows(windows, talk.duration_s).text == talk.text
 
 
+def test_each_merged_segment_has_the_window_that_it_is_from() -> None:
+    windows = [
+        window(3, 0.0, 30.0, (1.0, 4.0, " one two"), (26.0, 29.0, " three four five")),
+        window(4, 25.0, 55.0, (26.0, 29.0, " three four five"), (40.0, 42.0, " six")),
+    ]
+    merged = merge_windows(windows, 60.0)
+    assert merged.text == "one two three four five six"
+    assert len(merged.windows) == len(merged.segments)
+    assert (merged.windows[0], merged.windows[-1]) == (3, 4)
+    assert list(merged.windows) == sorted(merged.windows)
+
+
 @pytest.mark.parametrize("shared_s", [20.0, 25.0])
 def test_windows_that_overlap_by_more_than_half_give_back_the_text(shared_s: float) -> None:
     for seed in range(5):
@@ -328,6 +340,7 @@ def test_word_times_lose_and_double_nothing(seed: int) -> None:
     assert merge_windows(windows, talk.duration_s).text == talk.text
 
 
+@settings(deadline=None)
 @given(windows=any_windows(), n_talks=st.integers(0, 3))
 def test_segments_that_are_final_are_those_of_the_merged_recording(
     windows: list[WindowTranscript], n_talks: int

@@ -36,6 +36,12 @@ def test_outvoted_windows_are_decoded_again_in_the_language_of_the_vote() -> Non
     assert second_pass_of(SOURCE, windows, VOTING) == SecondPass("id", "en", frozenset({1}), ())
 
 
+def test_windows_that_could_not_be_decoded_neither_vote_nor_are_decoded_again() -> None:
+    failed = [replace(window(i, "cy"), segments=(), language="", language_probs={}) for i in (0, 2)]
+    assert second_pass_of(SOURCE, [*failed, window(1, "en")], VOTING) is None
+    assert second_pass_of(SOURCE, failed, VOTING) is None
+
+
 def test_windows_in_none_of_the_languages_are_all_decoded_again() -> None:
     windows = [window(0, "en"), window(1, "cy"), window(2, "en")]
     for languages, language, indices in (
@@ -134,3 +140,15 @@ def test_a_channel_that_is_a_line_of_a_manifest_is_opened_again_as_it_is() -> No
     source = of_channel(SOURCE, 1)
     second_pass = SecondPass(source.audio_id, "en", frozenset({1}), (), 1)
     assert list(reopen([second_pass], source)) == [AudioSpan(source, "en", frozenset({1}))]
+
+
+def test_a_window_that_is_sure_of_its_language_keeps_it() -> None:
+    """A minute of English with half a minute of German has both."""
+    german = replace(window(1, "de"), language_probs={"de": 0.99})
+    assert second_pass_of(SOURCE, [window(0, "en"), german, window(2, "en")], VOTING) is None
+    unsure = replace(german, language_probs={"de": 0.94})
+    again = second_pass_of(SOURCE, [window(0, "en"), unsure, window(2, "en")], VOTING)
+    assert again == SecondPass("id", "en", frozenset({1}), ())
+    settings = MergeSettings(languages=("en", "fr"))
+    again = second_pass_of(SOURCE, [window(0, "en"), german, window(2, "en")], settings)
+    assert again == SecondPass("id", "en", frozenset({1}), ())

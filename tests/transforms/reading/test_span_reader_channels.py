@@ -87,9 +87,9 @@ def test_only_missing_channels_are_read(tmp_path: Path) -> None:
     source = audio_source(str(multichannel(tmp_path / "a.wav", 0.1, 0.2, 0.3)))
     found = read(
         AudioSpan(source, split=True),
-        known=replace(KNOWN, done=((0, (0, None)), (2, (0, None))), n_channels=3),
+        known=replace(KNOWN, done=((0, (0, None)), (2, (0, None))), n_tracks=3),
     )
     assert [one.channel for one, _ in found.windows] == [1]
     assert [one.key for one in found.started] == ["key/1/0"]
     everything = read(AudioSpan(source, split=True))
-    assert [one.n_channels for one in everything.ended] == [3, 3, 3]
+    assert [one.n_tracks for one in everything.ended] == [3, 3, 3]

@@ -56,6 +56,15 @@ def test_a_sure_result_passes_every_threshold(scores: dict[str, float], sure: bo
     assert FALLBACK.is_sure(result(**scores)) is sure
 
 
+def test_a_broken_character_is_rejected_and_kept_only_if_there_is_nothing_better() -> None:
+    broken = result(segments=(Segment(0, 100, " te\ufffdt"),), avg_logprob=-0.1)
+    assert FALLBACK.reason(broken) == "broken_character"
+    assert not FALLBACK.is_sure(broken)
+    whole, loop = result(avg_logprob=-1.2), result(repeated=True)
+    assert FALLBACK.best([broken, whole, loop]) is whole
+    assert FALLBACK.best([broken, loop]) is broken
+
+
 def test_thresholds_are_options() -> None:
     strict = FallbackPolicy(compression_ratio_threshold=1.2, logprob_threshold=-0.2, no_speech_threshold=0.1)
     assert strict.reason(result()) == "compression_ratio"

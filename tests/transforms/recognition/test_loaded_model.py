@@ -1,20 +1,23 @@
 from __future__ import annotations
 
 import gc
+import threading
 import weakref
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
-from threading import Event
+from concurrent.futures import Future, ThreadPoolExecutor
+from threading import Barrier, Event
 from threading import enumerate as enumerate_threads
-from time import sleep
+from typing import Any
 
 import pytest
 
 from model.interface import ModelOptions, Request, WindowResult
+from tests.support.clocks import Clock, set_clock
 from tests.support.fake_transcribers import ConcurrentTranscriber, FakeTranscriber, window
 from transforms.core.cancellation import STOP, StopRequestedError
 from transforms.core.metrics import CountingMetrics
 from transforms.core.run_context import RunContext
+from transforms.recognition import batching, loaded_model
 from transforms.recognition.batching import BatchClient
 from transforms.recognition.loaded_model import LoadedModel, load_model
 
@@ -22,14 +25,18 @@ SETTINGS = ModelOptions(model="m")
 
 
 class CompilingTranscriber(FakeTranscriber):
-    """Takes 60 ms for a call; that of the first one is for compiling, but for 20 ms."""
+    """Takes 60 s for a call; that of the first one is for compiling, but for 20 s."""
 
     max_concurrent_calls = 2
 
+    def __init__(self, clock: Clock, batch_size: int = 8) -> None:
+        super().__init__(batch_size=batch_size)
+        self.clock = clock
+
     def transcribe(self, requests: Sequence[Request]) -> list[WindowResult]:
-        sleep(0.06)
+        self.clock.pass_s(60)
         if not self.calls:
-            self.compile_s += 0.04
+            self.compile_s += 40
         return super().transcribe(requests)
 
 
@@ -54,36 +61,39 @@ def decode_rest(client: BatchClient[Request, WindowResult | Exception]) -> None:
         pass
 
 
-def test_seconds_of_compiling_are_counted_apart_and_divided_by_the_concurrent_calls() -> None:
-    model, metrics = LoadedModel(CompilingTranscriber()), CountingMetrics()
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    return set_clock(monkeypatch, batching, loaded_model)
+
+
+def test_seconds_of_compiling_are_counted_apart_and_divided_by_the_concurrent_calls(clock: Clock) -> None:
+    model, metrics = LoadedModel(CompilingTranscriber(clock)), CountingMetrics()
     context = RunContext(metrics)
     decode_all(model, context, 1)
-    assert metrics.counters["compile_us"] == 20_000
-    assert 10_000 <= metrics.counters["model_us"] < 200_000
-    before = metrics.counters["model_us"]
+    assert metrics.counters == {"compile_us": 20_000_000, "model_us": 10_000_000}
     decode_all(model, context, 1)
-    assert metrics.counters["compile_us"] == 20_000
-    assert 30_000 <= metrics.counters["model_us"] - before < 220_000
+    assert metrics.counters == {"compile_us": 20_000_000, "model_us": 40_000_000}
 
 
-def test_sizes_and_times_of_batches_are_distributions() -> None:
-    model, metrics = LoadedModel(CompilingTranscriber(batch_size=4)), CountingMetrics()
+def test_sizes_and_times_of_batches_are_distributions(clock: Clock) -> None:
+    model, metrics = LoadedModel(CompilingTranscriber(clock, batch_size=4)), CountingMetrics()
     decode_all(model, RunContext(metrics), 6)
     assert sorted(metrics.distributions["batch_windows"]) == [3, 3]
-    assert all(60 <= ms < 6_000 for ms in metrics.distributions["batch_model_ms"])
+    # The two calls may run at the same time.
+    assert all(60_000 <= ms <= 120_000 for ms in metrics.distributions["batch_model_ms"])
 
 
-def test_loading_is_counted_and_gets_the_settings() -> None:
+def test_loading_is_counted_and_gets_the_settings(clock: Clock) -> None:
     metrics, loaded = CountingMetrics(), list[ModelOptions]()
 
     def load(settings: ModelOptions) -> FakeTranscriber:
-        sleep(0.02)
+        clock.pass_s(2)
         loaded.append(settings)
         return FakeTranscriber()
 
     model = load_model(load, SETTINGS, metrics)
     assert loaded == [SETTINGS]
-    assert 20_000 <= metrics.counters["load_us"] < 2_000_000
+    assert metrics.counters["load_us"] == 2_000_000
     assert decode_all(model, RunContext(), 3) == [" 0", " 1", " 2"]
 
 
@@ -98,6 +108,31 @@ def test_clients_of_several_threads_share_the_threads_of_the_model() -> None:
         found = list(callers.map(lambda n: decode_all(model, RunContext(), n), (8, 8)))
     assert found == [[f" {n}" for n in range(8)]] * 2
     assert len(transcriber.threads) == 2
+
+
+class InterruptedExecutor(ThreadPoolExecutor):
+    """Is interrupted while it starts its second thread."""
+
+    def submit(self, *arguments: Any, **named: Any) -> Future[Any]:  # noqa: ANN401  # of an executor
+        if self._threads:
+            raise KeyboardInterrupt
+        return super().submit(*arguments, **named)
+
+
+def test_an_interrupt_while_the_threads_are_started_leaves_none_that_waits(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    barrier = Barrier(2)
+    monkeypatch.setattr(loaded_model, "ThreadPoolExecutor", InterruptedExecutor)
+    monkeypatch.setattr(threading, "Barrier", lambda _: barrier)
+    before = set(enumerate_threads())
+    with pytest.raises(KeyboardInterrupt):
+        LoadedModel(ConcurrentTranscriber())
+    (started,) = set(enumerate_threads()) - before
+    started.join(30)
+    is_left = started.is_alive()
+    barrier.abort()
+    assert not is_left
 
 
 def test_a_window_that_waits_when_a_stop_is_requested_is_not_decoded() -> None:

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 
-from model.interface import DecodingOptions, Request, Segment, WindowResult
+from model.interface import SAMPLE_RATE, DecodingOptions, Request, Segment, WindowResult
 from tests.support.fake_transcribers import (
     FAILING,
     SOURCE,
@@ -16,6 +16,7 @@ from tests.support.fake_transcribers import (
     loud_window,
     window,
 )
+from transforms.core.types import Untranscribed
 from transforms.recognition.fallback import FallbackPolicy
 from transforms.recognition.hallucinations import FILTERS
 from transforms.recognition.model_calls import ModelError, transcribe_each
@@ -69,10 +70,7 @@ def finished(recognizer: Recognizer, *, wait: bool = True) -> list[FinishedWindo
 
 
 def texts(windows: Sequence[FinishedWindow]) -> dict[str, list[str]]:
-    return {
-        one.key: [] if one.transcript is None else [segment.text for segment in one.transcript.segments]
-        for one in windows
-    }
+    return {one.key: [segment.text for segment in one.transcript.segments] for one in windows}
 
 
 @pytest.mark.parametrize("reverse", [False, True])
@@ -105,7 +103,6 @@ def test_word_times_change_neither_the_text_nor_where_the_tail_begins(word_times
         recognizer.submit(SOURCE, loud_window(3.5), "a")
         (outcome,) = finished(recognizer)
         seen.append((texts([outcome]), transcriber.sizes, outcome.counts))
-        assert outcome.transcript is not None
         for segment in outcome.transcript.segments:
             assert bool(segment.words) is word_timestamps
     assert seen[0] == seen[1]
@@ -142,7 +139,6 @@ def test_a_rejected_window_is_requested_again_with_a_priority_above_zero() -> No
     recognizer.submit(SOURCE, window(2, first=-0.1))
     (outcome,) = finished(recognizer)
     assert client.submitted == [(0.0, 0), (0.2, 1), (0.4, 2)]
-    assert outcome.transcript is not None
     (segment,) = outcome.transcript.segments
     assert (segment.text, segment.temperature, segment.fallback) == (" at 0.4", 0.4, "avg_logprob")
     assert +outcome.counts == {  # type: ignore[operator]  # it is a Counter
@@ -155,7 +151,6 @@ def test_with_one_temperature_there_is_no_fallback() -> None:
     recognizer = new_recognizer(client, FallbackPolicy(temperature=(0.0,)))
     recognizer.submit(SOURCE, window(2, first=-0.1))
     (outcome,) = finished(recognizer)
-    assert outcome.transcript is not None
     assert outcome.transcript.segments[0].fallback is None
     assert client.submitted == [(0.0, 0)]
 
@@ -165,7 +160,6 @@ def test_a_tail_is_decoded_from_where_the_model_stopped_as_a_new_request() -> No
     recognizer = new_recognizer(client)
     recognizer.submit(SOURCE, loud_window(3.5))
     (outcome,) = finished(recognizer)
-    assert outcome.transcript is not None
     assert [(s.start_s, s.text) for s in outcome.transcript.segments] == [
         (0.0, " 56000"), (1.0, " 40000"), (2.0, " 24000"),
     ]  # fmt: skip
@@ -177,18 +171,20 @@ def test_a_tail_that_fails_keeps_the_text_before_it() -> None:
     recognizer = new_recognizer(FakeClient(StoppingTranscriber()))
     recognizer.submit(SOURCE, loud_window(3.0, failing_at_s=1.0))
     (outcome,) = finished(recognizer)
-    assert outcome.transcript is not None
     assert [segment.text for segment in outcome.transcript.segments] == [" 48000"]
     (failure,) = outcome.failures
     assert "seconds 1.00 to 3.00 are missing" in failure.message
+    assert outcome.transcript.untranscribed == (Untranscribed(1.0, 3.0, "failed"),)
 
 
-def test_a_window_that_fails_has_no_transcript_and_costs_no_other() -> None:
+def test_a_window_that_fails_has_no_text_and_costs_no_other() -> None:
     recognizer = new_recognizer(FakeClient(FakeTranscriber()))
     recognizer.submit(SOURCE, window(1, FAILING), "bad")
     recognizer.submit(SOURCE, window(2), "good")
     bad, good = finished(recognizer)
-    assert (bad.key, bad.transcript) == ("bad", None)
+    assert bad.key == "bad"
+    assert not bad.transcript.is_decoded
+    assert bad.transcript.untranscribed == (Untranscribed(25.0, 26.0, "failed"),)
     assert [failure.kind for failure in bad.failures] == ["model_error"]
     assert "windows" not in bad.counts
     assert texts([good]) == {"good": [" 2"]}
@@ -262,17 +258,76 @@ def test_filters_remove_segments_of_a_finished_decode_and_are_counted() -> None:
     result = WindowResult((Segment(8_000, 16_000, " thanks"),), "en")
     decode = WindowDecode(SOURCE, silent).with_result(result, POLICY)
     for filters, n_segments in ((("no_speech",), 0), ((), 1)):
-        outcome = finish("key", decode, POLICY, filters)
-        assert outcome.transcript is not None
+        outcome = finish("key", decode, filters)
         assert len(outcome.transcript.segments) == n_segments
         assert outcome.counts.get("filtered_no_speech", 0) == 1 - n_segments
         assert outcome.counts["windows_without_text"] == 1 - n_segments
+        lost = (Untranscribed(50.5, 51.0, "no_speech", " thanks"),) if filters else ()
+        assert outcome.transcript.untranscribed == lost
+
+
+@pytest.mark.parametrize(("repeated", "n_copies"), [(True, 1), (False, 12)])
+def test_only_a_text_for_whose_repetition_decoding_was_stopped_is_shortened(
+    repeated: bool, n_copies: int
+) -> None:
+    result = WindowResult(
+        (Segment(0, 16_000, 12 * " so on"),), "en", repeated=repeated, compression_ratio=9.0
+    )
+    decode = WindowDecode(SOURCE, window(2)).with_result(result, FallbackPolicy(temperature=(0.0,)))
+    outcome = finish("key", decode, ("repeats",))
+    assert [segment.text for segment in outcome.transcript.segments] == [n_copies * " so on"]
+    deleted = [one.text for one in outcome.transcript.untranscribed]
+    assert deleted == [11 * " so on"] * repeated
+    assert outcome.counts["filtered_repeats"] == repeated
 
 
 def test_segments_of_a_finished_decode_are_cut_to_the_speech_in_them() -> None:
     with_speech = replace(window(2), speech=((4_000, 12_000),))
     result = WindowResult((Segment(0, 16_000, " a"),), "en")
     decode = WindowDecode(SOURCE, with_speech).with_result(result, POLICY)
-    outcome = finish("key", decode, POLICY, ())
-    assert outcome.transcript is not None
+    outcome = finish("key", decode, ())
     assert [(s.start_s, s.end_s) for s in outcome.transcript.segments] == [(50.25, 50.75)]
+
+
+class SkippingTranscriber(FakeTranscriber):
+    """Writes the first second and the last of what is longer than two seconds, and a shorter piece whole.
+
+    Args:
+        is_sure: whether it is sure of pieces.
+    """
+
+    def __init__(self, *, is_sure: bool = True) -> None:
+        super().__init__()
+        self.is_sure = is_sure
+
+    def decode(self, request: Request) -> WindowResult:
+        stop = request.samples.size
+        if stop <= 2 * SAMPLE_RATE:
+            avg_logprob = -0.2 if self.is_sure else -2.0
+            whole = Segment(0, stop, f" {stop}")
+            return WindowResult((whole,), request.language or "en", avg_logprob=avg_logprob)
+        ends = Segment(0, SAMPLE_RATE, " first"), Segment(stop - SAMPLE_RATE, stop, " last")
+        return WindowResult(ends, request.language or "en")
+
+
+@pytest.mark.parametrize("batch_size", [1, 8])
+@pytest.mark.parametrize("is_sure", [True, False])
+def test_speech_that_the_model_skips_is_decoded_by_itself_or_listed(
+    *, is_sure: bool, batch_size: int
+) -> None:
+    client = FakeClient(SkippingTranscriber(is_sure=is_sure))
+    client.transcriber.batch_size = batch_size
+    recognizer = new_recognizer(client)
+    speech = ((0, 16_000), (16_000, 40_000), (40_000, 56_000))
+    recognizer.submit(SOURCE, replace(loud_window(3.5), speech=speech), "a")
+    recognizer.submit(SOURCE, replace(loud_window(3.5), speech=((0, 56_000),)), "b")
+    hole, long = sorted(finished(recognizer), key=lambda one: one.key)
+    skipped = [(1.0, 2.5, " 24000")] if is_sure else []
+    assert [(s.start_s, s.end_s, s.text) for s in hole.transcript.segments] == [
+        (0.0, 1.0, " first"),
+        *skipped,
+        (2.5, 3.5, " last"),
+    ]
+    lost = () if is_sure else (Untranscribed(1.0, 2.5, "no_text"),)
+    assert hole.transcript.untranscribed == long.transcript.untranscribed == lost
+    assert (hole.counts["pieces_hole"], hole.counts.get("holes_filled", 0)) == (1, int(is_sure))

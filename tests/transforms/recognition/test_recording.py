@@ -12,7 +12,7 @@ from model.interface import Request, WindowResult
 from tests.support.tone_backend import ToneDetector, ToneTranscriber, write_talk
 from transforms.core.metrics import CountingMetrics
 from transforms.core.run_context import RunContext
-from transforms.core.types import Segment
+from transforms.core.types import Segment, Untranscribed
 from transforms.core.uris import audio_source
 from transforms.merging.settings import MergeSettings
 from transforms.recognition.fallback import FallbackPolicy
@@ -92,6 +92,9 @@ def test_a_window_that_fails_is_a_failure_and_the_others_are_merged(tmp_path: Pa
     assert "en49" in outcome.transcript.text
     assert "en60" not in outcome.transcript.text
     assert [failure.kind for failure in outcome.failures] == ["model_error"]
+    assert outcome.transcript.untranscribed == (Untranscribed(55.0, 75.0, "failed"),)
+    assert outcome.transcript.problem is not None
+    assert "seconds 55.00 to 75.00" in outcome.transcript.problem
     assert isinstance(context.metrics, CountingMetrics)
     assert context.metrics.counters["windows"] == 3
 

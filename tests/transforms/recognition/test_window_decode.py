@@ -1,41 +1,26 @@
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 
 import numpy as np
 import pytest
 
-from model.interface import SAMPLE_RATE, DecodingOptions, Request, Samples, Segment, WindowResult
+from model.interface import SAMPLE_RATE, DecodingOptions, Request, Segment, WindowResult
+from tests.support.decoded_windows import NOISE, SPEECH, result_until, sound, window
 from transforms.core.types import AudioSource, Failure, Window
 from transforms.recognition.fallback import FallbackPolicy
-from transforms.recognition.window_decode import MAX_PASSES, WindowDecode, frame_levels_db, tail_start
+from transforms.recognition.pieces import MAX_PIECES
+from transforms.recognition.window_decode import (
+    MAX_PASSES,
+    DroppedRange,
+    WindowDecode,
+)
 
 SOURCE = AudioSource("id", "u")
 ONCE = FallbackPolicy(temperature=(0.0,))
 TWICE = FallbackPolicy(temperature=(0.0, 0.4))
 FAILURE = Failure("id", "u", "transcribe", "model_error", "the model raised")
-SPEECH, NOISE = 0.1, 0.001  # amplitudes
-
-
-def sound(*stretches: tuple[float, float]) -> Samples:
-    """Noise, given as (seconds, amplitude) stretches."""
-    random = np.random.default_rng(0)
-    noise = [random.standard_normal(int(s * SAMPLE_RATE)) * amplitude for s, amplitude in stretches]
-    return np.concatenate(noise).astype(np.float32)
-
-
-TALK = sound((10, SPEECH), (2, NOISE), (10, SPEECH), (2, NOISE), (6, SPEECH))
-
-
-def window(samples: Samples = TALK, unshared_s: float | None = None) -> Window:
-    n_unshared = samples.size if unshared_s is None else int(unshared_s * SAMPLE_RATE)
-    return Window("id", 3, ((1_200_000, 1_200_000 + samples.size),), samples, n_unshared, None)
-
-
-def result_until(stop_s: float, **scores: float) -> WindowResult:
-    """A result with one segment, from the start of the window to `stop_s`."""
-    segments = (Segment(0, int(stop_s * SAMPLE_RATE), " text"),)
-    return WindowResult(segments, "en", **scores)  # type: ignore[arg-type]
 
 
 def new_decode() -> WindowDecode:
@@ -46,50 +31,6 @@ def request_of(
     decode: WindowDecode, policy: FallbackPolicy, decoding: DecodingOptions | None = None
 ) -> Request:
     return decode.request(decoding or DecodingOptions(), policy)
-
-
-@pytest.mark.parametrize(
-    ("stop_s", "unshared_s", "expected_s"),
-    [
-        (10.0, 30, 10.0),  # stopped before the pause, and there is speech after it
-        (10.0, 25, 10.0),
-        (22.0, 24, None),  # only a pause is left before the next window
-        (24.0, 25, 24.0),  # one second of speech
-        (24.5, 25, None),  # half a second is a breath
-        (26.0, 25, None),  # the rest is in the next window
-        (30.0, 30, None),
-    ],
-)
-def test_the_tail_starts_where_the_model_stopped_before_speech(
-    stop_s: float, unshared_s: float, expected_s: float | None
-) -> None:
-    start = tail_start(window(unshared_s=unshared_s), result_until(stop_s))
-    assert start == (None if expected_s is None else int(expected_s * SAMPLE_RATE))
-
-
-def test_a_result_without_text_or_times_has_no_tail() -> None:
-    assert tail_start(window(), WindowResult((), "en")) is None
-    assert tail_start(window(), WindowResult(result_until(5).segments, "en", timestamped=False)) is None
-
-
-@pytest.mark.parametrize("amplitude", [0.0, 1e-5, 0.005])
-def test_silence_and_noise_after_speech_are_no_tail(amplitude: float) -> None:
-    samples = sound((5, SPEECH), (5, amplitude))
-    assert tail_start(window(samples), result_until(5)) is None
-
-
-def test_loudness_is_in_db_of_full_scale() -> None:
-    levels = frame_levels_db(np.r_[np.ones(320), np.full(320, 0.1), np.zeros(320), 5].astype(np.float32))
-    np.testing.assert_allclose(levels, [0, -20, -100], atol=1e-4)
-
-
-def test_detected_speech_decides_instead_of_loudness() -> None:
-    quiet = replace(window(sound((10, SPEECH), (10, NOISE))), speech=((0, 160_000), (200_000, 216_000)))
-    assert tail_start(quiet, result_until(10)) == 160_000
-    click = replace(quiet, speech=((0, 166_400), (200_000, 209_000)))
-    assert tail_start(click, result_until(10)) is None
-    loud = replace(window(), speech=((0, 160_000),))
-    assert tail_start(loud, result_until(10)) is None
 
 
 def test_each_pass_starts_where_the_last_one_ended_in_the_language_of_the_first() -> None:
@@ -122,6 +63,16 @@ def test_a_tail_is_decoded_at_a_higher_temperature_and_dropped_when_it_is_never_
     silent = first.with_result(result_until(3, avg_logprob=-1.02, no_speech_prob=0.9), TWICE)
     assert silent.is_finished
     assert silent.counts == ("remainders", "remainders_dropped")
+    for one in (dropped, silent):
+        assert one.dropped == (DroppedRange(160_000, 480_000, "remainder", " text"),)
+    assert accepted.dropped == ()
+
+
+def test_a_rejected_tail_without_text_is_listed_if_vad_found_speech_in_it() -> None:
+    empty = WindowResult((), "en", avg_logprob=-1.5)
+    for speech, n_listed in ((None, 0), (((0, 480_000),), 1)):
+        decode = WindowDecode(SOURCE, replace(window(), speech=speech)).with_result(result_until(10), ONCE)
+        assert len(decode.with_result(empty, ONCE).dropped) == n_listed
 
 
 def test_a_tail_that_only_fails_the_stricter_thresholds_is_counted_as_not_sure() -> None:
@@ -142,8 +93,22 @@ def test_text_that_is_unlikely_where_no_speech_is_likely_is_dropped() -> None:
     decode = new_decode().with_result(result_until(10, no_speech_prob=0.9, avg_logprob=-1.5), ONCE)
     assert decode.passes[0].result.segments == ()
     assert decode.is_finished
+    assert decode.dropped == (DroppedRange(0, 160_000, "no_speech", " text"),)
     sure = new_decode().with_result(result_until(10, no_speech_prob=0.9, avg_logprob=-0.5), ONCE)
     assert sure.passes[0].result.segments != ()
+    assert sure.dropped == ()
+
+
+@pytest.mark.parametrize("segments", [(), (Segment(0, 160_000, " ..."),)])
+def test_silence_without_text_is_listed_if_vad_found_speech_in_it(segments: tuple[Segment, ...]) -> None:
+    silent = WindowResult(segments, "en", no_speech_prob=0.9, avg_logprob=-1.5)
+    for speech, dropped in (
+        (None, ()),
+        (((0, 10_000),), ()),
+        (((0, 200_000),), (DroppedRange(0, 480_000, "no_speech"),)),
+    ):
+        decode = WindowDecode(SOURCE, replace(window(), speech=speech)).with_result(silent, ONCE)
+        assert decode.dropped == dropped
 
 
 def test_there_is_a_most_number_of_passes() -> None:
@@ -153,6 +118,7 @@ def test_there_is_a_most_number_of_passes() -> None:
         decode = decode.with_result(result_until(1), ONCE)
         n_passes += 1
     assert n_passes == MAX_PASSES
+    assert decode.dropped == (DroppedRange(MAX_PASSES * SAMPLE_RATE, 480_000, "remainder"),)
 
 
 def test_a_rejected_window_is_requested_at_a_higher_temperature_in_the_language_detected() -> None:
@@ -214,17 +180,18 @@ def test_a_window_that_passes_the_thresholds_is_decoded_once_and_counts_nothing(
 
 def test_an_exception_at_a_higher_temperature_keeps_the_best_attempt_before_it() -> None:
     decode = new_decode().with_result(result_until(30, avg_logprob=-1.5), TWICE)
-    (kept,) = decode.finalized(TWICE).passes
-    assert (kept.result.avg_logprob, kept.fallback) == (-1.5, None)
     failed = decode.with_failure(FAILURE, TWICE)
     assert (failed.is_finished, failed.failures) == (True, (FAILURE,))
-    assert failed.passes == (kept,)
+    (kept,) = failed.passes
+    assert (kept.result.avg_logprob, kept.fallback) == (-1.5, None)
+    assert failed.dropped == ()
     assert failed.counts == ("failed_avg_logprob",)
 
 
 def test_an_exception_at_the_first_attempt_leaves_no_pass() -> None:
     failed = new_decode().with_failure(FAILURE, TWICE)
     assert (failed.is_finished, failed.passes, failed.failures) == (True, (), (FAILURE,))
+    assert failed.dropped == (DroppedRange(0, 480_000, "failed"),)
     assert failed.counts == ()
 
 
@@ -234,6 +201,7 @@ def test_an_exception_in_a_tail_keeps_the_passes_before_it_and_drops_its_attempt
         failed = failing.with_failure(FAILURE, TWICE)
         assert (failed.is_finished, failed.failures) == (True, (FAILURE,))
         assert (failed.passes, failed.attempts) == (decode.passes, ())
+        assert failed.dropped == (DroppedRange(160_000, 480_000, "failed"),)
 
 
 def test_the_tail_of_a_spliced_window_keeps_the_stretches_after_its_start() -> None:
@@ -251,3 +219,290 @@ def test_speech_intervals_of_a_tail_count_from_its_start() -> None:
     decode = WindowDecode(SOURCE, replace(window(), speech=((0, 100_000), (150_000, 300_000))))
     tail = decode.with_result(result_until(10), ONCE).next_window
     assert tail.speech == ((0, 140_000),)
+
+
+SURE_ENGLISH = {"en": 0.99}
+
+
+def spoken(*speech: tuple[float, float], language: str | None = None) -> Window:
+    """A window that is all speech, with pauses where these seconds end."""
+    samples = np.zeros(int(speech[-1][1] * SAMPLE_RATE), np.float32)
+    intervals = tuple((int(start * SAMPLE_RATE), int(stop * SAMPLE_RATE)) for start, stop in speech)
+    return Window("id", 0, ((0, samples.size),), samples, samples.size, language, intervals)
+
+
+def written(
+    *segments: tuple[float, float, str],
+    language: str = "en",
+    probs: Mapping[str, float] = SURE_ENGLISH,
+    n_tokens: int = 0,
+    **scores: float,
+) -> WindowResult:
+    """A result with these segments, of (start, stop) in seconds and text."""
+    found = tuple(
+        Segment(int(start * SAMPLE_RATE), int(stop * SAMPLE_RATE), text, tuple(range(n_tokens)))
+        for start, stop, text in segments
+    )
+    return WindowResult(found, language, probs, **scores)  # type: ignore[arg-type]
+
+
+def requested(decode: WindowDecode, policy: FallbackPolicy = TWICE) -> tuple[float, float, str | None, float]:
+    """Start and stop in seconds, language and temperature of the next request."""
+    request = request_of(decode, policy)
+    start_s = (decode.start or 0) / SAMPLE_RATE
+    return start_s, start_s + request.samples.size / SAMPLE_RATE, request.language, request.temperature
+
+
+def texts(decode: WindowDecode) -> list[tuple[float, str, str]]:
+    """(start in seconds, text, language) of each segment."""
+    return [
+        (start / SAMPLE_RATE, segment.text, one.result.language)
+        for one in decode.passes
+        for start, _, segment in one.placed()
+    ]
+
+
+TURNS = ((0.0, 10.0), (10.0, 15.0), (15.0, 24.0), (24.0, 29.0))
+
+
+def test_a_hole_in_a_window_of_a_given_language_is_decoded_in_pieces_and_filled_in_order() -> None:
+    decode = WindowDecode(SOURCE, spoken(*TURNS, language="en"))
+    decode = decode.with_result(written((0, 10, " a"), (24, 29, " d")), TWICE)
+    assert requested(decode) == (10, 15, "en", 0)
+    decode = decode.with_result(written((0, 5, " b")), TWICE)
+    assert requested(decode) == (15, 24, "en", 0)
+    decode = decode.with_result(written((0.5, 9, " c")), TWICE)
+    assert decode.is_finished
+    assert texts(decode) == [(0, " a", "en"), (10, " b", "en"), (15.5, " c", "en"), (24, " d", "en")]
+    assert decode.counts == ("pieces_hole", "pieces_hole", "holes_filled", "holes_filled")
+    assert decode.dropped == ()
+
+
+@pytest.mark.parametrize(
+    "result",
+    [
+        written((0, 5, " b"), avg_logprob=-1.02),
+        written((0, 5, " b"), no_speech_prob=0.7),
+        written((0, 5, " b"), compression_ratio=3.0),
+        written((0, 5, " ...")),
+        written(),
+        None,
+    ],
+)
+def test_a_hole_stays_without_text_and_is_listed_where_the_model_is_not_sure(
+    result: WindowResult | None,
+) -> None:
+    decode = WindowDecode(SOURCE, spoken((0, 10), (10, 15), (15, 24), language="en"))
+    decode = decode.with_result(written((0, 10, " a"), (15, 24, " d")), TWICE)
+    assert requested(decode) == (10, 15, "en", 0)
+    decode = decode.with_failure(FAILURE, TWICE) if result is None else decode.with_result(result, TWICE)
+    assert decode.is_finished
+    assert texts(decode) == [(0, " a", "en"), (15, " d", "en")]
+    assert decode.dropped == (DroppedRange(160_000, 240_000, "no_text"),)
+
+
+def test_a_window_with_speech_and_no_text_is_decoded_in_pieces() -> None:
+    decode = WindowDecode(SOURCE, spoken((0, 10), (10, 15), language="en"))
+    silent = written((0, 15, " x"), no_speech_prob=0.9, avg_logprob=-1.5)
+    for first, dropped in ((written(), ()), (silent, (DroppedRange(0, 240_000, "no_speech", " x"),))):
+        empty = decode.with_result(first, TWICE)
+        assert (requested(empty), empty.dropped) == ((0, 10, "en", 0), dropped)
+        filled = empty.with_result(written((0, 10, " a")), TWICE).with_result(written(), TWICE)
+        assert texts(filled) == [(0, " a", "en")]
+        assert filled.dropped == (DroppedRange(160_000, 240_000, "no_text"),)
+    clip = WindowDecode(SOURCE, spoken((0, 5), language="en")).with_result(written(), TWICE)
+    assert clip.is_finished  # there is no piece of it
+    assert clip.dropped == (DroppedRange(0, 80_000, "no_text"),)
+
+
+def test_a_text_that_repeats_itself_at_every_temperature_is_decoded_in_pieces_from_its_last_segment() -> None:
+    """Decoding was stopped there, so it spans more than its text."""
+    loop = replace(written((0, 6, " x"), (6, 18, " a a a"), n_tokens=30), repeated=True)
+    decode = WindowDecode(SOURCE, spoken((0, 18), language="en"))
+    decode = decode.with_result(loop, TWICE).with_result(loop, TWICE)
+    for start_s in (6, 12):
+        assert requested(decode)[0] == pytest.approx(start_s, abs=1)
+        decode = decode.with_result(written((0, 5, " b"), n_tokens=20), TWICE)
+    assert decode.is_finished
+    assert [text for _, text, _ in texts(decode)] == [" x", " b", " b"]
+
+
+def test_speech_without_text_is_not_decoded_again_without_timestamps() -> None:
+    untimed = replace(written(), timestamped=False)
+    decode = WindowDecode(SOURCE, spoken(*TURNS)).with_result(untimed, TWICE)
+    assert (decode.is_finished, decode.dropped) == (True, ())
+
+
+def test_a_segment_with_too_little_text_for_its_speech_is_replaced_by_that_of_its_pieces() -> None:
+    copies = tuple((2.5 * n, 2.5 * n + 2.5) for n in range(10))
+    decode = WindowDecode(SOURCE, spoken(*copies, language="en"))
+    decode = decode.with_result(written((0, 25, " a"), n_tokens=5), TWICE)
+    n_pieces = 0
+    while not decode.is_finished:
+        start_s, stop_s, *_ = requested(decode)
+        assert stop_s - start_s == 5
+        decode = decode.with_result(written((0, 2.5, " a"), (2.5, 5, " a"), n_tokens=5), TWICE)
+        n_pieces += 1
+    assert n_pieces == 5
+    assert [text for _, text, _ in texts(decode)] == [" a"] * 10
+
+
+def test_text_that_repeats_itself_is_decoded_in_pieces_before_any_higher_temperature() -> None:
+    decode = WindowDecode(SOURCE, spoken((0, 6), (6, 12), (12, 18), language="en"))
+    loop = replace(written((0, 18, " a a a a")), repeated=True)
+    decode = decode.with_result(loop, TWICE)
+    assert decode.counts == ("failed_loop", *["pieces_part"] * 3)
+    for start_s in (0, 6, 12):
+        assert requested(decode) == (start_s, start_s + 6, "en", 0)
+        decode = decode.with_result(written((0, 6, " a a")), TWICE)
+    assert decode.is_finished
+    assert [text for _, text, _ in texts(decode)] == [" a a"] * 3
+    assert {one.fallback for one in decode.passes} == {"loop"}
+    assert not any(one.result.repeated for one in decode.passes)
+
+
+def test_a_piece_that_repeats_itself_is_decoded_at_a_higher_temperature() -> None:
+    decode = WindowDecode(SOURCE, spoken((0, 6), (6, 12), language="en"))
+    loop = written((0, 12, " a a a a"), compression_ratio=3.0)
+    decode = decode.with_result(loop, TWICE).with_result(written((0, 6, " a"), compression_ratio=3), TWICE)
+    assert requested(decode) == (0, 6, "en", 0.4)
+    decode = decode.with_result(written((0, 6, " b")), TWICE)
+    assert requested(decode) == (6, 12, "en", 0)
+    decode = decode.with_failure(FAILURE, TWICE)
+    assert (decode.is_finished, decode.failures) == (True, (FAILURE,))
+    assert texts(decode) == [(0, " b", "en")]
+    assert decode.dropped == (DroppedRange(96_000, 192_000, "failed"),)
+
+
+def test_without_a_pause_or_without_fallback_a_repetition_is_not_decoded_in_pieces() -> None:
+    loop = replace(written((0, 12, " a a a a")), repeated=True)
+    whole = WindowDecode(SOURCE, spoken((0, 12), language="en")).with_result(loop, TWICE)
+    assert requested(whole) == (0, 12, "en", 0.4)
+    once = WindowDecode(SOURCE, spoken((0, 6), (6, 12), language="en")).with_result(loop, ONCE)
+    assert texts(once) == [(0, " a a a a", "en")]
+
+
+def pieces_decoded(decode: WindowDecode, *results: WindowResult) -> WindowDecode:
+    for result in results:
+        decode = decode.with_result(result, TWICE)
+    return decode
+
+
+def test_a_window_that_is_unsure_of_its_language_is_decoded_by_runs_of_one_language() -> None:
+    decode = WindowDecode(SOURCE, spoken((0, 4), (4, 10), (10, 15), (15, 24), (24, 29)))
+    unsure = {"en": 0.86, "es": 0.13}
+    decode = decode.with_result(written((0, 10, " a"), (24, 29, " d"), probs=unsure), TWICE)
+    assert requested(decode) == (0, 4, None, 0)
+    decode = pieces_decoded(
+        decode,
+        written((0, 4, " a")),
+        written((0, 6, " a")),
+        written((0, 5, " b"), language="de", probs={"de": 0.99}),
+        written((0, 9, " c"), language="es", probs={"es": 0.98}),
+        written((0, 5, " d")),
+    )
+    assert requested(decode) == (0, 10, "en", 0)  # the others are runs of one piece, and are decoded
+    decode = decode.with_result(written((0, 10, " a a"), probs={}), TWICE)
+    assert decode.is_finished
+    assert texts(decode) == [(0, " a a", "en"), (10, " b", "de"), (15, " c", "es"), (24, " d", "en")]
+    head = decode.passes[0].result
+    assert (head.language, max(head.language_probs, key=lambda one: head.language_probs[one])) == ("en", "en")
+    assert head.language_probs["de"] == pytest.approx(5 / 29, abs=0.01)
+
+
+def test_a_window_whose_pieces_agree_with_it_keeps_its_first_decoding() -> None:
+    decode = WindowDecode(SOURCE, spoken((0, 6), (6, 12)))
+    first = written((0, 12, " a"), probs={"en": 0.9, "es": 0.05})
+    decode = pieces_decoded(decode, first, written((0, 6, " x")), written((0, 6, " y")))
+    assert decode.is_finished
+    assert texts(decode) == [(0, " a", "en")]
+    assert decode.passes[0].result.language_probs == first.language_probs
+    rejected = replace(first, avg_logprob=-2.0)
+    decode = WindowDecode(SOURCE, spoken((0, 6), (6, 12)))
+    decode = pieces_decoded(decode, rejected, written((0, 6, " x")), written((0, 6, " y")))
+    assert requested(decode) == (0, 12, "en", 0.4)
+
+
+def test_languages_are_not_detected_where_one_is_given_or_there_is_no_pause() -> None:
+    unsure = written((0, 12, " a"), probs={"en": 0.6, "es": 0.4})
+    assert WindowDecode(SOURCE, spoken((0, 12))).with_result(unsure, TWICE).is_finished
+    given = WindowDecode(SOURCE, spoken((0, 6), (6, 12), language="en"))
+    assert given.with_result(replace(unsure, language_probs={}), TWICE).is_finished
+
+
+GERMAN = written((0, 5, " b"), language="de", probs={"de": 0.97})
+
+
+@pytest.mark.parametrize("end_s", [10, 24])
+def test_a_tail_or_hole_in_another_language_shows_that_the_window_has_several(end_s: int) -> None:
+    speech = (0.0, 5.0), (5.0, 10.0), (10.0, 15.0), (15.0, 24.0)
+    segments = [(0, 10, " a"), (15, 24, " c")][: 1 if end_s == 10 else 2]
+    decode = WindowDecode(SOURCE, spoken(*speech)).with_result(written(*segments), TWICE)
+    start_s, _, language, _ = requested(decode)
+    assert (start_s, language) == (10, None)
+    decode = decode.with_result(GERMAN, TWICE)
+    assert requested(decode) == (0, 5, None, 0)
+    decode = pieces_decoded(decode, written((0, 5, " a")), written((0, 5, " a")), GERMAN)
+    decode = decode.with_result(written((0, 9, " c")), TWICE)
+    assert requested(decode) == (0, 10, "en", 0)
+    decode = decode.with_result(written((0, 10, " a a")), TWICE)
+    assert decode.is_finished
+    assert texts(decode) == [(0, " a a", "en"), (10, " b", "de"), (15, " c", "en")]
+
+
+def test_holes_are_decoded_in_the_language_of_the_window_if_its_pieces_are_in_that() -> None:
+    speech = (0.0, 5.0), (5.0, 10.0), (10.0, 15.0), (15.0, 24.0)
+    decode = WindowDecode(SOURCE, spoken(*speech))
+    decode = decode.with_result(written((0, 9.5, " a"), (15, 24, " c")), TWICE)
+    welsh = written((0, 5, " b"), language="cy", probs={"cy": 0.9})
+    decode = pieces_decoded(decode, welsh, *[written((0, 5, " x"))] * 4)
+    assert requested(decode) == (10, 15, "en", 0)
+    decode = decode.with_result(written((0, 5, " b"), probs={}), TWICE)
+    assert decode.is_finished
+    assert texts(decode) == [(0, " a", "en"), (10, " b", "en"), (15, " c", "en")]
+
+
+def test_a_tail_whose_language_is_not_sure_is_decoded_again_in_that_of_the_window() -> None:
+    decode = WindowDecode(SOURCE, spoken((0, 5), (5, 10))).with_result(written((0, 5, " a")), TWICE)
+    assert requested(decode) == (5, 10, None, 0)
+    unsure = written((0, 5, " b"), language="cy", probs={"cy": 0.6, "en": 0.3})
+    decode = decode.with_result(unsure, TWICE)
+    assert requested(decode) == (5, 10, "en", 0)
+    assert texts(decode.with_result(written((0, 5, " b")), TWICE)) == [(0, " a", "en"), (5, " b", "en")]
+
+
+def test_only_the_languages_that_are_possible_are_found() -> None:
+    window = spoken((0, 10), (10, 15), (15, 24))
+    for languages, language in ((("en", "de"), "de"), (("en", "fr"), "en")):
+        decode = WindowDecode(SOURCE, window, languages=languages)
+        decode = decode.with_result(written((0, 10, " a"), (15, 24, " c")), TWICE).with_result(GERMAN, TWICE)
+        if language == "de":
+            decode = pieces_decoded(decode, written((0, 10, " a")), GERMAN, written((0, 9, " c")))
+        else:
+            assert requested(decode) == (10, 15, "en", 0)
+            decode = decode.with_result(written((0, 5, " b")), TWICE)
+        assert decode.is_finished
+        assert [one for *_, one in texts(decode)] == ["en", language, "en"]
+
+
+@pytest.mark.parametrize("language", [None, "en"])
+@pytest.mark.parametrize(
+    "result",
+    [
+        written(),
+        written((0, 1, " a"), probs={"en": 0.5, "cy": 0.4}, n_tokens=1),
+        written((0, 1, " a"), language="cy", probs={"cy": 0.9}, compression_ratio=3.0),
+        written((0, 1, " a"), avg_logprob=-2.0, n_tokens=1),
+        replace(written((0, 1, " a")), repeated=True),
+    ],
+)
+def test_decoding_ends_after_a_bounded_number_of_passes_whatever_the_model_writes(
+    language: str | None, result: WindowResult
+) -> None:
+    decode = WindowDecode(SOURCE, spoken(*((n, n + 1) for n in range(30)), language=language))
+    n_passes = 0
+    while not decode.is_finished:
+        asked = request_of(decode, TWICE).language
+        decode = decode.with_result(replace(result, language=asked or result.language), TWICE)
+        n_passes += 1
+        assert n_passes <= 2 * (MAX_PASSES + 4 * MAX_PIECES)

@@ -8,8 +8,13 @@ from model.interface import Segment, WindowResult, Word
 from tests.support.fake_transcribers import window
 from transforms.core import types
 from transforms.core.types import AudioSource, Window
-from transforms.recognition.window_decode import DecodePass
-from transforms.recognition.window_transcript import to_window_transcript, window_failure, within_speech
+from transforms.recognition.window_decode import DecodePass, DroppedRange
+from transforms.recognition.window_transcript import (
+    failed_window,
+    to_window_transcript,
+    window_failure,
+    within_speech,
+)
 
 SPLICED = Window(
     "id", 0, ((80_000, 112_000), (1_600_000, 1_648_000)), np.zeros(80_000, np.float32), 80_000,
@@ -87,11 +92,28 @@ def test_a_segment_across_a_splice_has_the_times_of_its_words() -> None:
     assert [(w.start_s, w.end_s) for w in segment.words] == [(6.0, 6.5), (6.5, 7.0), (100.5, 101.0)]
 
 
-def test_a_segment_contains_its_words_where_a_splice_moves_only_one_of_them() -> None:
+def test_a_segment_starts_behind_a_splice_where_its_words_are_there() -> None:
+    """The time of the first word lies in the padding before the splice."""
     words = (Word(28_000, 33_000, " a", 0.5), Word(33_000, 64_000, " b", 0.5))
     (segment,) = within_speech(spliced(Segment(28_000, 64_000, " a b", words=words))).segments
-    assert (segment.start_s, segment.end_s) == (6.75, 102.0)
-    assert (segment.words[0].start_s, segment.words[0].end_s) == (6.75, 7.0)
+    assert (segment.start_s, segment.end_s) == (100.0, 102.0)
+    assert [(word.start_s, word.end_s) for word in segment.words] == [(100.0, 100.0), (100.0625, 102.0)]
+
+
+def test_a_segment_that_starts_before_a_splice_starts_behind_it_without_words() -> None:
+    (segment,) = within_speech(spliced(Segment(24_000, 76_000, " a b"))).segments
+    assert (segment.start_s, segment.end_s) == (100.0, 102.75)
+    (segment,) = within_speech(spliced(Segment(4_000, 42_000, " a b"))).segments
+    assert (segment.start_s, segment.end_s) == (5.25, 7.0)
+
+
+def test_a_segment_with_words_on_both_sides_of_a_splice_is_split_there() -> None:
+    words = (Word(8_000, 24_000, " a", 0.5), Word(40_000, 64_000, " b", 0.5))
+    whole = Segment(8_000, 64_000, " a b", words=words)
+    found = within_speech(spliced(whole)).segments
+    assert [(s.start_s, s.end_s, s.text) for s in found] == [(5.5, 6.5, " a"), (100.5, 102.0, " b")]
+    passes = [DecodePass(0, WindowResult((whole,), "en", timestamped=False))]
+    assert len(within_speech(to_window_transcript(SPLICED, passes)).segments) == 1
 
 
 def test_offsets_of_a_second_pass_are_mapped_over_splices() -> None:
@@ -155,6 +177,43 @@ def test_segments_without_times_of_their_own_or_without_speech_intervals_are_not
     for one in (window(2), replace(window(2), speech=((4_000, 6_000),))):
         transcript = to_window_transcript(one, [DecodePass(0, result)])
         assert within_speech(transcript) == transcript
+
+
+def test_text_that_was_dropped_has_the_times_of_a_segment() -> None:
+    dropped = [DroppedRange(16_000, 48_000, "no_speech", " a"), DroppedRange(64_000, 99_999, "rate", " b")]
+    transcript = to_window_transcript(SPLICED, [DecodePass(0, WindowResult((), "en"))], dropped)
+    assert transcript.untranscribed == (
+        types.Untranscribed(6.0, 101.0, "no_speech", " a"),
+        types.Untranscribed(102.0, 103.0, "rate", " b"),
+    )
+
+
+def test_seconds_without_text_leave_out_what_was_cut_out_of_the_window() -> None:
+    dropped = [DroppedRange(16_000, 48_000, "remainder")]
+    transcript = to_window_transcript(SPLICED, [DecodePass(0, WindowResult((), "en"))], dropped)
+    assert [(one.start_s, one.end_s) for one in transcript.untranscribed] == [(6.0, 7.0), (100.0, 101.0)]
+    near = replace(SPLICED, stretches=((80_000, 112_000), (120_000, 168_000)))
+    transcript = to_window_transcript(near, [DecodePass(0, WindowResult((), "en"))], dropped)
+    assert [(one.start_s, one.end_s) for one in transcript.untranscribed] == [(6.0, 8.5)]
+
+
+def test_seconds_in_which_the_token_limit_was_reached_are_listed() -> None:
+    cut = WindowResult((Segment(0, 32_000, " a", is_cut=True),), "en")
+    (one,) = to_window_transcript(SPLICED, [DecodePass(32_000, cut)]).untranscribed
+    assert one == types.Untranscribed(100.0, 102.0, "cut_off")
+    repeated = to_window_transcript(SPLICED, [DecodePass(0, replace(cut, repeated=True))])
+    assert repeated.untranscribed == ()
+
+
+def test_a_window_that_could_not_be_decoded_has_neither_text_nor_language() -> None:
+    transcript = failed_window(SPLICED, [DroppedRange(0, 80_000, "failed")])
+    assert (transcript.segments, transcript.is_decoded) == ((), False)
+    assert (transcript.start_s, transcript.end_s) == (5.0, 103.0)
+    assert transcript.speech == ((5.0, 7.0), (100.0, 103.0))
+    assert transcript.untranscribed == (
+        types.Untranscribed(5.0, 7.0, "failed"),
+        types.Untranscribed(100.0, 103.0, "failed"),
+    )
 
 
 def test_the_failure_of_a_window_names_its_seconds_of_the_file() -> None:

@@ -19,6 +19,7 @@ from transforms.windows.speech_intervals import (
     SPEECH_THRESHOLD,
     SpeechPart,
     SpeechSegmenter,
+    padding_of,
     speech_intervals,
     whole_intervals,
 )
@@ -231,3 +232,12 @@ def test_pauses_are_from_speech_to_speech() -> None:
     parts = segmenter.feed(values, len(values) * SPEECH_CHUNK) + segmenter.finish()
     assert [part.pause // SPEECH_CHUNK for part in parts if part.pause] == [100, 20, 70]
     assert len(parts) > len(whole_intervals(parts)) == 3
+
+
+@pytest.mark.parametrize("pause_chunks", [10, 20, 24, 25, 26, 60])
+def test_the_padding_before_speech_follows_from_the_pause(pause_chunks: int) -> None:
+    values = probabilities((50, 1), (pause_chunks, 0), (50, 1))
+    segmenter = SpeechSegmenter()
+    _, second = whole_intervals(segmenter.feed(values, len(values) * SPEECH_CHUNK) + segmenter.finish())
+    assert second.pause == pause_chunks * SPEECH_CHUNK
+    assert second.start + padding_of(second.pause) == (50 + pause_chunks) * SPEECH_CHUNK

@@ -5,10 +5,10 @@ import pytest
 from numpy.typing import NDArray
 
 from model.interface import SAMPLE_RATE, SPEECH_CHUNK, Samples
-from tests.support.detectors import DelayedDetector
+from tests.support.detectors import DelayedDetector, LoudnessDetector
 from transforms.core.sections import Sections
 from transforms.windows.speech_intervals import SpeechPart, whole_intervals
-from transforms.windows.speech_tracker import SpeechTracker
+from transforms.windows.speech_tracker import HANDOVER_SAMPLES, SpeechTracker
 
 
 class Ones:
@@ -90,6 +90,8 @@ def test_dropped_probabilities_do_not_change_later_speech() -> None:
 
 SECTIONS = Sections(120)
 RESTART = SECTIONS.warmup_start_s(1) * SAMPLE_RATE  # where detection restarts for the second section
+HANDOVER = RESTART + HANDOVER_SAMPLES
+HANDOVER_S = HANDOVER / SAMPLE_RATE
 
 
 def sound_at(*seconds: tuple[float, float], length_s: float = 200) -> Samples:
@@ -113,6 +115,7 @@ def parts_of(samples: Samples, block: int, first: int = 0) -> list[SpeechPart]:
     [
         [(1, 2), (50, 70), (100, 110)], [(59.7, 80)], [(30, 59.9), (60.3, 61)], [(30, 59.2), (60.9, 63)],
         [(10, 199)], [(59.9, 60.1)], [], [(0, 58), (62, 63), (118, 122), (179, 181)],
+        [(67.7, 80)], [(30, 67.9), (68.3, 69)], [(50, 67.2), (68.9, 71)], [(67.9, 68.1)], [(50, 67.8)],
     ],
 )  # fmt: skip
 def test_speech_of_a_section_does_not_depend_on_where_reading_started(
@@ -121,22 +124,61 @@ def test_speech_of_a_section_does_not_depend_on_where_reading_started(
     samples = sound_at(*seconds)
     parts = parts_of(samples, 77_777)
     assert parts_of(samples, len(samples)) == parts
-    later = [part for part in parts if part.stop > RESTART]
-    alone = parts_of(samples, 30_001, first=1)
+    later = [part for part in parts if part.stop > HANDOVER]
+    alone = [part for part in parts_of(samples, 30_001, first=1) if part.stop > HANDOVER]
     assert [part.stop for part in alone] == [part.stop for part in later]
     assert alone[1:] == later[1:]
-    assert [part.start for part in alone[:1]] == [max(part.start, RESTART) for part in later[:1]]
 
 
-def test_speech_continues_across_a_restart() -> None:
+@pytest.mark.parametrize("word_s", [0.3, 0.4, 1.0])
+@pytest.mark.parametrize("from_handover_s", [-8.6, -8.3, -8.1, -8.0, -7.9, -0.6, -0.4, -0.2, -0.1, 0.0, 0.1])
+def test_a_word_where_detection_restarts_or_is_handed_over_is_found(
+    word_s: float, from_handover_s: float
+) -> None:
+    start_s = HANDOVER_S + from_handover_s
+    (word,) = whole_intervals(parts_of(sound_at((20, 21), (start_s, start_s + word_s)), SAMPLE_RATE))[1:]
+    assert word.start <= start_s * SAMPLE_RATE - 4_000
+    assert word.stop >= (start_s + word_s) * SAMPLE_RATE
+    assert word.pause == pytest.approx((start_s - 21) * SAMPLE_RATE, abs=3 * SPEECH_CHUNK)
+
+
+def test_a_detector_is_not_used_until_it_has_settled() -> None:
+    """One that misses all speech of its first seconds loses none in the second section."""
+
+    class Late(DelayedDetector):
+        n_samples = 0
+
+        def __call__(self, samples: Samples) -> NDArray[np.float32]:
+            quiet = max(HANDOVER_SAMPLES // 2 - self.n_samples, 0)
+            self.n_samples += len(samples)
+            samples = samples.copy()
+            samples[:quiet] = 0
+            return super().__call__(samples)
+
+    words = [(20.0, 21.0), (57.0, 58.0), (60.1, 61.0), (62.0, 63.0), (66.6, 69.0)]
+    tracker = SpeechTracker(Late, SECTIONS)
+    found = whole_intervals([*tracker.feed(sound_at(*words)), *tracker.finish()])
+    assert [round(part.start / SAMPLE_RATE + 0.4) for part in found] == [20, 57, 60, 62, 67]
+
+
+def test_speech_continues_across_a_handover() -> None:
     (whole,) = whole_intervals(parts_of(sound_at((30, 90)), SAMPLE_RATE))
     bounds = (29.6 * SAMPLE_RATE, 90.4 * SAMPLE_RATE)
     assert (whole.start, whole.stop) == pytest.approx(bounds, abs=SPEECH_CHUNK)
-    before, after = whole_intervals(parts_of(sound_at((30, 59.6), (60.4, 63)), SAMPLE_RATE))
-    assert before.stop == after.start == RESTART  # their paddings meet, and it is a pause all the same
-    last, first = whole_intervals(parts_of(sound_at((30, 59), (60.1, 63)), SAMPLE_RATE))
-    assert (RESTART - first.start, RESTART - last.stop) == pytest.approx((4_800, 9_600), abs=2 * SPEECH_CHUNK)
+    before, after = whole_intervals(parts_of(sound_at((30, 67.6), (68.4, 71)), SAMPLE_RATE))
+    assert before.stop == after.start == HANDOVER  # their paddings meet, and it is a pause all the same
     assert after.pause == pytest.approx(0.8 * SAMPLE_RATE, abs=2 * SPEECH_CHUNK)
+
+
+def test_nothing_is_returned_before_settled_across_a_handover() -> None:
+    samples = sound_at((50, 67.2), (67.7, 67.9), (68.3, 80), (80.5, 81))
+    for block in (1_000, SAMPLE_RATE, 77_777):
+        tracker, settled = SpeechTracker(DelayedDetector, SECTIONS), 0
+        for start in range(0, len(samples), block):
+            parts = tracker.feed(samples[start : start + block])
+            assert all(part.start >= settled for part in parts)
+            assert tracker.settled >= settled
+            settled = tracker.settled
 
 
 def test_speech_is_counted_once_where_it_starts() -> None:
@@ -149,3 +191,38 @@ def test_speech_is_counted_once_where_it_starts() -> None:
     alone = SpeechTracker(DelayedDetector, SECTIONS, 1)
     alone.feed(sound_at((28, 33), (100, 101))[RESTART:])
     assert [alone.n_speech_samples(0, 60), alone.n_speech_samples(60, None)] == [0, counts[3]]
+
+
+@pytest.mark.parametrize("length_s", [0.2, 0.29, 3, 5])
+@pytest.mark.parametrize("block", [100, 5_000, SAMPLE_RATE, 10 * SAMPLE_RATE])
+def test_a_recording_of_one_short_word_has_speech(length_s: float, block: int) -> None:
+    samples = sound_at((length_s / 2, length_s / 2 + 0.1), length_s=length_s)
+    tracker, found = SpeechTracker(LoudnessDetector), []
+    for start in range(0, len(samples), block):
+        assert tracker.settled == 0
+        found += tracker.feed(samples[start : start + block])
+        tracker.forget(start + block)
+    (word,) = [*found, *tracker.finish()]
+    first, last = (length_s / 2 - 0.4) * SAMPLE_RATE, (length_s / 2 + 0.5) * SAMPLE_RATE
+    assert word.start == pytest.approx(max(first, 0), abs=SPEECH_CHUNK)
+    assert word.stop == pytest.approx(min(last, len(samples)), abs=SPEECH_CHUNK)
+    assert tracker.n_speech_samples(0, None) == word.n_samples
+    assert tracker.speech(0, len(samples)) == ((word.start, word.stop),)
+
+
+def test_a_short_word_in_a_longer_recording_or_beside_speech_is_no_speech() -> None:
+    for samples in (sound_at((2, 2.1), length_s=5.1), sound_at(length_s=3)):
+        tracker = SpeechTracker(LoudnessDetector)
+        assert [*tracker.feed(samples), *tracker.finish()] == []
+    (word,) = whole_intervals(parts_of(sound_at((1, 2), (3, 3.1), length_s=4), SAMPLE_RATE))
+    assert word.stop <= 2.5 * SAMPLE_RATE
+
+
+def test_a_weak_sound_in_a_short_recording_is_no_speech() -> None:
+    class Weak(LoudnessDetector):
+        def __call__(self, samples: Samples) -> NDArray[np.float32]:
+            return super().__call__(samples) * np.float32(0.4)
+
+    tracker = SpeechTracker(Weak)
+    assert [*tracker.feed(sound_at((1, 1.1), length_s=3)), *tracker.finish()] == []
+    assert tracker.speech(0, 3 * SAMPLE_RATE) == ()

@@ -96,9 +96,10 @@ def test_invalid_audio_id_is_an_error(audio_id: str) -> None:
         recording_file_name("/a.wav", audio_id, "srt")
 
 
-def test_channels_of_a_file_have_different_names() -> None:
-    names = {recording_file_name("/a.wav", f"{ID}{channel}", "srt") for channel in ("", "-0", "-1", "-12")}
-    assert len(names) == 4
+def test_channels_and_audio_streams_of_a_file_have_different_names() -> None:
+    parts = ("", "-0", "-1", "-12", "-s0", "-s1", "-s123", "-s1-0")
+    names = {recording_file_name("/a.wav", f"{ID}{part}", "srt") for part in parts}
+    assert len(names) == len(parts)
     assert all(recording_file_pattern("srt").fullmatch(name) for name in names)
 
 

@@ -7,11 +7,14 @@ from dataclasses import asdict, replace
 import pytest
 
 from tests.support.transcripts import transcript
-from transforms.core.types import Boundary, CutKind, Failure, Segment, Transcript, Word
+from transforms.core.audio_streams import StreamInfo
+from transforms.core.types import Boundary, CutKind, Failure, Segment, Transcript, Untranscribed, Word
 from transforms.writing.rows import (
+    AUDIO_STREAM_TYPE,
     MIN_LANGUAGE_PROB,
     SCHEMA,
     SEGMENT_TYPE,
+    UNTRANSCRIBED_TYPE,
     WORD_TYPE,
     failure_row,
     metadata_text,
@@ -30,19 +33,36 @@ def test_a_row_has_the_columns_of_the_schema_in_their_order() -> None:
     assert list(segment["words"][0]) == [field.name for field in WORD_TYPE]
 
 
-def test_segments_are_numbered_and_boundaries_and_skipped_stretches_are_structs() -> None:
+def test_segments_are_numbered_and_boundaries_and_stretches_are_structs() -> None:
     one = transcript(1)
     row = transcript_row(
         replace(
             one,
             segments=one.segments * 2,
             skipped=((3.0, 4.5),),
+            untranscribed=(Untranscribed(5.0, 6.0, "rate", " a\udc80"), Untranscribed(6.0, 9.0, "failed")),
             boundaries=(Boundary(27.5, CutKind.PAUSE, 0.75),),
         )
     )
     assert [segment["id"] for segment in row["segments"]] == [0, 1]
     assert row["skipped"] == [{"start": 3.0, "end": 4.5}]
+    assert row["untranscribed"] == [
+        {"start": 5.0, "end": 6.0, "reason": "rate", "text": " a\\udc80"},
+        {"start": 6.0, "end": 9.0, "reason": "failed", "text": ""},
+    ]
+    assert list(row["untranscribed"][0]) == [field.name for field in UNTRANSCRIBED_TYPE]
     assert row["boundaries"] == [{"time": 27.5, "kind": "pause", "agreement": 0.75}]
+
+
+def test_audio_streams_are_structs() -> None:
+    streams = (StreamInfo(0, "ger", "Film", default=True), StreamInfo(1, taken=True, secondary=True))
+    row = transcript_row(replace(transcript(1), streams=streams))
+    assert row["audio_streams"] == [
+        {"index": 0, "language": "ger", "title": "Film", "default": True, "taken": False},
+        {"index": 1, "language": None, "title": None, "default": False, "taken": True},
+    ]
+    assert list(row["audio_streams"][0]) == [field.name for field in AUDIO_STREAM_TYPE]
+    assert transcript_row(transcript(1))["audio_streams"] == []
 
 
 def test_improbable_languages_are_left_out_and_others_rounded() -> None:
