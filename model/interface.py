@@ -22,6 +22,7 @@ from model.option_fields import parse_integers, parse_words
 SAMPLE_RATE = 16_000  # Hz, of the audio that every Whisper was trained on
 WINDOW_SAMPLES = 30 * SAMPLE_RATE  # 480,000 samples: the encoder's input is always 30 s
 SPEECH_CHUNK = 512  # samples, 32 ms: a `SpeechDetector` yields one probability for each chunk
+SPEECH_DELAY = 62 * SPEECH_CHUNK  # samples behind a chunk that a `SpeechDetector` may wait for, at most
 
 AUTO = "auto"
 AUTO_PER_WINDOW = "auto-per-window"
@@ -282,13 +283,14 @@ class SpeechDetector(Protocol):
     """A voice activity detector for one recording, which is fed block by block."""
 
     def __call__(self, samples: Samples) -> NDArray[np.float32]:
-        """Returns the probability of speech in each chunk of `SPEECH_CHUNK` samples now complete, float32[k].
+        """Returns the probability of speech in each chunk of `SPEECH_CHUNK` samples now decided, float32[k].
 
-        The samples of successive calls are one stream; the probabilities do not depend on how it is divided.
+        A chunk is decided once at most `SPEECH_DELAY` samples behind it were given. The samples of successive
+        calls are one stream; the probabilities do not depend on how it is divided.
 
         Raises:
             ValueError: samples that are not finite or not one-dimensional.
         """
 
     def finish(self) -> NDArray[np.float32]:
-        """Returns the probability for the last, incomplete chunk, padded with silence: float32[1], or [0]."""
+        """Returns the probabilities of the chunks that are left: the last one may be padded with silence."""

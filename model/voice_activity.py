@@ -13,7 +13,7 @@ from __future__ import annotations
 import functools
 import math
 import struct
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -44,8 +44,6 @@ at these sizes, and took up to ten times as long while the cores were busy with 
 """
 
 _Floats = NDArray[np.float32]
-_Prepare = Callable[[_Floats, slice], tuple[_Floats, _Floats]]
-"""From chunks float32[n, 512] and their rows in a block to chunks, and to the gain of each, float32[n]."""
 _ONE, _HALF = np.float32(1), np.float32(0.5)
 
 
@@ -65,7 +63,7 @@ def make_detector() -> SpeechDetector:
 class _Detector:
     """A `SpeechDetector`: the network, and the state of one stream."""
 
-    def __init__(self, network: _Network, prepare: _Prepare) -> None:
+    def __init__(self, network: _Network, prepare: DetectorInput) -> None:
         self._network = network
         self._prepare = prepare
         self._pending: Samples = np.empty(0, np.float32)  # incomplete chunk
@@ -75,7 +73,7 @@ class _Detector:
         self._cell: _Floats = np.zeros(_UNITS, np.float32)
 
     def __call__(self, samples: Samples) -> _Floats:
-        """Returns the speech probability of each chunk that `samples` complete; see `SpeechDetector`."""
+        """Returns the speech probabilities of the chunks that are decided now; see `SpeechDetector`."""
         if samples.ndim != 1 or not np.isfinite(samples).all():
             raise ValueError(f"samples of shape {samples.shape} must be one-dimensional and finite")
         stream = np.concatenate((self._pending, samples), dtype=np.float32)
@@ -83,26 +81,28 @@ class _Detector:
         self._pending = stream[n_chunks * SPEECH_CHUNK :].copy()
         if n_chunks == 0:
             return np.empty(0, np.float32)
-        chunks = stream[: n_chunks * SPEECH_CHUNK].reshape(-1, SPEECH_CHUNK)
-        return np.concatenate([self._block(block) for block in self._blocks(chunks)])
+        return self._probabilities(
+            *self._prepare(stream[: n_chunks * SPEECH_CHUNK].reshape(-1, SPEECH_CHUNK))
+        )
 
     def finish(self) -> _Floats:
-        """Returns the speech probability of the last, incomplete chunk; see `SpeechDetector`."""
+        """Returns the speech probabilities of the chunks that are left; see `SpeechDetector`."""
         n_rest = len(self._pending)
-        if n_rest == 0:
+        decided = self(np.zeros(-n_rest % SPEECH_CHUNK, np.float32))
+        return np.concatenate((decided, self._probabilities(*self._prepare.finish())))
+
+    def _probabilities(self, chunks: _Floats, gains: _Floats) -> _Floats:
+        """Returns the probabilities float32[n] of chunks, float32[n, 512], block by block."""
+        if not len(chunks):
             return np.empty(0, np.float32)
-        return self(np.zeros(SPEECH_CHUNK - n_rest, np.float32))
+        cuts = range(BLOCK - self._n_chunks % BLOCK, len(chunks), BLOCK)
+        parts = zip(np.split(chunks, cuts), np.split(gains, cuts), strict=True)
+        return np.concatenate([self._block(part, gain) for part, gain in parts])
 
-    def _blocks(self, chunks: _Floats) -> list[_Floats]:
-        """Splits float32[n, 512] at the block boundaries of the recording."""
-        first = BLOCK - self._n_chunks % BLOCK
-        return [part for part in np.split(chunks, range(first, len(chunks), BLOCK)) if len(part)]
-
-    def _block(self, chunks: _Floats) -> _Floats:
+    def _block(self, chunks: _Floats, gains: _Floats) -> _Floats:
         """Returns the probabilities float32[n] of up to `BLOCK` chunks, float32[n, 512]."""
         rows = slice(self._n_chunks % BLOCK, self._n_chunks % BLOCK + len(chunks))
         block = np.zeros((BLOCK, _CONTEXT + SPEECH_CHUNK + _REFLECTED), np.float32)
-        chunks, gains = self._prepare(chunks, rows)
         ends = np.concatenate((self._context[None], chunks[:, -_CONTEXT:]))
         self._context = ends[-1].copy()
         block[rows, :-_REFLECTED] = np.concatenate((ends[:-1], chunks), axis=1) * gains[:, None]

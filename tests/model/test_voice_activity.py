@@ -13,7 +13,8 @@ import soxr
 from numpy.typing import NDArray
 
 from model import voice_activity
-from model.interface import SPEECH_CHUNK, Samples, SpeechDetector
+from model.detector_input import DetectorInput, Floats
+from model.interface import SPEECH_CHUNK, SPEECH_DELAY, Samples, SpeechDetector
 from model.pypi_files import PackagedFile
 from model.voice_activity import VoiceActivityError, make_detector
 
@@ -29,14 +30,22 @@ def detect(samples: Samples, cuts: Sequence[int] = ()) -> NDArray[np.float32]:
     return np.concatenate([*(detector(block) for block in np.split(samples, cuts)), detector.finish()])
 
 
+class Unprepared(DetectorInput):
+    """Returns the chunks as they are."""
+
+    def __call__(self, chunks: Floats) -> tuple[Floats, Floats]:
+        return chunks, np.ones(len(chunks), np.float32)
+
+    def finish(self) -> tuple[Floats, Floats]:
+        return np.empty((0, SPEECH_CHUNK), np.float32), np.empty(0, np.float32)
+
+
 def detect_unprepared(samples: Samples) -> NDArray[np.float32]:
     """Probabilities of the network alone, as Silero's."""
     network = make_detector()._network  # type: ignore[attr-defined]
-    detector: SpeechDetector = voice_activity._Detector(
-        network, lambda chunks, _: (chunks, np.ones(len(chunks), np.float32))
-    )
-    found: NDArray[np.float32] = np.concatenate([detector(samples), detector.finish()])
-    return found
+    detector: SpeechDetector = voice_activity._Detector(network, Unprepared())
+    found = np.concatenate([detector(samples), detector.finish()])
+    return np.asarray(found, np.float32)
 
 
 def syllables() -> Samples:
@@ -166,19 +175,19 @@ def test_probabilities_do_not_depend_on_block_sizes(cuts: Sequence[int]) -> None
     np.testing.assert_array_equal(detect(syllables(), cuts), detect(syllables()))
 
 
-def test_a_call_returns_the_chunks_that_it_completes() -> None:
+def test_a_call_returns_the_chunks_that_it_decides() -> None:
     detector = make_detector()
-    counts = [len(detector(np.zeros(n, np.float32))) for n in (0, 511, 1, 1024, 513, 100)]
-    assert counts == [0, 0, 1, 2, 1, 0]
-    assert detector.finish().shape == (1,)
+    counts = [len(detector(np.zeros(n, np.float32))) for n in (0, SPEECH_DELAY, 511, 1, 1024, 513, 100)]
+    assert counts == [0, 0, 0, 1, 2, 1, 0]
+    assert detector.finish().shape == (SPEECH_DELAY // SPEECH_CHUNK + 1,)
 
 
-@pytest.mark.parametrize("n_samples", [0, 2 * SPEECH_CHUNK])
-def test_whole_chunks_leave_nothing_to_finish(n_samples: int) -> None:
+@pytest.mark.parametrize("n_chunks", [0, 2, 100])
+def test_each_chunk_has_a_probability(n_chunks: int) -> None:
     detector = make_detector()
-    detector(np.zeros(n_samples, np.float32))
+    decided = detector(np.zeros(n_chunks * SPEECH_CHUNK, np.float32))
     rest = detector.finish()
-    assert rest.shape == (0,)
+    assert len(decided) + len(rest) == n_chunks
     assert rest.dtype == np.float32
 
 

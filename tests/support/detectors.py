@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from model.interface import SPEECH_CHUNK, Samples
+from model.interface import SPEECH_CHUNK, SPEECH_DELAY, Samples
 
 
 class LoudnessDetector:
@@ -37,6 +37,23 @@ class DelayedDetector(LoudnessDetector):
 
     def detects(self, numbers: NDArray[np.int64]) -> NDArray[np.bool_]:
         return np.asarray(numbers >= 3)
+
+
+class LookaheadDetector(DelayedDetector):
+    """Decides on a chunk once all samples that it may wait for were given."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._undecided: NDArray[np.float32] = np.empty(0, np.float32)
+
+    def __call__(self, samples: Samples) -> NDArray[np.float32]:
+        found = np.concatenate([self._undecided, super().__call__(samples)])
+        n_decided = max(len(found) - SPEECH_DELAY // SPEECH_CHUNK, 0)
+        self._undecided = found[n_decided:]
+        return found[:n_decided]
+
+    def finish(self) -> NDArray[np.float32]:
+        return np.concatenate([self._undecided, super().finish()])
 
 
 class IntermittentDetector(LoudnessDetector):

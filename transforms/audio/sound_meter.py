@@ -10,9 +10,11 @@ import soxr
 from av.audio.frame import AudioFrame
 from av.audio.stream import AudioStream
 from av.packet import Packet
+from numpy.typing import NDArray
 
 from model.interface import SAMPLE_RATE, SPEECH_CHUNK, Samples, SpeechDetector
 from transforms.audio.downmix import mix_weights, to_mono, values_of
+from transforms.audio.ffmpeg import MAX_RATE, MIN_RATE
 
 MakeDetector = Callable[[], SpeechDetector]
 
@@ -66,7 +68,7 @@ class SoundMeter:
         return self.speech_s >= MIN_SPEECH_S
 
     def feed(self, packet: Packet[AudioStream], *, detect: bool = True) -> None:
-        """Decodes a packet; one that is damaged counts as nothing.
+        """Decodes a packet; one that is damaged, or of a rate that is not read, counts as nothing.
 
         Args:
             packet: the next packet of the stream.
@@ -77,13 +79,16 @@ class SoundMeter:
         except av.FFmpegError:
             return
         for frame in frames:
-            if frame.sample_rate:
+            if MIN_RATE <= frame.sample_rate <= MAX_RATE:
                 self._add(frame, detect=detect)
 
     def finish(self) -> None:
         """Counts what is left of the speech, once there are no more packets."""
         if self._n_buffered:
             self._detect()
+        if self._detector is not None:
+            self._count(self._detector.finish())
+            self._detector = None
 
     def _add(self, frame: AudioFrame, *, detect: bool) -> None:
         duration_s = frame.samples / frame.sample_rate
@@ -117,8 +122,10 @@ class SoundMeter:
             return
         if self._rate != SAMPLE_RATE:
             block = self._resampler.resample_chunk(block)
-        n_chunks = int((self._detector(block) >= SPEECH_THRESHOLD).sum())
-        self.speech_s += n_chunks * SPEECH_CHUNK / SAMPLE_RATE
+        self._count(self._detector(block))
+
+    def _count(self, probabilities: NDArray[np.float32]) -> None:
+        self.speech_s += int((probabilities >= SPEECH_THRESHOLD).sum()) * SPEECH_CHUNK / SAMPLE_RATE
 
 
 def _mono(frame: AudioFrame) -> Samples:

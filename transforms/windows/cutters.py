@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
-from model.interface import SAMPLE_RATE, SPEECH_CHUNK
+from model.interface import SAMPLE_RATE, SPEECH_CHUNK, SPEECH_DELAY
 from transforms.core.sections import Sections
 from transforms.core.types import Intervals
 from transforms.core.window_index import WindowId
@@ -121,9 +121,9 @@ class FixedStrideCutter:
         while self._next is not None:
             start, index = self._next
             stop = start + self._window_samples
-            # VAD must have seen the chunk that the window ends in. Without a sample behind it, the window may
+            # VAD must have decided on the chunk that the window ends in. Without a sample behind it, it may
             # turn out to be the last one.
-            is_complete = stop + SPEECH_CHUNK <= state.n_samples and state.settled >= start
+            is_complete = stop + SPEECH_CHUNK + SPEECH_DELAY <= state.n_samples and state.settled >= start
             if not self._has_new_samples(start, index) or not (state.ended or is_complete):
                 return
             is_last = state.ended and stop >= state.n_samples

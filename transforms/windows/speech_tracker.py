@@ -75,6 +75,7 @@ class SpeechTracker:
         self._n_speech_samples: Counter[int] = Counter()  # of speech that starts in a block, by its number
         self._probabilities: NDArray[np.float32] = np.empty(0, np.float32)  # of the chunks not dropped
         self._n_dropped = self._n_samples // SPEECH_CHUNK  # chunks
+        self._n_late = 0  # chunks of the current detector that are not needed
         self._word: Intervals = ()  # of a whole recording of one short word
 
     @property
@@ -108,7 +109,7 @@ class SpeechTracker:
         if self._current is None:
             return []
         probabilities, parts = self._current.finish()
-        self._probabilities = np.concatenate([self._probabilities, probabilities])
+        self._add(probabilities)
         if not parts:
             self._word = self._short_word()
             parts = [SpeechPart(start, stop, 0) for start, stop in self._word]
@@ -162,10 +163,16 @@ class SpeechTracker:
         if self._current is None:
             return []
         probabilities, parts = self._current.feed(block)
-        self._probabilities = np.concatenate([self._probabilities, probabilities])
+        self._add(probabilities)
         if self._next is not None:
             self._next_parts += self._next.feed(block)[1]
         return self._recorded(parts)
+
+    def _add(self, probabilities: NDArray[np.float32]) -> None:
+        """Adds those of the current detector, without chunks that the one before it has decided on."""
+        n_late = min(self._n_late, len(probabilities))
+        self._n_late -= n_late
+        self._probabilities = np.concatenate([self._probabilities, probabilities[n_late:]])
 
     @property
     def _may_be_word(self) -> bool:
@@ -192,11 +199,16 @@ class SpeechTracker:
         self._speech_end = self._current.speech_end
         self._current, self._next = self._next, None
         self._handover = self._n_samples
+        if self._current is not None:  # it has not decided yet on some chunks before the handover
+            self._n_late = HANDOVER_SAMPLES // SPEECH_CHUNK - self._current.n_chunks
         parts, self._next_parts = self._next_parts, []
-        return found + self._recorded([part for part in parts if part.stop > self._n_samples])
+        return found + self._recorded(parts)
 
     def _recorded(self, parts: list[SpeechPart]) -> list[SpeechPart]:
         """Counts parts of speech, and lets the first one after a handover follow the speech before it."""
+        if self._handover is not None:  # the detector before has found what ends there
+            handover = self._handover
+            parts = [part for part in parts if part.stop > handover]
         if parts and self._handover is not None:
             parts = [self._following(parts[0], self._handover), *parts[1:]]
             self._handover = None
@@ -225,8 +237,8 @@ class _Stream:
         self.origin = origin
         self._detector = detector
         self._segmenter = SpeechSegmenter()
+        self.n_chunks = 0  # that are decided
         self._n_samples = 0
-        self._n_chunks = 0
 
     @property
     def settled(self) -> int:
@@ -242,8 +254,8 @@ class _Stream:
         """Returns the probabilities of the chunks and the parts of speech that are certain now."""
         self._n_samples += len(block)
         probabilities = self._detector(block)
-        self._n_chunks += len(probabilities)
-        parts = self._segmenter.feed(probabilities, self._n_chunks * SPEECH_CHUNK)
+        self.n_chunks += len(probabilities)
+        parts = self._segmenter.feed(probabilities, self.n_chunks * SPEECH_CHUNK)
         return probabilities, self._in_recording(parts)
 
     def finish(self) -> tuple[NDArray[np.float32], list[SpeechPart]]:

@@ -5,7 +5,7 @@ import itertools
 import numpy as np
 import pytest
 
-from model.interface import SAMPLE_RATE, SPEECH_CHUNK
+from model.interface import SAMPLE_RATE, SPEECH_CHUNK, SPEECH_DELAY
 from transforms.core.sections import Sections
 from transforms.core.window_index import WindowId
 from transforms.windows.cutters import (
@@ -56,12 +56,12 @@ def test_empty_recording_has_no_windows() -> None:
 
 def test_fixed_stride_window_is_complete_once_vad_saw_its_last_chunk() -> None:
     cutter = fixed_stride()
-    assert found(cutter, WINDOW + SPEECH_CHUNK - 1, ended=False) == []
-    assert (cutter.needed, cutter.speech_needed_from) == (((0, WINDOW + SPEECH_CHUNK - 1),), 0)
-    assert found(cutter, WINDOW + SPEECH_CHUNK, ended=False) == [PlannedWindow(0, 0, ((0, WINDOW),), HOP)]
-    assert (cutter.needed, cutter.speech_needed_from) == (((HOP, WINDOW + SPEECH_CHUNK),), HOP)
+    decided = WINDOW + SPEECH_CHUNK + SPEECH_DELAY
+    assert found(cutter, decided - 1, ended=False) == []
+    assert (cutter.needed, cutter.speech_needed_from) == (((0, decided - 1),), 0)
+    assert found(cutter, decided, ended=False)[0] == PlannedWindow(0, 0, ((0, WINDOW),), HOP)
     assert not cutter.done
-    assert len(found(cutter, WINDOW + SPEECH_CHUNK)) == 1
+    assert found(cutter, decided)
     assert cutter.done
 
 
@@ -199,6 +199,6 @@ def test_no_window_follows_one_that_reaches_the_end_wherever_reading_starts() ->
 
 def test_fixed_stride_window_waits_until_speech_before_it_is_settled() -> None:
     cutter = fixed_stride()
-    state = StreamState(10 * WINDOW, [], HOP, ended=False)
+    state = StreamState(10 * WINDOW + SPEECH_DELAY, [], HOP, ended=False)
     assert [window.index for window in cutter.windows(state)] == [0, 1]
     assert cutter.position == 2 * HOP

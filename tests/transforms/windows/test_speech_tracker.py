@@ -5,7 +5,7 @@ import pytest
 from numpy.typing import NDArray
 
 from model.interface import SAMPLE_RATE, SPEECH_CHUNK, Samples
-from tests.support.detectors import DelayedDetector, LoudnessDetector
+from tests.support.detectors import DelayedDetector, LookaheadDetector, LoudnessDetector
 from transforms.core.sections import Sections
 from transforms.windows.speech_intervals import SpeechPart, whole_intervals
 from transforms.windows.speech_tracker import HANDOVER_SAMPLES, SpeechTracker
@@ -101,9 +101,11 @@ def sound_at(*seconds: tuple[float, float], length_s: float = 200) -> Samples:
     return samples
 
 
-def parts_of(samples: Samples, block: int, first: int = 0) -> list[SpeechPart]:
+def parts_of(
+    samples: Samples, block: int, first: int = 0, detector: type[LoudnessDetector] = DelayedDetector
+) -> list[SpeechPart]:
     """Returns all parts of speech, of a tracker that starts with a section."""
-    tracker = SpeechTracker(DelayedDetector, SECTIONS, first)
+    tracker = SpeechTracker(detector, SECTIONS, first)
     found = []
     for start in range(SECTIONS.warmup_start_s(first) * SAMPLE_RATE, len(samples), block):
         found += tracker.feed(samples[start : start + block])
@@ -128,6 +130,25 @@ def test_speech_of_a_section_does_not_depend_on_where_reading_started(
     alone = [part for part in parts_of(samples, 30_001, first=1) if part.stop > HANDOVER]
     assert [part.stop for part in alone] == [part.stop for part in later]
     assert alone[1:] == later[1:]
+
+
+@pytest.mark.parametrize("block", [1_000, SAMPLE_RATE, 77_777, 200 * SAMPLE_RATE])
+def test_a_detector_that_decides_late_finds_the_same(block: int) -> None:
+    for seconds in (
+        [(1, 2), (50, 70), (100, 110)], [(30, 67.2), (67.4, 67.7), (68.3, 69)], [(50, 67.2), (68.9, 71)],
+        [(67.0, 67.3)], [(66.5, 66.9), (68.5, 69)], [(10, 199)], [(196, 200)], [],
+    ):  # fmt: skip
+        samples = sound_at(*seconds)
+        assert parts_of(samples, block, detector=LookaheadDetector) == parts_of(samples, block)
+        trackers = [SpeechTracker(kind, SECTIONS) for kind in (DelayedDetector, LookaheadDetector)]
+        for tracker in trackers:
+            for start in range(0, len(samples), block):
+                tracker.feed(samples[start : start + block])
+            tracker.finish()
+        for start_s in (0, 55, 60, 64.5, 67, 68, 70, 190):
+            start, n = round(start_s * SAMPLE_RATE), 10 * SAMPLE_RATE
+            at_once, late = (tracker.speech(start, n) for tracker in trackers)
+            assert at_once == late
 
 
 @pytest.mark.parametrize("word_s", [0.3, 0.4, 1.0])
