@@ -3,10 +3,10 @@
     pip install -e '.[local,bench]'
     python -m benchmarks.speech_detection --data ../shared/data
 
-`--data` is a folder with recordings and with `reference/openai-whisper-base-greedy-words.json`, whose times say
-where words are. Recordings are made quieter, and rounded to 16 bits. With and without the filter and the gain of
-`model/detector_input.py`, prints words whose middle lies in what is kept, commands without speech, and the
-seconds of generated sound without speech (`benchmarks/support/wordless_audio.py`) that are taken for speech.
+`--data` is a folder with recordings, and with `reference/openai-whisper-base-greedy-words.json`, whose times
+say where words are. Recordings are made quieter, and rounded to 16 bits. With and without the filter and the
+gain of `model/detector_input.py`, prints words whose middle lies in what is kept, commands without speech,
+and seconds of generated sound without speech (`benchmarks/support/wordless_audio.py`) taken for speech.
 """
 
 from __future__ import annotations

@@ -20,9 +20,9 @@ from pipelines.output.run_files import FAILURES as FAILURES_FOLDER
 from pipelines.output.run_folder import RunFolder
 from pipelines.runners.dataflow import is_dataflow
 from transforms.checkpoint.resume import ResumeSettings
-from transforms.dofns.earlier_rows import CountListed, KeepEarlierRows
+from transforms.dofns.earlier_rows import CountListed, CountUnfinished, KeepEarlierRows
 from transforms.dofns.keyed_work import TRANSCRIPTS
-from transforms.dofns.tags import FAILURES, LISTED
+from transforms.dofns.tags import FAILURES, LISTED, UNFINISHED
 from transforms.dofns.write import WriteRecordingFiles, WriteRows
 from transforms.sources.work_items import Work, deserialize, serialize
 from transforms.writing.rows import Row, failure_row, transcript_row
@@ -34,11 +34,12 @@ class Destination:
 
     Attributes:
         folder: the folder of rows, failures and files of recordings.
-        earlier: URLs of files of rows of which those are kept whose recordings are not listed any more.
+        earlier: files of rows, of which those are kept whose recordings are not listed any more (see
+            `RunFolder.earlier_rows`).
     """
 
     folder: RunFolder
-    earlier: Sequence[str] = ()
+    earlier: Sequence[tuple[str, ...]] = ()
 
 
 def build(
@@ -88,6 +89,8 @@ def build(
     )
     rows = results[TRANSCRIPTS] | "Transcript row" >> beam.Map(transcript_row)
     _ = results[LISTED] | "Listed" >> CountListed()
+    if options.partial:
+        _ = results[UNFINISHED] | "Unfinished" >> CountUnfinished()
     if destination.earlier:
         kept = results[LISTED] | "Keep" >> KeepEarlierRows(tuple(destination.earlier))
         rows = (rows, kept) | "All rows" >> beam.Flatten()

@@ -109,6 +109,7 @@ def transcribe(options: TranscribeOptions, beam_args: Sequence[str] = (), backen
         destination = Destination(folder if is_template else folder.next, earlier)
         _build(pipeline, work, options, model.languages, backend, destination, share=not is_local)
         if is_template:
+            folder.mark_unfinished()  # its workers write into it
             pipeline.run()
             print(TEMPLATE_SUBMITTED, file=sys.stderr)
             return 0

@@ -36,6 +36,7 @@ EVALUATION_FILES = ("evaluation/recordings.jsonl", "evaluation/report.html")
 FAILURES = "failures"
 EARLIER_ROWS = "transcripts"  # up to version 3 of the schema, the folder of rows of both formats
 
+IDENTITY_NAME = re.compile(re.escape(IDENTITY_FILE.rpartition("/")[2]))
 PART = re.compile(r"part-\d{5,}-of-\d{5,}\.(parquet|jsonl)")
 TOP_FILES = (SUCCESS_FILE, REPORT_FILE, PAGE_FILE, PROGRESS_FILE)
 PATTERNS = {

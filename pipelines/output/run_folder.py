@@ -21,8 +21,10 @@ from pipelines.output.run_files import (
     EVALUATION_FILES,
     FAILURES,
     IDENTITY_FILE,
+    IDENTITY_NAME,
     LOG_FOLDER,
     NEXT_FOLDER,
+    OWN_FOLDER,
     PAGE_FILE,
     PARTIAL_FOLDER,
     PATTERNS,
@@ -35,7 +37,7 @@ from pipelines.output.run_files import (
 from pipelines.output.run_identity import ModelIdentity, RunIdentity, difference, is_identity
 from transforms.checkpoint.commit_log import SUFFIX as LOG_SUFFIX
 from transforms.core.redaction import redact
-from transforms.writing.atomic_files import atomic_write, move_files
+from transforms.writing.atomic_files import atomic_write, move_files, remove_folder
 
 _REPORTED = {"counts", "options", "files", "identity"}
 _ADVICE = "give another --output, or --overwrite to remove that run's files"
@@ -80,7 +82,10 @@ class RunFolder:
         Raises:
             RunFolderError: `IDENTITY_FILE` is damaged.
         """
-        if self._read_identity() is None or not self._exists(SUCCESS_FILE):
+        found = self._read_identity()
+        if found is None or not self._exists(SUCCESS_FILE):
+            return None
+        if found.get("rows") != identity.transcripts:  # a run with `--overwrite` began, and has not finished
             return None
         try:
             report = self._read_json(REPORT_FILE)
@@ -116,7 +121,7 @@ class RunFolder:
         found = self._read_identity()
         if found is None:
             self._refuse_foreign()
-            if not overwrite and any(name.endswith(LOG_SUFFIX) for name in self._names(LOG_FOLDER)):
+            if not overwrite and self.has_log():
                 raise RunFolderError(
                     f"--output {redact(self.url)} holds the commit log of a run in {LOG_FOLDER}, and no "
                     f"{IDENTITY_FILE} with the run's options; {_ADVICE}"
@@ -124,14 +129,20 @@ class RunFolder:
         elif other := difference(found, identity):
             raise RunFolderError(f"--output {redact(self.url)} holds {other}; {_ADVICE}")
 
+    def has_log(self) -> bool:
+        """Whether there is a commit log, as of any run but those with `--partial`."""
+        return any(name.endswith(LOG_SUFFIX) for name in self._names(LOG_FOLDER))
+
     def check_begun(self, identity: RunIdentity) -> None:
-        """Checks that the folder holds this run, finished or not; changes nothing.
+        """Checks that the folder holds this run, finished or not, and may get `partial`; changes nothing.
 
         Raises:
-            RunFolderError: it does not.
+            RunFolderError: it does not, or another run has `partial` as its output folder.
         """
         if self._read_identity() is None:
             raise RunFolderError(f"--partial: --output {redact(self.url)} holds no run of whisper-beam")
+        if self.partial.has_log():
+            raise RunFolderError(f"--partial: {redact(self.partial.url)} is the --output of another run")
         self.check(identity, overwrite=False)
 
     def claim(self, identity: RunIdentity, overwrite: bool) -> None:
@@ -153,16 +164,29 @@ class RunFolder:
         except OSError as error:
             raise RunFolderError(self.write_error_message(error)) from error
 
-    def earlier_rows(self, identity: RunIdentity) -> list[str]:
+    def earlier_rows(self, identity: RunIdentity) -> list[tuple[str, ...]]:
         """Returns the URLs of the files of rows that an earlier run with the same options left in the folder.
 
-        Together they have each of its rows at least once, also if it was killed while it published them.
+        Together they have each of its rows at least once, also if it was killed while it published them. A
+        file comes with that of the same rows in the other format, if there is one.
         """
         if (self._read_identity() or {}).get("rows") != identity.transcripts:
             return []
         parts = [name for name in self.parts() if not name.startswith(f"{FAILURES}/")]
-        columns = [name for name in parts if name.endswith(".parquet")]
-        return [self.url_of(name) for name in (columns if columns and self._exists(SUCCESS_FILE) else parts)]
+        if not self._exists(SUCCESS_FILE):
+            return [(self.url_of(name),) for name in parts]
+        formats: dict[str, list[str]] = {}
+        for name in sorted(parts, reverse=True):  # Parquet first
+            formats.setdefault(name.partition("/")[2].partition(".")[0], []).append(self.url_of(name))
+        return [tuple(urls) for _, urls in sorted(formats.items())]
+
+    def mark_unfinished(self) -> None:
+        """Removes `_SUCCESS` and the evaluation, as the rows in the folder will be replaced one by one.
+
+        Raises:
+            OSError: a file cannot be removed.
+        """
+        self._remove([name for name in (SUCCESS_FILE, *EVALUATION_FILES) if self._exists(name)])
 
     def publish(self, identity: RunIdentity, report: Mapping[str, Any], page: str) -> None:
         """Replaces what the folder holds by the files in `next`, which are complete.
@@ -178,7 +202,7 @@ class RunFolder:
         Raises:
             OSError: a file cannot be written or removed.
         """
-        self._remove([name for name in (SUCCESS_FILE, *EVALUATION_FILES) if self._exists(name)])
+        self.mark_unfinished()
         if (self._read_identity() or {}).get("rows") != identity.transcripts:
             self._write_identity(identity, None)  # until all files are those of this run
         new = [name for folder in filter(None, PATTERNS) for name in self.next.own_files(folder)]
@@ -194,7 +218,8 @@ class RunFolder:
         self._write_identity(identity, identity.transcripts)
         self._remove_folder(NEXT_FOLDER)
         self.remove_partial_files()
-        self.partial.remove_output()
+        if not self.partial.has_log():  # else a run of its own, whose `--output` it is
+            self.partial.remove_output()
         with atomic_write(self.url_of(SUCCESS_FILE)):
             pass
 
@@ -229,7 +254,10 @@ class RunFolder:
         Raises:
             OSError: they cannot be removed.
         """
-        self._remove([name for folder in PATTERNS for name in self.own_files(folder, unfinished=True)])
+        identity = unfinished_pattern(IDENTITY_NAME)
+        names = [f"{OWN_FOLDER}/{name}" for name in self._names(OWN_FOLDER) if identity.fullmatch(name)]
+        names += [name for folder in PATTERNS for name in self.own_files(folder, unfinished=True)]
+        self._remove(names)
 
     def remove_output(self) -> None:
         """Removes the files of a run, if there is one, and the folder if it is empty then.
@@ -243,7 +271,7 @@ class RunFolder:
         self._remove([name for folder in PATTERNS for name in self.own_files(folder)])
         self.remove_partial_files()
         fs, root = self._filesystem()
-        fs.rm(f"{root}/{IDENTITY_FILE.partition('/')[0]}", recursive=True)
+        remove_folder(fs, f"{root}/{OWN_FOLDER}")
         for folder in (*filter(None, PATTERNS), "evaluation", ""):
             with suppress(OSError):  # not empty, or a file system without folders
                 fs.rmdir(f"{root}/{folder}".rstrip("/"))
@@ -274,7 +302,7 @@ class RunFolder:
     def _remove_folder(self, name: str) -> None:
         fs, root = self._filesystem()
         if self._exists(name):
-            fs.rm(f"{root}/{name}", recursive=True)
+            remove_folder(fs, f"{root}/{name}")
 
     def _remove_log(self) -> None:
         fs, root = self._filesystem()

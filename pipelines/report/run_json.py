@@ -97,6 +97,7 @@ def _recordings(counters: Mapping[str, int]) -> dict[str, int]:
         "not_transcribed": listed - transcribed - unfinished,
         "unfinished": unfinished,
         "kept": counters.get("kept", 0),
+        "earlier_files_damaged": counters.get("earlier_files_damaged", 0),
         "duplicates": duplicates,
         "done_before": min(counters.get("resumed", 0), listed),
     }
@@ -133,6 +134,11 @@ def summary(report: Report, folder: RunFolder) -> str:
         lines.append(
             f"kept: {counts['kept']} rows of recordings that are not among the inputs any more "
             "(--remove_unlisted leaves them out)"
+        )
+    if counts.get("earlier_files_damaged"):
+        lines.append(
+            f"damaged files of the run before: {counts['earlier_files_damaged']}; rows in them may be "
+            "missing if their recordings are not among the inputs any more: name those again"
         )
     if counts.get("unfinished"):
         lines.append(f"not finished yet, and left out: {counts['unfinished']} recordings")

@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, NoReturn
 
+import fsspec
 import pytest
 
 from model.interface import ModelOptions
@@ -221,6 +222,52 @@ def test_what_is_finished_is_written_before_the_end(
     assert main(arguments, TONES) == 0
     assert [row for row in rows(out) if row["audio_id"] in {one["audio_id"] for one in part}] == part
     assert not (out / "partial").exists()
+
+
+def test_a_run_of_its_own_in_the_partial_folder_stays(talks: Path, out: Path) -> None:
+    assert run(talks, out / "partial") == 0
+    before = snapshot(out / "partial")
+    assert run(talks, out) == 0
+    assert run(talks, out, "--partial") == 1
+    assert snapshot(out / "partial") == before
+
+
+def test_what_is_not_finished_counts_once(talks: Path, out: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    manifest = talks / "m.txt"
+    manifest.write_text("0.wav\n1.wav\n0.wav\n2.wav\n1.wav\n2.wav\n")
+    arguments = ["--input", str(manifest), "--output", str(out), "--batch_size", "1"]
+    assert main(arguments, replace(TONES, load=load_nothing)) == 1
+    capsys.readouterr()
+    assert main([*arguments, "--partial"], TONES) == 0
+    found = counts(out / "partial")
+    assert (found["recordings"], found["unfinished"], found["not_transcribed"]) == (3, 3, 0)
+    assert "0 of 3 recordings are finished so far" in capsys.readouterr().err
+
+
+def test_a_run_that_began_with_overwrite_is_not_finished(talks: Path, out: Path) -> None:
+    assert run(talks, out) == 0
+    arguments = ["--input", str(talks), "--output", str(out), "--batch_size", "1", "--parallel_batches", "1"]
+    REQUESTS.clear()
+    assert main([*arguments, "--overwrite"], replace(TONES, load=load_stopping)) == 1
+    REQUESTS.clear()
+    assert main(arguments, TONES) == 0
+    assert 1 <= len(REQUESTS) < 3  # the rest, which completes the run that was to do everything anew
+    REQUESTS.clear()
+    assert main(arguments, TONES) == 0
+    assert REQUESTS == []
+
+
+def test_names_with_brackets_in_a_store(talks: Path) -> None:
+    (talks / "0.wav").rename(talks / "[0].wav")
+    out = "memory://brackets/out[1]"
+    flags = ["--format", "jsonl,srt", "--channels", "split"]
+    assert run(talks, out, *flags) == 0
+    assert run(talks, out, *flags, "--partial") == 0
+    assert run(talks, out, *flags, "--num_shards", "2") == 0
+    files = fsspec.filesystem("memory").find("/brackets/out[1]")
+    assert not [name for name in files if "/next/" in name or "/partial/" in name]
+    assert len([name for name in files if name.endswith(".srt")]) == 3
+    assert open_run(out).report["counts"]["transcribed"] == 3
 
 
 def test_a_recording_that_is_listed_twice_counts_once(tmp_path: Path, out: Path) -> None:

@@ -59,6 +59,7 @@ def test_run_json_and_success_are_written(tmp_path: Path, out: Path) -> None:
         "done_before": 0,
         "unfinished": 0,
         "kept": 0,
+        "earlier_files_damaged": 0,
         "failures": 0,
         "failures_by_kind": {},
         "failures_retryable": 0,

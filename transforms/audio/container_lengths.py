@@ -27,6 +27,8 @@ _BLOCK_BYTES = 1 << 20
 _MAX_PAGE_BYTES = 1 << 17  # of Ogg, or a packet of MPEG-TS: what may follow a packet
 _MAX_CHUNKS = 50_000  # read per file: an MP4 has two for each fragment of a few seconds
 _ASF_FILE_PROPERTIES = bytes.fromhex("a1dcab8c47a9cf118ee400c00c205365")
+_SEGMENT = b"\x18\x53\x80\x67"
+_MAX_HEADERS = 16  # elements before the segment of a Matroska file: one, and perhaps some that are void
 _ASF_HEADER_BYTES = 8192  # writers put the file properties within these
 
 
@@ -74,6 +76,30 @@ def declared_size(file: BinaryIO) -> int | None:
     if head.startswith(b"\x30\x26\xb2\x75"):
         return _size_of_asf(file)
     return None
+
+
+def end_of_segment(file: BinaryIO) -> int:
+    """Returns the size in bytes that a Matroska file declares; 0 if it declares none, as live streams.
+
+    Elements have a number and a size, of up to 8 bytes each: as many as the leading zeros of the first one
+    say (RFC 8794). The element of the pictures and the sound follows a short header.
+    """
+    offset = 0
+    for _ in range(_MAX_HEADERS):
+        file.seek(offset)
+        head = file.read(16)
+        n_number = 9 - head[0].bit_length() if head else 9
+        n_size = 9 - head[n_number].bit_length() if n_number < len(head) else 9
+        start = n_number + n_size
+        if n_size > 8 or start > len(head):
+            return 0
+        size = int.from_bytes(head[n_number:start]) - (1 << 7 * n_size)
+        if size == (1 << 7 * n_size) - 1:  # unknown
+            return 0
+        offset += start + size
+        if head[:n_number] == _SEGMENT:
+            return offset
+    return 0
 
 
 def _end_of_riff(file: BinaryIO, head: bytes) -> int | None:

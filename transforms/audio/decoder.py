@@ -127,7 +127,7 @@ class AudioDecoder:
                 self._size_ratio = declared_size_ratio(self._file)
                 frames = Frames(container, stream, self._log, position)
                 yield from self._resampled(frames)
-                is_cut = needs_bytes(container, stream) > self._file.seek(0, os.SEEK_END)
+                is_cut = needs_bytes(container, stream, self._file) > self._file.seek(0, os.SEEK_END)
                 self._finish(frames, container.format.name, is_cut)
         except AudioError as error:
             self._read_error = self._read_error or error

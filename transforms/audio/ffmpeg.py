@@ -17,6 +17,7 @@ from transforms.audio.container_lengths import (
     WITH_LENGTH,
     WITHOUT_LENGTH,
     declared_size,
+    end_of_segment,
     has_audio_signature,
 )
 from transforms.audio.damage_log import DamageLog
@@ -315,8 +316,16 @@ def declared_s(container: InputContainer, stream: AudioStream, file: BinaryIO) -
         file.seek(position)
 
 
-def needs_bytes(container: InputContainer, stream: AudioStream) -> int:
-    """Returns the size of file that the index of an MP4 needs; 0 if it is of another format."""
+def needs_bytes(container: InputContainer, stream: AudioStream, file: BinaryIO) -> int:
+    """Returns the size of file that the index of an MP4 needs, or that Matroska declares; else 0.
+
+    Matroska declares the length of the longest stream: of several, only the size shows that the file was cut.
+    """
+    if container.format.name.startswith("matroska"):
+        try:
+            return 0 if _stream_s(container, stream) else end_of_segment(file)
+        except OSError:  # decoding has reported it
+            return 0
     if not container.format.name.startswith("mov") or not len(stream.index_entries):
         return 0
     last = stream.index_entries[-1]

@@ -35,8 +35,10 @@ def exact_position(file: BinaryIO, time_s: int) -> int:
     if not time_s or time_s > MAX_DURATION_S:
         return 0
     with open_container(file) as container:
+        if container.format.name not in FORMATS:  # of several streams, the first may be unreadable
+            return 0
         stream = audio_stream(container)
-        if container.format.name not in FORMATS or not stream.codec_context.name.startswith("pcm_"):
+        if not stream.codec_context.name.startswith("pcm_"):
             return 0
         try:
             return _seek(container, stream, time_s)

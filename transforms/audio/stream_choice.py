@@ -71,23 +71,25 @@ def open_chosen(
     """
     with open_container(file) as container:
         infos = stream_infos(container)
-        possible = [one.index for one in candidates(infos, wanted)]
+        possible = candidates(infos, wanted)
         if infos and not possible:
             raise _no_such_stream(infos, wanted)
+        possible = [one for one in possible if not one.unreadable] or possible[:1]
         if len(possible) <= 1:
-            yield _chosen(container, infos, possible[0] if possible else 0)
+            yield _chosen(container, infos, possible[0].index if possible else 0)
             return
-        number = _searched(container, possible[:MAX_PROBED], check, make_detector)
+        numbers = [one.index for one in possible[:MAX_PROBED]]
+        number = _searched(container, numbers, check, make_detector)
     with open_container(file) as container:  # from its start: not all formats can be wound back exactly
         yield _chosen(container, infos, number)
 
 
 def stream_infos(container: InputContainer) -> tuple[StreamInfo, ...]:
     """Returns the audio streams of a container, none of them taken."""
-    return tuple(_info(index, stream) for index, stream in enumerate(container.streams.audio))
+    return tuple(_info(container, index, stream) for index, stream in enumerate(container.streams.audio))
 
 
-def _info(index: int, stream: AudioStream) -> StreamInfo:
+def _info(container: InputContainer, index: int, stream: AudioStream) -> StreamInfo:
     tags = stream.metadata
     language = tags.get("language", "").strip("\0 ")
     title = redact_text(" ".join((tags.get("title") or tags.get("name", "")).split()))
@@ -97,7 +99,16 @@ def _info(index: int, stream: AudioStream) -> StreamInfo:
         title[:MAX_TEXT] or None,
         bool(stream.disposition & Disposition.default),
         bool(stream.disposition & _SECONDARY),
+        unreadable=not _is_readable(container, index),
     )
+
+
+def _is_readable(container: InputContainer, number: int) -> bool:
+    try:
+        audio_stream(container, number)
+    except AudioError:  # raised when the stream is decoded, if there is no other
+        return False
+    return True
 
 
 def _chosen(container: InputContainer, infos: Sequence[StreamInfo], number: int) -> ChosenStream:
@@ -115,18 +126,8 @@ def _no_such_stream(infos: Sequence[StreamInfo], wanted: StreamChoice) -> AudioE
 def _searched(
     container: InputContainer, possible: Sequence[int], check: Check, make_detector: MakeDetector | None
 ) -> int:
-    """Returns the first of some streams with speech, or else with sound; without any, the first one.
-
-    Streams that cannot be decoded come last.
-    """
-    meters = dict[int, SoundMeter]()  # in order of preference, by the number of the stream
-    for number in possible:
-        try:
-            meters[number] = SoundMeter(audio_stream(container, number), make_detector)
-        except AudioError:  # raised when it is decoded, if there is no other
-            continue
-    if not meters:  # without a stream, PyAV would read all
-        return possible[0]
+    """Returns the first of some streams with speech, or else with sound; without any, the first one."""
+    meters = {number: SoundMeter(audio_stream(container, number), make_detector) for number in possible}
     found = _search(container, list(meters.values()), check, detect=make_detector is not None)
     return next(number for number, meter in meters.items() if meter is found)
 

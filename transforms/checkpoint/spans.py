@@ -222,7 +222,7 @@ def from_record(record: Mapping[str, Any], source: AudioSource) -> SpanResult:
 def quarantined(unit: WorkUnit) -> SpanResult:
     """Returns the failure of a unit that crashed its process too often."""
     reason = (
-        f"its process crashed {unit.n_crashes} times, the last ones while it worked on "
+        f"its process crashed {unit.n_crashes} times, the last one while it worked on "
         "nothing else; it may take more memory than there is, or crash a decoder; --retry_failed tries again"
     )
     error = AudioError("transcribe", QUARANTINED, reason, retryable=True)

@@ -23,6 +23,7 @@ class StreamInfo(Record):
         default: whether the file marks it as the one to play.
         secondary: whether the file marks it as a commentary or an audio description.
         taken: whether it is the one that is transcribed.
+        unreadable: whether it is in a form that cannot be decoded.
     """
 
     index: int
@@ -31,11 +32,13 @@ class StreamInfo(Record):
     default: bool = False
     secondary: bool = False
     taken: bool = False
+    unreadable: bool = False
 
     def __str__(self) -> str:
         """Returns the stream for a message: `1 (eng, 'Microphone', default)`."""
         title = None if self.title is None else repr(self.title)
-        parts = [self.language, title, "default" if self.default else None]
+        words = ("default" if self.default else None, "unreadable" if self.unreadable else None)
+        parts = [self.language, title, *words]
         described = ", ".join(part for part in parts if part is not None)
         return f"{self.index} ({described})" if described else str(self.index)
 
@@ -47,11 +50,14 @@ def candidates(streams: Sequence[StreamInfo], wanted: StreamChoice = None) -> li
 
     Args:
         streams: the audio streams of a file.
-        wanted: restricts them to a number or a language.
+        wanted: restricts them to a number or a language; of one with a region, as `pt-BR`, to those of that
+            region, if there are any.
     """
     if isinstance(wanted, int):
         return [one for one in streams if one.index == wanted]
     found = list(streams) if wanted is None else [one for one in streams if _is_in(one, wanted)]
+    if wanted is not None and "-" in wanted:
+        found = [one for one in found if _is_tagged(one, wanted)] or found
     return sorted(found, key=lambda one: (not one.default, one.secondary, one.index))
 
 
@@ -78,8 +84,12 @@ def choice_remark(
             "speech or sound, was transcribed"
         )
     elif not taken.default:
-        silent = ", ".join(map(str, defaults))
-        remarks.append(f"no speech was found in audio stream {silent}: {taken} was transcribed")
+        silent = ", ".join(str(one) for one in defaults if not one.unreadable)
+        if silent:
+            remarks.append(f"no speech was found in audio stream {silent}: {taken} was transcribed")
+    unreadable = ", ".join(str(one) for one in possible[: possible.index(taken)] if one.unreadable)
+    if unreadable:
+        remarks.append(f"audio stream {unreadable} cannot be decoded: {taken} was transcribed")
     if not has_speech:
         remarks.append(f"no speech was found in audio stream {taken}; there are others: {described(streams)}")
     return "; ".join(remarks) or None
@@ -94,7 +104,12 @@ def _is_in(stream: StreamInfo, language: str) -> bool:
     """Whether a stream is in a language: the same code or tag, or one for the same language of Whisper."""
     if stream.language is None:
         return False
-    if stream.language.casefold() == language.casefold():
+    if _is_tagged(stream, language):
         return True
     code = code_of(language)
     return code is not None and code_of(stream.language) == code
+
+
+def _is_tagged(stream: StreamInfo, language: str) -> bool:
+    """Whether the file names the language of a stream by that code or tag."""
+    return stream.language is not None and stream.language.casefold() == language.casefold()

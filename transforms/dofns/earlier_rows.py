@@ -38,14 +38,27 @@ class CountListed(beam.PTransform[PCollection[str], PCollection[Any]]):
 
 
 @dataclass
+class CountUnfinished(beam.PTransform[PCollection[str], PCollection[Any]]):
+    """Counts recordings that are not finished, by their audio_ids; one that is listed twice counts once."""
+
+    def expand(self, unfinished: PCollection[str]) -> PCollection[Any]:
+        """Emits nothing."""
+        nothing: PCollection[Any] = (
+            unfinished | "Once" >> beam.Distinct() | "Not finished" >> beam.FlatMap(_count_unfinished)
+        )
+        return nothing
+
+
+@dataclass
 class KeepEarlierRows(beam.PTransform[PCollection[str], PCollection[Row]]):
     """Emits the rows of an earlier run whose recordings are not among those listed, given by their audio_ids.
 
     Args:
-        files: URLs of files of rows, which together have each row at least once.
+        files: URLs of files of rows, which together have each row at least once; of each file those of the
+            same rows in other formats, too, which are read where it is damaged.
     """
 
-    files: Sequence[str]
+    files: Sequence[tuple[str, ...]]
 
     def expand(self, listed: PCollection[str]) -> PCollection[Row]:
         """Emits each row once."""
@@ -83,18 +96,24 @@ def _count_repeated(counted: tuple[str, int]) -> Iterable[Any]:
     return ()
 
 
+def _count_unfinished(_: str) -> Iterable[Any]:
+    BEAM_METRICS.count("unfinished")
+    return ()
+
+
 def _by_file(audio_id: str) -> tuple[str, str]:
     return file_id(audio_id), audio_id
 
 
-def _keyed_rows(url: str) -> Iterator[tuple[str, tuple[str, bytes]]]:
-    try:
-        for row in read_rows(url):
-            yield file_id(row["audio_id"]), (row["audio_id"], json_line(row))
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        # The rows of recordings that are listed are made anew: a damaged file must not end the run.
-        reason = redact(" ".join(str(error).split())[:200])
-        _LOGGER.warning(
-            "%s cannot be read (%s); rows in it of recordings that are not listed any more are lost",
-            *(redact(url), reason),
-        )
+def _keyed_rows(urls: tuple[str, ...]) -> Iterator[tuple[str, tuple[str, bytes]]]:
+    for url in urls:
+        try:
+            for row in read_rows(url):
+                yield file_id(row["audio_id"]), (row["audio_id"], json_line(row))
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            reason = redact(" ".join(str(error).split())[:200])
+            _LOGGER.warning("%s cannot be read: %s", redact(url), reason)
+        else:
+            return
+    # The rows of recordings that are listed are made anew: damaged files must not end the run.
+    BEAM_METRICS.count("earlier_files_damaged")

@@ -28,16 +28,19 @@ from transforms.checkpoint.spans import (
 from transforms.core.progress import PROGRESS
 from transforms.core.types import AudioSpan, Failure, RecordingPart, WindowTranscript
 from transforms.dofns.counters import BEAM_METRICS
-from transforms.dofns.tags import PARTS, UNITS, failed
+from transforms.dofns.tags import PARTS, UNFINISHED, UNITS, failed
 
 _LAST_INDEX: list[LogIndex] = []
 """The index that was read last: `Shared` alone would drop it between two steps, and read it again."""
 
 Output = tuple[str, WindowTranscript] | TaggedOutput[str, Failure | tuple[str, RecordingPart]]
+Skipped = Output | TaggedOutput[str, WorkUnit] | TaggedOutput[str, str]
 
 
 class SkipDone(beam.DoFn):
     """Emits the committed results of a span, and what is missing of it as a `WorkUnit`, tagged `UNITS`.
+
+    With `committed_only`, the audio_id of a recording that is not finished is emitted on `UNFINISHED`.
 
     Args:
         resume: settings of resumption; None if there is no commit log.
@@ -56,13 +59,14 @@ class SkipDone(beam.DoFn):
             self._index = self._shared.acquire(lambda: read_index(log))
             _LAST_INDEX[:] = [self._index]
 
-    def process(self, span: AudioSpan) -> Iterator[Output | TaggedOutput[str, WorkUnit]]:
+    def process(self, span: AudioSpan) -> Iterator[Skipped]:
         """Looks up the span in the log."""
         unit = WorkUnit(work_unit_key(span), span)
         if self._resume is not None and self._index is not None:
             done = committed_results(unit, self._index, self._resume)
             if self._resume.committed_only and not is_complete(with_history(unit, done, self._index)):
-                BEAM_METRICS.count("unfinished", int(span.windows is None))
+                if span.windows is None:
+                    yield TaggedOutput(UNFINISHED, span.source.audio_id)
                 return
             for result in done:
                 if not is_in_range(result.start, span):

@@ -15,6 +15,7 @@ PARTS = "parts"
 SECOND_PASS = "second_pass"
 SHARED = "shared"
 SPANS = "spans"
+UNFINISHED = "unfinished"
 UNITS = "units"
 WINDOWS = "windows"
 

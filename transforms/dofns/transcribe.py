@@ -22,7 +22,7 @@ from transforms.core.types import AudioSpan, Failure, RecordingPart
 from transforms.dofns.counters import BEAM_CONTEXT, BEAM_METRICS
 from transforms.dofns.read_windows import ReadWindows
 from transforms.dofns.skip_done import Output, SkipDone, outputs_of
-from transforms.dofns.tags import FAILURES, PARTS, UNITS, WINDOWS
+from transforms.dofns.tags import FAILURES, PARTS, UNFINISHED, UNITS, WINDOWS
 from transforms.fetch.policy import DEFAULT_POLICY, FetchPolicy
 from transforms.recognition.fallback import FallbackPolicy
 from transforms.recognition.hallucinations import FILTERS
@@ -42,7 +42,7 @@ class TranscribeSpans(beam.PTransform[PCollection[AudioSpan], dict[str, PCollect
     """Transcribes the windows of `AudioSpan`s, keyed by `audio_id`.
 
     The result is a dict: `windows` of (audio_id, WindowTranscript), `parts` of (audio_id, RecordingPart) for
-    the spans of which all windows are wanted, and `failures` of Failure.
+    the spans of which all windows are wanted, `failures` of Failure, and `unfinished` (see `SkipDone`).
 
     Args:
         model: options of the model.
@@ -73,7 +73,7 @@ class TranscribeSpans(beam.PTransform[PCollection[AudioSpan], dict[str, PCollect
     def expand(self, spans: PCollection[AudioSpan]) -> dict[str, PCollection[Any]]:
         """Skips, reads, transcribes and commits; Beam fuses these steps, as no grouping separates them."""
         committed = spans | "Skip what is done" >> beam.ParDo(SkipDone(self.resume, self.index)).with_outputs(
-            UNITS, PARTS, FAILURES, main=WINDOWS
+            UNITS, PARTS, FAILURES, UNFINISHED, main=WINDOWS
         )
         log = None if self.resume is None else self.resume.log
         load = partial(load_model, self.load, self.model, BEAM_METRICS)
@@ -88,10 +88,11 @@ class TranscribeSpans(beam.PTransform[PCollection[AudioSpan], dict[str, PCollect
                 PARTS, FAILURES, main=WINDOWS
             )
         )
-        return {
+        both = {
             name: (committed[name], transcribed[name]) | f"All {name}" >> beam.Flatten()
             for name in (WINDOWS, PARTS, FAILURES)
         }
+        return {**both, UNFINISHED: committed[UNFINISHED]}
 
 
 class TranscribeWindows(beam.DoFn):

@@ -27,7 +27,17 @@ from transforms.dofns.keyed_work import (
 )
 from transforms.dofns.open_work import OpenWork
 from transforms.dofns.second_pass import by_file, plan_second_passes, reopen_origin
-from transforms.dofns.tags import FAILURES, LISTED, ORIGINS, PARTS, SECOND_PASS, SHARED, SPANS, WINDOWS
+from transforms.dofns.tags import (
+    FAILURES,
+    LISTED,
+    ORIGINS,
+    PARTS,
+    SECOND_PASS,
+    SHARED,
+    SPANS,
+    UNFINISHED,
+    WINDOWS,
+)
 from transforms.dofns.transcribe import TranscribeSpans
 from transforms.merging.settings import MergeSettings
 from transforms.reading.range_split import key_by_range
@@ -43,7 +53,7 @@ class TranscribeWork(beam.PTransform[PCollection[Any], NamedCollections]):
     """Transcribes the recordings of work items, each of which comes once.
 
     The result is a dict: `transcripts` of Transcript, one for each recording, `failures` of Failure, and,
-    without keys, `listed`: the audio_id of each recording, as often as it is listed.
+    without keys, `listed`: the audio_id of each recording, as often as it is listed, and `unfinished`.
 
     Args:
         opener: opens the work items.
@@ -83,7 +93,8 @@ class TranscribeWork(beam.PTransform[PCollection[Any], NamedCollections]):
         failures.append(merged[FAILURES])
         if not self.keyed:
             together = (*keyed_failures, *failures) | "Failures" >> beam.Flatten()
-            return {TRANSCRIPTS: merged[TRANSCRIPTS], FAILURES: together, LISTED: opened[LISTED]}
+            named = {TRANSCRIPTS: merged[TRANSCRIPTS], FAILURES: together, LISTED: opened[LISTED]}
+            return {**named, UNFINISHED: first[UNFINISHED]}
         by_id = failures | "Other failures" >> beam.Flatten() | "Failures by file" >> beam.Map(by_file_id)
         return self._for_keys(
             {

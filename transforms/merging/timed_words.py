@@ -57,7 +57,7 @@ def timed_words(window: WindowTranscript) -> list[TimedWord]:
     """
     words = []
     for number, segment in enumerate(window.segments):
-        texts = split_words(segment.text, window.language)
+        texts = split_words(segment.text, segment.language or window.language)
         timed = _from_words(segment, texts) if segment.words else _interpolate(segment, texts, window.speech)
         source, offset = (window.index, number), 0
         for text, start_s, end_s in timed:

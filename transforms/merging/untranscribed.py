@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 
@@ -30,23 +31,30 @@ def merged_untranscribed(
 
     Args:
         windows: the windows that were merged.
-        failed: windows that could not be decoded. What they share with one of `windows` is not lost.
+        failed: windows that could not be decoded. Of what they share with one of `windows`, only speech
+            without text is lost.
         merged: the merge of `windows`.
         duration_s: duration of the recording, which no time exceeds.
     """
-    texts = [
-        (index, (one.start_s, one.end_s)) for index, one in zip(merged.windows, merged.segments, strict=True)
-    ]
+    texts = [(one.start_s, one.end_s) for one in merged.segments]
     found: set[Untranscribed] = set()
     for window in windows:
         if window.untranscribed:
-            others = [stretch for index, stretch in texts if index != window.index]
+            near = _near(texts, window)
+            others = [texts[number] for number in near if merged.windows[number] != window.index]
             found.update(_outside(window.untranscribed, others))
     decoded = {window.index for window in windows}
-    extents = sorted((window.start_s, window.end_s) for window in windows)
-    for window in failed:
+    ordered = sorted(windows, key=lambda one: one.start_s)
+    extents = [(one.start_s, one.end_s) for one in ordered]
+    listed_s = 0.0  # seconds that two failed windows share are listed once
+    for window in sorted(failed, key=lambda one: (one.start_s, one.index)):
         if window.index not in decoded:
-            found.update(_outside(window.untranscribed, extents))
+            covered = [texts[number] for number in _near(texts, window)]
+            for number in _near(extents, window):
+                covered += _without_speech(ordered[number])
+            covered.append((min(window.start_s, listed_s), listed_s))
+            found.update(_outside(window.untranscribed, sorted(covered)))
+            listed_s = max(listed_s, window.end_s)
     return tuple(sorted(_within(found, duration_s), key=_order))
 
 
@@ -62,8 +70,20 @@ def failed_seconds(untranscribed: Iterable[Untranscribed], offset_s: float) -> s
         return None
     total_s = sum(one.end_s - one.start_s for one in failed)
     named = [f"{offset_s + one.start_s:.2f} to {offset_s + one.end_s:.2f}" for one in failed[:MAX_NAMED]]
-    more = f", and {len(failed) - MAX_NAMED} more stretches" if len(failed) > MAX_NAMED else ""
+    n_more = len(failed) - MAX_NAMED
+    more = f", and {n_more} more stretch{'es' * (n_more > 1)}" if n_more > 0 else ""
     return f"the model failed on {total_s:.2f} s, which have no text: seconds {', '.join(named)}{more}"
+
+
+def _near(stretches: Sequence[_Stretch], window: WindowTranscript) -> range:
+    """Returns the numbers of the stretches that a window may touch; both their bounds are in order."""
+    first = bisect_left(stretches, window.start_s, key=lambda stretch: stretch[1])
+    return range(first, bisect_right(stretches, window.end_s, key=lambda stretch: stretch[0]))
+
+
+def _without_speech(window: WindowTranscript) -> Iterator[_Stretch]:
+    """Yields the stretches of a window without speech; all of it without VAD."""
+    return _rests(window.start_s, window.end_s, window.speech or ())
 
 
 def _outside(entries: Iterable[Untranscribed], covered: Sequence[_Stretch]) -> Iterator[Untranscribed]:
@@ -74,7 +94,7 @@ def _outside(entries: Iterable[Untranscribed], covered: Sequence[_Stretch]) -> I
         covered: stretches in order, which may overlap.
     """
     for entry in entries:
-        rests = list(_rests(entry, covered))
+        rests = list(_rests(entry.start_s, entry.end_s, covered))
         rest_s, length_s = sum(end_s - start_s for start_s, end_s in rests), entry.end_s - entry.start_s
         if rest_s == length_s or (entry.text and rest_s > MAX_COVERED * length_s):
             yield entry
@@ -84,17 +104,17 @@ def _outside(entries: Iterable[Untranscribed], covered: Sequence[_Stretch]) -> I
                     yield replace(entry, start_s=start_s, end_s=end_s)
 
 
-def _rests(entry: Untranscribed, covered: Iterable[_Stretch]) -> Iterator[_Stretch]:
-    """Yields the parts of the entry's seconds that are not covered."""
-    at_s = entry.start_s
+def _rests(first_s: float, last_s: float, covered: Iterable[_Stretch]) -> Iterator[_Stretch]:
+    """Yields the parts of a stretch that are not covered by others, which are in order."""
+    at_s = first_s
     for start_s, end_s in covered:
-        if start_s >= entry.end_s:
+        if start_s >= last_s:
             break
         if start_s > at_s:
             yield at_s, start_s
         at_s = max(at_s, end_s)
-    if at_s < entry.end_s:
-        yield at_s, entry.end_s
+    if at_s < last_s:
+        yield at_s, last_s
 
 
 def _within(entries: Iterable[Untranscribed], duration_s: float) -> Iterator[Untranscribed]:

@@ -10,6 +10,7 @@ from typing import BinaryIO
 
 from transforms.checkpoint.spans import WorkUnit
 from transforms.core.cancellation import CHECK_S, Check, StopRequestedError
+from transforms.core.errors import AudioError
 from transforms.core.types import AudioSource
 from transforms.core.uris import is_url
 from transforms.fetch.open_audio import Opener, open_audio
@@ -36,6 +37,8 @@ class FetchAhead:
         self._policy, self._check, self._open = policy, check, opener
         self._pool = ThreadPoolExecutor(MAX_AHEAD, "fetch")
         self._waiting: dict[Future[Opened], WorkUnit] = {}
+        self._n_taken = 0
+        self._n_taken_before: dict[Future[Opened], int] = {}  # when it was submitted
         self._cancelled = threading.Event()
 
     def __len__(self) -> int:
@@ -54,7 +57,8 @@ class FetchAhead:
 
     def submit(self, unit: WorkUnit) -> None:
         """Starts to fetch a unit."""
-        self._waiting[self._pool.submit(self._fetch, unit.span.source)] = unit
+        future = self._pool.submit(self._fetch, unit.span.source)
+        self._waiting[future], self._n_taken_before[future] = unit, self._n_taken
 
     def take(self, *, block: bool) -> tuple[WorkUnit, Opener] | None:
         """Removes the first unit that was fetched, or has failed, and returns it with the opener of its copy.
@@ -70,6 +74,10 @@ class FetchAhead:
             for future, unit in self._waiting.items():
                 if future in done:
                     del self._waiting[future]
+                    if self._n_taken_before.pop(future) < self._n_taken and _lacked_room(future):
+                        self.submit(unit)  # copies taken since have held the disk
+                        break
+                    self._n_taken += 1
                     return unit, _opener_of(future)
             if not block:
                 return None
@@ -82,6 +90,7 @@ class FetchAhead:
             if not future.cancel():
                 future.add_done_callback(_drop)
         self._waiting.clear()
+        self._n_taken_before.clear()
         self._pool.shutdown(wait=False)
 
     def _fetch(self, source: AudioSource) -> Opened:
@@ -94,6 +103,11 @@ class FetchAhead:
         if self._cancelled.is_set():
             raise StopRequestedError("the recording is not needed any more")
         self._check()
+
+
+def _lacked_room(future: Future[Opened]) -> bool:
+    error = future.exception()
+    return isinstance(error, AudioError) and error.kind == "no_room"
 
 
 def _opener_of(future: Future[Opened]) -> Opener:

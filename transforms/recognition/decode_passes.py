@@ -68,12 +68,13 @@ def in_time_order(
         if number >= len(passes) or (start, stop) not in replaced
     ]
     placed.sort(key=lambda item: item[0])
+    last = {number: segment for _, number, segment in placed}
     divided = []
     for number, group in groupby(placed, key=lambda item: item[1]):
         one = (*passes, *added)[number]
-        divided.append(
-            replace(one, result=replace(one.result, segments=tuple(segment for *_, segment in group)))
-        )
+        segments = tuple(segment for *_, segment in group)
+        repeated = one.result.repeated and segments[-1] is last[number]  # the repetition is at its end
+        divided.append(replace(one, result=replace(one.result, segments=segments, repeated=repeated)))
     if not placed or placed[0][1] != 0:
         divided.insert(0, emptied(passes[0]))
     return tuple(divided)

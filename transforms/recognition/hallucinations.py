@@ -79,12 +79,12 @@ def drop_impossible_rate(given: FilterInput) -> Filtered:
     """Drops segments with more words than can be spoken in their time."""
     if not given.window.timestamped:
         return Filtered(given.window.segments)
-    unspaced = given.window.language in UNSPACED_LANGUAGES
 
     def is_possible(segment: Segment) -> bool:
-        by_character = unspaced and not segment.text.isascii()  # a translation has spaces
+        is_unspaced = segment.language in UNSPACED_LANGUAGES
+        by_character = is_unspaced and not segment.text.isascii()  # a translation has spaces
         max_per_second = MAX_CHARACTERS_A_SECOND if by_character else MAX_WORDS_A_SECOND
-        n_words = len(split_words(segment.text, given.window.language if by_character else "en"))
+        n_words = len(split_words(segment.text, segment.language if by_character else "en"))
         return n_words < MIN_WORDS or n_words <= max_per_second * (segment.end_s - segment.start_s)
 
     return _kept_if(is_possible, given.window, RATE)
@@ -115,7 +115,8 @@ def shorten_loops(given: FilterInput) -> Filtered:
         places = {_place(segment) for segment in repeated}
         numbers = [number for number, segment in enumerate(window.segments) if _place(segment) in places]
         members = [window.segments[number] for number in numbers]
-        loop = find_loop("".join(segment.text for segment in members), window.language)
+        text = "".join(segment.text for segment in members)
+        loop = find_loop(text, members[0].language) if members else None
         if loop is None or _is_spoken(loop, members, window):
             continue
         start_s = _time_s(members, loop.first_stop)

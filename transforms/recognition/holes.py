@@ -14,7 +14,8 @@ from dataclasses import dataclass
 from model.interface import SAMPLE_RATE, Segment
 from transforms.core.types import Intervals, Window
 from transforms.recognition.decode_passes import DecodePass, DroppedRange
-from transforms.recognition.pieces import pieces_of
+from transforms.recognition.pieces import MAX_PIECES, pieces_of
+from transforms.recognition.tails import NO_SPEECH
 
 MIN_HOLE = SAMPLE_RATE
 """Samples of speech, 1 s: a short word with the 0.4 s that the VAD keeps on each side of it. In 134 windows
@@ -32,7 +33,7 @@ MAX_OF_WINDOW = 0.95
 """Share of the window that a piece may be; to decode more would give the same text."""
 
 NO_TEXT = "no_text"
-"""Reason of `Untranscribed`: there is speech, and the model wrote nothing."""
+"""Reason of `Untranscribed`: there is speech, and the model wrote nothing that passed the thresholds."""
 
 
 @dataclass(frozen=True)
@@ -79,6 +80,19 @@ def hole_pieces(window: Window, hole: Hole) -> Intervals:
         if len(pieces) != 1 or pieces[0][1] - pieces[0][0] <= MAX_OF_WINDOW * window.samples.size:
             return pieces
     return ()
+
+
+def chosen_pieces(window: Window, holes: Sequence[Hole]) -> Intervals:
+    """Returns the pieces of holes to be decoded: at most `MAX_PIECES`, the first ones.
+
+    A segment is left as it is unless all of its pieces are among them: other text replaces it as a whole.
+    """
+    chosen: list[tuple[int, int]] = []
+    for hole in holes:
+        pieces = hole_pieces(window, hole)
+        if not hole.n_tokens or len(chosen) + len(pieces) <= MAX_PIECES:
+            chosen += pieces[: MAX_PIECES - len(chosen)]
+    return tuple(chosen)
 
 
 def speech_without_text(
@@ -141,3 +155,45 @@ def filled(
             replaced.append((hole.start, hole.stop))
         kept += inside
     return tuple(kept), tuple(replaced)
+
+
+def without_filled(dropped: Sequence[DroppedRange], kept: Sequence[DecodePass]) -> tuple[DroppedRange, ...]:
+    """Returns what was dropped, except what counted as silence and has text now.
+
+    A text is left out where others cover half of its time or more.
+
+    Args:
+        dropped: ranges of the window.
+        kept: the decodings of holes that are kept.
+    """
+    spans = sorted((start, stop) for one in kept for start, stop, _ in one.placed())
+
+    def is_filled(one: DroppedRange) -> bool:
+        n_samples = one.stop - one.start
+        n_left = sum(stop - start for start, stop in _outside((one.start, one.stop), spans))
+        return 2 * n_left <= n_samples if one.text else n_left < n_samples
+
+    return tuple(one for one in dropped if one.reason != NO_SPEECH or not is_filled(one))
+
+
+def all_dropped(
+    window: Window,
+    passes: Sequence[DecodePass],
+    dropped: Sequence[DroppedRange],
+    rejected: Sequence[DroppedRange],
+) -> tuple[DroppedRange, ...]:
+    """Returns what was dropped, and all other speech that has no text.
+
+    Args:
+        window: the window.
+        passes: its accepted passes.
+        dropped: ranges that were dropped of it.
+        rejected: pieces of holes whose text was rejected, or that the model failed on.
+    """
+    rests = speech_without_text(window, passes, dropped)
+    dropped = (
+        *dropped,
+        *(one for one in rejected if any(start < one.stop and stop > one.start for start, stop in rests)),
+    )
+    rests = speech_without_text(window, passes, dropped)
+    return (*dropped, *(DroppedRange(start, stop, NO_TEXT) for start, stop in rests))

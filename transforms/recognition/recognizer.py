@@ -15,6 +15,7 @@ from model.interface import DecodingOptions, Request, WindowResult, code_of
 from transforms.core.types import AudioSource, Failure, Window, WindowTranscript
 from transforms.recognition.fallback import FallbackPolicy
 from transforms.recognition.hallucinations import FILTERS, FilterInput, apply_filters
+from transforms.recognition.pieces import PieceKind
 from transforms.recognition.window_decode import WindowDecode
 from transforms.recognition.window_transcript import (
     failed_window,
@@ -138,9 +139,19 @@ def next_step(
     decode: WindowDecode, answer: WindowResult | Exception, fallback: FallbackPolicy
 ) -> WindowDecode:
     """Returns the decode after the model's answer to its request."""
-    if isinstance(answer, Exception):
-        return decode.with_failure(window_failure(decode.source, decode.next_window, answer), fallback)
-    return decode.with_result(answer, fallback)
+    if not isinstance(answer, Exception):
+        return decode.with_result(answer, fallback)
+    failure = window_failure(decode.source, decode.next_window, answer, is_decoded=_is_decoded(decode))
+    return decode.with_failure(failure, fallback)
+
+
+def _is_decoded(decode: WindowDecode) -> bool:
+    """Whether what is to be decoded next was decoded otherwise, or may be yet, if its decoding fails."""
+    piece = decode.pieces[0]
+    if piece.kind in (PieceKind.LANGUAGE, PieceKind.TAIL):
+        return piece.kind is PieceKind.LANGUAGE
+    placed = (one for decode_pass in decode.passes for one in decode_pass.placed())
+    return bool(decode.attempts) or any(start <= piece.start < stop for start, stop, _ in placed)
 
 
 def finish(key: str, decode: WindowDecode, filters: tuple[str, ...]) -> FinishedWindow:

@@ -21,6 +21,8 @@ MIN_LOUD = 3 * SAMPLE_RATE // 10  # samples: 0.3 s, a short word
 MIN_SPEECH = SAMPLE_RATE  # samples: a short word with the 0.4 s that the VAD keeps on each side of it
 SPEECH_LEVEL, NOISE_LEVEL = 90, 10  # percentiles of a window's frames
 BELOW_SPEECH_DB, ABOVE_NOISE_DB = 20.0, 6.0
+REMAINDER = "remainder"
+"""Reason of `Untranscribed`: the model stopped before it, and it has no text that passed the thresholds."""
 NO_SPEECH = "no_speech"
 """Reason of `Untranscribed`: the model took it for silence."""
 
@@ -77,3 +79,16 @@ def silenced(window: Window, result: WindowResult, start: int, stop: int) -> Ite
         yield DroppedRange(start + segment.start, start + segment.stop, NO_SPEECH, segment.text)
     if not written and window.speech is not None and has_speech(window, start, stop):
         yield DroppedRange(start, stop, NO_SPEECH)
+
+
+def rejected_tail(window: Window, start: int, result: WindowResult) -> Iterator[DroppedRange]:
+    """Yields the text of a tail that failed a threshold; its samples, if there is speech and no text.
+
+    Args:
+        window: the window.
+        start: first sample of the tail.
+        result: the best decoding of it.
+    """
+    text = "".join(segment.text for segment in result.segments)
+    if has_letters(text) or window.speech is not None:  # else it may be noise
+        yield DroppedRange(start, window.n_unshared, REMAINDER, text)

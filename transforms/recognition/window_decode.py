@@ -16,7 +16,7 @@ With voice activity detection, a window is also decoded in pieces, between pause
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from model.interface import DecodingOptions, Request, WindowResult
@@ -26,9 +26,17 @@ from transforms.recognition.decode_passes import DecodePass as DecodePass
 from transforms.recognition.decode_passes import DroppedRange as DroppedRange
 from transforms.recognition.decode_passes import emptied, in_time_order
 from transforms.recognition.fallback import NOT_SURE, FallbackPolicy
-from transforms.recognition.holes import NO_TEXT, Hole, filled, find_holes, hole_pieces, speech_without_text
-from transforms.recognition.pieces import MAX_PIECES, Piece, PieceKind, part_of, pieces_of
-from transforms.recognition.tails import NO_SPEECH, silenced, tail_start
+from transforms.recognition.holes import (
+    NO_TEXT,
+    Hole,
+    all_dropped,
+    chosen_pieces,
+    filled,
+    find_holes,
+    without_filled,
+)
+from transforms.recognition.pieces import Piece, PieceKind, part_of, pieces_of
+from transforms.recognition.tails import REMAINDER, rejected_tail, silenced, tail_start
 from transforms.recognition.window_languages import (
     Run,
     is_unsure,
@@ -38,7 +46,6 @@ from transforms.recognition.window_languages import (
     runs_of,
 )
 
-REMAINDER = "remainder"  # reason of `Untranscribed`
 MAX_PASSES = 4  # a window has at most two or three sentences that Whisper stops at
 
 _WHOLE = (Piece(0),)
@@ -65,6 +72,7 @@ class WindowDecode:
         dropped: samples that have no text, or whose text was dropped, so far.
         languages: codes of the languages that are possible; empty for all.
         found: decodings of the pieces before the current one: of holes, or to detect their languages.
+        rejected: pieces of holes whose text was rejected, or that the model failed on.
         first: the first decoding of the window, while its languages are detected.
         has_languages: whether the languages of the pieces were detected; this happens once.
         has_holes: whether holes were decoded; this happens once, and once more after languages were detected.
@@ -80,6 +88,7 @@ class WindowDecode:
     dropped: tuple[DroppedRange, ...] = ()
     languages: tuple[str, ...] = ()
     found: tuple[DecodePass, ...] = ()
+    rejected: tuple[DroppedRange, ...] = ()
     first: WindowResult | None = None
     has_languages: bool = False
     has_holes: bool = False
@@ -145,9 +154,11 @@ class WindowDecode:
         piece = self.pieces[0]
         if self.attempts and piece.kind is not PieceKind.TAIL:
             return failed._accepted(self.attempts, fallback.best(self.attempts), fallback)
-        if piece.kind in (PieceKind.LANGUAGE, PieceKind.HOLE):
+        if piece.kind is PieceKind.LANGUAGE:
             return failed._after_piece(fallback)
         _, stop = self._range
+        if piece.kind is PieceKind.HOLE:
+            return failed._rejecting(FAILED)._after_piece(fallback)
         if piece.kind is PieceKind.TAIL:
             stop = self.window.n_unshared
         failed = replace(
@@ -177,30 +188,18 @@ class WindowDecode:
             failed, hopeless = fallback.reason(result) is not None, False
         if not failed:
             return self._accepted(attempts, result, fallback)
-        if (
-            kind is PieceKind.WINDOW
-            and len(attempts) == 1
-            and fallback.repeats(result)
-            and result.timestamped
-        ):
-            in_parts = self._in_parts(result, fallback)
-            if in_parts is not None:
-                return in_parts
+        is_first = kind is PieceKind.WINDOW and len(attempts) == 1
+        if is_first and (in_parts := self._in_parts(result, fallback)) is not None:
+            return in_parts
         if not hopeless and len(attempts) < len(fallback.temperature):
             rejected = replace(self, attempts=attempts)
             return rejected._counting(f"failed_{fallback.reason(result) or NOT_SURE}")
         if kind is PieceKind.TAIL:
-            dropped = (*self.dropped, *self._rejected_tail(attempts, fallback))
+            tail = rejected_tail(self.window, self.pieces[0].start, fallback.best(attempts))
+            dropped = (*self.dropped, *tail)
             after = replace(self, attempts=(), dropped=dropped)._counting("remainders_dropped")
             return after._after_piece(fallback)
         return self._accepted(attempts, fallback.best(attempts), fallback)
-
-    def _rejected_tail(
-        self, attempts: Sequence[WindowResult], fallback: FallbackPolicy
-    ) -> Iterator[DroppedRange]:
-        text = "".join(segment.text for segment in fallback.best(attempts).segments)
-        if has_letters(text) or self.window.speech is not None:  # else it may be noise
-            yield DroppedRange(self.pieces[0].start, self.window.n_unshared, REMAINDER, text)
 
     def _accepted(
         self, attempts: Sequence[WindowResult], kept: WindowResult, fallback: FallbackPolicy
@@ -221,6 +220,8 @@ class WindowDecode:
             return after._after_piece(fallback)
         tail = tail_start(self.next_window, kept)
         if tail is None:
+            return after._after_piece(fallback)
+        if len(passes) == MAX_PASSES and self._has_positions:  # the rest is a hole
             return after._after_piece(fallback)
         if len(passes) == MAX_PASSES:
             rest = DroppedRange(piece.start + tail, self.window.n_unshared, REMAINDER)
@@ -246,7 +247,9 @@ class WindowDecode:
         return after._with_holes()
 
     def _in_parts(self, result: WindowResult, fallback: FallbackPolicy) -> WindowDecode | None:
-        """Decodes the window in pieces, as its text repeats itself; None without a pause or a fallback."""
+        """Decodes the window in pieces, if its text repeats itself and it has pauses; else None."""
+        if not (fallback.repeats(result) and result.timestamped):
+            return None
         parts = self._division()
         if len(parts) < 2 or len(fallback.temperature) == 1:
             return None
@@ -342,11 +345,16 @@ class WindowDecode:
 
     def _with_hole(self, result: WindowResult, fallback: FallbackPolicy) -> WindowDecode:
         """Adds the decoding of a piece of a hole, if it passes every threshold."""
-        is_text = has_letters("".join(segment.text for segment in result.segments))
-        if not (is_text and fallback.is_sure(result)):
+        text = "".join(segment.text for segment in result.segments)
+        if not has_letters(text):
             return self._after_piece(fallback)
+        if not fallback.is_sure(result):
+            return self._rejecting(NO_TEXT, text)._after_piece(fallback)
         found = (*self.found, DecodePass(self.pieces[0].start, result))
         return replace(self, found=found)._after_piece(fallback)
+
+    def _rejecting(self, reason: str, text: str = "") -> WindowDecode:
+        return replace(self, rejected=(*self.rejected, DroppedRange(*self._range, reason, text)))
 
     def _with_holes(self, language: str | None = None) -> WindowDecode:
         """Decodes the holes of the window, if there are any; else the window is finished.
@@ -358,13 +366,12 @@ class WindowDecode:
             return self._finished()
         pieces = [
             Piece(start, stop, PieceKind.HOLE, language)
-            for hole in self._holes()
-            for start, stop in hole_pieces(self.window, hole)
-        ][:MAX_PIECES]
+            for start, stop in chosen_pieces(self.window, self._holes())
+        ]
         if not pieces:
             return self._finished()
         counts = (*self.counts, *("pieces_hole" for _ in pieces))
-        return replace(self, has_holes=True, found=(), pieces=tuple(pieces), counts=counts)
+        return replace(self, has_holes=True, found=(), rejected=(), pieces=tuple(pieces), counts=counts)
 
     @property
     def _has_positions(self) -> bool:
@@ -380,12 +387,7 @@ class WindowDecode:
         kept, replaced = filled(self._holes(), self.found)
         if not kept:
             return self._finished()
-        spans = [(start, stop) for one in kept for start, stop, _ in one.placed()]
-        dropped = tuple(
-            one
-            for one in self.dropped
-            if one.reason != NO_SPEECH or not any(a < one.stop and b > one.start for a, b in spans)
-        )
+        dropped = without_filled(self.dropped, kept)
         passes = in_time_order(self.passes, kept, replaced)
         counts = (*self.counts, *("holes_filled" for _ in kept))
         return replace(self, passes=passes, dropped=dropped, counts=counts)._finished()
@@ -393,7 +395,6 @@ class WindowDecode:
     def _finished(self) -> WindowDecode:
         """Ends the decoding; speech that has no text is listed."""
         dropped = self.dropped
-        if self._has_positions:
-            rest = speech_without_text(self.window, self.passes, dropped)
-            dropped += tuple(DroppedRange(start, stop, NO_TEXT) for start, stop in rest)
-        return replace(self, pieces=(), attempts=(), found=(), first=None, dropped=dropped)
+        if self.window.speech is not None and self.passes:
+            dropped = all_dropped(self.window, self.passes, dropped, self.rejected)
+        return replace(self, pieces=(), attempts=(), found=(), rejected=(), first=None, dropped=dropped)

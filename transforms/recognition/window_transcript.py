@@ -171,12 +171,21 @@ def _held(
     return (segment,) if speech is None or not timestamped else held_to_speech(segment, speech)
 
 
-def window_failure(source: AudioSource, window: Window, error: Exception) -> Failure:
-    """Returns the failure of one window, with its seconds, as the rest of the recording is transcribed."""
+def window_failure(
+    source: AudioSource, window: Window, error: Exception, *, is_decoded: bool = False
+) -> Failure:
+    """Returns the failure of one window, with its seconds, as the rest of the recording is transcribed.
+
+    Args:
+        source: the recording.
+        window: the window, or a piece of it.
+        error: what the model raised.
+        is_decoded: whether the seconds were decoded otherwise, or may be yet.
+    """
     start_s, end_s = ((source.start_s or 0.0) + time_s for time_s in _seconds(window, 0, window.samples.size))
+    outcome = "could not be decoded once more" if is_decoded else "are missing from the transcript"
     reason = (
-        f"seconds {start_s:.2f} to {end_s:.2f} are missing from the transcript: "
-        f"the model raised {type(error).__name__}: {error}"
+        f"seconds {start_s:.2f} to {end_s:.2f} {outcome}: the model raised {type(error).__name__}: {error}"
     )
     return to_failure(source, AudioError("transcribe", "model_error", reason, retryable=False))
 

@@ -13,6 +13,7 @@ from typing import IO
 
 import fsspec
 from fsspec import AbstractFileSystem
+from fsspec.core import has_magic
 from fsspec.implementations.local import LocalFileSystem
 
 from transforms.core.redaction import redact
@@ -75,6 +76,26 @@ def _write_local(path: Path) -> Iterator[IO[bytes]]:
         partial.unlink(missing_ok=True)
 
 
+def remove_folder(fs: AbstractFileSystem, path: str) -> None:
+    """Removes a folder of a file system and all that is in it.
+
+    Raises:
+        OSError: a file cannot be removed.
+    """
+    if isinstance(fs, LocalFileSystem) or not has_magic(path):
+        fs.rm(path, recursive=True)
+    else:
+        _remove_files(fs, fs.find(path))
+
+
+def _remove_files(fs: AbstractFileSystem, paths: Sequence[str]) -> None:
+    """Removes files, many at once where possible; fsspec takes a name with brackets for a pattern."""
+    if plain := [path for path in paths if not has_magic(path)]:
+        fs.rm(plain)
+    for path in filter(has_magic, paths):
+        fs.rm_file(path)
+
+
 def move_files(fs: AbstractFileSystem, moves: Sequence[tuple[str, str]]) -> None:
     """Moves complete files of a file system, each atomically; an existing file is replaced.
 
@@ -92,7 +113,7 @@ def move_files(fs: AbstractFileSystem, moves: Sequence[tuple[str, str]]) -> None
     if not isinstance(fs, LocalFileSystem):
         old, new = map(list, zip(*moves, strict=True))
         fs.copy(old, new)
-        fs.rm(old)
+        _remove_files(fs, old)
         return
     for folder in sorted({os.path.dirname(new_path) for _, new_path in moves}):
         os.makedirs(folder, exist_ok=True)

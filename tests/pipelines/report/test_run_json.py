@@ -82,6 +82,7 @@ def test_report_has_counts_times_and_files(folder: RunFolder) -> None:
         "not_transcribed": 1,
         "unfinished": 0,
         "kept": 0,
+        "earlier_files_damaged": 0,
         "duplicates": 1,
         "passed_over": {"folders": {".jpg": 3}, "archives": {".cls": 2}},
         "done_before": 1,
@@ -159,3 +160,10 @@ def test_summary_reads_texts_from_json_lines_without_parquet(folder: RunFolder) 
     with atomic_write(f"{folder.url}/jsonl/part-00000-of-00001.jsonl") as file:
         write_jsonl([json_line(transcript_row(transcript("c.wav", "other words")))], file)
     assert summary(report(folder), folder).startswith("c.wav [en]\n  other words")
+
+
+def test_damaged_files_of_the_run_before_are_in_the_summary(folder: RunFolder) -> None:
+    damaged = report(folder)
+    assert "damaged files" not in summary(damaged, folder)
+    damaged["counts"]["earlier_files_damaged"] = 2
+    assert "damaged files of the run before: 2; rows in them may be missing" in summary(damaged, folder)

@@ -138,6 +138,13 @@ def test_same_command_finishes_the_run_of_a_template(
     assert [failure["kind"] for failure in failures(out)] != []
     assert '"done_before": 2' in (out / "run.json").read_text()
 
+    write_talk(tmp_path / "talks/b.wav", 3)
+    monkeypatch.setattr(run_module, "find_runner", lambda *_: LikeDataflow())
+    monkeypatch.setattr(run_module, "check_installed", lambda _: None)
+    assert run(talks, url, *flags) == 0
+    assert len(rows(out)) == 2
+    assert not (out / "_SUCCESS").exists()  # its rows were replaced
+
 
 def commands(program: str) -> list[list[str]]:
     """Returns the arguments of each command on the page."""

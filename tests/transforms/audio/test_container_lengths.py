@@ -10,6 +10,7 @@ from transforms.audio.container_lengths import (
     WITH_LENGTH,
     WITHOUT_LENGTH,
     declared_size,
+    end_of_segment,
     has_audio_signature,
 )
 
@@ -18,6 +19,24 @@ MP4, MOOF = b"\0\0\0\x10ftypM4A " + bytes(4), b"\0\0\0\x08moof"
 FMT = b"fmt " + struct.pack("<I", 16) + bytes(16)
 ASF = bytes.fromhex("3026b2758e66cf11a6d900aa0062ce6c")
 ASF_PROPERTIES = bytes.fromhex("a1dcab8c47a9cf118ee400c00c205365")
+
+
+@pytest.mark.parametrize(
+    ("content", "expected"),
+    [
+        (b"\x1aE\xdf\xa3\x82xx" + b"\x18\x53\x80\x67\x84xx", 16),
+        (b"\x1aE\xdf\xa3\x82xx" + b"\xec\x81x" + b"\x18\x53\x80\x67" + b"\x01" + bytes(6) + b"\x10", 38),
+        (b"\x1aE\xdf\xa3\x82xx" + b"\x18\x53\x80\x67\xff", 0),
+        (b"\x1aE\xdf\xa3\x82xx" + b"\x18\x53\x80\x67\x01" + b"\xff" * 7, 0),
+        (b"\x1aE\xdf\xa3\x82xx" + b"\x18\x53\x80\x67\x01", 0),
+        (b"\x1aE\xdf\xa3\x00", 0),
+        (b"\0\0\0\0", 0),
+        (b"", 0),
+        (b"\x1aE\xdf\xa3\x80" * 100, 0),
+    ],
+)
+def test_size_that_matroska_declares(content: bytes, expected: int) -> None:
+    assert end_of_segment(io.BytesIO(content)) == expected
 
 
 def test_all_formats_are_known_to_ffmpeg() -> None:

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import io
+from types import SimpleNamespace
+from typing import Any, cast
 
 import av
 import numpy as np
@@ -9,7 +11,7 @@ import pytest
 from model.interface import SAMPLE_RATE, Samples
 from tests.support.detectors import LoudnessDetector
 from tests.support.encoding import ffmpeg_encoded, siren, speechlike
-from transforms.audio.ffmpeg import audio_stream
+from transforms.audio.ffmpeg import MAX_RATE, MIN_RATE, audio_stream
 from transforms.audio.sound_meter import MIN_SPEECH_S, SILENCE_LEVEL, MakeDetector, SoundMeter
 
 
@@ -61,3 +63,15 @@ def test_quiet_sound_is_sound_and_less_than_a_word_is_no_speech() -> None:
 def test_without_a_detector_there_is_no_speech() -> None:
     meter = metered(siren(2), detector=None)
     assert (meter.has_sound, meter.speech_s) == (True, 0)
+
+
+@pytest.mark.parametrize("rate", [0, 1, MIN_RATE - 1, MAX_RATE + 1, 2**31 - 1])
+def test_rates_that_are_not_read_are_no_sound(rate: int) -> None:
+    """At 1 Hz, a packet would last for hours, and need gigabytes at 16 kHz."""
+    data = ffmpeg_encoded(siren(1), "flac", "flac", SAMPLE_RATE, bit_rate=None)
+    with av.open(io.BytesIO(data), "r") as container:
+        meter = SoundMeter(audio_stream(container), LoudnessDetector)
+        frame = next(container.decode(meter.stream))
+        frame.sample_rate = rate
+        meter.feed(cast(Any, SimpleNamespace(decode=lambda: [frame])))
+    assert (meter.read_s, meter.sound_s) == (0, 0)

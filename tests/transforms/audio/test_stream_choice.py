@@ -169,6 +169,28 @@ def test_stream_that_cannot_be_decoded_is_passed_over(monkeypatch: pytest.Monkey
     assert taken(data) == (1, 5)
 
 
+@pytest.mark.parametrize("start_s", [0, 30, 60])
+@pytest.mark.parametrize("wanted", [None, 1])
+def test_stream_that_cannot_be_decoded_hides_no_later_part_of_another(
+    start_s: int, wanted: StreamChoice
+) -> None:
+    sounds = [Sound(siren(90), disposition=DEFAULT), Sound(siren(90))]
+    data = several_streams(sounds).replace(b"A_FLAC", b"A_NONE", 1)
+    decoder = AudioDecoder(io.BytesIO(data), stream=wanted, start_s=start_s)
+    assert sum(map(len, decoder.blocks())) == (90 - start_s) * SAMPLE_RATE
+    assert [str(one) for one in decoder.streams] == ["0 (default, unreadable)", "1"]
+
+
+@pytest.mark.parametrize("fmt", ["matroska", "avi"])
+@pytest.mark.parametrize("n_sounds", [1, 2])
+def test_end_that_is_missing_is_damage(fmt: str, n_sounds: int) -> None:
+    data = several_streams([Sound(siren(20)) for _ in range(n_sounds)], fmt, video_s=2)
+    for n_bytes in (len(data), len(data) * 2 // 3):
+        decoder = AudioDecoder(io.BytesIO(data[:n_bytes]))
+        assert sum(map(len, decoder.blocks()))
+        assert decoder.damage(0, None).is_cut == (n_bytes < len(data))
+
+
 def test_error_of_the_first_stream_is_raised_if_none_can_be_decoded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("transforms.audio.ffmpeg.MIN_RATE", 20_000)
     with pytest.raises(AudioError, match="unsupported: a sample rate of 16000 Hz"):

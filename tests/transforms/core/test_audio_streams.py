@@ -34,6 +34,26 @@ def test_language_that_whisper_does_not_know_is_found_by_its_tag() -> None:
     assert candidates([StreamInfo(0, "qaa"), StreamInfo(1, "tlh")], "TLH") == [StreamInfo(1, "tlh")]
 
 
+def test_language_with_a_region_is_that_of_the_region_if_there_is_one() -> None:
+    streams = (StreamInfo(0, "por"), StreamInfo(1, "pt-BR"), StreamInfo(2, "pt-br", default=True))
+    assert [one.index for one in candidates(streams, "pt-BR")] == [2, 1]
+    assert [one.index for one in candidates(streams, "pt-PT")] == [2, 0, 1]
+    assert [one.index for one in candidates(streams, "pt")] == [2, 0, 1]
+
+
+def test_stream_that_was_passed_over_as_it_cannot_be_decoded_is_a_remark() -> None:
+    broken, plain = StreamInfo(0, unreadable=True), StreamInfo(1)
+    default = replace(broken, default=True)
+    reason = "audio stream 0 (default, unreadable) cannot be decoded: 1 was transcribed"
+    assert choice_remark(taken(1, (default, plain)), None) == reason
+    assert choice_remark(taken(1, (default, plain)), 1) is None
+    remark = str(choice_remark(taken(1, (broken, plain)), None))
+    assert remark.endswith("; audio stream 0 (unreadable) cannot be decoded: 1 was transcribed")
+    assert "cannot be decoded" not in str(choice_remark(taken(1, (plain, replace(broken, index=2))), None))
+    marked = taken(2, (default, replace(plain, default=True), StreamInfo(2)))
+    assert str(choice_remark(marked, None)).startswith("no speech was found in audio stream 1 (default): 2")
+
+
 def test_streams_are_described_with_what_the_file_says_of_them() -> None:
     assert list(map(str, FILM)) == ["0 (ger, 'Hauptton')", "1 (eng, default)", "2 (eng, 'Commentary')", "3"]
     assert described(taken(1)) == "0 (ger, 'Hauptton'), 2 (eng, 'Commentary'), 3"

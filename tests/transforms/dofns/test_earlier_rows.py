@@ -17,6 +17,12 @@ def earlier(*audio_ids: str) -> list[tuple[str, bytes]]:
     return [(audio_id, json_line({"audio_id": audio_id})) for audio_id in audio_ids]
 
 
+def counters_of(pipeline: beam.Pipeline) -> dict[str, int]:
+    assert pipeline.result is not None
+    found = pipeline.result.metrics().query()["counters"]
+    return {one.key.metric.name: one.committed for one in found}
+
+
 def kept(rows: list[tuple[str, bytes]], listed: list[str]) -> list[str]:
     return [row["audio_id"] for row in rows_not_listed((FILE, {"earlier": rows, "listed": listed}))]
 
@@ -39,16 +45,19 @@ def test_a_row_that_is_in_two_files_is_kept_once() -> None:
 
 
 @pytest.mark.parametrize("content", ["half", '{"audio_id": ', "[]\n", "{}\n"])
+@pytest.mark.parametrize("has_other_format", [False, True])
 def test_a_damaged_file_is_reported_and_the_others_are_read(
-    content: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    content: str, has_other_format: bool, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     whole, damaged = tmp_path / "part-00000-of-00002.jsonl", tmp_path / "part-00001-of-00002.jsonl"
+    files = ((str(damaged), str(whole)),) if has_other_format else ((str(whole),), (str(damaged),))
     whole.write_text(json.dumps({"audio_id": FILE}) + "\n")
     damaged.write_text(content)
     with beam.Pipeline() as pipeline:
         nothing = pipeline | beam.Create([OTHER])
-        assert_that(nothing | KeepEarlierRows((str(whole), str(damaged))), equal_to([{"audio_id": FILE}]))
+        assert_that(nothing | KeepEarlierRows(files), equal_to([{"audio_id": FILE}]))
     assert f"{damaged} cannot be read" in caplog.text
+    assert counters_of(pipeline).get("earlier_files_damaged", 0) == (0 if has_other_format else 1)
 
 
 def test_kept_rows_and_repeated_listings_are_counted(tmp_path: Path) -> None:
@@ -57,8 +66,6 @@ def test_kept_rows_and_repeated_listings_are_counted(tmp_path: Path) -> None:
     with beam.Pipeline() as pipeline:
         listed = pipeline | beam.Create([OTHER, OTHER, "2" * 16, OTHER])
         _ = listed | CountListed()
-        assert_that(listed | KeepEarlierRows((str(file), str(file))), equal_to([{"audio_id": FILE}]))
-    result = pipeline.result
-    assert result is not None
-    counters = {one.key.metric.name: one.committed for one in result.metrics().query()["counters"]}
+        assert_that(listed | KeepEarlierRows(((str(file),), (str(file),))), equal_to([{"audio_id": FILE}]))
+    counters = counters_of(pipeline)
     assert (counters["kept"], counters["duplicates"]) == (1, 2)

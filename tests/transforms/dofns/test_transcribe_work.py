@@ -15,7 +15,7 @@ from tests.support.tone_backend import TONES, write_talk
 from transforms.core.uris import audio_source
 from transforms.dofns.keyed_work import TRANSCRIPTS
 from transforms.dofns.open_work import OpenWork
-from transforms.dofns.tags import FAILURES, LISTED
+from transforms.dofns.tags import FAILURES, LISTED, UNFINISHED
 from transforms.dofns.transcribe import TranscribeSpans
 from transforms.dofns.transcribe_work import TranscribeWork
 from transforms.merging.settings import MergeSettings
@@ -57,7 +57,7 @@ def test_work_items_become_transcripts_and_failures(
     work = [audio_source(str(talk)), audio_source("/no/such.wav")]
     with beam.Pipeline(runner=FnApiRunner()) as pipeline:
         found = pipeline | beam.Create(work) | transform(language, max_range_s=max_range_s)
-        assert found.keys() == {TRANSCRIPTS, FAILURES, LISTED}
+        assert found.keys() == {TRANSCRIPTS, FAILURES, LISTED, UNFINISHED}
         text = " ".join(f"{language or 'en'}{second}" for second in range(100))
         assert_that(
             found[TRANSCRIPTS] | beam.Map(lambda one: (one.uri, one.text)), equal_to([(str(talk), text)])

@@ -107,3 +107,11 @@ def test_parts_of_a_word_of_the_model_share_its_time() -> None:
         (" e-mail", 1.0, 4.0),
         (" it", 4.0, 5.0),
     ]
+
+
+def test_words_are_those_of_the_language_of_a_segment_whatever_that_of_its_window() -> None:
+    mixed = window((0.0, 4.0, "谢谢大家"))
+    (segment,) = mixed.segments
+    in_chinese = replace(mixed, segments=(replace(segment, language="zh"),))
+    assert [word.text for word in timed_words(in_chinese)] == list("谢谢大家")
+    assert len(timed_words(mixed)) == 1

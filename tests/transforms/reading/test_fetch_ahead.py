@@ -29,6 +29,7 @@ class Downloads:
         self.arrived = {name: threading.Event() for name in "abcdefghijkl"}
         self.open: set[str] = set()
         self.closed: list[str] = []
+        self.no_room: set[str] = set()
         self.changed = threading.Condition()
 
     @contextmanager
@@ -40,6 +41,8 @@ class Downloads:
         try:
             while not self.arrived[name].wait(0.005):
                 check()
+            if name in self.no_room:
+                raise AudioError("fetch", "no_room", "no disk space for a copy", retryable=True)
             if name == "f":
                 raise AudioError("fetch", "not_found", "404")
             yield io.BytesIO(name.encode())
@@ -101,6 +104,40 @@ def test_an_error_comes_when_the_recording_is_opened(ahead: FetchAhead, download
     assert found is not None
     with pytest.raises(AudioError, match="404"), found[1](found[0].span.source, DEFAULT_POLICY, check_stop):
         pass
+
+
+def test_recording_without_room_beside_others_is_fetched_anew_once_they_were_taken(
+    ahead: FetchAhead, downloads: Downloads
+) -> None:
+    downloads.no_room = {"b"}
+    for name in "ab":
+        ahead.submit(unit(name))
+    downloads.arrived["a"].set()
+    assert taken(ahead) == "a"
+    downloads.arrived["b"].set()
+    downloads.wait_until_open("")
+    downloads.arrived["b"].clear()
+    assert ahead.take(block=False) is None
+    downloads.no_room = set()
+    downloads.arrived["b"].set()
+    assert taken(ahead) == "b"
+    assert downloads.closed == ["a", "b", "b"]
+
+
+def test_recording_without_room_is_an_error_if_no_other_was_taken(
+    ahead: FetchAhead, downloads: Downloads
+) -> None:
+    downloads.no_room = {"a", "b", "c"}
+    for name in "abc":
+        ahead.submit(unit(name))
+        downloads.arrived[name].set()
+    for _ in range(3):
+        found = ahead.take(block=True)
+        assert found is not None
+        one, opener = found
+        with pytest.raises(AudioError, match="no_room"):
+            opener(one.span.source, DEFAULT_POLICY, check_stop).__enter__()
+    assert len(ahead) == 0
 
 
 def test_a_wait_ends_when_a_stop_is_requested(downloads: Downloads) -> None:

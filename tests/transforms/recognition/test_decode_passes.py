@@ -34,6 +34,11 @@ def test_an_added_pass_divides_the_one_that_it_lies_in() -> None:
     assert [one.offset for one in ordered] == [0, 40, 0]
 
 
+def test_of_a_pass_that_is_divided_the_last_part_has_the_repetition() -> None:
+    first, hole = decode_pass(0, (0, "a"), (90, "c"), repeated=True), decode_pass(40, (0, "b"))
+    assert [one.result.repeated for one in in_time_order([first], [hole])] == [False, False, True]
+
+
 def test_the_first_pass_comes_first_even_if_its_text_does_not() -> None:
     first, hole = decode_pass(0, (90, "c")), decode_pass(40, (0, "b"))
     assert texts(in_time_order([first], [hole])) == [[], ["b"], ["c"]]

@@ -23,7 +23,9 @@ def filter_input(
     repeats: bool = False,
     language: str = "en",
 ) -> FilterInput:
-    made = tuple(Segment(start_s, end_s, text, -0.3, 0.1, 1.2, 0.0) for start_s, end_s, text in segments)
+    made = tuple(
+        Segment(start_s, end_s, text, -0.3, 0.1, 1.2, 0.0, language) for start_s, end_s, text in segments
+    )
     window = WindowTranscript("id", 0, 0.0, 30.0, made, language, speech=speech)
     return FilterInput(window, (made,) if repeats else ())
 
@@ -109,6 +111,15 @@ def test_text_at_an_impossible_rate_is_removed(text: str, seconds: float, langua
 
 
 LOOP = [(float(at_s), at_s + 1.0, " Thank you.") for at_s in range(4, 12)]
+
+
+def test_words_are_those_of_the_language_of_a_segment_whatever_that_of_its_window() -> None:
+    for window, language in (("en", "zh"), ("zh", "zh")):
+        loop = filter_input((0, 3, "谢谢大家" * 20), repeats=True, language=language)
+        loop = replace(loop, window=replace(loop.window, language=window))
+        assert texts(shorten_loops(loop)) == ["谢谢大家"]
+        fast = filter_input((0, 0.2, "一二三四五六七"), language=language)
+        assert texts(drop_impossible_rate(replace(fast, window=replace(fast.window, language=window)))) == []
 
 
 def test_of_a_loop_the_first_copy_is_kept() -> None:

@@ -8,7 +8,15 @@ import pytest
 from model.interface import SAMPLE_RATE, Segment, WindowResult
 from transforms.core.types import Intervals, Window
 from transforms.recognition.decode_passes import DecodePass, DroppedRange
-from transforms.recognition.holes import Hole, filled, find_holes, hole_pieces, speech_without_text
+from transforms.recognition.holes import (
+    Hole,
+    chosen_pieces,
+    filled,
+    find_holes,
+    hole_pieces,
+    speech_without_text,
+)
+from transforms.recognition.pieces import MAX_PIECES
 
 
 def seconds(*intervals: tuple[float, float]) -> Intervals:
@@ -80,6 +88,17 @@ def test_a_hole_is_decoded_in_pieces_that_are_not_the_whole_window() -> None:
     samples = np.zeros(5 * SAMPLE_RATE, np.float32)
     clip = Window("id", 0, ((0, 80_000),), samples, 80_000, None, ((0, 80_000),))
     assert hole_pieces(clip, Hole(0, 80_000)) == hole_pieces(clip, Hole(0, 80_000, 2)) == ()
+
+
+def test_holes_are_decoded_up_to_a_number_of_pieces_and_segments_only_as_a_whole() -> None:
+    turns = window(*((3.0 * n, 3.0 * n + 3) for n in range(10)))
+    holes = [Hole(*part) for part in seconds((0, 24), (24, 30))]
+    assert len(chosen_pieces(turns, holes)) == 5
+    words = [Hole(3 * n * SAMPLE_RATE, (3 * n + 3) * SAMPLE_RATE) for n in range(10)]
+    assert len(chosen_pieces(turns, words)) == MAX_PIECES
+    sparse = Hole(*seconds((18, 30))[0], 5)
+    assert chosen_pieces(turns, [*words[:6], sparse])[6:] == seconds((18, 24), (24, 30))
+    assert len(chosen_pieces(turns, [*words[:7], replace(sparse, start=sparse.start + 48_000)])) == 7
 
 
 def test_speech_without_a_pause_is_cut_if_it_has_too_little_text_or_is_the_whole_window() -> None:

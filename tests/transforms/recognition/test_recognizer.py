@@ -328,6 +328,29 @@ def test_speech_that_the_model_skips_is_decoded_by_itself_or_listed(
         *skipped,
         (2.5, 3.5, " last"),
     ]
-    lost = () if is_sure else (Untranscribed(1.0, 2.5, "no_text"),)
-    assert hole.transcript.untranscribed == long.transcript.untranscribed == lost
+    for one in (hole, long):
+        lost = () if is_sure else (Untranscribed(1.0, 2.5, "no_text", " 24000"),)
+        assert one.transcript.untranscribed == lost
     assert (hole.counts["pieces_hole"], hole.counts.get("holes_filled", 0)) == (1, int(is_sure))
+
+
+class PieceFailingTranscriber(SkippingTranscriber):
+    """Fails on the pieces of a window."""
+
+    def decode(self, request: Request) -> WindowResult:
+        if request.samples.size < 3 * SAMPLE_RATE:
+            raise ValueError("poisoned")
+        return super().decode(request)
+
+
+def test_a_piece_that_the_model_fails_on_is_missing_only_if_it_is_not_decoded_otherwise() -> None:
+    recognizer = new_recognizer(FakeClient(PieceFailingTranscriber(is_sure=True)))
+    speech = ((0, 16_000), (16_000, 40_000), (40_000, 56_000))
+    recognizer.submit(SOURCE, replace(loud_window(3.5), speech=speech), "a")
+    (hole,) = finished(recognizer)
+    assert hole.transcript.untranscribed == (Untranscribed(1.0, 2.5, "failed"),)
+    assert "seconds 1.00 to 2.50 are missing" in hole.failures[0].message
+    long = replace(loud_window(12), speech=((0, 96_000), (96_000, 192_000)))
+    whole = WindowResult((Segment(0, 192_000, " a"),), "en", {"en": 0.6})
+    detecting = next_step(WindowDecode(SOURCE, long), whole, POLICY)  # unsure: each piece is decoded
+    assert "could not be decoded once more" in next_step(detecting, ValueError(), POLICY).failures[0].message

@@ -142,6 +142,33 @@ def test_words_that_have_hardly_any_speech_on_a_side_are_moved() -> None:
     assert words_of(words_held_to_speech(late, SPEECH, split=True)) == [[(21.0, 22.0), (26.0, 26.0)]]
 
 
+@pytest.mark.parametrize(
+    ("first", "probability", "next_word", "strays"),
+    [
+        ("Oh", 0.2, "my", True), ("Seven", 0.9, "my", False), ("Oh,", 0.2, "my", False), ("Oh", 0.2, "My", False),
+    ],
+)  # fmt: skip
+def test_an_unsure_word_of_a_sentence_that_goes_on_behind_a_long_pause_is_moved_there(
+    first: str, probability: float, next_word: str, strays: bool
+) -> None:
+    spoken = timed((0.5, 1.5, first), (20.6, 21.0, next_word))
+    one, other = spoken.words
+    spoken = replace(spoken, words=(replace(one, probability=probability), other))
+    found = words_held_to_speech(spoken, SPEECH, split=True)
+    assert len(found) == (1 if strays else 2)
+    assert found[0].start_s == (20.0 if strays else 0.5)
+    assert "".join(part.text for part in found) == spoken.text
+
+
+def test_an_unsure_word_behind_a_long_pause_is_moved_to_its_sentence() -> None:
+    spoken = timed((20.6, 21.0, "my"), (40.6, 41.5, "oh"))
+    one, other = spoken.words
+    (found,) = words_held_to_speech(
+        replace(spoken, words=(one, replace(other, probability=0.2))), SPEECH, split=True
+    )
+    assert (found.start_s, found.end_s) == (20.6, 26.0)
+
+
 def test_words_without_speech_are_unchanged() -> None:
     lone = timed((10.0, 11.0, "a"), (11.0, 12.0, "b"))
     assert words_held_to_speech(lone, SPEECH, split=True) == (lone,)

@@ -279,18 +279,18 @@ def test_a_hole_in_a_window_of_a_given_language_is_decoded_in_pieces_and_filled_
 
 
 @pytest.mark.parametrize(
-    "result",
+    ("result", "reason", "text"),
     [
-        written((0, 5, " b"), avg_logprob=-1.02),
-        written((0, 5, " b"), no_speech_prob=0.7),
-        written((0, 5, " b"), compression_ratio=3.0),
-        written((0, 5, " ...")),
-        written(),
-        None,
+        (written((0, 5, " b"), avg_logprob=-1.02), "no_text", " b"),
+        (written((0, 2, " b"), (2, 5, " c"), no_speech_prob=0.7), "no_text", " b c"),
+        (written((0, 5, " b"), compression_ratio=3.0), "no_text", " b"),
+        (written((0, 5, " ...")), "no_text", ""),
+        (written(), "no_text", ""),
+        (None, "failed", ""),
     ],
 )
-def test_a_hole_stays_without_text_and_is_listed_where_the_model_is_not_sure(
-    result: WindowResult | None,
+def test_a_hole_stays_without_text_and_is_listed_with_what_was_rejected_where_the_model_is_not_sure(
+    result: WindowResult | None, reason: str, text: str
 ) -> None:
     decode = WindowDecode(SOURCE, spoken((0, 10), (10, 15), (15, 24), language="en"))
     decode = decode.with_result(written((0, 10, " a"), (15, 24, " d")), TWICE)
@@ -298,7 +298,39 @@ def test_a_hole_stays_without_text_and_is_listed_where_the_model_is_not_sure(
     decode = decode.with_failure(FAILURE, TWICE) if result is None else decode.with_result(result, TWICE)
     assert decode.is_finished
     assert texts(decode) == [(0, " a", "en"), (15, " d", "en")]
-    assert decode.dropped == (DroppedRange(160_000, 240_000, "no_text"),)
+    assert decode.dropped == (DroppedRange(160_000, 240_000, reason, text),)
+
+
+def test_rejected_text_of_a_segment_that_is_kept_is_not_listed_and_of_a_replaced_one_it_is() -> None:
+    unsure = written((0, 6, " y"), n_tokens=9, avg_logprob=-2.0)
+    for n_tokens, first, dropped in (
+        (3, " a", ()),
+        (9, " x", (DroppedRange(96_000, 192_000, "no_text", " y"),)),
+    ):
+        decode = WindowDecode(SOURCE, spoken((0, 6), (6, 12), language="en"))
+        decode = decode.with_result(written((0, 12, " a"), n_tokens=5), TWICE)
+        decode = decode.with_result(written((0, 6, " x"), n_tokens=n_tokens), TWICE)
+        decode = decode.with_result(unsure, TWICE)
+        assert [text for _, text, _ in texts(decode)] == [first]
+        assert decode.dropped == dropped
+
+
+def test_text_that_counted_as_silence_stays_listed_unless_half_of_its_time_has_other_text() -> None:
+    silent = written((0, 15, " x"), no_speech_prob=0.9, avg_logprob=-1.5)
+    for stop_s, n_listed in ((3, 1), (9, 0)):
+        decode = WindowDecode(SOURCE, spoken((0, 10), (10, 15), language="en")).with_result(silent, TWICE)
+        decode = decode.with_result(written((0, stop_s, " a")), TWICE).with_result(written(), TWICE)
+        assert [one.text for one in decode.dropped if one.reason == "no_speech"] == [" x"] * n_listed
+
+
+def test_what_is_left_after_the_most_passes_is_decoded_as_a_hole() -> None:
+    decode = WindowDecode(SOURCE, spoken((0, 12), (12, 18), language="en"))
+    for _ in range(MAX_PASSES):
+        decode = decode.with_result(written((0, 1, " a")), TWICE)
+    assert requested(decode)[:2] == (4, 12)
+    decode = decode.with_result(written((0, 8, " b")), TWICE).with_result(written((0, 6, " c")), TWICE)
+    assert [text for _, text, _ in texts(decode)] == [" a"] * MAX_PASSES + [" b", " c"]
+    assert decode.dropped == ()
 
 
 def test_a_window_with_speech_and_no_text_is_decoded_in_pieces() -> None:
@@ -327,10 +359,14 @@ def test_a_text_that_repeats_itself_at_every_temperature_is_decoded_in_pieces_fr
     assert [text for _, text, _ in texts(decode)] == [" x", " b", " b"]
 
 
-def test_speech_without_text_is_not_decoded_again_without_timestamps() -> None:
-    untimed = replace(written(), timestamped=False)
-    decode = WindowDecode(SOURCE, spoken(*TURNS)).with_result(untimed, TWICE)
-    assert (decode.is_finished, decode.dropped) == (True, ())
+def test_speech_without_text_is_not_decoded_again_without_timestamps_but_listed() -> None:
+    for segments, dropped in (
+        ([], (DroppedRange(0, 464_000, "no_text"),)),
+        ([(0.0, 29.0, " a")], ()),
+    ):
+        untimed = replace(written(*segments), timestamped=False)
+        decode = WindowDecode(SOURCE, spoken(*TURNS)).with_result(untimed, TWICE)
+        assert (decode.is_finished, decode.dropped) == (True, dropped)
 
 
 def test_a_segment_with_too_little_text_for_its_speech_is_replaced_by_that_of_its_pieces() -> None:

@@ -223,3 +223,5 @@ def test_the_failure_of_a_window_names_its_seconds_of_the_file() -> None:
     assert failure.uri.startswith("https://host/a.mp3")
     assert "seconds 150.00 to 151.00 are missing" in failure.message
     assert "ValueError: poisoned" in failure.message
+    kept = window_failure(source, window(2), ValueError("poisoned"), is_decoded=True)
+    assert "seconds 150.00 to 151.00 could not be decoded once more" in kept.message

@@ -10,7 +10,7 @@ import fsspec
 import pytest
 from fsspec.implementations.memory import MemoryFileSystem
 
-from transforms.writing.atomic_files import OutputError, atomic_write
+from transforms.writing.atomic_files import OutputError, atomic_write, move_files, remove_folder
 
 
 @pytest.fixture(params=["local", "memory"])
@@ -81,3 +81,16 @@ def test_error_contains_no_credentials(tmp_path: Path, monkeypatch: pytest.Monke
     refused = pytest.raises(OutputError, match=r"^memory://b/a cannot be written: Access Denied$")
     with refused, atomic_write("memory://me:s3cret@b/a"):
         pass
+
+
+def test_names_that_look_like_patterns_are_moved_and_removed_in_a_store() -> None:
+    fs = fsspec.filesystem("memory")
+    names = ["[1].srt", "1.srt", "[2].srt"]
+    for name in names:
+        fs.pipe_file(f"/patterns/out[1]/next/{name}", name.encode())
+    old, new = "/patterns/out[1]/next", "/patterns/out[1]/srt"
+    move_files(fs, [(f"{old}/{name}", f"{new}/{name}") for name in names[:2]])
+    assert sorted(fs.find("/patterns")) == [f"{old}/[2].srt", f"{new}/1.srt", f"{new}/[1].srt"]
+    assert fs.cat_file(f"{new}/[1].srt") == b"[1].srt"
+    remove_folder(fs, old)
+    assert sorted(fs.find("/patterns")) == [f"{new}/1.srt", f"{new}/[1].srt"]
