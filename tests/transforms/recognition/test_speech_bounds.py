@@ -145,9 +145,12 @@ def test_words_that_have_hardly_any_speech_on_a_side_are_moved() -> None:
 @pytest.mark.parametrize(
     ("first", "probability", "next_word", "strays"),
     [
-        ("Oh", 0.2, "my", True), ("Seven", 0.9, "my", False), ("Oh,", 0.2, "my", False), ("Oh", 0.2, "My", False),
+        ("Oh", 0.2, "my", True),
+        ("Seven", 0.9, "my", False),
+        ("Oh,", 0.2, "my", False),
+        ("Oh", 0.2, "My", False),
     ],
-)  # fmt: skip
+)
 def test_an_unsure_word_of_a_sentence_that_goes_on_behind_a_long_pause_is_moved_there(
     first: str, probability: float, next_word: str, strays: bool
 ) -> None:
