@@ -90,7 +90,7 @@ def identity_of(options: TranscribeOptions, model: ModelIdentity, inputs: Iterab
     """
     listed = hashlib.sha256("\n".join(sorted(inputs)).encode("utf-8", "surrogatepass")).hexdigest()
     public = public_options(options)
-    form = {name: public[name] for name in _FORM}
+    form = {name: public[name] for name in _FORM} | {"format": sorted(set(public["format"]))}
     return RunIdentity(_as_json(shaping_options(public)), model, program_version(), _as_json(form), listed)
 
 
@@ -118,12 +118,12 @@ def difference(found: Mapping[str, Any], identity: RunIdentity) -> str | None:
         age = "a later" if isinstance(version, int) and version > SCHEMA_VERSION else "an earlier"
         schema = "" if version is None else f" (schema {version})"
         return f"a run of {age} version of whisper-beam{schema}, which this version cannot resume"
+    if found["version"] != identity.version:
+        return f"a run of whisper-beam {found['version']}, which {identity.version} cannot resume"
     before = found["options"]
     for name, now in identity.options.items():
         if before.get(name) != now:
             return f"another run (with --{name} {_format(before.get(name))}, not {_format(now)})"
-    if found["version"] != identity.version:
-        return f"a run of whisper-beam {found['version']}, which {identity.version} cannot resume"
     if before.keys() != identity.options.keys():
         return "a run of another version of whisper-beam, which this version cannot resume"
     if found["weights"] != identity.model.weights:

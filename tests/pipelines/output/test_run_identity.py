@@ -49,6 +49,7 @@ def test_how_the_input_is_named_is_no_part_of_the_identity() -> None:
 
 def test_a_finished_run_is_of_the_same_input_and_form() -> None:
     assert identity("2", "1").digest == IDENTITY.digest
+    assert identity(format=("jsonl", "parquet")).digest == identity(format=("parquet", "jsonl")).digest
     others: list[RunIdentity] = [identity("1", "2", "3"), identity(num_shards=2)]
     others += [identity(format=("parquet",)), identity(remove_unlisted=True)]
     for other in others:
@@ -67,7 +68,7 @@ def test_a_finished_run_is_of_the_same_input_and_form() -> None:
             "another run (whose weights of openai/whisper-base differ from those of now)",
         ),
         (
-            replace(IDENTITY, version="0.0.1"),
+            replace(identity(language="fr"), version="0.0.1"),
             f"a run of whisper-beam 0.0.1, which {IDENTITY.version} cannot resume",
         ),
     ],
