@@ -70,7 +70,7 @@ def test_unfinished_run_resumes_without_the_model_if_all_is_done(talks: Path, ou
     assert run(talks, out) == 0
     assert LOADED == []
     assert files(out) == whole
-    assert counts(out) == {**summary, "done_before": 5}
+    assert counts(out) == {**summary, "done_before": 5, "earlier_files_damaged": 1}
 
 
 def test_only_new_and_changed_recordings_are_done(talks: Path, out: Path) -> None:
