@@ -20,7 +20,8 @@ MODULES = sorted(
     if ">>> " in path.read_text("utf-8")
 )
 CENTRAL_RECORDS = {
-    "transforms.core.types": {"AudioSource", "Window", "WindowTranscript", "Transcript", "Failure"},
+    "transforms.core.audio_source": {"AudioSource"},
+    "transforms.core.types": {"Window", "WindowTranscript", "Transcript", "Failure"},
     "transforms.recognition.window_decode": {"WindowDecode"},
 }
 EXAMPLE_WINDOW = Window("5f1d", 0, ((0, 16_000),), np.zeros(16_000, np.float32), n_unshared=16_000)
