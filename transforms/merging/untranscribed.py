@@ -6,6 +6,7 @@ from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 
+from transforms.core.intervals import uncovered
 from transforms.core.types import FAILED, Untranscribed, WindowTranscript
 from transforms.merging.merge import Merged
 
@@ -83,7 +84,7 @@ def _near(stretches: Sequence[_Stretch], window: WindowTranscript) -> range:
 
 def _without_speech(window: WindowTranscript) -> Iterator[_Stretch]:
     """Yields the stretches of a window without speech; all of it without VAD."""
-    return _rests(window.start_s, window.end_s, window.speech or ())
+    return uncovered(window.start_s, window.end_s, window.speech or ())
 
 
 def _outside(entries: Iterable[Untranscribed], covered: Sequence[_Stretch]) -> Iterator[Untranscribed]:
@@ -94,7 +95,7 @@ def _outside(entries: Iterable[Untranscribed], covered: Sequence[_Stretch]) -> I
         covered: stretches in order, which may overlap.
     """
     for entry in entries:
-        rests = list(_rests(entry.start_s, entry.end_s, covered))
+        rests = list(uncovered(entry.start_s, entry.end_s, covered))
         rest_s, length_s = sum(end_s - start_s for start_s, end_s in rests), entry.end_s - entry.start_s
         if rest_s == length_s or (entry.text and rest_s > MAX_COVERED * length_s):
             yield entry
@@ -102,19 +103,6 @@ def _outside(entries: Iterable[Untranscribed], covered: Sequence[_Stretch]) -> I
             for start_s, end_s in rests:
                 if end_s - start_s >= MIN_REST_S:
                     yield replace(entry, start_s=start_s, end_s=end_s)
-
-
-def _rests(first_s: float, last_s: float, covered: Iterable[_Stretch]) -> Iterator[_Stretch]:
-    """Yields the parts of a stretch that are not covered by others, which are in order."""
-    at_s = first_s
-    for start_s, end_s in covered:
-        if start_s >= last_s:
-            break
-        if start_s > at_s:
-            yield at_s, start_s
-        at_s = max(at_s, end_s)
-    if at_s < last_s:
-        yield at_s, last_s
 
 
 def _within(entries: Iterable[Untranscribed], duration_s: float) -> Iterator[Untranscribed]:

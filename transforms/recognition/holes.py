@@ -8,10 +8,11 @@ its text.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from model.interface import SAMPLE_RATE, Segment
+from transforms.core.intervals import uncovered
 from transforms.core.types import Intervals, Window
 from transforms.recognition.decode_passes import DecodePass, DroppedRange
 from transforms.recognition.pieces import MAX_PIECES, pieces_of
@@ -106,26 +107,13 @@ def speech_without_text(
     spanned += [(one.start, one.stop) for one in dropped]
     found: list[tuple[int, int]] = []
     for begin, end in window.speech or ():
-        for start, stop in _outside((begin, min(end, window.n_unshared)), sorted(spanned)):
+        for start, stop in uncovered(begin, min(end, window.n_unshared), sorted(spanned)):
             if stop - start < min(MIN_HOLE, end - begin):
                 continue
             if found and found[-1][1] == start:
                 start = found.pop()[0]
             found.append((start, stop))
     return tuple((start, stop) for start, stop in found if stop - start >= MIN_HOLE)
-
-
-def _outside(part: tuple[int, int], spanned: Sequence[tuple[int, int]]) -> Iterator[tuple[int, int]]:
-    """Yields the ranges of a part that none of the sorted ones spans."""
-    at, end = part
-    for start, stop in spanned:
-        if start >= end:
-            break
-        if start > at:
-            yield at, start
-        at = max(at, stop)
-    if at < end:
-        yield at, end
 
 
 def _is_sparse(window: Window, start: int, stop: int, segment: Segment) -> bool:
@@ -170,7 +158,7 @@ def without_filled(dropped: Sequence[DroppedRange], kept: Sequence[DecodePass]) 
 
     def is_filled(one: DroppedRange) -> bool:
         n_samples = one.stop - one.start
-        n_left = sum(stop - start for start, stop in _outside((one.start, one.stop), spans))
+        n_left = sum(stop - start for start, stop in uncovered(one.start, one.stop, spans))
         return 2 * n_left <= n_samples if one.text else n_left < n_samples
 
     return tuple(one for one in dropped if one.reason != NO_SPEECH or not is_filled(one))
