@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from benchmarks.support.clips import read_clip
 from benchmarks.support.wordless_audio import write_recordings
 from model.detector_input import DetectorInput, Floats
-from model.interface import SAMPLE_RATE, SpeechDetector
+from model.interface import SAMPLE_RATE, SPEECH_CHUNK, SpeechDetector
 from model.voice_activity import make_detector
 from transforms.core.types import Intervals
 from transforms.windows.speech_intervals import speech_intervals
@@ -42,7 +42,7 @@ class Unprepared(DetectorInput):
 
     def finish(self) -> tuple[Floats, Floats]:
         """Returns nothing: no chunk is held back."""
-        return self(np.empty((0, 512), np.float32))
+        return self(np.empty((0, SPEECH_CHUNK), np.float32))
 
 
 def unprepared_detector() -> SpeechDetector:

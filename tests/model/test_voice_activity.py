@@ -12,9 +12,9 @@ import soundfile as sf
 import soxr
 from numpy.typing import NDArray
 
+from benchmarks.speech_detection import unprepared_detector
 from model import voice_activity
-from model.detector_input import DetectorInput, Floats
-from model.interface import SPEECH_CHUNK, SPEECH_DELAY, Samples, SpeechDetector
+from model.interface import SPEECH_CHUNK, SPEECH_DELAY, Samples
 from model.pypi_files import PackagedFile
 from model.voice_activity import VoiceActivityError, make_detector
 
@@ -30,20 +30,9 @@ def detect(samples: Samples, cuts: Sequence[int] = ()) -> NDArray[np.float32]:
     return np.concatenate([*(detector(block) for block in np.split(samples, cuts)), detector.finish()])
 
 
-class Unprepared(DetectorInput):
-    """Returns the chunks as they are."""
-
-    def __call__(self, chunks: Floats) -> tuple[Floats, Floats]:
-        return chunks, np.ones(len(chunks), np.float32)
-
-    def finish(self) -> tuple[Floats, Floats]:
-        return np.empty((0, SPEECH_CHUNK), np.float32), np.empty(0, np.float32)
-
-
 def detect_unprepared(samples: Samples) -> NDArray[np.float32]:
     """Probabilities of the network alone, as Silero's."""
-    network = make_detector()._network  # type: ignore[attr-defined]
-    detector: SpeechDetector = voice_activity._Detector(network, Unprepared())
+    detector = unprepared_detector()
     found = np.concatenate([detector(samples), detector.finish()])
     return np.asarray(found, np.float32)
 
