@@ -160,7 +160,7 @@ def transcribe_work(
         all_streams=options.takes_all_streams(),
         policy=policy,
         max_range_s=span_s if share else None,
-        list_ids=not keyed,
+        list_ids=resume is not None,
     )
     transcribe = TranscribeSpans(
         select_options(options, ModelOptions),
