@@ -122,5 +122,5 @@ def _opener_of(future: Future[Opened]) -> Opener:
 
 
 def _drop(future: Future[Opened]) -> None:
-    with suppress(Exception, CancelledError):
+    with suppress(Exception, CancelledError):  # of a download that nobody needs any more
         future.result()[0].close()
