@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from model.alignment_heads import Heads
 from model.config import MAX_TEXT_POSITIONS, N_POSITIONS
-from model.network import CrossKV, Decoder
+from model.decoder import CrossKV, Decoder
 from model.tokens import SAMPLES_PER_TIMESTAMP
 
 # Texts are padded to one of these lengths, so that XLA compiles few shapes.

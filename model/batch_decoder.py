@@ -16,7 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from model.compiled import Compiled
-from model.network import CrossKV, Decoder, Weights
+from model.decoder import CrossKV, Decoder
+from model.layers import Weights
 from model.prefill import Decoded, DecodeInput, PrefillResult
 from model.program_store import ProgramStore
 from model.rules import DecodingRules

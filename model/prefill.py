@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from model.network import CrossKV, Decoder, TextCaches
+from model.decoder import CrossKV, Decoder, TextCaches
 from model.rules import DecodingRules
 
 DETECT_LANGUAGE = -1

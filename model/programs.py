@@ -19,8 +19,10 @@ from model.alignment_heads import heads_of
 from model.batch_decoder import BatchDecoder, Generated, Method
 from model.checkpoint import Checkpoint, CheckpointError
 from model.compiled import Compiled
+from model.decoder import CrossKV, Decoder
+from model.layers import Weights
 from model.log_mel import log_mel
-from model.network import CrossKV, Decoder, Weights, Whisper
+from model.network import Whisper
 from model.precision import Precision, quantize_weight
 from model.prefill import DecodeInput
 from model.program_store import ProgramStore

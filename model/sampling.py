@@ -13,7 +13,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from model.network import CrossKV, Decoder, TextCaches
+from model.decoder import CrossKV, Decoder, TextCaches
 from model.prefill import Decoded, DecodeInput, PrefillResult, first_step, padding_of, prefill
 from model.repetition import RepetitionState, initial_repetition, is_repeating, update_repetition
 from model.rules import DecodingRules, History, allowed_logits, best_token, initial_history, update_history

@@ -21,6 +21,7 @@ from model.caches import cache_folder
 from model.checkpoint import Checkpoint, find_checkpoint
 from model.compiled import compile_wait_s
 from model.cpu_features import cpu_features, n_usable_cpus
+from model.decoder import CrossKV
 from model.interface import (
     SAMPLE_RATE,
     TASKS,
@@ -33,7 +34,6 @@ from model.interface import (
     WindowResult,
 )
 from model.mesh_shape import parse_mesh
-from model.network import CrossKV
 from model.precision import Precision, choose_arithmetic
 from model.prefill import DETECT_LANGUAGE, DecodeInput
 from model.program_store import jax_keeps_programs

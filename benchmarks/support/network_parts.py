@@ -17,9 +17,10 @@ from benchmarks.support.timing import time_jax
 from model.align import TokenBatch, align, pack
 from model.alignment_heads import Heads
 from model.config import N_POSITIONS, WhisperConfig
+from model.decoder import CrossKV
 from model.interface import WINDOW_SAMPLES
 from model.log_mel import log_mel
-from model.network import CrossKV, Whisper
+from model.network import Whisper
 from model.precision import Precision
 from model.rules import DecodingRules, best_token, initial_history
 

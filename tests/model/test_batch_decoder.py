@@ -13,8 +13,8 @@ from model import beam_search, sampling
 from model.batch_decoder import Generated, Method
 from model.checkpoint import Checkpoint
 from model.compiled import compile_wait_s
+from model.decoder import CrossKV, Decoder, TextCaches
 from model.interface import ModelOptions
-from model.network import CrossKV, Decoder, TextCaches
 from model.prefill import DecodeInput
 from model.rules import DecodingRules, make_rules
 from model.tokens import WhisperTokenizer

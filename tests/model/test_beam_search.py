@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from model import beam_search, sampling
 from model.batch_decoder import Method
 from model.checkpoint import Checkpoint
+from model.decoder import Decoder
 from model.interface import ModelOptions
-from model.network import Decoder
 from model.prefill import DecodeInput
 from model.rules import DecodingRules, History, allowed_logits, make_rules
 from model.tokens import WhisperTokenizer

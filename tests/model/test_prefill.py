@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from model.network import CrossKV, TextCaches
+from model.decoder import CrossKV, TextCaches
 from model.prefill import DETECT_LANGUAGE, padding_of
 from model.rules import DecodingRules
 from tests.model.test_sampling import (

@@ -12,8 +12,8 @@ from model import beam_search, sampling
 from model.attention import KeyValue
 from model.batch_decoder import Generated, Method
 from model.config import DecodingConfig
+from model.decoder import CrossKV, TextCaches
 from model.interface import ModelOptions
-from model.network import CrossKV, TextCaches
 from model.prefill import DecodeInput
 from model.repetition import MIN_COPIES, MIN_REPEATED_TOKENS
 from model.rules import DecodingRules, make_rules

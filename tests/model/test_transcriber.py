@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 
 from model.batch_decoder import Generated
 from model.checkpoint import Checkpoint
+from model.decoder import CrossKV
 from model.interface import Request, Transcriber, WindowResult
-from model.network import CrossKV
 from model.prefill import DecodeInput
 from model.transcriber import WhisperTranscriber
 from tests.support.tiny_model import save_huggingface, tiny_weights

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from model.batch_decoder import Generated
+from model.decoder import CrossKV
 from model.interface import Request
-from model.network import CrossKV
 from model.prefill import DecodeInput
 from tests.support.transcribers import load, noise
 
