@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from bisect import bisect_right
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -65,25 +65,26 @@ class Block(NamedTuple):
     weights: MixWeights | None = None
 
 
-def blocks_of(frames: Iterable[PlacedFrame], start_s: int = 0) -> Iterator[Block]:
+def blocks_of(frames: Iterable[PlacedFrame], start_s: Callable[[], int] = lambda: 0) -> Iterator[Block]:
     """Cuts frames at each multiple of 30 s of their run, and more often if there are many channels.
 
     Args:
         frames: consecutive frames.
-        start_s: frames of the first run before this time are dropped; a multiple of 30. Later runs are
-            returned from their start.
+        start_s: returns a multiple of 30, which may grow between two blocks: frames of the first run before
+            this time are dropped, unless a block was begun. Later runs are returned from their start.
 
     Yields:
         Non-empty blocks, each of frames of one run, number and layout of channels, and sample format.
     """
     for (run, channels, weights, _), alike in itertools.groupby(frames, key=_kind):
-        bounds = block_bounds(run.rate, channels)
-        first = start_s * run.rate if run.number == 0 else 0
-        builder = _BlockBuilder(run, bounds, weights)
+        builder = _BlockBuilder(run, block_bounds(run.rate, channels), weights)
         for _, _, position, frame, _ in alike:
+            first = start_s() * run.rate if run.number == 0 else 0
             if position >= first:
                 yield from builder.add(position, values_of(frame))
-            elif position + frame.samples > first:
+                continue
+            builder.drop()
+            if position + frame.samples > first:
                 yield from builder.add(first, values_of(frame)[:, first - position :])
         yield from builder.flush()
 
@@ -130,6 +131,10 @@ class _BlockBuilder:
         if self._buffered:
             yield Block(self._run, self._start, np.concatenate(self._buffered, axis=1), self._weights)
             self._buffered = []
+
+    def drop(self) -> None:
+        """Drops the buffered values, as the next ones do not follow them."""
+        self._buffered = []
 
     def _bound_after(self, position: int) -> int:
         whole, offset = divmod(position, self._bounds[-1])

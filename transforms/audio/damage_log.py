@@ -28,6 +28,19 @@ class DamageLog:
         """Adds damage that is detected only at the end of the file."""
         self._end += _rounded_down(damage)
 
+    def include(self, other: DamageLog) -> None:
+        """Adds all damage of another log of the same recording."""
+        for number, damage in other._blocks.items():
+            self._blocks[number] = self._blocks.get(number, NO_DAMAGE) + damage
+        self._end += other._end
+
+    def pop(self) -> DamageLog:
+        """Returns the damage so far as a log of its own, and removes it here."""
+        popped = DamageLog()
+        popped._blocks, self._blocks = self._blocks, popped._blocks
+        popped._end, self._end = self._end, popped._end
+        return popped
+
     def between(self, start_s: int, stop_s: int | None) -> Damage:
         """Returns the damage of a time range; see `AudioDecoder.damage`."""
         total = NO_DAMAGE

@@ -38,12 +38,17 @@ def exact_position(file: BinaryIO, time_s: int) -> int:
         if container.format.name not in FORMATS:  # of several streams, the first may be unreadable
             return 0
         stream = audio_stream(container)
-        if not stream.codec_context.name.startswith("pcm_"):
+        if not is_seekable(container, stream):
             return 0
         try:
             return _seek(container, stream, time_s)
         except (av.FFmpegError, OSError, StopIteration):  # decoding from the start will report what is wrong
             return 0
+
+
+def is_seekable(container: InputContainer, stream: AudioStream) -> bool:
+    """Whether a stream is uncompressed, in a format in which a byte offset may be an exact time."""
+    return container.format.name in FORMATS and stream.codec_context.name.startswith("pcm_")
 
 
 def _seek(container: InputContainer, stream: AudioStream, time_s: int) -> int:

@@ -25,7 +25,8 @@ Opened = tuple[ExitStack, BinaryIO]
 class FetchAhead:
     """Recordings of URLs that are being fetched, each in a thread; the first that is there is taken first.
 
-    Copies are in memory or in temporary files whose total size is limited (`transforms.fetch.spool`).
+    Parts of one file are fetched, and taken, together. Copies are in memory or in temporary files whose total
+    size is limited (`transforms.fetch.spool`).
 
     Args:
         policy: which URIs may be fetched.
@@ -36,7 +37,7 @@ class FetchAhead:
     def __init__(self, policy: FetchPolicy, check: Check, opener: Opener = open_audio) -> None:
         self._policy, self._check, self._open = policy, check, opener
         self._pool = ThreadPoolExecutor(MAX_AHEAD, "fetch")
-        self._waiting: dict[Future[Opened], WorkUnit] = {}
+        self._waiting: dict[Future[Opened], list[WorkUnit]] = {}
         self._n_taken = 0
         self._n_taken_before: dict[Future[Opened], int] = {}  # when it was submitted
         self._cancelled = threading.Event()
@@ -52,16 +53,22 @@ class FetchAhead:
 
     @property
     def is_full(self) -> bool:
-        """Whether `MAX_AHEAD` recordings are being fetched or wait to be taken."""
+        """Whether `MAX_AHEAD` files are being fetched or wait to be taken."""
         return len(self._waiting) >= MAX_AHEAD
 
-    def submit(self, unit: WorkUnit) -> None:
-        """Starts to fetch a unit."""
-        future = self._pool.submit(self._fetch, unit.span.source)
-        self._waiting[future], self._n_taken_before[future] = unit, self._n_taken
+    def submit(self, unit: WorkUnit) -> bool:
+        """Starts to fetch a unit; returns False if its file is being fetched already, for another one."""
+        for units in self._waiting.values():
+            if units[0].span.source.uri == unit.span.source.uri:
+                units.append(unit)
+                return False
+        self._submit([unit])
+        return True
 
-    def take(self, *, block: bool) -> tuple[WorkUnit, Opener] | None:
-        """Removes the first unit that was fetched, or has failed, and returns it with the opener of its copy.
+    def take(self, *, block: bool) -> tuple[list[WorkUnit], Opener] | None:
+        """Removes the first file that was fetched, or has failed; returns its units and how to open it.
+
+        The copy can be opened once; the error of a download is raised each time.
 
         Args:
             block: wait for one; else None is returned if there is none. One must have been submitted.
@@ -71,14 +78,14 @@ class FetchAhead:
         """
         while True:
             done, _ = wait(self._waiting, CHECK_S if block else 0, FIRST_COMPLETED)
-            for future, unit in self._waiting.items():
+            for future, units in self._waiting.items():
                 if future in done:
                     del self._waiting[future]
                     if self._n_taken_before.pop(future) < self._n_taken and _lacked_room(future):
-                        self.submit(unit)  # copies taken since have held the disk
+                        self._submit(units)  # copies taken since have held the disk
                         break
                     self._n_taken += 1
-                    return unit, _opener_of(future)
+                    return units, _opener_of(future)
             if not block:
                 return None
             self._check()
@@ -92,6 +99,10 @@ class FetchAhead:
         self._waiting.clear()
         self._n_taken_before.clear()
         self._pool.shutdown(wait=False)
+
+    def _submit(self, units: list[WorkUnit]) -> None:
+        future = self._pool.submit(self._fetch, units[0].span.source)
+        self._waiting[future], self._n_taken_before[future] = units, self._n_taken
 
     def _fetch(self, source: AudioSource) -> Opened:
         with ExitStack() as stack:

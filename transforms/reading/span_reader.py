@@ -7,9 +7,9 @@ import math
 import uuid
 from collections.abc import Generator, Iterator
 from dataclasses import dataclass, field, replace
-from typing import BinaryIO
 
 from model.interface import SAMPLE_RATE
+from transforms.audio.decoded_file import AudioFile
 from transforms.checkpoint.spans import (
     FIRST_SPAN,
     ReadEvent,
@@ -26,8 +26,9 @@ from transforms.core.recording_parts import Coverage, Range
 from transforms.core.redaction import redact
 from transforms.core.run_context import RunContext
 from transforms.core.types import AudioSource, Failure, RecordingPart
-from transforms.fetch.open_audio import Opener, open_audio
+from transforms.fetch.open_audio import open_audio
 from transforms.fetch.policy import FetchPolicy
+from transforms.reading.kept_file import AudioOpener
 from transforms.windows.cutters import PlannedWindow
 from transforms.windows.plan import WindowPlan
 from transforms.windows.window_stream import WindowStream
@@ -52,7 +53,7 @@ class SpanReader:
         policy: FetchPolicy,
         span_s: int,
         context: RunContext,
-        opener: Opener = open_audio,
+        opener: AudioOpener = open_audio,
     ) -> None:
         self._unit, self._plan, self._policy, self._span_s = unit, plan, policy, span_s
         self._context, self._open = context, opener
@@ -115,7 +116,7 @@ class SpanReader:
                     n_tracks = max(n_tracks, (yield from events))
                 track += 1
 
-    def _second_pass(self, file: BinaryIO) -> Iterator[ReadEvent]:
+    def _second_pass(self, file: AudioFile) -> Iterator[ReadEvent]:
         span = self._unit.span
         yield self._started(FIRST_SPAN)
         stream = self._stream(file, self._source, self._plan.first_section(span))
@@ -123,7 +124,7 @@ class SpanReader:
             if window is not None:
                 yield self._source, window
 
-    def _track(self, file: BinaryIO, track: int, ranges: Iterator[Range]) -> Generator[ReadEvent, None, int]:
+    def _track(self, file: AudioFile, track: int, ranges: Iterator[Range]) -> Generator[ReadEvent, None, int]:
         """Reads the ranges of a recording that are missing; returns the number of tracks of the file."""
         source = replace(self._unit.span, source=self._source).track(track)
         start_s, stop_s = next(ranges)
@@ -148,7 +149,7 @@ class SpanReader:
             return stream.n_channels
         return len(stream.streams) if self._unit.span.all_streams else 0
 
-    def _stream(self, file: BinaryIO, source: AudioSource, section: int) -> WindowStream:
+    def _stream(self, file: AudioFile, source: AudioSource, section: int) -> WindowStream:
         span = replace(self._unit.span, source=source)
         return WindowStream(file, span, self._plan, section, self._context.check)
 

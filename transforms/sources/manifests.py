@@ -36,6 +36,7 @@ from transforms.sources.columns import (
 )
 from transforms.sources.file_shards import grouped
 from transforms.sources.file_types import manifest_kind
+from transforms.sources.line_groups import LineGroup, line_groups, no_part, part_reader
 from transforms.sources.listed_files import ListedFiles
 from transforms.sources.manifest_lines import MAC_ENCODING, open_lines
 from transforms.sources.manifest_records import (
@@ -60,7 +61,9 @@ _ENCODING_NAMES = {LEGACY_ENCODING: "Windows-1252", MAC_ENCODING: "Mac Roman"}
 
 @dataclass(frozen=True)
 class ManifestShard:
-    """Consecutive lines of a manifest as a work item: a small record, which a worker reads.
+    """Lines of a manifest as a work item: a small record, which a worker reads.
+
+    The lines are consecutive, unless they name parts of one file (`transforms.sources.line_groups`).
 
     Attributes:
         uri: local path or URL of the manifest.
@@ -74,8 +77,8 @@ class ManifestShard:
         text_column: the column with the reference; None for the first with a usual name, if any.
         has_clips: columns such as `start` and `channel` restrict the recording to a part of its file, and are
             not metadata.
-        packed: the lines, deflated, of a manifest that is converted, or at an `http(s)` URL: the launcher
-            reads it, once.
+        packed: the lines, deflated, where they are not consecutive, or of a manifest that is converted or at
+            an `http(s)` URL: the launcher reads it, once.
         delimiter: what is between two fields of `.csv`.
         encoding: the encoding that was guessed for the whole manifest; None if none was.
     """
@@ -108,6 +111,8 @@ def manifest_shards(
 ) -> Iterator[ManifestShard]:
     """Splits a manifest into shards: of one line at first, so that short ones too are spread over workers.
 
+    Lines that name parts of one file are in one shard, up to an hour of audio, so that it is decoded once.
+
     Args:
         uri: a local path or a URL.
         audio_column: the column with the path or URL; None for the first with a usual name.
@@ -126,12 +131,15 @@ def manifest_shards(
             lines = open_lines(file, kind)
             header, delimiter, found = _checked(uri, kind, lines.file, audio_column, text_column)
             is_packed = lines.is_converted or is_http(uri)
-            for group in grouped(found, lambda record: len(record.data)):
+            part_of = part_reader(kind, header, delimiter, audio_column) if has_clips else no_part
+            for groups in grouped(line_groups(found, part_of), _size_of):
+                group = sorted(chain.from_iterable(one.records for one in groups))
+                n_spanned = max(one.last for one in groups) + 1 - min(one.first for one in groups)
                 text = _joined(group)
+                packed = zlib.compress(text) if is_packed or n_spanned > len(group) else None
                 yield ManifestShard(
                     uri, group[0].number, group[0].start, group[-1].stop, len(group), _digest(text), header,
-                    audio_column, text_column, has_clips, zlib.compress(text) if is_packed else None,
-                    delimiter, lines.encoding,
+                    audio_column, text_column, has_clips, packed, delimiter, lines.encoding,
                 )  # fmt: skip
     except AudioError as error:
         raise ManifestError(f"cannot read the manifest {uri}: {error.message}") from error
@@ -176,6 +184,10 @@ def read_manifest(
             if isinstance(source, Failure):
                 raise ManifestError(source.message)
             yield source
+
+
+def _size_of(group: LineGroup) -> int:
+    return sum(len(record.data) for record in group.records)
 
 
 def _kind_of(uri: str) -> str:

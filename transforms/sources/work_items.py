@@ -15,6 +15,7 @@ from transforms.core.uris import audio_id_of, file_stamp
 from transforms.fetch.policy import DEFAULT_POLICY, FetchPolicy
 from transforms.sources.archives import ArchiveShard, read_archive
 from transforms.sources.file_shards import FileShard, read_files
+from transforms.sources.line_groups import in_reading_order
 from transforms.sources.manifests import ManifestShard, read_manifest_shard
 from transforms.sources.parquet import DatasetShard, read_shard
 
@@ -72,7 +73,7 @@ def open_work(
         case FileShard():
             return read_files(work)
         case ManifestShard():
-            return read_manifest_shard(work, policy)
+            return in_reading_order(read_manifest_shard(work, policy))
         case ArchiveShard():
             return read_archive(work, policy, metrics)
         case DatasetShard():

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterable, Iterator, Sequence
-from typing import BinaryIO
 
 from model.interface import SAMPLE_RATE, Samples
 from transforms.audio.clip import Clip
+from transforms.audio.decoded_file import AudioFile
 from transforms.audio.decoder import AudioDecoder
 from transforms.core.audio_streams import StreamInfo
 from transforms.core.cancellation import Check, check_stop
@@ -25,7 +25,7 @@ class WindowStream:
     """Cuts the windows of one recording while it is read, and reports speech and damage of its ranges.
 
     Args:
-        file: seekable and binary; the caller closes it.
+        file: see `AudioDecoder`.
         span: the source, and which of its windows are wanted.
         plan: how to cut it.
         first: the section to start with; 0 for a part of a file.
@@ -34,7 +34,7 @@ class WindowStream:
 
     def __init__(
         self,
-        file: BinaryIO,
+        file: AudioFile,
         span: AudioSpan,
         plan: WindowPlan,
         first: int = 0,

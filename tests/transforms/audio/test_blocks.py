@@ -36,7 +36,9 @@ def ramp(seconds: float, channels: int = 1) -> Samples:
 @given(st.integers(500, 50_000), st.sampled_from([0, 30, 60]))
 def test_bounds_do_not_depend_on_frames_or_start(size: int, start_s: int) -> None:
     samples = ramp(70)
-    found = list(blocks_of(placed_frames(samples, size, first=start_s * RATE // size * size), start_s))
+    found = list(
+        blocks_of(placed_frames(samples, size, first=start_s * RATE // size * size), lambda: start_s)
+    )
     assert [block.position for block in found] == [s * RATE for s in (0, 30, 60) if s >= start_s]
     np.testing.assert_array_equal(
         np.concatenate([block.values for block in found], axis=1), samples[:, start_s * RATE :]
@@ -61,7 +63,10 @@ def test_blocks_have_a_single_number_of_channels_and_a_single_run() -> None:
 def test_later_runs_are_returned_from_their_start() -> None:
     later = RateRun(1, RATE, 40 * SAMPLE_RATE)
     frames = [*placed_frames(ramp(40), 1_000), *placed_frames(ramp(10), 1_000, later)]
-    assert [(block.run.number, block.position) for block in blocks_of(frames, 30)] == [(0, 30 * RATE), (1, 0)]
+    assert [(block.run.number, block.position) for block in blocks_of(frames, lambda: 30)] == [
+        (0, 30 * RATE),
+        (1, 0),
+    ]
 
 
 def test_no_block_is_larger_than_the_limit(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -100,3 +100,25 @@ def test_truncated_and_problem(
     damage: Damage, declared_s: float | None, decoded_s: float, truncated: bool, problem: str | None
 ) -> None:
     assert truncated_and_problem(damage, declared_s, decoded_s) == (truncated, problem)
+
+
+def test_damage_of_another_log_is_added() -> None:
+    log, other = DamageLog(), DamageLog()
+    log.add(1.0, Damage(n_damaged=1))
+    other.add(2.0, Damage(n_damaged=2))
+    other.add(65.0, Damage(n_invalid=3))
+    other.add_at_end(Damage(is_cut=True))
+    log.include(other)
+    assert log.between(0, 30) == Damage(n_damaged=3)
+    assert log.between(30, None) == Damage(n_invalid=3, is_cut=True)
+    assert other.between(0, None) == Damage(n_damaged=2, n_invalid=3, is_cut=True)
+
+
+def test_popped_damage_is_in_one_log_only() -> None:
+    log = DamageLog()
+    log.add(1.0, Damage(n_damaged=1))
+    log.add_at_end(Damage(is_cut=True))
+    popped = log.pop()
+    log.add(1.0, Damage(n_damaged=5))
+    assert popped.between(0, None) == Damage(n_damaged=1, is_cut=True)
+    assert log.between(0, None) == Damage(n_damaged=5)

@@ -72,7 +72,7 @@ def ahead(downloads: Downloads) -> Iterator[FetchAhead]:
 def taken(ahead: FetchAhead) -> str:
     found = ahead.take(block=True)
     assert found is not None
-    one, opener = found
+    (one,), opener = found
     with opener(one.span.source, DEFAULT_POLICY, check_stop) as file:
         assert file.read() == one.key.encode()
     return one.key
@@ -102,7 +102,10 @@ def test_an_error_comes_when_the_recording_is_opened(ahead: FetchAhead, download
     downloads.arrived["f"].set()
     found = ahead.take(block=True)
     assert found is not None
-    with pytest.raises(AudioError, match="404"), found[1](found[0].span.source, DEFAULT_POLICY, check_stop):
+    with (
+        pytest.raises(AudioError, match="404"),
+        found[1](found[0][0].span.source, DEFAULT_POLICY, check_stop),
+    ):
         pass
 
 
@@ -134,7 +137,7 @@ def test_recording_without_room_is_an_error_if_no_other_was_taken(
     for _ in range(3):
         found = ahead.take(block=True)
         assert found is not None
-        one, opener = found
+        (one,), opener = found
         with pytest.raises(AudioError, match="no_room"):
             opener(one.span.source, DEFAULT_POLICY, check_stop).__enter__()
     assert len(ahead) == 0
@@ -171,6 +174,34 @@ def test_copies_that_are_not_taken_are_dropped(ahead: FetchAhead, downloads: Dow
     ahead.close()
     downloads.wait_until_open("")
     assert len(ahead) == 0
+
+
+def part(name: str, start_s: float) -> WorkUnit:
+    return WorkUnit(f"{name}{start_s}", AudioSpan(replace(unit(name).span.source, start_s=start_s)))
+
+
+def test_parts_of_one_file_are_fetched_and_taken_together(ahead: FetchAhead, downloads: Downloads) -> None:
+    assert [ahead.submit(one) for one in (part("a", 1), part("b", 1), part("a", 2), part("a", 3))] == [
+        True, True, False, False,
+    ]  # fmt: skip
+    assert len(ahead) == 2
+    downloads.arrived["a"].set()
+    downloads.wait_until_open("ab")  # no more copies than files
+    found = ahead.take(block=True)
+    assert found is not None
+    assert [one.key for one in found[0]] == ["a1", "a2", "a3"]
+    assert ahead.submit(part("a", 4))  # what was taken is not shared with later ones
+
+
+def test_the_error_of_a_download_is_that_of_each_part(ahead: FetchAhead, downloads: Downloads) -> None:
+    for start_s in (1, 2):
+        ahead.submit(part("f", start_s))
+    downloads.arrived["f"].set()
+    found = ahead.take(block=True)
+    assert found is not None
+    for one in found[0]:
+        with pytest.raises(AudioError, match="404"):
+            found[1](one.span.source, DEFAULT_POLICY, check_stop).__enter__()
 
 
 def test_units_that_are_here_or_may_crash_the_process_are_not_fetched_ahead() -> None:
