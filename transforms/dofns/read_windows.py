@@ -57,14 +57,15 @@ class ReadWindows(beam.DoFn):
 
     def process(self, unit: WorkUnit) -> Iterator[NamedEvent]:
         """Reads one window at a time; samples are buffered until their batch is done."""
+        is_new = True
         if FetchAhead.accepts(unit) and not self._kept.is_of(unit):
             if self._ahead is None:
                 self._ahead = FetchAhead(self._policy, BEAM_CONTEXT.check)
-            if not self._ahead.submit(unit):
-                return  # more parts of the file may follow
+            is_new = self._ahead.submit(unit)
         else:
             yield from self._read([unit], open_audio)
-        while self._ahead and (fetched := self._take(self._ahead, block=self._ahead.is_full)):
+        # More parts of a file that is being fetched may follow: it is read once another one comes.
+        while is_new and self._ahead and (fetched := self._take(self._ahead, block=self._ahead.is_full)):
             yield from self._read(*fetched)
 
     def finish_bundle(self) -> Iterator[Any]:

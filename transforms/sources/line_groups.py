@@ -7,9 +7,11 @@ that it cannot read is one by itself, and a worker says what is wrong with it.
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from functools import partial
-from itertools import groupby, islice
+from itertools import islice
+from operator import itemgetter
 from typing import Any, NamedTuple
 
 import msgspec
@@ -33,15 +35,28 @@ MIN_MEAN_LINES = 8
 """Lines of a file among these, on average, from which on they are put together."""
 
 _PART_COLUMNS = (*START_END, OFFSET)
-_QUOTED_COLUMNS = tuple(f'"{name}"'.encode() for name in _PART_COLUMNS)
+_NO_PART = (None,) * len(_PART_COLUMNS)
+_HAS_PART = re.compile(f'"(?:{"|".join(_PART_COLUMNS)})"'.encode()).search
 
 
 class LinePart(NamedTuple):
-    """The part that a line names: what identifies its file, its start and its length in seconds."""
+    """The part that a line names.
+
+    Attributes:
+        file: identifies the file.
+        times: start, end, offset and duration, as they are in the line; None for those that are not.
+    """
 
     file: Hashable
-    start_s: float
-    length_s: float
+    times: Sequence[object]
+
+    def seconds(self) -> tuple[float, float]:
+        """Returns the start of the part, and its length or a guess."""
+        start_s, end_s, offset_s, length_s = map(_seconds, self.times)
+        from_s = next((one for one in (start_s, offset_s) if one is not None), 0.0)
+        if end_s is not None:
+            length_s = end_s - from_s
+        return from_s, length_s if length_s is not None and length_s > 0 else UNKNOWN_S
 
 
 PartOf = Callable[[Record], LinePart | None]
@@ -62,10 +77,8 @@ class LineGroup(NamedTuple):
     last: int
 
 
-class _Line(NamedTuple):
-    number: int
-    record: Record
-    part: LinePart | None
+_Line = tuple[int, Record, LinePart | None]
+"""A record with its number; no class, as a manifest may have millions."""
 
 
 def line_groups(records: Iterable[Record], part_of: PartOf) -> Iterator[LineGroup]:
@@ -78,15 +91,19 @@ def line_groups(records: Iterable[Record], part_of: PartOf) -> Iterator[LineGrou
         records: the records of a manifest, in order.
         part_of: see `part_reader`.
     """
-    lines = (_Line(number, record, part_of(record)) for number, record in enumerate(records))
+    lines = ((number, record, part_of(record)) for number, record in enumerate(records))
     for line in lines:
-        if line.part is None:
-            yield LineGroup([line.record], line.number, line.number)
+        if line[2] is None:
+            yield LineGroup([line[1]], line[0], line[0])
             continue
         for together in _of_one_file([line, *islice(lines, N_AHEAD - 1)]):
+            if len(together) == 1:
+                number, record, _ = together[0]
+                yield LineGroup([record], number, number)
+                continue
             for group in _limited(together):
-                numbers = [one.number for one in group]
-                yield LineGroup([one.record for one in group], min(numbers), max(numbers))
+                numbers = [number for number, _, _ in group]
+                yield LineGroup([record for _, record, _ in group], min(numbers), max(numbers))
 
 
 def in_reading_order(found: Iterable[AudioSource | Failure]) -> Iterator[AudioSource | Failure]:
@@ -129,35 +146,41 @@ def no_part(_: Record) -> None:
 
 def _of_one_file(ahead: list[_Line]) -> Iterable[list[_Line]]:
     """Returns lines that name parts of one file together, others by themselves, by their first line."""
-    files = {line.part.file for line in ahead if line.part is not None}
-    n_parts = sum(line.part is not None for line in ahead)
-    if n_parts < MIN_MEAN_LINES * len(files):
-        return (list(lines) for _, lines in groupby(ahead, key=_file_or_number))
+    files = [part.file for _, _, part in ahead if part is not None]
+    if len(files) < MIN_MEAN_LINES * len(set(files)):
+        return _neighbours(ahead)
     by_file: dict[Hashable, list[_Line]] = {}
-    for line in ahead:
-        by_file.setdefault(_file_or_number(line), []).append(line)
+    for number, record, part in ahead:
+        key = number if part is None else (part.file,)
+        by_file.setdefault(key, []).append((number, record, part))
     return by_file.values()
 
 
-def _file_or_number(line: _Line) -> Hashable:
-    return line.number if line.part is None else (line.part.file,)
+def _neighbours(ahead: list[_Line]) -> Iterator[list[_Line]]:
+    last: LinePart | None = None
+    group: list[_Line] = []
+    for line in ahead:
+        part = line[2]
+        if group and (part is None or last is None or part.file != last.file):
+            yield group
+            group = []
+        group.append(line)
+        last = part
+    yield group
 
 
 def _limited(lines: list[_Line]) -> Iterator[list[_Line]]:
     """Yields the lines of a file, by the start of their parts, in groups within the limits."""
+    timed = [(*part.seconds(), line) for line in lines if (part := line[2]) is not None]
     group: list[_Line] = []
-    seconds = 0.0
-    for line in sorted(lines, key=_start_s):
-        if len(group) == MAX_LINES or seconds >= MAX_AUDIO_S:
+    total_s = 0.0
+    for _, length_s, line in sorted(timed, key=itemgetter(0)):
+        if len(group) == MAX_LINES or total_s >= MAX_AUDIO_S:
             yield group
-            group, seconds = [], 0.0
+            group, total_s = [], 0.0
         group.append(line)
-        seconds += 0.0 if line.part is None else line.part.length_s
+        total_s += length_s
     yield group
-
-
-def _start_s(line: _Line) -> float:
-    return 0.0 if line.part is None else line.part.start_s
 
 
 def _json_decoder(audio: Sequence[str]) -> tuple[Callable[[bytes], Any], int]:
@@ -170,14 +193,17 @@ def _json_decoder(audio: Sequence[str]) -> tuple[Callable[[bytes], Any], int]:
 
 
 def _part_of_object(decode: Callable[[bytes], Any], n_audio: int, record: Record) -> LinePart | None:
-    if not any(name in record.data for name in _QUOTED_COLUMNS):
+    if _HAS_PART(record.data) is None:
         return None
     try:
         values = msgspec.structs.astuple(decode(record.data))
     except (msgspec.MsgspecError, ValueError, RecursionError):
         return None
-    file = next((name for name in values[:n_audio] if isinstance(name, str)), None)
-    return _part(file, values[n_audio:])
+    times = values[n_audio:]
+    for file in values[:n_audio]:
+        if isinstance(file, str):
+            return None if times[:-1] == _NO_PART else LinePart(file, times)
+    return None
 
 
 def _part_of_fields(
@@ -191,19 +217,8 @@ def _part_of_fields(
             return None
     else:
         fields = record.data.rstrip(b"\r\n").split(b"\t" if kind == ".tsv" else delimiter.encode())
-    file, *times = (None if at is None or at >= len(fields) else fields[at] for at in columns)
-    return _part(file, times)
-
-
-def _part(file: Hashable, times: Sequence[object]) -> LinePart | None:
-    """Returns the part of a file by its start, end, offset and duration, as they are in a line."""
-    start_s, end_s, offset_s, length_s = map(_seconds, times)
-    if not file or start_s is end_s is offset_s is None:
-        return None
-    from_s = next((one for one in (start_s, offset_s) if one is not None), 0.0)
-    if end_s is not None:
-        length_s = end_s - from_s
-    return LinePart(file, from_s, length_s if length_s is not None and length_s > 0 else UNKNOWN_S)
+    file, *times = [None if at is None or at >= len(fields) else fields[at] for at in columns]
+    return LinePart(file, times) if file and any(times[:-1]) else None
 
 
 def _seconds(value: Any) -> float | None:  # noqa: ANN401  # a value of JSON

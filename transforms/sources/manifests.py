@@ -18,6 +18,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from itertools import chain, dropwhile, takewhile
+from operator import itemgetter
 from typing import BinaryIO
 
 from transforms.core.errors import AudioError, ManifestError, to_failure
@@ -133,7 +134,7 @@ def manifest_shards(
             is_packed = lines.is_converted or is_http(uri)
             part_of = part_reader(kind, header, delimiter, audio_column) if has_clips else no_part
             for groups in grouped(line_groups(found, part_of), _size_of):
-                group = sorted(chain.from_iterable(one.records for one in groups))
+                group = sorted(chain.from_iterable(one.records for one in groups), key=itemgetter(0))
                 n_spanned = max(one.last for one in groups) + 1 - min(one.first for one in groups)
                 text = _joined(group)
                 packed = zlib.compress(text) if is_packed or n_spanned > len(group) else None
@@ -187,7 +188,8 @@ def read_manifest(
 
 
 def _size_of(group: LineGroup) -> int:
-    return sum(len(record.data) for record in group.records)
+    records = group.records
+    return len(records[0].data) if len(records) == 1 else sum(len(record.data) for record in records)
 
 
 def _kind_of(uri: str) -> str:
