@@ -1,6 +1,7 @@
 """Runs in processes that die; the processes are forked, so that slow imports happen once.
 
 python killed_runs.py FOLDER kills N SEED     kills runs over FOLDER/talks after some windows; prints JSON
+                                              (or over the manifest FOLDER/talks.jsonl, if there is one)
 python killed_runs.py FOLDER poison           runs over a recording that crashes its process
 python killed_runs.py FOLDER signal NAME ...  stops a run with these flags by a signal, then resumes it
 """
@@ -86,7 +87,8 @@ def forked(out: Path, *flags: str, load: LoadTranscriber = load_logging) -> int:
     for stream in (1, 2):
         os.dup2(output, stream)
     backend = Backend(load, languages_of, ToneDetector)
-    arguments = ["--input", str(FOLDER / "talks"), "--output", str(out), "--format", "jsonl,parquet,srt"]
+    talks = next(path for path in (FOLDER / "talks.jsonl", FOLDER / "talks") if path.exists())
+    arguments = ["--input", str(talks), "--output", str(out), "--format", "jsonl,parquet,srt"]
     os._exit(main([*arguments, "--batch_size", "2", *flags], backend))
 
 
