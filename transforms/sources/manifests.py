@@ -109,10 +109,12 @@ def manifest_shards(
     policy: FetchPolicy = DEFAULT_POLICY,
     *,
     has_clips: bool = True,
+    by_file: bool = True,
 ) -> Iterator[ManifestShard]:
     """Splits a manifest into shards: of one line at first, so that short ones too are spread over workers.
 
-    Lines that name parts of one file are in one shard, up to an hour of audio, so that it is decoded once.
+    Lines that name parts of one file are in one shard, up to an hour of audio, so that it is decoded once
+    (`transforms.sources.line_groups`).
 
     Args:
         uri: a local path or a URL.
@@ -120,6 +122,7 @@ def manifest_shards(
         text_column: the column with the reference; None for the first with a usual name, if any.
         policy: which URIs may be fetched.
         has_clips: see `ManifestShard`.
+        by_file: whether lines that name parts of one file are put together; else all stay in their order.
 
     Raises:
         ManifestError: it cannot be read, or its first line is invalid.
@@ -132,7 +135,7 @@ def manifest_shards(
             lines = open_lines(file, kind)
             header, delimiter, found = _checked(uri, kind, lines.file, audio_column, text_column)
             is_packed = lines.is_converted or is_http(uri)
-            part_of = part_reader(kind, header, delimiter, audio_column) if has_clips else no_part
+            part_of = part_reader(kind, header, delimiter, audio_column) if by_file and has_clips else no_part
             for groups in grouped(line_groups(found, part_of), _size_of):
                 group = sorted(chain.from_iterable(one.records for one in groups), key=itemgetter(0))
                 n_spanned = max(one.last for one in groups) + 1 - min(one.first for one in groups)
@@ -175,12 +178,12 @@ def read_manifest(
     text_column: str | None = None,
     policy: FetchPolicy = DEFAULT_POLICY,
 ) -> Iterator[AudioSource]:
-    """Yields all recordings of a manifest; for the arguments see `manifest_shards`.
+    """Yields all recordings of a manifest in the order of its lines; for the arguments see `manifest_shards`.
 
     Raises:
         ManifestError: it cannot be read, or a line is invalid or forbidden; the message has file and line.
     """
-    for shard in manifest_shards(uri, audio_column, text_column, policy):
+    for shard in manifest_shards(uri, audio_column, text_column, policy, by_file=False):
         for source in read_manifest_shard(shard, policy):
             if isinstance(source, Failure):
                 raise ManifestError(source.message)
