@@ -3,9 +3,9 @@
     python -m benchmarks.resume --input ../shared/data/crowd --n_clips 120 -- --beam_size 1
 
 Each round runs the same command three times, in processes of their own: to its end, which takes T; into
-another folder, killed (SIGKILL) after T/2; and the killed one again, to its end. A last command in the finished
-folder shows what a run without work costs. Without any loss the third would take T/2 and a start. The rows of
-the resumed run are compared with those of the uninterrupted one.
+another folder, killed (SIGKILL) after T/2; and the killed one again, to its end. A last command in the
+finished folder shows what a run without work costs. Without loss the third would take T/2 and a start. The
+rows of the resumed run are compared with those of the uninterrupted one.
 
 A first run fills the caches on disk and is not counted.
 """
