@@ -94,7 +94,7 @@ setup(
     },
     entry_points={
         "console_scripts": [
-            "whisper-beam=pipelines.main:main",
+            "whisper-beam=pipelines.main:run",
             "whisper-beam-worker=pipelines.worker:main",  # a worker process of Flink
         ]
     },

@@ -158,6 +158,14 @@ class Checkpoint:
             raise CheckpointError(f"model {self.name!r} cannot be read: {error}") from error
 
 
+def is_local(name: str) -> bool:
+    """Whether a model is a folder or a package that is installed, so that it is found without a network."""
+    packaged = PACKAGED_MODELS.get(canonical_name(name))
+    if packaged is not None and all(file.locate() for file in packaged.files):
+        return True
+    return Path(name).expanduser().is_dir()
+
+
 def find_checkpoint(name: str) -> Checkpoint:
     """Finds a model by local folder, packaged weights, or Hub name, in this order.
 

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import re
+import threading
 from functools import cache
 from pathlib import Path
 
 _DIGEST = re.compile(r"[0-9a-f]{64}")
+_BLOCK = 1 << 24  # bytes; after each block, as after each read, another thread may take the interpreter
+_LOCK = threading.Lock()  # two threads that load the same model read its files once
 
 
 def sha256_of(path: Path) -> str:
@@ -22,10 +25,14 @@ def sha256_of(path: Path) -> str:
     if path.parent.name == "blobs" and _DIGEST.fullmatch(path.name):
         return path.name
     status = path.stat()
-    return _computed(path, status.st_size, status.st_mtime_ns)
+    with _LOCK:
+        return _computed(path, status.st_size, status.st_mtime_ns)
 
 
 @cache
 def _computed(path: Path, _n_bytes: int, _changed_ns: int) -> str:
+    digest = hashlib.sha256()
     with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
+        while block := stream.read(_BLOCK):
+            digest.update(block)
+    return digest.hexdigest()

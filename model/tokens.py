@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import threading
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from pathlib import Path
 
 from tokenizers import AddedToken, Tokenizer
@@ -16,6 +18,7 @@ from tokenizers.pre_tokenizers import ByteLevel as ByteLevelSplit
 from model.interface import SAMPLE_RATE, Segment
 from model.languages import LANGUAGES
 
+_LOCK = threading.Lock()
 SAMPLES_PER_TIMESTAMP = SAMPLE_RATE // 50  # 320 samples: a timestamp token counts steps of 20 ms
 
 
@@ -144,10 +147,18 @@ def compression_ratio(text: str) -> float:
 def _load(path: Path) -> Tokenizer:
     try:
         if path.is_file():
-            return Tokenizer.from_file(str(path))
+            status = path.stat()
+            with _LOCK:
+                return _read(path.resolve(), status.st_size, status.st_mtime_ns)
         return _from_vocabulary(path)
     except Exception as error:  # the Rust library raises bare Exception for every error
         raise TokenizerError(f"{path} cannot be read as a tokenizer: {error}") from error
+
+
+@lru_cache(maxsize=4)
+def _read(path: Path, _n_bytes: int, _changed_ns: int) -> Tokenizer:
+    """Reads a file once for launcher and worker in one process; it takes 0.1 s."""
+    return Tokenizer.from_file(str(path))
 
 
 def _from_vocabulary(folder: Path) -> Tokenizer:

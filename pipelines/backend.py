@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Sequence
+from concurrent.futures import Future
+from contextlib import suppress
 from dataclasses import dataclass
 
 from model.interface import ModelOptions, SpeechDetector, Transcriber
@@ -20,16 +23,62 @@ class Backend:
         detector: makes the voice activity detector of a recording; picklable.
         weights: returns a digest of the weights of the model of that name; raises `ValueError` for an unknown
             model. By default, models are known by their names alone.
+        start_loading: starts to load the model in a thread, for a call of `load` with the same options in
+            this process, which then waits for it; None where models are loaded on demand only.
     """
 
     load: Callable[[ModelOptions], Transcriber]
     languages: Callable[[str], Sequence[str]]
     detector: Callable[[], SpeechDetector]
     weights: Callable[[str], str] = str
+    start_loading: Callable[[ModelOptions], None] | None = None
+
+
+_LOADING: dict[ModelOptions, Future[Transcriber]] = {}
+"""Models that this process has started to load ahead, each until it is taken."""
+
+
+def start_loading_whisper(options: ModelOptions) -> None:
+    """Starts to load a Whisper checkpoint in a thread, for the next `load_whisper` with the same options.
+
+    JAX is imported first, by the caller, as imports of two threads take as long as one after the other.
+    Beside it, the files are read that need no JAX. An error is raised where the model is needed. A model that
+    must be downloaded is not loaded ahead.
+    """
+    from model.checkpoint import is_local
+
+    if not is_local(options.model):
+        return
+    threading.Thread(target=_read_ahead, args=(options.model,), name="read-model").start()
+    with without_garbage_collection():
+        from model import transcriber  # noqa: F401  # JAX
+
+    loading: Future[Transcriber] = Future()
+    _LOADING[options] = loading
+
+    def complete() -> None:
+        try:
+            loading.set_result(_load_now(options))
+        except BaseException as error:  # whatever it is, `load_whisper` raises it
+            loading.set_exception(error)
+
+    threading.Thread(target=complete, name="load-model").start()
+
+
+def _read_ahead(model: str) -> None:
+    """Reads tokenizer and weights for their digest, which are then known to the process."""
+    with suppress(ValueError):  # an error that the launcher gets again, and reports
+        whisper_languages(model)
+        whisper_weights(model)
 
 
 def load_whisper(options: ModelOptions) -> Transcriber:
-    """Loads a Whisper checkpoint on JAX."""
+    """Loads a Whisper checkpoint on JAX, or waits for it where `start_loading_whisper` was called."""
+    loading = _LOADING.pop(options, None)
+    return _load_now(options) if loading is None else loading.result()
+
+
+def _load_now(options: ModelOptions) -> Transcriber:
     limit_malloc_arenas()
     with without_garbage_collection():
         from model.transcriber import load_transcriber
@@ -77,5 +126,5 @@ def silero_detector() -> SpeechDetector:
     return make_detector()
 
 
-WHISPER = Backend(load_whisper, whisper_languages, silero_detector, whisper_weights)
+WHISPER = Backend(load_whisper, whisper_languages, silero_detector, whisper_weights, start_loading_whisper)
 EMBEDDED_WHISPER = Backend(load_whisper_embedded, whisper_languages, silero_detector, whisper_weights)

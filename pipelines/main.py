@@ -13,6 +13,7 @@ import sys
 from collections.abc import Sequence
 
 from pipelines.process.import_path import leave_out_working_directory
+from pipelines.process.quick_exit import exit_quickly
 
 COMMANDS = ("transcribe", "evaluate", "serve")
 
@@ -69,6 +70,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     return 1
 
 
+def run() -> None:
+    """Runs the command of the process and ends the process, which a server does by itself."""
+    exit_code = main()
+    if sys.argv[1:2] != ["serve"]:
+        exit_quickly(exit_code)
+    sys.exit(exit_code)
+
+
 def _refusal(word: str) -> str:
     from pipelines.option_checks import nearest
 
@@ -81,4 +90,4 @@ def _refusal(word: str) -> str:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run()

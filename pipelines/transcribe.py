@@ -16,27 +16,35 @@ Exit codes: 0 all was transcribed, 2 some recordings failed, 1 the run failed, 1
 
 from __future__ import annotations
 
+import argparse
 import io
 import logging
 import os
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from pipelines.process.import_path import leave_out_working_directory
+from pipelines.process.left_out_packages import leaving_out
+from pipelines.process.quick_exit import exit_quickly
 
 if TYPE_CHECKING:  # imports that take time are where an interrupt is expected
     from pipelines.backend import Backend
+    from pipelines.options import TranscribeOptions
 
 _OUR_CLASS = re.compile(r"^(model|transforms|pipelines)(\.\w+)+: ")
 _BEAM_STEP = re.compile(r" \[while running '[^']*'\]$")
 _BEAM_CHATTER = (
     "root",
+    "apache_beam.io.mongodbio",  # that MongoDB's client is not installed
     "apache_beam.options.pipeline_options",
     "apache_beam.utils.subprocess_server",  # that a job server starts and ends
     "PrismRunner",  # the error that ended a run, which is printed anyway
 )
+LOCAL_RUNNER = "DirectRunner"
+SWITCH_INTERVAL_S = 0.0005
+UNUSED_BY_LOCAL_RUNS = ("boto3", "pandas", "pymongo")
 _LOGGER = logging.getLogger(__name__)
 
 
@@ -59,17 +67,23 @@ def main(
             stream.reconfigure(errors="backslashreplace")
     try:
         with exiting_immediately():
+            from model.interface import ModelOptions
+            from model.option_fields import select_options
             from pipelines.command_line import parse
-            from pipelines.process.memory import limit_malloc_arenas, without_garbage_collection
+            from pipelines.process.memory import limit_malloc_arenas
 
             limit_malloc_arenas()
+            _tune_interpreter()
             _quiet_logs()
             options, beam_args = parse(sys.argv[1:] if argv is None else argv, prog)
-            with without_garbage_collection():
-                from pipelines.backend import WHISPER
-                from pipelines.run import transcribe  # imports Beam, which takes seconds
+            from pipelines.backend import WHISPER
 
-        return transcribe(options, beam_args, backend or WHISPER)
+            backend = backend or WHISPER
+            if backend.start_loading and loads_here(options, beam_args):
+                backend.start_loading(select_options(options, ModelOptions))
+            transcribe = _import_run(options, beam_args)
+
+        return transcribe(options, beam_args, backend)
     except KeyboardInterrupt as error:
         return report_interrupt(error)
     except Exception as error:  # any error becomes one sentence; LOG_LEVEL=DEBUG shows the traceback
@@ -78,6 +92,55 @@ def main(
         _LOGGER.debug("the run failed", exc_info=True)
         print(f"The run failed: {redact(_message(error))}", file=sys.stderr)
         return 1
+
+
+def loads_here(options: TranscribeOptions, beam_args: Sequence[str]) -> bool:
+    """Whether this process will most likely load the model: on the local runner, unless the run is finished.
+
+    Other runners load it in their workers, and their launcher imports no JAX.
+    """
+    from pipelines.output.run_files import SUCCESS_FILE
+
+    if not _is_local(options, beam_args) or options.dry_run or options.partial:
+        return False
+    return options.overwrite or not os.path.exists(os.path.join(options.output, SUCCESS_FILE))
+
+
+def _import_run(options: TranscribeOptions, beam_args: Sequence[str]) -> Callable[..., int]:
+    """Imports Beam, which takes half a second, and returns `pipelines.run.transcribe`.
+
+    For a local run without packages that Beam imports, and pyarrow at its first table, for nothing that the
+    run uses: a third of these imports. `datasets`, which reads and uploads datasets, needs pandas.
+    """
+    from pipelines.process.memory import without_garbage_collection
+
+    with without_garbage_collection():
+        if not _is_local(options, beam_args) or options.dataset or options.push_to_hub:
+            from pipelines.run import transcribe
+
+            return transcribe
+        with leaving_out(*UNUSED_BY_LOCAL_RUNS):
+            from pyarrow.lib import _pandas_api
+
+            from pipelines.run import transcribe
+
+            _ = _pandas_api.have_pandas  # it looks for pandas once
+            return transcribe
+
+
+def _is_local(options: TranscribeOptions, beam_args: Sequence[str]) -> bool:
+    return options.runner == LOCAL_RUNNER and not beam_args
+
+
+def _tune_interpreter() -> None:
+    """Saves time at the start that Python spends on waiting threads and on translations.
+
+    Loading the model calls compiled code a thousand times, and after each call its thread waits for the
+    interpreter. Beam makes a parser for each of four hundred views of its options, and `argparse` looks for
+    translations of its titles on the disk each time, five thousand files.
+    """
+    sys.setswitchinterval(SWITCH_INTERVAL_S)
+    argparse._ = str  # type: ignore[attr-defined]
 
 
 def _message(error: Exception) -> str:
@@ -116,4 +179,4 @@ def _is_for_users(record: logging.LogRecord) -> bool:
 
 if __name__ == "__main__":
     leave_out_working_directory()
-    sys.exit(main())
+    exit_quickly(main())

@@ -53,18 +53,26 @@ def keep_returning_free_memory(interval_s: float = RETURN_MEMORY_S) -> threading
     return ended
 
 
+_BLOCKS = threading.Lock()
+_open_blocks: list[bool] = []  # blocks of `without_garbage_collection`: whether it was on before each
+
+
 @contextmanager
 def without_garbage_collection() -> Iterator[None]:
     """Turns garbage collection off for a block of imports or for loading a model, and freezes its objects.
 
     Such a block creates a million objects that live as long as the process. The collector would traverse them
-    again and again, and once more at exit: a second of a run's start and end.
+    again and again, and once more at exit: a second of a run's start and end. Blocks of several threads may
+    overlap: it is on again after the last one.
     """
-    was_enabled = gc.isenabled()
-    gc.disable()
+    with _BLOCKS:
+        _open_blocks.append(gc.isenabled())
+        gc.disable()
     try:
         yield
     finally:
-        gc.freeze()
-        if was_enabled:
-            gc.enable()
+        with _BLOCKS:
+            gc.freeze()
+            was_enabled = _open_blocks.pop()
+            if was_enabled and not _open_blocks:
+                gc.enable()

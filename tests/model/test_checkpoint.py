@@ -7,7 +7,14 @@ import numpy as np
 import pytest
 
 from model import checkpoint
-from model.checkpoint import Checkpoint, CheckpointError, PackagedFile, PackagedModel, find_checkpoint
+from model.checkpoint import (
+    Checkpoint,
+    CheckpointError,
+    PackagedFile,
+    PackagedModel,
+    find_checkpoint,
+    is_local,
+)
 from model.config import DecodingConfig
 from model.tokens import TokenizerError, WhisperTokenizer
 from pipelines.transcribe import main
@@ -31,6 +38,11 @@ def test_a_ctranslate2_folder_has_the_same_weights(tmp_path: Path, tiny_folder: 
     for name, weight in theirs.weights():
         np.testing.assert_array_equal(weight, weights.pop(name))
     assert not weights
+
+
+def test_a_folder_is_local_and_a_name_on_the_hub_is_not(tiny_folder: Path) -> None:
+    assert is_local(str(tiny_folder))
+    assert not is_local("nobody/has-it")
 
 
 def test_the_digest_is_that_of_the_content(tmp_path: Path, tiny_folder: Path) -> None:

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from model.checkpoint import Checkpoint
 from model.languages import LANGUAGES
 from model.tokens import TokenizerError, WhisperTokenizer, compression_ratio, segments_of
+from tests.support.tiny_model import tiny_tokenizer
 
 BEGIN = 50_364
 
@@ -122,6 +123,15 @@ def test_an_invalid_tokenizer_file_raises(tmp_path: Path) -> None:
     (tmp_path / "tokenizer.json").write_text("{}")
     with pytest.raises(TokenizerError, match=r"tokenizer\.json cannot be read"):
         WhisperTokenizer(tmp_path / "tokenizer.json")
+
+
+def test_a_file_that_was_replaced_is_read_again(tmp_path: Path) -> None:
+    path = tmp_path / "tokenizer.json"
+    tiny_tokenizer().save(str(path))
+    first = WhisperTokenizer(path)
+    assert WhisperTokenizer(path)._tokenizer is first._tokenizer
+    tiny_tokenizer(1000).save(str(path))
+    assert WhisperTokenizer(path).special.end_of_text < first.special.end_of_text
 
 
 def test_a_tokenizer_of_another_model_raises(tmp_path: Path) -> None:

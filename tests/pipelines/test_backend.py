@@ -9,7 +9,16 @@ from pathlib import Path
 import pytest
 
 from model.checkpoint import CheckpointError
-from pipelines.backend import WHISPER, whisper_languages, whisper_weights
+from model.interface import ModelOptions
+from model.transcriber import WhisperTranscriber
+from pipelines import backend
+from pipelines.backend import (
+    WHISPER,
+    load_whisper,
+    start_loading_whisper,
+    whisper_languages,
+    whisper_weights,
+)
 from tests.support.tiny_model import save_huggingface, tiny_weights
 
 
@@ -25,6 +34,42 @@ def test_digest_of_weights_does_not_depend_on_their_folder(tmp_path: Path) -> No
     folder = save_huggingface(tmp_path / "tiny", tiny_weights())
     copy = shutil.copytree(folder, tmp_path / "copy")
     assert WHISPER.weights(str(copy)) == whisper_weights(str(folder))
+
+
+def test_a_model_is_loaded_ahead_once_for_the_same_options(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loaded = []
+    load = backend._load_now
+
+    def load_and_note(options: ModelOptions) -> object:
+        loaded.append(options)
+        return load(options)
+
+    monkeypatch.setattr(backend, "_load_now", load_and_note)
+    options = ModelOptions(model=str(save_huggingface(tmp_path / "tiny", tiny_weights())), dtype="float32")
+    start_loading_whisper(options)
+    ahead = load_whisper(options)
+    assert isinstance(ahead, WhisperTranscriber)
+    assert loaded == [options]
+    other = ModelOptions(model=options.model, dtype="float32", beam_size=1)
+    start_loading_whisper(options)
+    assert load_whisper(other) is not load_whisper(options)
+    assert load_whisper(options) is not ahead
+    assert sorted(one.beam_size for one in loaded) == [1, 5, 5, 5]
+
+
+def test_an_error_of_loading_ahead_is_raised_where_the_model_is_needed(tmp_path: Path) -> None:
+    options = ModelOptions(model=str(tmp_path))
+    start_loading_whisper(options)
+    with pytest.raises(CheckpointError, match="has no config"):
+        load_whisper(options)
+
+
+def test_a_model_that_must_be_downloaded_is_not_loaded_ahead() -> None:
+    options = ModelOptions(model="nobody/has-it")
+    start_loading_whisper(options)
+    assert options not in backend._LOADING
 
 
 @pytest.mark.weights

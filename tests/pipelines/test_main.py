@@ -153,3 +153,20 @@ def test_the_environment_of_the_caller_stays(tmp_path: Path, monkeypatch: pytest
     main(["--help"])
     assert sys.path == path
     assert "PYTHONSAFEPATH" not in os.environ
+
+
+def test_the_process_ends_with_the_exit_code_and_all_output_without_waiting_for_threads() -> None:
+    program = (
+        "import atexit, sys, threading\n"
+        "from pipelines import main\n"
+        "def work():\n"
+        "    print('worked', end='')\n"
+        "    threading.Thread(target=threading.Event().wait).start()\n"
+        "    atexit.register(lambda: print(' and ended', end=''))\n"
+        "    return 2\n"
+        "main.main = work\n"
+        "sys.argv = ['whisper-beam', 'transcribe']\n"
+        "main.run()\n"
+    )
+    done = run(sys.executable, "-c", program, cwd=Path(__file__).parents[2])
+    assert (done.returncode, done.stdout, done.stderr) == (2, "worked and ended", "")

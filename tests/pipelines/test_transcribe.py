@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import importlib.util
 import io
 import json
 import os
@@ -20,7 +21,7 @@ from pipelines.backend import Backend
 from pipelines.options import TranscribeOptions
 from pipelines.output.run_identity import public_options
 from pipelines.process.signals import INTERRUPTED
-from pipelines.transcribe import main
+from pipelines.transcribe import loads_here, main
 from tests.support.tone_backend import (
     TONES,
     ToneDetector,
@@ -89,6 +90,50 @@ def test_a_run_that_breaks_ends_with_a_sentence_and_unfinished(
     assert "no room for openai/whisper-base" in message
     assert "Traceback" not in message
     assert not (out / "_SUCCESS").exists()
+
+
+@pytest.mark.parametrize(
+    ("flags", "beam_args", "finished", "expected"),
+    [
+        ({}, [], False, True),
+        ({}, [], True, False),
+        ({"overwrite": True}, [], True, True),
+        ({"dry_run": True}, [], False, False),
+        ({"partial": True}, [], False, False),
+        ({"runner": "FlinkRunner"}, [], False, False),
+        ({}, ["--direct_running_mode", "multi_processing"], False, False),
+    ],
+)
+def test_the_model_is_loaded_ahead_where_this_process_needs_it(
+    flags: dict[str, Any], beam_args: list[str], finished: bool, expected: bool, out: Path
+) -> None:
+    if finished:
+        out.mkdir()
+        (out / "_SUCCESS").touch()
+    options = TranscribeOptions(input=("a.wav",), output=str(out), **flags)
+    assert loads_here(options, beam_args) is expected
+
+
+def test_loading_starts_before_beam_is_imported_and_a_remote_launcher_imports_no_jax(
+    tmp_path: Path, out: Path
+) -> None:
+    program = (
+        "import sys\n"
+        "from dataclasses import replace\n"
+        "from pipelines.backend import WHISPER\n"
+        "from pipelines.transcribe import main\n"
+        "def start(options): print('started', 'apache_beam' in sys.modules, options.beam_size)\n"
+        "main(sys.argv[1:], replace(WHISPER, start_loading=start))\n"
+        "print('apache_beam' in sys.modules, 'pandas' in sys.modules, 'jax' in sys.modules)\n"
+    )
+
+    def printed(*flags: str) -> list[str]:
+        command = [sys.executable, "-c", program, str(tmp_path / "no.wav"), "-o", str(out), *flags]
+        return subprocess.run(command, check=True, capture_output=True, text=True).stdout.splitlines()
+
+    assert printed("--beam_size", "2") == ["started False 2", "True False False"]
+    pandas = str(importlib.util.find_spec("pandas") is not None)
+    assert printed("--runner", "FlinkRunner") == [f"True {pandas} False"]
 
 
 def load_interrupted(settings: ModelOptions) -> ToneTranscriber:

@@ -100,3 +100,17 @@ def test_garbage_collection_is_restored_after_an_error_and_stays_off_where_it_wa
     finally:
         gc.enable()
         gc.unfreeze()
+
+
+def test_garbage_collection_is_off_until_the_last_of_overlapping_blocks_ends() -> None:
+    first, second = without_garbage_collection(), without_garbage_collection()
+    try:
+        first.__enter__()
+        second.__enter__()
+        first.__exit__(None, None, None)
+        assert not gc.isenabled()
+        second.__exit__(None, None, None)
+        assert gc.isenabled()
+    finally:
+        gc.enable()
+        gc.unfreeze()
