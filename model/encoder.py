@@ -61,10 +61,17 @@ class Encoder(nnx.Module):
         self.norm = layer_norm(config.d_model, precision)
 
     def __call__(self, mels: jax.Array) -> jax.Array:
-        """Encodes [B, n_mels, 3000] to [B, 1500, D]."""
+        """Encodes [B, n_mels, F] to [B, F / 2, D]; F is even, and at most 3000.
+
+        Raises:
+            ValueError: F is odd, or out of range.
+        """
+        n_frames = mels.shape[2]
+        if n_frames % 2 or not 0 < n_frames <= 2 * N_POSITIONS:
+            raise ValueError(f"{n_frames} frames: an even number up to {2 * N_POSITIONS} was expected")
         x = nnx.gelu(self.conv1(mels.swapaxes(1, 2)), approximate=False)
         x = nnx.gelu(self.conv2(x), approximate=False)
-        x = x + self.positions[...]
+        x = x + self.positions[: n_frames // 2]
         for layer in self.layers:
             x = _encoder_layer(*nnx.split(layer), x)
         encoded: jax.Array = self.norm(x)

@@ -7,7 +7,7 @@ from model.long_attention import attend_long
 from tests.model.test_attention import arrays, relative_error
 
 
-@pytest.mark.parametrize("length", [1500, 750, 40])
+@pytest.mark.parametrize("length", [1500, 1499, 1000, 751, 750, 40])
 def test_attention_in_blocks_equals_plain_attention(length: int) -> None:
     query, kv = arrays(length)
     np.testing.assert_allclose(attend_long(query, kv, query.dtype), attend(query, kv, None), atol=2e-5)
