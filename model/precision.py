@@ -70,7 +70,7 @@ class Precision:
     def operand_dtype(self) -> np.dtype[Any]:
         """Dtype to which an input of a product with weights may be rounded before, without a further error.
 
-        In 8 bits the activations' dtype: rounding to bfloat16 first made the encoder's error 12 % larger.
+        In 8 bits the activations' dtype: rounding to bfloat16 first made the encoder's error a tenth larger.
         """
         return self.matrix_dtype if self.arithmetic is Arithmetic.BF16 else self.dtype
 
