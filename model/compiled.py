@@ -74,6 +74,18 @@ def _drop_argument(index: int, program: Program) -> Program:
     return lambda *args: program(*args[:index], *args[index + 1 :])
 
 
+def small_buffers() -> dict[str, str] | None:
+    """Returns options of `jax.jit` for programs whose intermediate results are large; None off the CPU.
+
+    By default XLA:CPU orders operations for concurrency: the products of all layers come first, and their
+    results are all kept. Buffers above 32 MB are returned to the system after each call by glibc, and to get
+    them zeroed at the next took half the time of the cross-attention's keys and values.
+    """
+    if jax.default_backend() != "cpu":
+        return None
+    return {"xla_cpu_scheduler_type": "CPU_SCHEDULER_TYPE_MEMORY_OPTIMIZED"}
+
+
 _wait = threading.local()
 
 

@@ -12,9 +12,9 @@ import jax.numpy as jnp
 from flax import nnx
 
 from model.config import N_POSITIONS, WhisperConfig
-from model.layers import Attention, Mlp, Weights, layer_norm
+from model.layers import Attention, Mlp, Weights, gelu, layer_norm
 from model.linear import Linear
-from model.precision import Precision
+from model.precision import Precision, from_bits, to_bits
 
 
 class Convolution(Linear):
@@ -26,9 +26,12 @@ class Convolution(Linear):
 
     def __call__(self, x: jax.Array) -> jax.Array:
         """Maps [B, T, inputs] to [B, T / stride, outputs]."""
-        length, padded = x.shape[1], jnp.pad(x, ((0, 0), (1, 1), (0, 0)))
+        dtype = self._precision.operand_dtype
+        # Without the barrier XLA computes what is before it, such as a GELU, for each of the three frames.
+        bits = jax.lax.optimization_barrier(to_bits(x.astype(dtype)))
+        length, padded = x.shape[1], jnp.pad(bits, ((0, 0), (1, 1), (0, 0)))
         frames = [padded[:, shift : shift + length : self._stride] for shift in range(3)]
-        return super().__call__(jnp.concatenate(frames, axis=-1))
+        return super().__call__(from_bits(jnp.concatenate(frames, axis=-1), dtype))
 
 
 class EncoderLayer(nnx.Module):
@@ -61,10 +64,17 @@ class Encoder(nnx.Module):
         self.norm = layer_norm(config.d_model, precision)
 
     def __call__(self, mels: jax.Array) -> jax.Array:
-        """Encodes [B, n_mels, 3000] to [B, 1500, D]."""
-        x = nnx.gelu(self.conv1(mels.swapaxes(1, 2)), approximate=False)
-        x = nnx.gelu(self.conv2(x), approximate=False)
-        x = x + self.positions[...]
+        """Encodes [B, n_mels, F] to [B, F / 2, D]; F is even, and at most 3000.
+
+        Raises:
+            ValueError: F is odd, or out of range.
+        """
+        n_frames = mels.shape[2]
+        if n_frames % 2 or not 0 < n_frames <= 2 * N_POSITIONS:
+            raise ValueError(f"{n_frames} frames: an even number up to {2 * N_POSITIONS} was expected")
+        x = gelu(self.conv1(mels.swapaxes(1, 2)))
+        x = gelu(self.conv2(x))
+        x = x + self.positions[: n_frames // 2]
         for layer in self.layers:
             x = _encoder_layer(*nnx.split(layer), x)
         encoded: jax.Array = self.norm(x)

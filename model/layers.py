@@ -44,11 +44,13 @@ class Attention(nnx.Module):
 
     def __call__(self, x: jax.Array, kv: KeyValue | QuantizedKeyValue, mask: jax.Array | None) -> jax.Array:
         """Attends from [B, T, D] to `kv`; `mask`: see `attend`."""
-        return self._merge(attend(self._split(self.query(x)), kv, mask))
+        attended = attend(self._split(self.query(x)), kv, mask)
+        projected: jax.Array = self.out(_merge_heads(attended))
+        return projected
 
     def attend_self(self, x: jax.Array) -> jax.Array:
         """Attends from each position of [B, T, D] to all of them; for long inputs."""
-        return self._attend_long(x, self.key_value(x))
+        return self._attend_long(x, self.key(x), self.value(x))
 
     def attend_with_scores(
         self, x: jax.Array, kv: KeyValue | QuantizedKeyValue, heads: Sequence[int]
@@ -63,20 +65,29 @@ class Attention(nnx.Module):
         chosen = np.asarray(heads, np.int32)
         query = self._split(self.query(x))[:, chosen]
         scores = attention_scores(query, KeyValue(*(part[:, chosen] for part in wide)))
-        return self._attend_long(x, wide), scores
+        return self._attend_long(x, *map(_merge_heads, wide)), scores
 
-    def _attend_long(self, x: jax.Array, kv: KeyValue) -> jax.Array:
-        dtype = self._precision.attention_dtype
-        return self._merge(attend_long(self._split(self.query(x)), kv, dtype))
+    def _attend_long(self, x: jax.Array, key: jax.Array, value: jax.Array) -> jax.Array:
+        attended = attend_long(
+            self.query(x),
+            key,
+            value,
+            n_heads=self.n_heads,
+            dtype=self._precision.attention_dtype,
+            result_dtype=self._precision.operand_dtype,
+        )
+        projected: jax.Array = self.out(attended)
+        return projected
 
     def _split(self, x: jax.Array) -> jax.Array:
         batch, length, _ = x.shape
         return x.reshape(batch, length, self.n_heads, -1).swapaxes(1, 2)
 
-    def _merge(self, heads: jax.Array) -> jax.Array:
-        batch, _, length, _ = heads.shape
-        merged: jax.Array = self.out(heads.swapaxes(1, 2).reshape(batch, length, -1))
-        return merged
+
+def _merge_heads(heads: jax.Array) -> jax.Array:
+    """Maps [B, H, T, K] to [B, T, D]."""
+    batch, _, length, _ = heads.shape
+    return heads.swapaxes(1, 2).reshape(batch, length, -1)
 
 
 class Mlp(nnx.Module):
@@ -88,7 +99,12 @@ class Mlp(nnx.Module):
 
     def __call__(self, x: jax.Array) -> jax.Array:
         """Maps [B, T, D] to the same shape."""
-        return self.down(nnx.gelu(self.up(x), approximate=False))
+        return self.down(gelu(self.up(x)))
+
+
+def gelu(x: jax.Array) -> jax.Array:
+    """Exact GELU, as PyTorch computes it: in half the time of `jax.nn.gelu`, whose erfc has three ranges."""
+    return 0.5 * x * (1 + jax.lax.erf(x * np.sqrt(0.5).astype(x.dtype)))
 
 
 def layer_norm(d_model: int, precision: Precision) -> nnx.LayerNorm:

@@ -14,7 +14,6 @@ import jax.numpy as jnp
 import numpy as np
 from numpy.typing import NDArray
 
-from model.config import N_FRAMES
 from model.interface import SAMPLE_RATE
 
 N_FFT = 400  # samples: 25 ms
@@ -41,11 +40,25 @@ def mel_filters(n_mels: int) -> NDArray[np.float32]:
 
 
 def log_mel(samples: jax.Array, n_mels: int) -> jax.Array:
-    """Returns the log-mel spectrogram float32[B, n_mels, 3000] of samples float32[B, 480000] at 16 kHz."""
+    """Returns the log-mel spectrogram of samples at 16 kHz.
+
+    Args:
+        samples: float32[B, N]; N is a multiple of 320, as the encoder takes an even number of frames.
+        n_mels: mel bins.
+
+    Returns:
+        float32[B, n_mels, N / 160].
+
+    Raises:
+        ValueError: N is not a positive multiple of 320.
+    """
+    n_samples = samples.shape[1]
+    if n_samples % (2 * HOP_LENGTH) or not n_samples:
+        raise ValueError(f"{n_samples} samples are not a positive multiple of {2 * HOP_LENGTH}")
     half = N_FFT // 2
     padded = jnp.pad(samples, ((0, 0), (half, half)), mode="reflect")
     # A frame is 2.5 hops: frames are concatenated from slices of 160 samples, which needs no gather.
-    n_slices = N_FRAMES + 2
+    n_slices = n_samples // HOP_LENGTH + 2
     slices = padded[:, : n_slices * HOP_LENGTH].reshape(samples.shape[0], n_slices, HOP_LENGTH)
     frames = jnp.concatenate([slices[:, :-2], slices[:, 1:-1], slices[:, 2:, : N_FFT % HOP_LENGTH]], axis=-1)
     window = np.hanning(N_FFT + 1)[:-1].astype(np.float32)

@@ -18,7 +18,7 @@ from model.align import Alignment, TokenBatch, align
 from model.alignment_heads import heads_of
 from model.batch_decoder import BatchDecoder, Generated, Method
 from model.checkpoint import Checkpoint, CheckpointError
-from model.compiled import Compiled
+from model.compiled import Compiled, small_buffers
 from model.decoder import CrossKV, Decoder
 from model.layers import Weights
 from model.log_mel import log_mel
@@ -88,8 +88,11 @@ class Programs:
 
         by_window, of_cross_kv = batch_sharding(mesh), cross_kv_sharding(mesh)
         encode, encode_to_kv = split_by_windows(encode_audio, mesh), split_by_windows(cross_kv_of, mesh)
-        self._encode = Compiled(encode, "encode", store, out_shardings=by_window)
-        self._cross_kv = Compiled(encode_to_kv, "cross_kv", store, out_shardings=of_cross_kv)
+        options = small_buffers()
+        self._encode = Compiled(encode, "encode", store, out_shardings=by_window, compiler_options=options)
+        self._cross_kv = Compiled(
+            encode_to_kv, "cross_kv", store, out_shardings=of_cross_kv, compiler_options=options
+        )
         self._join = Compiled(_join, "join", store, out_shardings=of_cross_kv)
         self._align = Compiled(align_tokens, "align", store)
         # On a CPU a program of fewer rows rounds differently: a text would depend on when others finish.

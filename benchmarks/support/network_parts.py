@@ -16,6 +16,7 @@ from flax import nnx
 from benchmarks.support.timing import time_jax
 from model.align import TokenBatch, align, pack
 from model.alignment_heads import Heads
+from model.compiled import small_buffers
 from model.config import N_POSITIONS, WhisperConfig
 from model.decoder import CrossKV
 from model.interface import WINDOW_SAMPLES
@@ -24,11 +25,77 @@ from model.network import Whisper
 from model.precision import Precision
 from model.rules import DecodingRules, best_token, initial_history
 
+Block = Callable[[Whisper, Any], object]
+
+SAMPLES_PER_POSITION = WINDOW_SAMPLES // N_POSITIONS
+
 _STEPS = 16  # of the timed loop; inside a loop caches are written in place, as in decoding
 _N_ALIGNED = 50  # tokens of a text
 
 
-class NetworkParts:
+class AudioParts:
+    """Measures the seconds from samples to the keys and values of the cross-attention.
+
+    Args:
+        config: sizes of the network.
+        precision: arithmetic of the network.
+    """
+
+    def __init__(self, config: WhisperConfig, precision: Precision) -> None:
+        self._config, self._precision = config, precision
+        self._network = Whisper(config, precision=precision)
+
+    def mel_s(self, batch: int, n_samples: int = WINDOW_SAMPLES) -> float:
+        """Returns the seconds of the log-mel of a batch of windows of `n_samples`."""
+        n_mels = self._config.n_mels
+        samples = self._samples(batch, n_samples)
+        return self._time(lambda network, x: log_mel(x, n_mels), samples, small_buffers())
+
+    def encoder_s(self, batch: int, n_samples: int = WINDOW_SAMPLES) -> float:
+        """Returns the seconds of encoding the log-mel of a batch of windows of `n_samples`."""
+        mels = log_mel(self._samples(batch, n_samples), self._config.n_mels).astype(self._precision.dtype)
+        return self._time(lambda network, x: network.encoder(x), mels, small_buffers())
+
+    def cross_kv_s(self, batch: int, n_samples: int = WINDOW_SAMPLES) -> float:
+        """Returns the seconds of the cross-attention's keys and values of a batch of windows."""
+        encoded = self._encoded(batch, n_samples // SAMPLES_PER_POSITION)
+        return self._time(lambda network, x: network.decoder.cross_kv(x), encoded, small_buffers())
+
+    def audio_program(self, n_samples: int) -> Callable[[], object]:
+        """Returns a call of the program from the samples of one window to the keys and values."""
+        n_mels, dtype = self._config.n_mels, self._precision.dtype
+
+        def cross_kv(network: Whisper, samples: jax.Array) -> CrossKV:
+            return network.decoder.cross_kv(network.encoder(log_mel(samples, n_mels).astype(dtype)))
+
+        return self._compiled(cross_kv, self._samples(1, n_samples), small_buffers())
+
+    def _time(self, block: Block, argument: object, options: dict[str, str] | None = None) -> float:
+        """Returns the median seconds of a compiled part of the network."""
+        return time_jax(self._compiled(block, argument, options)).median
+
+    def _compiled(
+        self, block: Block, argument: object, options: dict[str, str] | None
+    ) -> Callable[[], object]:
+        graph, weights = nnx.split(self._network)
+        compiled = jax.jit(
+            lambda weights, argument: block(nnx.merge(graph, weights), argument), compiler_options=options
+        )
+        return partial(compiled, weights, argument)
+
+    def _cross_kv(self, batch: int) -> CrossKV:
+        cross_kv: CrossKV = jax.jit(self._network.decoder.cross_kv)(self._encoded(batch))
+        return cross_kv
+
+    def _samples(self, batch: int, n_samples: int = WINDOW_SAMPLES) -> jax.Array:
+        return 0.1 * jax.random.normal(jax.random.key(0), (batch, n_samples))
+
+    def _encoded(self, batch: int, n_positions: int = N_POSITIONS) -> jax.Array:
+        shape = (batch, n_positions, self._config.d_model)
+        return jax.random.normal(jax.random.key(0), shape).astype(self._precision.dtype)
+
+
+class NetworkParts(AudioParts):
     """Measures the seconds of each part of the network.
 
     Args:
@@ -38,22 +105,8 @@ class NetworkParts:
     """
 
     def __init__(self, config: WhisperConfig, precision: Precision, rules: DecodingRules) -> None:
-        self._config, self._precision, self._rules = config, precision, rules
-        self._network = Whisper(config, precision=precision)
-
-    def mel_s(self, batch: int) -> float:
-        """Returns the seconds of the log-mel of a batch of windows."""
-        n_mels = self._config.n_mels
-        return self._time(lambda network, x: log_mel(x, n_mels), self._samples(batch))
-
-    def encoder_s(self, batch: int) -> float:
-        """Returns the seconds of encoding the log-mel of a batch of windows."""
-        mels = log_mel(self._samples(batch), self._config.n_mels).astype(self._precision.dtype)
-        return self._time(lambda network, x: network.encoder(x), mels)
-
-    def cross_kv_s(self, batch: int) -> float:
-        """Returns the seconds of the cross-attention's keys and values of a batch of windows."""
-        return self._time(lambda network, x: network.decoder.cross_kv(x), self._encoded(batch))
+        super().__init__(config, precision)
+        self._rules = rules
 
     def step_s(self, rows: int) -> float:
         """Returns the seconds of one decoding step of a batch, including logits and rules."""
@@ -107,20 +160,3 @@ class NetworkParts:
         x = jnp.ones((rows, self._config.d_model), self._precision.dtype)
         others = jax.random.normal(jax.random.key(0), (rows, self._config.n_vocab))
         return self._time(steps, (x, others)) / _STEPS
-
-    def _time(self, block: Callable[[Whisper, Any], object], argument: object) -> float:
-        """Returns the median seconds of a compiled part of the network."""
-        graph, weights = nnx.split(self._network)
-        compiled = jax.jit(lambda weights, argument: block(nnx.merge(graph, weights), argument))
-        return time_jax(partial(compiled, weights, argument)).median
-
-    def _cross_kv(self, batch: int) -> CrossKV:
-        cross_kv: CrossKV = jax.jit(self._network.decoder.cross_kv)(self._encoded(batch))
-        return cross_kv
-
-    def _samples(self, batch: int) -> jax.Array:
-        return 0.1 * jax.random.normal(jax.random.key(0), (batch, WINDOW_SAMPLES))
-
-    def _encoded(self, batch: int) -> jax.Array:
-        shape = (batch, N_POSITIONS, self._config.d_model)
-        return jax.random.normal(jax.random.key(0), shape).astype(self._precision.dtype)

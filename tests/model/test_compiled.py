@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import pytest
 
-from model.compiled import Compiled, compile_wait_s
+from model.compiled import Compiled, compile_wait_s, small_buffers
 from model.program_store import ProgramStore
 
 
@@ -74,3 +74,15 @@ def test_each_thread_counts_its_own_wait() -> None:
     assert compile_wait_s() == after
     with ThreadPoolExecutor(1) as pool:
         assert pool.submit(compile_wait_s).result() == 0
+
+
+def test_small_buffers_keep_one_layer_at_a_time() -> None:
+    def layers(x: jax.Array, kernels: jax.Array) -> jax.Array:
+        return jnp.stack([jnp.max(jnp.abs(x @ kernel), axis=0) for kernel in kernels])
+
+    args = jnp.ones((500, 64)), jnp.ones((8, 64, 256))
+    buffer_sizes = [
+        jax.jit(layers, compiler_options=options).lower(*args).compile().memory_analysis().temp_size_in_bytes
+        for options in (None, small_buffers())
+    ]
+    assert buffer_sizes[1] < buffer_sizes[0] / 4

@@ -4,7 +4,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from model.layers import Mlp, layer_norm
+from model.layers import Mlp, gelu, layer_norm
 from model.precision import Precision
 
 PRECISION = Precision(np.dtype(np.float32))
@@ -16,6 +16,12 @@ def test_the_mlp_has_an_exact_gelu() -> None:
     x = np.array([-3.0, -0.5, 0.5, 3.0], np.float32)
     expected = [v * (1 + erf(v / 2**0.5)) / 2 for v in x]
     np.testing.assert_allclose(mlp(x[None, None])[0, 0], expected, atol=1e-6)
+
+
+def test_the_gelu_has_the_accuracy_of_float32() -> None:
+    x = np.linspace(-8, 8, 1601, dtype=np.float32)
+    expected = [v * (1 + erf(v / 2**0.5)) / 2 for v in x.astype(float)]
+    np.testing.assert_allclose(gelu(jnp.asarray(x)), expected, atol=5e-7)
 
 
 def test_a_layer_norm_has_no_mean_and_unit_variance() -> None:

@@ -61,3 +61,17 @@ def test_the_floor_is_per_window() -> None:
     batch[0, :16_000], batch[1, :16_000] = chirp(1.0), 0.01 * chirp(1.0)
     together = np.asarray(log_mel(jnp.asarray(batch), 80))
     np.testing.assert_allclose(together[1], ours(batch[1], 80), atol=1e-5)
+
+
+def test_short_samples_have_the_frames_of_long_ones() -> None:
+    samples = chirp(1.92)
+    short = np.asarray(log_mel(jnp.asarray(samples[None]), 80))[0]
+    assert short.shape == (80, 192)
+    # The last two frames reach over the end, which is reflected here and silent there.
+    np.testing.assert_allclose(short[:, :-2], ours(samples, 80)[:, :190], atol=1e-4)
+
+
+@pytest.mark.parametrize("n_samples", [0, 160, 481])
+def test_part_of_an_encoder_position_raises(n_samples: int) -> None:
+    with pytest.raises(ValueError, match=f"{n_samples} samples are not a positive multiple of 320"):
+        log_mel(jnp.zeros((1, n_samples)), 80)

@@ -6,10 +6,12 @@ from model.precision import (
     Arithmetic,
     Precision,
     choose_arithmetic,
+    from_bits,
     quantize,
     quantize_weight,
     split_digits,
     sum_digits,
+    to_bits,
 )
 
 RANDOM = np.random.default_rng(0)
@@ -89,3 +91,20 @@ def test_encoder_and_decoder_may_differ() -> None:
     assert mixed.for_decoder == Precision(np.dtype(np.float32), Arithmetic.A8)
     same = Precision(np.dtype(np.float32), Arithmetic.W8)
     assert same.for_encoder is same.for_decoder is same
+
+
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16", "float32"])
+def test_bits_are_floats_of_the_same_size(dtype: str) -> None:
+    x = jnp.asarray(RANDOM.standard_normal((2, 3)), dtype)
+    assert to_bits(x).dtype == ("float32" if dtype == "float32" else "uint16")
+    back = from_bits(to_bits(x), np.dtype(dtype))
+    assert back.dtype == dtype
+    np.testing.assert_array_equal(back, x)
+
+
+@pytest.mark.parametrize(
+    ("arithmetic", "expected"),
+    [("none", "float32"), ("bf16", "bfloat16"), ("a8", "float32"), ("w8", "float32")],
+)
+def test_only_bfloat16_products_take_rounded_inputs(arithmetic: str, expected: str) -> None:
+    assert Precision(np.dtype(np.float32), Arithmetic(arithmetic)).operand_dtype == expected
