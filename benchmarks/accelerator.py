@@ -43,11 +43,14 @@ from benchmarks.support.random_model import (
     special_tokens,
 )
 from benchmarks.support.timing import Spread, markdown_head, markdown_row, time_jax
-from model.config import DecodingConfig, WhisperConfig
+from model.config import N_POSITIONS, DecodingConfig, WhisperConfig
+from model.decoder import CrossKV
 from model.interface import SAMPLE_RATE, WINDOW_SAMPLES
+from model.method_programs import BatchKind, EncodedWindow, empty_input
 from model.precision import Arithmetic, Precision
-from model.prefill import DecodeInput
 from model.programs import Programs
+from model.rows import MAX_PREFIX, RowInput, Written
+from model.rules import DecodingRules
 from model.sharding import make_mesh
 
 WINDOW_S = WINDOW_SAMPLES / SAMPLE_RATE
@@ -122,9 +125,8 @@ def our_times(shape: str, args: argparse.Namespace) -> Iterator[tuple[int, Times
     programs = Programs(random_checkpoint(shape), rules, precision, make_mesh())
     for batch in args.batch_sizes:
         samples = noise(batch)
-        decode_input = greedy_input(batch, args.n_tokens)
         try:
-            times = time_batch(programs, samples, decode_input, expected_tokens(rules), args.repeat)
+            times = time_batch(programs, samples, rules, args.repeat)
         except jax.errors.JaxRuntimeError as error:
             if "RESOURCE_EXHAUSTED" not in str(error):
                 raise
@@ -133,17 +135,30 @@ def our_times(shape: str, args: argparse.Namespace) -> Iterator[tuple[int, Times
         yield batch, times
 
 
-def greedy_input(batch: int, n_tokens: int) -> DecodeInput:
-    """Returns the input of greedy decoding without a prompt."""
-    return DecodeInput(
-        wanted=jnp.ones(batch, bool),
-        language=jnp.zeros(batch, jnp.int32),
-        task=jnp.full(batch, special_tokens().transcribe, jnp.int32),
-        temperature=jnp.zeros(batch, jnp.float32),
-        uniforms=jnp.zeros((batch, n_tokens), jnp.float32),
-        prompt=jnp.zeros((batch, 0), jnp.int32),
-        n_prompt=jnp.zeros(batch, jnp.int32),
+def greedy_input(rules: DecodingRules) -> RowInput:
+    """Returns the input of greedy decoding of 30 s, without previous text and without timestamps."""
+    special = rules.special
+    prefix = [
+        special.start_of_transcript,
+        rules.language_ids[0],
+        special.transcribe,
+        special.no_timestamps,
+    ]
+    return empty_input(0, rules)._replace(
+        prefix=jnp.asarray(prefix, jnp.int32),
+        n_prefix=jnp.int32(MAX_PREFIX),
+        n_positions=jnp.int32(N_POSITIONS),
     )
+
+
+def decoded(programs: Programs, cross_kv: CrossKV, rules: DecodingRules) -> Written:
+    """Decodes all windows of a cross-attention K/V cache greedily, in a batch of as many rows."""
+    n_rows, kind = len(jax.tree.leaves(cross_kv)[0]), BatchKind(WINDOW_SAMPLES, 0, searches=False)
+    batch, given = programs.empty(kind, n_rows, cross_kv), greedy_input(rules)
+    for row in range(n_rows):
+        batch = programs.insert(kind, batch, EncodedWindow(cross_kv, row), row, given)
+    _, written = programs.advance(kind, batch, max_active=0, max_steps=MAX_PREFIX + rules.max_new_tokens)
+    return written
 
 
 def noise(batch: int) -> np.ndarray[tuple[int, int], np.dtype[np.float32]]:
@@ -154,8 +169,7 @@ def noise(batch: int) -> np.ndarray[tuple[int, int], np.dtype[np.float32]]:
 def time_batch(
     programs: Programs,
     samples: np.ndarray[tuple[int, int], np.dtype[np.float32]],
-    decode_input: DecodeInput,
-    expected: np.ndarray[tuple[int], np.dtype[np.int32]],
+    rules: DecodingRules,
     repeat: int,
 ) -> Times:
     """Encodes and decodes a batch `repeat` times, after one warm-up.
@@ -163,12 +177,12 @@ def time_batch(
     Raises:
         RuntimeError: the tokens are not the expected ones, so that the times would be meaningless.
     """
-    encode, decode = [], []
+    encode, decode, expected = [], [], expected_tokens(rules)
     for _ in range(repeat + 1):
         started = perf_counter()
         cross_kv = jax.block_until_ready(programs.cross_kv(samples))
         encoded = perf_counter()
-        tokens = programs.generate(cross_kv, decode_input, timestamps=False).tokens
+        tokens = decoded(programs, cross_kv, rules).tokens
         encode.append(encoded - started)
         decode.append(perf_counter() - encoded)
         if not (tokens == expected).all():
@@ -179,7 +193,7 @@ def time_batch(
 def own_row(config: WhisperConfig, batch: int, n_tokens: int, times: Times, limits: Limits) -> str:
     """Returns whisper-beam's row of the table."""
     encoding = [encode_cost(config, batch)]
-    decoding = decode_costs(config, batch, fixed_length_rules(n_tokens).prompt_length, n_tokens)
+    decoding = decode_costs(config, batch, MAX_PREFIX, n_tokens)
     least_encode_s, least_decode_s = min_s(encoding, *limits), min_s(decoding, *limits)
     rate = batch / times.total_s
     return markdown_row(

@@ -5,12 +5,14 @@
 
 Unknown options are passed to the pipeline; by default it decodes greedily, in English, without fallback.
 
-The recording is transcribed twice in this process, and the second run is measured. Parts from the "run" come
-from `stage_s` of its run.json, and from the instrumented model and detector. Parts of the network are timed
-"separately", each compiled by itself, and multiplied by the windows and steps of the run. The remaining time
-of the model is a line of its own (prompts, moving windows to smaller batches, copies to and from the device,
-text from ids). It is negative where programs are loaded while the device computes, which a long recording
-hides. Seconds of several workers are added; where they overlap in time, the last part is negative.
+The recording is transcribed twice in this process, and the second run is measured. The network is given 30 s
+of each window (`--full_windows`), so that all windows take the same time. Parts from the "run" come from
+`stage_s` of its run.json, and from the instrumented model and detector. Parts of the network are timed
+"separately", each compiled by itself, and multiplied by the windows and steps of the run; the steps are
+computed from the tokens, where each window takes the first row that is free. The remaining time of the model
+is a line of its own (prompts, moving windows to their rows, copies to and from the device, text from ids). It
+is negative where programs are loaded while the device computes, which a long recording hides. Seconds of
+several workers are added; where they overlap in time, the last part is negative.
 
 The minimum seconds are the costs of `benchmarks/support/costs.py`, at rates measured as in
 `benchmarks/machine.py`: of the arithmetic in use for the product of the encoder's MLP, and of reading memory.
@@ -22,10 +24,10 @@ import argparse
 import io
 import json
 import os
-from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import redirect_stdout
 from dataclasses import dataclass, replace
+from itertools import chain
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -41,7 +43,6 @@ from benchmarks.support.recording_backend import BACKEND, LOG_VARIABLE
 from benchmarks.support.speed_systems import GREEDY
 from benchmarks.support.timing import markdown_head, markdown_row
 from model.alignment_heads import heads_of
-from model.batch_decoder import MIN_ROWS
 from model.checkpoint import find_checkpoint
 from model.config import WhisperConfig
 from model.interface import ModelOptions
@@ -49,7 +50,7 @@ from model.option_fields import select_options
 from model.precision import Arithmetic, Precision
 from model.rules import make_rules
 from model.tokens import WhisperTokenizer
-from model.transcriber import load_transcriber
+from model.transcriber import MIN_ROWS, load_transcriber
 from pipelines.command_line import parse
 from pipelines.options import TranscribeOptions
 from pipelines.transcribe import main as transcribe
@@ -101,12 +102,16 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--recording", type=Path, required=True)
     args, others = parser.parse_known_args()
-    given = ["--input", str(args.recording), *GREEDY, *others]
+    given = ["--input", str(args.recording), *GREEDY, "--full_windows", *others]
     instrumented_run(given)
     run = instrumented_run(given)
     options, _ = parse([*given, "--output", "unused"])
     transcriber = load_transcriber(select_options(options, ModelOptions))
-    options = replace(options, batch_size=transcriber.batch_size)
+    options = replace(
+        options,
+        batch_size=transcriber.batch_size,
+        parallel_batches=transcriber.max_concurrent_calls,
+    )
     precision = transcriber.precision
     parts = list(all_parts(run, options, precision))
     wall_s = run.report["wall_s"]
@@ -179,8 +184,9 @@ def model_parts(run: InstrumentedRun, options: TranscribeOptions, precision: Pre
         checkpoint.decoding,
         select_options(options, ModelOptions),
         multilingual=config.is_multilingual,
-    ).with_timestamps(options.return_timestamps)
-    network_parts = NetworkParts(config, precision, rules)
+    )
+    timestamps = options.return_timestamps
+    network_parts = NetworkParts(config, precision, rules, timestamps=timestamps)
     rates = machine_rates(precision)
     at_once = 1 if jax.default_backend() == "cpu" else options.batch_size
     each = run.n_windows / at_once
@@ -190,14 +196,13 @@ def model_parts(run: InstrumentedRun, options: TranscribeOptions, precision: Pre
     yield Part("encoder", each * network_parts.encoder_s(at_once), "separately", each * encoder.min_s(*rates))
     seconds = each * network_parts.cross_kv_s(at_once)
     yield Part("cross-attention: keys and values", seconds, "separately", each * cross_kv.min_s(*rates))
-    shrinks = jax.default_backend() != "cpu"
-    by_batch = (loop_steps(batch, options.batch_size, shrinks=shrinks) for batch in run.batches)
-    steps = sum(by_batch, Counter[int]())
-    yield from step_parts(network_parts, steps, config, precision, rates)
+    rows, n_tokens = max(options.batch_size, MIN_ROWS), list(chain.from_iterable(run.batches))
+    n_prefix = rules.n_prefix(timestamps=timestamps) - 1  # the last token of it yields the first one
+    n_steps = loop_steps(n_tokens, rows, options.parallel_batches, n_prefix=n_prefix)
+    yield from step_parts(network_parts, {rows: n_steps}, config, precision, rates)
     if options.word_timestamps:
         heads = heads_of(config, checkpoint.decoding)
-        align_total_s = network_parts.align_s(max(options.batch_size, MIN_ROWS), heads) * len(run.batches)
-        yield Part("align", align_total_s, "separately")
+        yield Part("align", network_parts.align_s(heads) * run.n_windows, "separately")
 
 
 def step_parts(

@@ -15,8 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from model.alignment_heads import Heads
-from model.config import MAX_TEXT_POSITIONS, N_POSITIONS
+from model.config import MAX_TEXT_POSITIONS
 from model.decoder import CrossKV, Decoder
+from model.text_cache import positions_mask
 from model.tokens import SAMPLES_PER_TIMESTAMP
 
 # Texts are padded to one of these lengths, so that XLA compiles few shapes.
@@ -31,21 +32,24 @@ class TokenBatch(NamedTuple):
     Attributes:
         tokens: int32[B, T], prompt, text and `<|endoftext|>` of each window, padded with `<|endoftext|>`.
         n_text: int32[B], number of text tokens.
-        n_positions: int32[B], encoder positions (20 ms each) of each window without padding, 1 to 1,500.
+        n_positions: int32[B], encoder positions (20 ms each) of each window without padding, 1 to S.
+        n_encoded: int32[B], the same with the padding that the network was given.
     """
 
     tokens: jax.Array | NDArray[np.int32]
     n_text: jax.Array | NDArray[np.int32]
     n_positions: jax.Array | NDArray[np.int32]
+    n_encoded: jax.Array | NDArray[np.int32]
 
 
 class Alignment(NamedTuple):
     """Attention of each text token to each encoder position, and each token's probability.
 
+    S is the encoder positions of the windows.
     Row i is the i-th text token; the row after the last one is `<|endoftext|>`, later rows are padding.
 
     Attributes:
-        weights: float32[B, T - n_prompt, 1500], attention weights as standard deviations above each
+        weights: float32[B, T - n_prompt, S], attention weights as standard deviations above each
             position's mean over the tokens, averaged over heads; zero after the window's end.
         token_probs: float32[B, T - n_prompt], probability of the token given the previous ones, among all
             text tokens; zero for `<|endoftext|>`.
@@ -56,40 +60,29 @@ class Alignment(NamedTuple):
 
 
 def pack(
-    prompt_and_text: Sequence[tuple[Sequence[int], Sequence[int]]],
-    n_samples: Sequence[int],
-    end_of_text: int,
-    batch_size: int,
+    prefix: Sequence[int], text: Sequence[int], end_of_text: int, *, n_samples: int, n_encoded: int
 ) -> TokenBatch:
-    """Packs token ids into arrays of the shortest compiled length that fits all of them.
+    """Packs a text into arrays of one row, of the shortest compiled length that fits it.
 
     Args:
-        prompt_and_text: per window the prompt (`<|startoftranscript|>`, language and task if any,
-            `<|notimestamps|>`), and the ids of its text without timestamps, which may be empty.
-        n_samples: length of each window without padding.
+        prefix: the tokens before it (`<|startoftranscript|>`, language and task if any, `<|notimestamps|>`).
+        text: ids of the text without timestamps, which may be empty.
         end_of_text: id of `<|endoftext|>`.
-        batch_size: rows of the result; spare rows repeat the first one.
+        n_samples: length of the window without padding.
+        n_encoded: the same with the padding that the network was given.
 
     Raises:
         ValueError: a text is longer than the decoder's context.
     """
-    rows = [[*prompt, *text, end_of_text] for prompt, text in prompt_and_text]
-    longest = max(map(len, rows))
-    if longest > MAX_TEXT_POSITIONS:
+    ids = [*prefix, *text, end_of_text]
+    if len(ids) > MAX_TEXT_POSITIONS:
         raise ValueError(
-            f"{longest} tokens cannot be aligned: the decoder reads {MAX_TEXT_POSITIONS} at most"
+            f"{len(ids)} tokens cannot be aligned: the decoder reads {MAX_TEXT_POSITIONS} at most"
         )
-    spare = batch_size - len(rows)
-    tokens = np.full((batch_size, min(n for n in _LENGTHS if n >= longest)), end_of_text, np.int32)
-    for padded, row in zip(tokens, rows + [rows[0]] * spare, strict=True):
-        padded[: len(row)] = row
-    n_text = [len(text) for _, text in prompt_and_text]
-    n_positions = [max(1, n // SAMPLES_PER_TIMESTAMP) for n in n_samples]
-    return TokenBatch(
-        tokens,
-        np.array(n_text + n_text[:1] * spare, np.int32),
-        np.array(n_positions + n_positions[:1] * spare, np.int32),
-    )
+    tokens = np.full((1, min(n for n in _LENGTHS if n >= len(ids))), end_of_text, np.int32)
+    tokens[0, : len(ids)] = ids
+    numbers = (len(text), max(1, n_samples // SAMPLES_PER_TIMESTAMP), n_encoded // SAMPLES_PER_TIMESTAMP)
+    return TokenBatch(tokens, *(np.array([number], np.int32) for number in numbers))
 
 
 def align(
@@ -114,16 +107,18 @@ def align(
     tokens = jnp.asarray(batch.tokens)
     n_tokens, n_positions = n_prompt + jnp.asarray(batch.n_text) + 1, jnp.asarray(batch.n_positions)
     x = decoder.embedding(tokens) + decoder.positions[...][: tokens.shape[1]]
-    weights = jnp.zeros((*tokens.shape, N_POSITIONS), jnp.float32)
+    n_slots = jax.tree.leaves(cross_kv)[0].shape[2]
+    audio_mask = positions_mask(jnp.asarray(batch.n_encoded), n_slots)
+    weights: jax.Array | float = 0.0
     for index, (layer, layer_cross_kv) in enumerate(zip(decoder.layers, cross_kv, strict=True)):
         layer_heads = [head for layer_index, head in heads if layer_index == index]
-        x, scores = layer.forward_with_scores(x, layer_cross_kv, layer_heads)
+        x, scores = layer.forward_with_scores(x, layer_cross_kv, audio_mask, layer_heads)
         if layer_heads:
             weights += _standardised_weights(scores, n_tokens, n_positions).sum(axis=1)
     # A token is predicted at the position before it: that row attends to the token's audio.
     before = slice(n_prompt - 1, -1)
     probs = _probs_of_next(decoder, decoder.norm(x), tokens, end_of_text)
-    return Alignment(weights[:, before] / len(heads), probs[:, before])
+    return Alignment(jnp.asarray(weights)[:, before] / len(heads), probs[:, before])
 
 
 def _standardised_weights(scores: jax.Array, n_tokens: jax.Array, n_positions: jax.Array) -> jax.Array:

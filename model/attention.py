@@ -37,7 +37,10 @@ def quantize_kv(kv: KeyValue) -> QuantizedKeyValue:
 
 
 def attend(query: jax.Array, kv: KeyValue | QuantizedKeyValue, mask: jax.Array | None) -> jax.Array:
-    """Attends from queries [B, H, T, K] to `kv`; `mask` bool[T, S], if any, is False at masked positions."""
+    """Attends from queries [B, H, T, K] to `kv`; `mask`, if any, is False at masked positions.
+
+    `mask` is bool[T, S], or of rank 4 and broadcasts against [B, H, T, S].
+    """
     scores = attention_scores(query, kv)
     if mask is not None:
         scores = jnp.where(mask, scores, -jnp.inf)

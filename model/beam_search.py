@@ -2,8 +2,8 @@
 
 Each window keeps its K likeliest unfinished hypotheses. Of all their continuations, those that end and are
 likelier than the K-th that continues are finished hypotheses; a window is done when `patience` times K have
-finished (Kasai et al., 2022). B is windows, K `beam_size`, M the finished hypotheses that are kept, L the
-maximum number of tokens written.
+finished (Kasai et al., 2022). B is rows, K `beam_size`, M the finished hypotheses that are kept, L the
+maximum number of tokens written, T the same with those of the prefix.
 """
 
 from __future__ import annotations
@@ -14,9 +14,10 @@ import jax
 import jax.numpy as jnp
 
 from model.decoder import CrossKV, Decoder, TextCaches
-from model.prefill import Decoded, DecodeInput, Prefill, PrefillResult, first_step, padding_of, prefill
 from model.repetition import RepetitionState, initial_repetition, is_repeating, update_repetition
-from model.rules import DecodingRules, History, allowed_logits, initial_history, update_history
+from model.rows import RowInput, Rows, Written, new_row, next_step, with_start
+from model.rules import DecodingRules, History, Step, allowed_logits, initial_history, update_history
+from model.text_cache import n_text_tokens, row_slots
 
 State = TypeVar("State", History, RepetitionState)
 
@@ -31,19 +32,18 @@ class Finished(NamedTuple):
 
 
 class BeamState(NamedTuple):
-    """State of the search after `step` tokens; the hypotheses of a window are sorted, the likeliest first."""
+    """State of the search; the hypotheses of a window are sorted, the likeliest first."""
 
-    step: jax.Array
+    rows: Rows
     tokens: jax.Array  # int32[B, K, L]
-    last: jax.Array  # int32[B, K]
+    last: jax.Array  # int32[B, K], the tokens to be run next
     sum_logprob: jax.Array  # float32[B, K]
     history: History  # of arrays [B, K]
     repetition: RepetitionState  # of arrays [B, K, ...]
     repeated: jax.Array  # bool[B]
-    n_written: jax.Array  # int32[B]: tokens, fewer than `step` once the window is done
+    n_written: jax.Array  # int32[B], tokens of a hypothesis that has not ended
     finished: Finished
-    origin: jax.Array  # int32[B, K, L]: the hypothesis each token was written for; -1 if not yet run
-    n_padding: jax.Array  # int32[B]: padding slots at the start of the caches
+    origin: jax.Array  # int32[B, K, T]: the hypothesis each token was written for; -1 if not yet run
     caches: TextCaches
 
 
@@ -55,56 +55,56 @@ class _Candidates(NamedTuple):
     sum_logprob: jax.Array
 
 
-def start(
-    decoder: Decoder, cross_kv: CrossKV, decode_input: DecodeInput, rules: DecodingRules
-) -> tuple[PrefillResult, BeamState]:
-    """Runs the prefill and writes the first token of each hypothesis.
+def n_hypotheses(rules: DecodingRules) -> int:
+    """Returns K, the number of tokens that a row runs in each step."""
+    return rules.beam_size
 
-    Args: see `model.prefill.prefill`; the temperatures are ignored.
+
+def new_state(row: RowInput, caches: TextCaches, rules: DecodingRules) -> BeamState:
+    """Returns the state of a window before its first token, as a batch of one row.
+
+    Args:
+        row: what the window asks for; its temperature is ignored.
+        caches: self-attention caches of one row, filled with its prompt.
+        rules: the decoding rules.
     """
-    filled = prefill(decoder, cross_kv, decode_input, rules, n_hypotheses=rules.beam_size)
-    logits = jnp.repeat(filled.logits[:, None], rules.beam_size, axis=1)
-    return filled.result, _write_tokens(logits, _initial_state(filled, decode_input, rules), rules)
+    k, m, n_tokens = rules.beam_size, n_finished_needed(rules), rules.max_new_tokens
+    end = rules.special.end_of_text
+    return BeamState(
+        rows=new_row(row, rules),
+        tokens=jnp.full((1, k, n_tokens), end, jnp.int32),
+        last=jnp.broadcast_to(row.prefix[0], (1, k)),
+        # All hypotheses are still the same: one of them continues.
+        sum_logprob=jnp.where(jnp.arange(k) == 0, 0.0, -jnp.inf)[None],
+        history=_split_beams(initial_history(k), k),
+        repetition=_split_beams(initial_repetition(k), k),
+        repeated=jnp.zeros(1, bool),
+        n_written=jnp.zeros(1, jnp.int32),
+        finished=Finished(
+            tokens=jnp.full((1, m, n_tokens), end, jnp.int32),
+            sum_logprob=jnp.full((1, m), -jnp.inf),
+            n_tokens=jnp.zeros((1, m), jnp.int32),
+            n_finished=jnp.zeros(1, jnp.int32),
+        ),
+        origin=jnp.full((1, k, n_text_tokens(rules)), -1),
+        caches=caches,
+    )
 
 
-def advance(
-    decoder: Decoder, cross_kv: CrossKV, state: BeamState, rules: DecodingRules, *, max_unfinished: int = 0
-) -> BeamState:
-    """Writes one token after the other, until at most `max_unfinished` windows are unfinished."""
-    k = rules.beam_size
-    n_before = state.caches[0].key.shape[2] - k * rules.max_new_tokens
-
-    def should_continue(state: BeamState) -> jax.Array:
-        return (~is_finished(state, rules)).sum() > max_unfinished
-
-    def write_next(state: BeamState) -> BeamState:
-        last = state.step - 1  # index of the last token, among those written
-        origin = state.origin.at[:, :, last].set(jnp.arange(k))
-        mask = _cache_mask(origin, state.n_padding, n_before)
-        positions = (n_before + last - state.n_padding)[:, None]
-        slot = n_before + last * k
-        logits, caches = decoder.decode_beams(state.last, slot, positions, mask, state.caches, cross_kv)
-        return _write_tokens(logits, state._replace(origin=origin, caches=caches), rules)
-
-    advanced: BeamState = jax.lax.while_loop(should_continue, write_next, state)
-    return advanced
-
-
-def is_finished(state: BeamState, rules: DecodingRules) -> jax.Array:
-    """Returns a mask of the windows for which the search is over, bool[B]."""
-    return _is_done(state, rules) | (state.step >= rules.max_new_tokens)
-
-
-def _cache_mask(origin: jax.Array, n_padding: jax.Array, n_before: int) -> jax.Array:
-    """Returns a mask of the cache slots of each hypothesis, bool[B, K, n_before + K * L].
+def write_next(decoder: Decoder, cross_kv: CrossKV, state: BeamState, rules: DecodingRules) -> BeamState:
+    """Runs the last tokens of each window's hypotheses, and writes the next ones.
 
     A hypothesis's token of each step is in the slot of the hypothesis that it was written for at that step.
     So when hypotheses fork, `origin` is copied and their caches are not.
     """
-    batch, k, _ = origin.shape
-    written = (origin[..., None] == jnp.arange(k)).reshape(batch, k, -1)
-    prompt = jnp.arange(n_before) >= n_padding[:, None, None]
-    return jnp.concatenate([jnp.broadcast_to(prompt, (batch, k, n_before)), written], axis=-1)
+    rows, k = state.rows, rules.beam_size
+    is_now = jnp.arange(state.origin.shape[-1]) == rows.n_run[:, None, None]
+    origin = jnp.where(is_now, jnp.arange(k)[:, None], state.origin)
+    slots = row_slots(state.caches, cross_kv, rows, rules, origin)
+    states, caches = decoder(state.last, rows.position[:, None], slots, state.caches, cross_kv)
+    logits = decoder.logits(states)
+    rows = with_start(rows, logits[:, 0], rules)
+    return _write_tokens(logits, state._replace(rows=rows, origin=origin, caches=caches), rules)
 
 
 def n_finished_needed(rules: DecodingRules) -> int:
@@ -112,70 +112,50 @@ def n_finished_needed(rules: DecodingRules) -> int:
     return max(1, round(rules.beam_size * rules.patience))
 
 
-def _initial_state(filled: Prefill, decode_input: DecodeInput, rules: DecodingRules) -> BeamState:
-    batch, k, m = filled.logits.shape[0], rules.beam_size, n_finished_needed(rules)
-    end, n_tokens = rules.special.end_of_text, rules.max_new_tokens
-    padding = padding_of(decode_input)
-    return BeamState(
-        step=first_step(),
-        tokens=jnp.full((batch, k, n_tokens), end, jnp.int32),
-        last=jnp.zeros((batch, k), jnp.int32),
-        # All hypotheses are still the same: one of them continues.
-        sum_logprob=jnp.where(jnp.arange(k) == 0, 0.0, -jnp.inf) + jnp.zeros((batch, 1)),
-        history=_split_beams(initial_history(batch * k), k),
-        repetition=_split_beams(initial_repetition(batch * k), k),
-        repeated=jnp.zeros(batch, bool),
-        n_written=jnp.zeros(batch, jnp.int32),
-        finished=Finished(
-            tokens=jnp.full((batch, m, n_tokens), end, jnp.int32),
-            sum_logprob=jnp.full((batch, m), -jnp.inf),
-            n_tokens=jnp.zeros((batch, m), jnp.int32),
-            n_finished=jnp.where(decode_input.wanted, 0, m),
-        ),
-        origin=jnp.full((batch, k, n_tokens), -1),
-        n_padding=jnp.zeros(batch, jnp.int32) if padding is None else padding,
-        caches=filled.caches,
-    )
-
-
-def _is_done(state: BeamState, rules: DecodingRules) -> jax.Array:
-    return state.repeated | (state.finished.n_finished >= n_finished_needed(rules))
-
-
 def _write_tokens(logits: jax.Array, state: BeamState, rules: DecodingRules) -> BeamState:
-    """Writes one token of each hypothesis."""
+    """Writes one token of each hypothesis of the rows that are active and behind their prefix."""
+    rows, step, k = state.rows, next_step(state.rows), rules.beam_size
+    writes = rows.is_active & (step.n_written >= 0)
     candidates = _continue(logits, state, rules)
     ends = candidates.token == rules.special.end_of_text
     n_continuing = jnp.cumsum(~ends, axis=1) - ~ends
-    finished = _finish(candidates, ends & (n_continuing < rules.beam_size), state)
+    finished = _finish(candidates, ends & (n_continuing < k) & writes[:, None], state, step)
     # The first K that continue: at most one continuation of a hypothesis ends it, so there are K.
-    order = jnp.argsort(jnp.where(ends, ends.shape[1], 0), axis=1, stable=True)[:, : rules.beam_size]
+    order = jnp.argsort(jnp.where(ends, ends.shape[1], 0), axis=1, stable=True)[:, :k]
     token, parent, sum_logprob = (jnp.take_along_axis(x, order, axis=1) for x in candidates)
-    done = _is_done(state, rules)
-    parent = jnp.where(done[:, None], jnp.arange(rules.beam_size), parent)  # finished windows keep theirs
+    parent = jnp.where(writes[:, None], parent, jnp.arange(k))
     tokens, origin, history, repetition = jax.tree.map(
         lambda x: x[jnp.arange(len(parent))[:, None], parent],
         (state.tokens, state.origin, state.history, state.repetition),
     )
     flat = token.reshape(-1)
-    repetition = update_repetition(_flatten_beams(repetition), flat, flat < rules.special.end_of_text)
-    history = update_history(_flatten_beams(history), flat, state.step, rules)
+    is_text = (flat < rules.special.end_of_text) & jnp.repeat(writes, k)
+    repetition = update_repetition(_flatten_beams(repetition), flat, is_text)
+    history = update_history(_flatten_beams(history), flat, _of_each_beam(step, k), rules)
     # Of the hypotheses that repeat themselves only the likeliest counts: another may still lose.
-    repeats = is_repeating(repetition).reshape(parent.shape)[:, 0]
+    repeated = state.repeated | (is_repeating(repetition).reshape(parent.shape)[:, 0] & writes)
+    is_here = (jnp.arange(rules.max_new_tokens) == step.n_written[:, None]) & writes[:, None]
+    is_done = repeated | (finished.n_finished >= n_finished_needed(rules))
+    is_over = writes & (is_done | (step.n_written == rules.max_new_tokens - 1))
+    last = jnp.where(rows.is_active[:, None], rows.next_of_prefix[:, None], state.last)
     return BeamState(
-        step=state.step + 1,
-        tokens=jax.lax.dynamic_update_slice(tokens, token[:, :, None], (0, 0, state.step)),
-        last=token,
-        sum_logprob=jnp.where(done[:, None], state.sum_logprob, sum_logprob),
-        history=_split_beams(history, rules.beam_size),
-        repetition=_split_beams(repetition, rules.beam_size),
-        repeated=state.repeated | (repeats & ~done),
-        n_written=state.n_written + ~done,
+        rows=rows.after_step(is_over),
+        tokens=jnp.where(is_here[:, None], token[:, :, None], tokens),
+        last=jnp.where(writes[:, None], token, last),
+        sum_logprob=jnp.where(writes[:, None], sum_logprob, state.sum_logprob),
+        history=_split_beams(history, k),
+        repetition=_split_beams(repetition, k),
+        repeated=repeated,
+        n_written=state.n_written + writes,
         finished=finished,
         origin=origin,
-        n_padding=state.n_padding,
         caches=state.caches,
     )
+
+
+def _of_each_beam(step: Step, k: int) -> Step:
+    """Repeats arrays [B] to [B * K]."""
+    return Step(*(jnp.repeat(x, k) for x in step))
 
 
 def _flatten_beams(state: State) -> State:
@@ -194,7 +174,8 @@ def _continue(logits: jax.Array, state: BeamState, rules: DecodingRules) -> _Can
     """Returns the likeliest K + 1 continuations of each hypothesis; at least K of them do not end it."""
     batch, k = state.sum_logprob.shape
     logits = logits.reshape(batch * k, -1)
-    allowed = allowed_logits(logits, _flatten_beams(state.history), state.step, rules)
+    step = _of_each_beam(next_step(state.rows), k)
+    allowed = allowed_logits(logits, _flatten_beams(state.history), step, rules)
     logprobs, tokens = jax.lax.top_k(allowed, k + 1)
     logprobs = logprobs - jax.nn.logsumexp(allowed, axis=-1, keepdims=True)
     sums = (state.sum_logprob.reshape(-1, 1) + logprobs).reshape(batch, -1)
@@ -203,24 +184,24 @@ def _continue(logits: jax.Array, state: BeamState, rules: DecodingRules) -> _Can
     return _Candidates(tokens, order // (k + 1), sums)
 
 
-def _finish(candidates: _Candidates, ends: jax.Array, state: BeamState) -> Finished:
-    """Adds the hypotheses that end to the free slots of windows that are not finished."""
+def _finish(candidates: _Candidates, ends: jax.Array, state: BeamState, step: Step) -> Finished:
+    """Adds the hypotheses that end, bool[B, C], to the free slots of their windows."""
     finished = state.finished
     batch, m = finished.sum_logprob.shape
     slot = finished.n_finished[:, None] + jnp.cumsum(ends, axis=1) - 1
-    taken = ends & (slot < m) & ~state.repeated[:, None] & jnp.isfinite(candidates.sum_logprob)
+    taken = ends & (slot < m) & jnp.isfinite(candidates.sum_logprob)
     slot = jnp.where(taken, slot, m)  # out of range: dropped
     windows = jnp.arange(batch)[:, None]
     tokens = state.tokens[windows, candidates.parent]
     return Finished(
         tokens=finished.tokens.at[windows, slot].set(tokens, mode="drop"),
         sum_logprob=finished.sum_logprob.at[windows, slot].set(candidates.sum_logprob, mode="drop"),
-        n_tokens=finished.n_tokens.at[windows, slot].set(state.step, mode="drop"),
+        n_tokens=finished.n_tokens.at[windows, slot].set(step.n_written[:, None], mode="drop"),
         n_finished=finished.n_finished + taken.sum(axis=1),
     )
 
 
-def finalize(state: BeamState, rules: DecodingRules) -> Decoded:
+def written(state: BeamState, rules: DecodingRules) -> Written:
     """Returns the best hypothesis of each window, by its log probability over its length (or its penalty).
 
     Unfinished ones replace those missing of K.
@@ -233,11 +214,13 @@ def finalize(state: BeamState, rules: DecodingRules) -> Decoded:
     n_tokens = jnp.concatenate([finished.n_tokens, n_written], axis=1)
     tokens = jnp.concatenate([finished.tokens, state.tokens], axis=1)
     best = (sums / _penalty(n_tokens, rules)).argmax(axis=1)[:, None]
-    return Decoded(
+    return Written(
+        is_active=state.rows.is_active,
         tokens=jnp.take_along_axis(tokens, best[:, :, None], axis=1)[:, 0],
         n_tokens=jnp.take_along_axis(n_tokens, best, axis=1)[:, 0],
         sum_logprob=jnp.take_along_axis(sums, best, axis=1)[:, 0],
         repeated=state.repeated,
+        start=state.rows.start,
     )
 
 

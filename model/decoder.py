@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -25,6 +26,20 @@ TextCaches = tuple[KeyValue, ...]
 """Self-attention K/V cache: keys and values of the tokens so far, one entry per decoder layer."""
 
 
+class Slots(NamedTuple):
+    """The slots of the self-attention caches that a step fills, and those that it attends to.
+
+    Attributes:
+        first: int32[B], the first of the T slots that a row fills.
+        mask: bool[B, 1, T, S], the slots that each token attends to, its own included.
+        audio_mask: bool[B, 1, 1, P], the positions of the encoded audio that hold the window.
+    """
+
+    first: jax.Array
+    mask: jax.Array
+    audio_mask: jax.Array
+
+
 class DecoderLayer(nnx.Module):
     """Pre-norm self-attention, cross-attention to the audio, and MLP."""
 
@@ -41,37 +56,51 @@ class DecoderLayer(nnx.Module):
         x: jax.Array,
         cache: KeyValue,
         cross_kv: KeyValue | QuantizedKeyValue,
-        slot: jax.Array,
-        mask: jax.Array,
+        slots: Slots,
     ) -> tuple[jax.Array, KeyValue]:
-        """Runs the layer on tokens [B, T, D], which fill the cache from `slot` on; `mask`: see `attend`.
+        """Runs the layer on tokens [B, T, D], which fill slots of the cache.
 
         Returns:
             The tokens' states [B, T, D], and the updated self-attention cache.
         """
         y = self.self_attention_norm(x)
         new = self.self_attention.key_value(y)
-        updated = KeyValue(
-            jax.lax.dynamic_update_slice_in_dim(cache.key, new.key, slot, axis=2),
-            jax.lax.dynamic_update_slice_in_dim(cache.value, new.value, slot, axis=2),
-        )
-        x = x + self.self_attention(y, updated, mask)
-        x = x + self.cross_attention(self.cross_attention_norm(x), cross_kv, None)
+        updated = KeyValue(*(write_slots(a, b, slots.first) for a, b in zip(cache, new, strict=True)))
+        x = x + self.self_attention(y, updated, slots.mask)
+        x = x + self.cross_attention(self.cross_attention_norm(x), cross_kv, slots.audio_mask)
         return x + self.mlp(self.mlp_norm(x)), updated
 
+    def forward(
+        self, x: jax.Array, cross_kv: KeyValue | QuantizedKeyValue, audio_mask: jax.Array
+    ) -> tuple[jax.Array, KeyValue]:
+        """Runs the layer on whole texts [B, T, D] with a causal mask; `audio_mask`: see `Slots`.
+
+        Returns:
+            The tokens' states [B, T, D], and their keys and values for self-attention.
+        """
+        y = self.self_attention_norm(x)
+        kv = self.self_attention.key_value(y)
+        x = x + self.self_attention(y, kv, jnp.tri(x.shape[1], dtype=bool))
+        x = x + self.cross_attention(self.cross_attention_norm(x), cross_kv, audio_mask)
+        return x + self.mlp(self.mlp_norm(x)), kv
+
     def forward_with_scores(
-        self, x: jax.Array, cross_kv: KeyValue | QuantizedKeyValue, heads: Sequence[int]
+        self,
+        x: jax.Array,
+        cross_kv: KeyValue | QuantizedKeyValue,
+        audio_mask: jax.Array,
+        heads: Sequence[int],
     ) -> tuple[jax.Array, jax.Array]:
-        """Runs the layer on whole texts [B, T, D] with a causal mask, and returns cross-attention scores too.
+        """Runs the layer as `forward` does, and returns cross-attention scores instead of a cache.
 
         Returns:
             The tokens' states [B, T, D], and the cross-attention scores of `heads` before the softmax,
-            float32[B, len(heads), T, 1500].
+            float32[B, len(heads), T, P].
         """
         y = self.self_attention_norm(x)
         x = x + self.self_attention(y, self.self_attention.key_value(y), jnp.tri(x.shape[1], dtype=bool))
         y = self.cross_attention_norm(x)
-        attended, scores = self.cross_attention.attend_with_scores(y, cross_kv, heads)
+        attended, scores = self.cross_attention.attend_with_scores(y, cross_kv, heads, audio_mask)
         x = x + attended
         return x + self.mlp(self.mlp_norm(x)), scores
 
@@ -101,61 +130,41 @@ class Decoder(nnx.Module):
     def __call__(
         self,
         tokens: jax.Array,
-        position: jax.Array | int,
-        caches: TextCaches,
-        cross_kv: CrossKV,
-        n_padding: jax.Array | None = None,
-    ) -> tuple[jax.Array, TextCaches]:
-        """Runs the decoder on tokens int32[B, T], which fill the slots of the caches from `position` on.
-
-        The first `n_padding` int32[B] slots of each row are left padding and are masked; None: no padding.
-
-        Returns:
-            Logits float32[B, V] of the token after the last one, and the updated caches.
-        """
-        slots = jnp.asarray(position, jnp.int32) + jnp.arange(tokens.shape[1])
-        all_slots = jnp.arange(caches[0].key.shape[2])
-        mask = all_slots <= slots[:, None]
-        if n_padding is None:
-            positions = self.positions[...][slots]
-        else:
-            positions = self.positions[...][jnp.maximum(slots - n_padding[:, None], 0)]
-            # A padding slot attends to itself: the softmax of a fully masked row would be NaN.
-            visible = all_slots >= jnp.minimum(n_padding[:, None], slots)[:, :, None]
-            mask = (mask & visible)[:, None]
-        x, updated = self._run(self.embedding(tokens) + positions, slots[0], mask, caches, cross_kv)
-        return self.logits(self.norm(x[:, -1])), updated
-
-    def decode_beams(
-        self,
-        tokens: jax.Array,
-        slot: jax.Array,
         positions: jax.Array,
-        mask: jax.Array,
+        slots: Slots,
         caches: TextCaches,
         cross_kv: CrossKV,
     ) -> tuple[jax.Array, TextCaches]:
-        """Runs the decoder on the last tokens int32[B, K] of the K hypotheses of each window (beam search).
+        """Runs the decoder on T tokens of each row, which fill slots of the caches.
 
-        The tokens fill K slots of the caches from `slot` on. All hypotheses of a window share one cache, so
-        that a common prefix is stored once. `positions` int32[B, 1] is the text position of each window's
-        last tokens, and `mask` bool[B, K, S] marks the slots of each hypothesis, its last token included.
+        With beams, these are the last tokens of the T hypotheses of a window, which share one cache, so that
+        a common prefix is stored once.
+
+        Args:
+            tokens: int32[B, T].
+            positions: int32[B, T] or [B, 1], their text positions.
+            slots: the slots that they fill, and attend to.
+            caches: the self-attention caches.
+            cross_kv: the cross-attention K/V cache.
 
         Returns:
-            Logits float32[B, K, V] of each hypothesis's next token, and the updated caches.
+            Normalised states [B, T, D], which `logits` projects to the next tokens, and the updated caches.
         """
         x = self.embedding(tokens) + self.positions[...][positions]
-        x, updated = self._run(x, slot, mask[:, None], caches, cross_kv)
-        return self.logits(self.norm(x)), updated
-
-    def _run(
-        self, x: jax.Array, slot: jax.Array, mask: jax.Array, caches: TextCaches, cross_kv: CrossKV
-    ) -> tuple[jax.Array, TextCaches]:
         updated = []
         for layer, cache, layer_cross_kv in zip(self.layers, caches, cross_kv, strict=True):
-            x, cache = _decoder_layer(*nnx.split(layer), x, cache, layer_cross_kv, slot, mask)
+            x, cache = _decoder_layer(*nnx.split(layer), x, cache, layer_cross_kv, slots)
             updated.append(cache)
-        return x, tuple(updated)
+        return self.norm(x), tuple(updated)
+
+    def prompt_caches(self, tokens: jax.Array, cross_kv: CrossKV, audio_mask: jax.Array) -> TextCaches:
+        """Returns the self-attention caches of previous text int32[B, T], in T slots (see `Slots`)."""
+        x = self.embedding(tokens) + self.positions[...][: tokens.shape[1]]
+        caches = []
+        for layer, layer_cross_kv in zip(self.layers, cross_kv, strict=True):
+            x, kv = layer.forward(x, layer_cross_kv, audio_mask)
+            caches.append(kv)
+        return tuple(caches)
 
     def logits(self, x: jax.Array) -> jax.Array:
         """Projects normalised states [..., D] to the vocabulary, float32[..., V]."""
@@ -170,7 +179,21 @@ def _decoder_layer(
     x: jax.Array,
     cache: KeyValue,
     cross_kv: KeyValue | QuantizedKeyValue,
-    slot: jax.Array,
-    mask: jax.Array,
+    slots: Slots,
 ) -> tuple[jax.Array, KeyValue]:
-    return nnx.merge(graph, weights)(x, cache, cross_kv, slot, mask)
+    return nnx.merge(graph, weights)(x, cache, cross_kv, slots)
+
+
+def write_slots(cache: jax.Array, new: jax.Array, first: jax.Array) -> jax.Array:
+    """Returns a cache [B, H, S, K] with `new` [B, H, T, K] in the T slots from `first` int32[B] on."""
+    # A loop over rows that are on several devices would exchange them.
+    if jax.default_backend() != "cpu" or jax.local_device_count() > 1:
+
+        def write(row: jax.Array, part: jax.Array, slot: jax.Array) -> jax.Array:
+            updated: jax.Array = jax.lax.dynamic_update_slice_in_dim(row, part, slot, axis=1)
+            return updated
+
+        return jax.vmap(write)(cache, new, first)
+    for row in range(cache.shape[0]):  # in place; a scatter is slower on a CPU
+        cache = jax.lax.dynamic_update_slice(cache, new[row : row + 1], (row, 0, first[row], 0))
+    return cache

@@ -81,6 +81,7 @@ class Request:
         task: `transcribe` in the language spoken, or `translate` to English.
         timestamps: whether the model writes times; without, a window is one segment.
         word_timestamps: whether segments have their words, each with its time.
+        full_window: whether the network is given 30 s, although the window is shorter.
     """
 
     samples: Samples = field(repr=False)
@@ -92,6 +93,7 @@ class Request:
     task: str = TRANSCRIBE
     timestamps: bool = True
     word_timestamps: bool = False
+    full_window: bool = False
 
 
 @dataclass(frozen=True)
@@ -109,6 +111,7 @@ class WindowResult:
         repeated: whether decoding was stopped because the text repeated itself.
         timestamped: whether the segments' times are the model's own. When False there is one segment a
             window, with the window's bounds.
+        is_short: whether the network was given less than 30 s.
     """
 
     segments: tuple[Segment, ...]
@@ -120,6 +123,7 @@ class WindowResult:
     temperature: float = 0.0
     repeated: bool = False
     timestamped: bool = True
+    is_short: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -146,9 +150,14 @@ class ModelOptions:
         "each layer; by default one device",
         metavar="data=N,model=N",
     )
+    full_windows: bool = option(
+        False,
+        "give the network 30 s of each window, padded with silence as in training; by default a short window "
+        "has 2 s of silence or a little more, and 30 s only if its text fails a threshold",
+    )
     batch_size: int = option(
         0,
-        "windows per batch; 0 is 4 on a CPU, or 8 on an accelerator",
+        "windows that are decoded together, in as many rows; 0 is 8, or 4 on a CPU with beams",
         metavar="N",
         minimum=0,
         shapes_output=False,
@@ -235,25 +244,73 @@ class DecodingOptions:
     )
 
 
+class WindowBatch(Protocol):
+    """Windows that are decoded together, each in a row of its own. For use by one thread at a time.
+
+    No result depends on what is in the other rows.
+    """
+
+    @property
+    def n_free(self) -> int:
+        """The number of rows that can take a window."""
+
+    @property
+    def n_refilled(self) -> int:
+        """The number of rows that are worth refilling together."""
+
+    @property
+    def requests(self) -> list[Request]:
+        """The requests that are being decoded, one in each row that is taken."""
+
+    def add(self, requests: Sequence[Request]) -> None:
+        """Gives each request a row.
+
+        Args:
+            requests: at most `n_free`, of the batch's group.
+
+        Raises:
+            ValueError: too many, an empty or too long window, samples that are not finite, or a language or
+                task that the model does not know; then none is added.
+        """
+
+    def advance(
+        self, *, n_free: int | None = None, max_steps: int | None = None
+    ) -> list[tuple[Request, WindowResult | Exception]]:
+        """Writes tokens of all rows, and returns the requests that have finished, whose rows are free then.
+
+        Args:
+            n_free: stop once so many rows are free; None for all.
+            max_steps: stop after so many tokens of each row; None for no limit.
+
+        Returns:
+            Each request with its result, or with the exception that only it raises.
+        """
+
+
 class Transcriber(Protocol):
-    """Speech to text for batches of windows of any recordings. Safe to call from several threads."""
+    """Speech to text for windows of any recordings. Safe to call from several threads."""
 
     @property
     def batch_size(self) -> int:
-        """The maximum number of windows per call; a longer batch is an error."""
+        """The number of rows of a batch."""
 
     @property
     def max_concurrent_calls(self) -> int:
-        """The number of calls that are worth making at the same time."""
+        """The number of batches that are worth running at the same time."""
 
     @property
     def compile_s(self) -> float:
         """Seconds that calls have waited so far for programs to be compiled; part of their time."""
 
     def batch_group(self, request: Request) -> Hashable:
-        """Returns the group of a request. A batch of one group needs one program, of one shape.
+        """Returns the group of a request: a batch takes requests of one group."""
 
-        A batch may mix groups. It then takes longer, and a result may differ in the last bits.
+    def new_batch(self, group: Hashable, n_rows: int | None = None) -> WindowBatch:
+        """Returns a batch without windows.
+
+        Args:
+            group: that of its requests.
+            n_rows: the number of rows, about; None for `batch_size`.
         """
 
     def token_ids(self, text: str) -> list[int]:
@@ -265,17 +322,6 @@ class Transcriber(Protocol):
         Args:
             prompts: also those of requests with prompts or hotwords.
             timestamps: those of requests with timestamps (True), without (False), or both.
-        """
-
-    def transcribe(self, requests: Sequence[Request]) -> list[WindowResult]:
-        """Transcribes each window by itself; within a `batch_group` no result depends on its neighbours.
-
-        Args:
-            requests: 1 to `batch_size`.
-
-        Raises:
-            ValueError: an empty or too long batch or window, samples that are not finite, or a language or
-                task that the model does not know.
         """
 
 

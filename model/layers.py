@@ -53,19 +53,20 @@ class Attention(nnx.Module):
         return self._attend_long(x, self.key(x), self.value(x))
 
     def attend_with_scores(
-        self, x: jax.Array, kv: KeyValue | QuantizedKeyValue, heads: Sequence[int]
+        self, x: jax.Array, kv: KeyValue | QuantizedKeyValue, heads: Sequence[int], mask: jax.Array
     ) -> tuple[jax.Array, jax.Array]:
-        """Attends from many positions [B, T, D] to all of `kv`, and returns the attention scores too.
+        """Attends from [B, T, D] to `kv`, and returns the attention scores too; `mask`: see `attend`.
 
         Returns:
             The attention's output [B, T, D], and the scores of `heads` before the softmax,
             float32[B, len(heads), T, S].
         """
         wide = kv.widened() if isinstance(kv, QuantizedKeyValue) else kv
+        query = self._split(self.query(x))
         chosen = np.asarray(heads, np.int32)
-        query = self._split(self.query(x))[:, chosen]
-        scores = attention_scores(query, KeyValue(*(part[:, chosen] for part in wide)))
-        return self._attend_long(x, *map(_merge_heads, wide)), scores
+        scores = attention_scores(query[:, chosen], KeyValue(*(part[:, chosen] for part in wide)))
+        attended: jax.Array = self.out(_merge_heads(attend(query, wide, mask)))
+        return attended, scores
 
     def _attend_long(self, x: jax.Array, key: jax.Array, value: jax.Array) -> jax.Array:
         attended = attend_long(

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 from jax.sharding import Mesh
@@ -16,32 +15,41 @@ from numpy.typing import NDArray
 from model import beam_search, sampling
 from model.align import Alignment, TokenBatch, align
 from model.alignment_heads import heads_of
-from model.batch_decoder import BatchDecoder, Generated, Method
 from model.checkpoint import Checkpoint, CheckpointError
 from model.compiled import Compiled, small_buffers
 from model.decoder import CrossKV, Decoder
 from model.layers import Weights
 from model.log_mel import log_mel
+from model.method_programs import (
+    Batch,
+    BatchKind,
+    EncodedWindow,
+    MethodPrograms,
+    padded_positions,
+    row_of,
+)
 from model.network import Whisper
 from model.precision import Precision, quantize_weight
-from model.prefill import DecodeInput
 from model.program_store import ProgramStore
+from model.rows import RowInput, Written
 from model.rules import DecodingRules
-from model.sharding import DATA, batch_sharding, cross_kv_sharding, split_by_windows, weight_sharding
+from model.sharding import batch_sharding, cross_kv_sharding, split_by_windows, weight_sharding
+from model.tokens import SAMPLES_PER_TIMESTAMP
+from model.window_length import decoded_length
 
 # The axis that a product sums over, by the last part of a weight's name.
 _MATRICES = {"kernel": 0, "embedding": 1}
 
 
 class Programs:
-    """The programs from samples to the cross-attention K/V cache, and from that to tokens and their times.
+    """The programs that encode windows, decode the rows of a batch, and time the words.
 
-    Each is compiled when it is first used. The cache stays on the devices between them, so that the audio is
-    encoded once for all.
+    Each is compiled when it is first used. The arrays of a batch stay on the devices between them, so that
+    the audio of a window is encoded once for all.
 
     Args:
         checkpoint: the network's config and weights.
-        rules: decoding rules; each is compiled with and without timestamps, for the same weights.
+        rules: the decoding rules.
         precision: precision of the weights and products.
         mesh: the devices.
         folder: folder of compiled programs, which are kept between runs (`model.program_store`); None where
@@ -60,7 +68,6 @@ class Programs:
         folder: Path | None = None,
     ) -> None:
         heads = heads_of(checkpoint.config, checkpoint.decoding)
-        rules = rules.with_timestamps(True)
         store = None
         if folder is not None:
             store = ProgramStore(folder, repr((checkpoint.config, heads, rules, precision)))
@@ -75,15 +82,20 @@ class Programs:
             return encoded
 
         def cross_kv_of(weights: Weights, samples: jax.Array) -> CrossKV:
-            return nnx.merge(graph, weights).decoder.cross_kv(encode_audio(weights, samples))
+            cross_kv = nnx.merge(graph, weights).decoder.cross_kv(encode_audio(weights, samples))
+            return padded_positions(cross_kv, decoded_length(samples.shape[1]) // SAMPLES_PER_TIMESTAMP)
 
         def decoder_of(weights: Weights) -> Decoder:
             return nnx.merge(graph, weights).decoder
 
-        def align_tokens(weights: Weights, cross_kv: CrossKV, batch: TokenBatch) -> Alignment:
-            n_prompt, end_of_text = rules.n_before_text, rules.special.end_of_text
+        def align_row(weights: Weights, cross_kv: CrossKV, row: jax.Array, batch: TokenBatch) -> Alignment:
             return align(
-                decoder_of(weights), cross_kv, batch, heads=heads, n_prompt=n_prompt, end_of_text=end_of_text
+                decoder_of(weights),
+                row_of(cross_kv, row),
+                batch,
+                heads=heads,
+                n_prompt=rules.n_before_text,
+                end_of_text=rules.special.end_of_text,
             )
 
         by_window, of_cross_kv = batch_sharding(mesh), cross_kv_sharding(mesh)
@@ -93,81 +105,55 @@ class Programs:
         self._cross_kv = Compiled(
             encode_to_kv, "cross_kv", store, out_shardings=of_cross_kv, compiler_options=options
         )
-        self._join = Compiled(_join, "join", store, out_shardings=of_cross_kv)
-        self._align = Compiled(align_tokens, "align", store)
-        # On a CPU a program of fewer rows rounds differently: a text would depend on when others finish.
-        shrinks = mesh.shape[DATA] == 1 and jax.default_backend() != "cpu"
-
-        def decoders(method: Method) -> dict[bool, BatchDecoder]:
-            return {
-                timestamps: BatchDecoder(
-                    method, decoder_of, rules.with_timestamps(timestamps), store, shrinks=shrinks
-                )
-                for timestamps in (True, False)
-            }
-
-        self._generate, self._search = decoders(sampling), decoders(beam_search)
+        self._align = Compiled(align_row, "align", store)
+        self._methods = {
+            searches: MethodPrograms(method, decoder_of, rules, mesh, store)
+            for searches, method in ((False, sampling), (True, beam_search))
+        }
 
     def encode(self, samples: NDArray[np.float32]) -> jax.Array:
-        """Returns the encoder's output for float32[B, 480000] at 16 kHz, [B, 1500, d_model]."""
+        """Returns the encoder's output for float32[B, n] at 16 kHz, [B, n / 320, d_model]."""
         encoded: jax.Array = self._encode(self._weights, self._put(samples))
         return encoded
 
-    def cross_kv(self, samples: NDArray[np.float32], n_wanted: int | None = None) -> CrossKV:
-        """Encodes float32[B, 480000] at 16 kHz to the cross-attention K/V cache of each window.
+    def cross_kv(self, samples: NDArray[np.float32]) -> CrossKV:
+        """Encodes float32[B, n] at 16 kHz to the cross-attention K/V cache of each window.
 
-        The entries of windows after the first `n_wanted`, which pad the batch, are arbitrary.
+        It is padded to one of `model.window_length.DECODED_LENGTHS`.
         """
-        parts: list[CrossKV] = []
-        for first, part in self._parts(samples):
-            is_padding = n_wanted is not None and first >= n_wanted
-            parts.append(parts[-1] if is_padding else self._cross_kv(self._weights, self._put(part)))
-        cross_kv: CrossKV = parts[0] if len(parts) == 1 else self._join(parts)
+        cross_kv: CrossKV = self._cross_kv(self._weights, self._put(samples))
         return cross_kv
 
-    def generate(self, cross_kv: CrossKV, decode_input: DecodeInput, *, timestamps: bool = True) -> Generated:
-        """Decodes greedily or by sampling; see `model.sampling`."""
-        return self._generate[timestamps](self._weights, cross_kv, self._placed(decode_input))
+    def empty(self, kind: BatchKind, n_rows: int, encoded: CrossKV) -> Batch:
+        """Returns the arrays of a batch without windows; `encoded` is the cache of windows like its own."""
+        return self._methods[kind.searches].empty(self._weights, encoded, n_rows, kind.n_before)
 
-    def search(self, cross_kv: CrossKV, decode_input: DecodeInput, *, timestamps: bool = True) -> Generated:
-        """Decodes by beam search; see `model.beam_search`."""
-        return self._search[timestamps](self._weights, cross_kv, self._placed(decode_input))
+    def insert(
+        self, kind: BatchKind, batch: Batch, encoded: EncodedWindow, row: int, given: RowInput
+    ) -> Batch:
+        """Returns the batch with a window in one of its rows; the arrays of `batch` are used up."""
+        return self._methods[kind.searches].insert(self._weights, batch, encoded, row, given)
 
-    def align(self, cross_kv: CrossKV, batch: TokenBatch) -> Alignment:
-        """Aligns tokens with the audio; see `model.align.align`."""
-        alignment: Alignment = self._align(self._weights, cross_kv, jax.tree.map(self._put, batch))
-        return alignment
+    def advance(
+        self, kind: BatchKind, batch: Batch, *, max_active: int, max_steps: int
+    ) -> tuple[Batch, Written]:
+        """Writes tokens until at most `max_active` rows are active, or `max_steps` steps were made.
 
-    def _parts(self, samples: NDArray[np.float32]) -> Iterator[tuple[int, NDArray[np.float32]]]:
-        """Yields the windows to encode at once, each time with the index of the first one.
-
-        On a CPU one window for each device: its activations stay in the processor's cache, which made the
-        encoder 1.5 times as fast. On an accelerator the whole batch, which uses it best.
+        Returns:
+            The batch, for which the arrays of the old one are used up, and what is written, in numpy.
         """
-        n_data = self._mesh.shape[DATA]
-        if jax.default_backend() != "cpu":
-            yield 0, samples
-            return
-        by_device = samples.reshape(n_data, -1, samples.shape[-1])
-        yield from ((part, by_device[:, part]) for part in range(by_device.shape[1]))
+        return self._methods[kind.searches].advance(self._weights, batch, max_active, max_steps)
+
+    def align(self, batch: Batch, row: int, tokens: TokenBatch) -> Alignment:
+        """Aligns a text with the audio of a row, in numpy; see `model.align.align`."""
+        alignment: Alignment = jax.device_get(
+            self._align(self._weights, batch.cross_kv, np.asarray(row, np.int32), tokens)
+        )
+        return alignment
 
     def _put(self, array: jax.Array | NDArray[Any]) -> jax.Array:
         placed: jax.Array = jax.device_put(array, batch_sharding(self._mesh))
         return placed
-
-    def _placed(self, decode_input: DecodeInput) -> DecodeInput:
-        placed: DecodeInput = jax.tree.map(self._put, decode_input)
-        return placed
-
-
-def _join(parts: list[CrossKV]) -> CrossKV:
-    """Joins caches of n windows each, one per device, to that of all: a window stays on its device."""
-
-    def joined(*arrays: jax.Array) -> jax.Array:
-        return jnp.stack(arrays, axis=1).reshape(-1, *arrays[0].shape[1:])
-
-    cross_kv: CrossKV = jax.tree.map(joined, *parts)
-    return cross_kv
 
 
 def _load_network(

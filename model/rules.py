@@ -7,7 +7,7 @@ of the vocabulary.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import jax
@@ -32,7 +32,6 @@ class DecodingRules:
         begin_suppress_ids: not written as the first token.
         language_ids: one of these and the task follow the start of the transcript; empty for English-only
             models, which have neither.
-        timestamps: whether the model writes times.
         max_new_tokens: the maximum number of tokens written per window.
         beam_size: hypotheses at temperature 0; 1 is greedy.
         patience: a search ends once this many times `beam_size` hypotheses have ended (Kasai et al., 2022).
@@ -43,33 +42,26 @@ class DecodingRules:
     suppress_ids: tuple[int, ...]
     begin_suppress_ids: tuple[int, ...]
     language_ids: tuple[int, ...]
-    timestamps: bool
     max_new_tokens: int
     beam_size: int
     patience: float
     length_penalty: float | None
 
     @property
-    def prompt_length(self) -> int:
-        """Tokens from the start of the transcript to the first that the model writes."""
-        return 1 + 2 * bool(self.language_ids) + (not self.timestamps)
-
-    @property
     def n_before_text(self) -> int:
         """Tokens before a text without timestamps, as when it is aligned."""
-        return self.prompt_length + self.timestamps
+        return self.n_prefix(timestamps=False)
 
-    @property
-    def max_prompt(self) -> int:
-        """The maximum number of tokens of previous text: 448 without those of the prompt and of the new text.
+    def n_prefix(self, *, timestamps: bool) -> int:
+        """Returns the tokens from the start of the transcript to the first that the model writes."""
+        return 1 + 2 * bool(self.language_ids) + (not timestamps)
 
-        It is 220 with the default options; openai/whisper uses 224, and then writes up to four tokens fewer.
+    def max_prompt(self, *, timestamps: bool) -> int:
+        """Returns the maximum number of tokens of previous text: 448 without the prefix and the new text.
+
+        It is 221 with the default options; openai/whisper uses 224, and then writes up to four tokens fewer.
         """
-        return MAX_TEXT_POSITIONS - self.prompt_length - self.max_new_tokens
-
-    def with_timestamps(self, timestamps: bool) -> DecodingRules:
-        """Returns the same rules with or without timestamps."""
-        return replace(self, timestamps=timestamps)
+        return MAX_TEXT_POSITIONS - self.n_prefix(timestamps=timestamps) - self.max_new_tokens
 
 
 class History(NamedTuple):
@@ -89,7 +81,7 @@ class History(NamedTuple):
 def make_rules(
     special: SpecialTokens, decoding: DecodingConfig, options: ModelOptions, *, multilingual: bool
 ) -> DecodingRules:
-    """Returns the rules of a checkpoint, with timestamps.
+    """Returns the rules of a checkpoint.
 
     Raises:
         ValueError: one of `suppress_tokens` is not an id of the vocabulary below the timestamps.
@@ -115,12 +107,27 @@ def make_rules(
         suppress_ids=tuple(sorted(suppressed)),
         begin_suppress_ids=decoding.begin_suppress_ids,
         language_ids=tuple(special.languages.values()) if multilingual else (),
-        timestamps=True,
         max_new_tokens=options.max_new_tokens,
         beam_size=options.beam_size,
         patience=options.patience,
         length_penalty=options.length_penalty,
     )
+
+
+class Step(NamedTuple):
+    """The token to be written next in each sequence.
+
+    Attributes:
+        n_written: int32[N], tokens written before it; below 0 where the prefix is not run yet.
+        timestamps: bool[N], whether times are written.
+        last_start: int32[N], id of the latest timestamp at which a segment may begin.
+        last_time: int32[N], id of the latest timestamp.
+    """
+
+    n_written: jax.Array
+    timestamps: jax.Array
+    last_start: jax.Array
+    last_time: jax.Array
 
 
 def initial_history(n: int) -> History:
@@ -131,18 +138,21 @@ def initial_history(n: int) -> History:
     return History(jnp.zeros(n, bool), jnp.ones(n, bool), jnp.zeros(n, jnp.int32))
 
 
-def update_history(history: History, token: jax.Array, step: jax.Array, rules: DecodingRules) -> History:
-    """Returns the history after `token` int32[N], the `step`-th."""
+def update_history(history: History, token: jax.Array, step: Step, rules: DecodingRules) -> History:
+    """Returns the history after `token` int32[N]; it is unchanged where no token is written."""
     is_timestamp = token >= rules.special.timestamp_begin
-    return History(
+    updated = History(
         last_is_timestamp=is_timestamp,
-        before_is_timestamp=jnp.where(step == 0, True, history.last_is_timestamp),
+        before_is_timestamp=jnp.where(step.n_written == 0, True, history.last_is_timestamp),
         last_timestamp=jnp.where(is_timestamp, token, history.last_timestamp),
     )
+    is_written = step.n_written >= 0
+    kept: History = jax.tree.map(lambda new, old: jnp.where(is_written, new, old), updated, history)
+    return kept
 
 
 def best_token(
-    logits: jax.Array, history: History, step: jax.Array, rules: DecodingRules
+    logits: jax.Array, history: History, step: Step, rules: DecodingRules
 ) -> tuple[jax.Array, jax.Array]:
     """Returns the most probable allowed token, and its log probability among the allowed ones.
 
@@ -153,7 +163,7 @@ def best_token(
     Args:
         logits: float32[N, V] of the next token.
         history: history of the tokens before it.
-        step: its index among the tokens written.
+        step: the token.
         rules: the decoding rules.
 
     Returns:
@@ -163,8 +173,6 @@ def best_token(
     text = jnp.where(_allowed_text(history, step, rules), logits[:, :begin], -jnp.inf)
     text_sum = jax.nn.logsumexp(text, axis=-1)
     text_best, text_logit = _best(text)
-    if not rules.timestamps:
-        return text_best, text_logit - text_sum
     times = jnp.where(_allowed_times(history, step, rules, logits.shape[-1]), logits[:, begin:], -jnp.inf)
     times_sum = jax.nn.logsumexp(times, axis=-1)
     time_best, time_logit = _best(times)
@@ -182,36 +190,31 @@ def _best(logits: jax.Array) -> tuple[jax.Array, jax.Array]:
     return jnp.where(logits == largest[:, None], ids, logits.shape[-1]).min(axis=-1), largest
 
 
-def allowed_logits(logits: jax.Array, history: History, step: jax.Array, rules: DecodingRules) -> jax.Array:
+def allowed_logits(logits: jax.Array, history: History, step: Step, rules: DecodingRules) -> jax.Array:
     """Returns logits float32[N, V] with minus infinity for forbidden tokens; arguments as of `best_token`."""
     begin = rules.special.timestamp_begin
     text = jnp.where(_allowed_text(history, step, rules), logits[:, :begin], -jnp.inf)
-    if not rules.timestamps:
-        forbidden = jnp.full_like(logits[:, begin:], -jnp.inf)
-        return jnp.concatenate([text, forbidden], axis=-1)
     times = jnp.where(_allowed_times(history, step, rules, logits.shape[-1]), logits[:, begin:], -jnp.inf)
     only_times = jax.nn.logsumexp(times, axis=-1) > text.max(axis=-1)
     return jnp.concatenate([jnp.where(only_times[:, None], -jnp.inf, text), times], axis=-1)
 
 
-def _allowed_text(history: History, step: jax.Array, rules: DecodingRules) -> jax.Array:
+def _allowed_text(history: History, step: Step, rules: DecodingRules) -> jax.Array:
     """Returns a mask of the allowed ids below `timestamp_begin`, bool[N, timestamp_begin]."""
     allowed = np.ones(rules.special.timestamp_begin, bool)
     allowed[[i for i in rules.suppress_ids if 0 <= i < len(allowed)]] = False
     first = allowed.copy()
     first[[i for i in rules.begin_suppress_ids if 0 <= i < len(first)]] = False
-    if rules.timestamps:
-        first[:] = False  # a transcript begins with a timestamp
-    now = jnp.where(step == 0, jnp.asarray(first), jnp.asarray(allowed))[None]
-    if not rules.timestamps:
-        return now
-    # Timestamps come in pairs, except before the end of the text.
+    is_first = (step.n_written == 0)[:, None]
+    now = jnp.where(is_first, jnp.asarray(first), jnp.asarray(allowed))
+    # Timestamps come in pairs, except before the end of the text; and a transcript begins with one.
     unpaired = history.last_is_timestamp & ~history.before_is_timestamp
     is_text = np.arange(len(allowed)) < rules.special.end_of_text
-    return now & ~(unpaired[:, None] & is_text)
+    forbidden = is_first | (unpaired[:, None] & is_text)
+    return now & ~(forbidden & step.timestamps[:, None])
 
 
-def _allowed_times(history: History, step: jax.Array, rules: DecodingRules, n_vocab: int) -> jax.Array:
+def _allowed_times(history: History, step: Step, rules: DecodingRules, n_vocab: int) -> jax.Array:
     """Returns a mask of the allowed timestamps, bool[N, n_vocab - timestamp_begin]."""
     begin = rules.special.timestamp_begin
     ids = jnp.arange(begin, n_vocab)
@@ -219,6 +222,7 @@ def _allowed_times(history: History, step: jax.Array, rules: DecodingRules, n_vo
     # Times never decrease, and no segment is empty: only a start may equal the timestamp before it, an end.
     is_start = history.last_is_timestamp & ~history.before_is_timestamp
     floor = jnp.where(history.last_timestamp == 0, begin, history.last_timestamp + ~is_start)
-    ceiling = jnp.where(step == 0, begin + MAX_INITIAL_TIMESTAMP, n_vocab)
-    in_range = (ids >= floor[:, None]) & (ids <= ceiling)
-    return in_range & ~paired[:, None]
+    first = jnp.minimum(begin + MAX_INITIAL_TIMESTAMP, jnp.maximum(step.last_start, begin))
+    ceiling = jnp.where(step.n_written == 0, first, jnp.where(is_start, step.last_start, step.last_time))
+    in_range = (ids >= floor[:, None]) & (ids <= ceiling[:, None])
+    return in_range & ~(paired | ~step.timestamps)[:, None]

@@ -1,9 +1,8 @@
 """Greedy decoding and sampling: the cross-attention cache of the audio to token ids, by OpenAI's rules.
 
-Each window of a batch is decoded by itself. The loop can be stopped and resumed, so that windows that have
-finished can be removed from the batch (`model.batch_decoder`). Ids and probabilities are those of
-`whisper/decoding.py` of openai/whisper (`DecodingTask`, `GreedyDecoder`). B is windows, P the length of the
-longest prompt in the batch, L the maximum number of tokens written (`max_new_tokens`).
+Each row of a batch decodes a window of its own (`model.rows`). Ids and probabilities are those of
+`whisper/decoding.py` of openai/whisper (`DecodingTask`, `GreedyDecoder`). B is rows, L the maximum number of
+tokens written (`max_new_tokens`).
 """
 
 from __future__ import annotations
@@ -14,130 +13,124 @@ import jax
 import jax.numpy as jnp
 
 from model.decoder import CrossKV, Decoder, TextCaches
-from model.prefill import Decoded, DecodeInput, PrefillResult, first_step, padding_of, prefill
 from model.repetition import RepetitionState, initial_repetition, is_repeating, update_repetition
-from model.rules import DecodingRules, History, allowed_logits, best_token, initial_history, update_history
+from model.rows import RowInput, Rows, Written, new_row, next_step, with_start
+from model.rules import (
+    DecodingRules,
+    History,
+    Step,
+    allowed_logits,
+    best_token,
+    initial_history,
+    update_history,
+)
+from model.text_cache import n_text_tokens, row_slots
 
 
 class SamplingState(NamedTuple):
-    """State of the decoding loop after `step` tokens.
+    """State of the decoding loop; `temperature` and `uniforms` are those of the input."""
 
-    `temperature`, `uniforms` and `n_padding`, the number of padding slots at the start of the caches, are
-    those of the input; `n_padding` is None for a batch without prompts.
-    """
-
-    step: jax.Array
-    tokens: jax.Array
-    last: jax.Array
+    rows: Rows
+    tokens: jax.Array  # int32[B, L]
+    last: jax.Array  # int32[B], the token to be run next
     history: History
     repetition: RepetitionState
-    repeated: jax.Array
-    finished: jax.Array
-    n_tokens: jax.Array
-    sum_logprob: jax.Array
+    repeated: jax.Array  # bool[B]
+    n_tokens: jax.Array  # int32[B]
+    sum_logprob: jax.Array  # float32[B]
     temperature: jax.Array
     uniforms: jax.Array
-    n_padding: jax.Array | None
     caches: TextCaches
 
 
-def start(
-    decoder: Decoder, cross_kv: CrossKV, decode_input: DecodeInput, rules: DecodingRules
-) -> tuple[PrefillResult, SamplingState]:
-    """Runs the prefill and writes the first token. Args: see `prefill`."""
-    filled = prefill(decoder, cross_kv, decode_input, rules)
-    state = _initial_state(filled.caches, decode_input, rules)
-    return filled.result, _write_token(filled.logits, state, rules)
-
-
-def advance(
-    decoder: Decoder,
-    cross_kv: CrossKV,
-    state: SamplingState,
-    rules: DecodingRules,
-    *,
-    max_unfinished: int = 0,
-) -> SamplingState:
-    """Writes one token after the other, until at most `max_unfinished` windows are unfinished."""
-    n_before = state.caches[0].key.shape[2] - rules.max_new_tokens
-
-    def should_continue(state: SamplingState) -> jax.Array:
-        return (~is_finished(state, rules)).sum() > max_unfinished
-
-    def write_next(state: SamplingState) -> SamplingState:
-        position = n_before + state.step - 1
-        logits, caches = decoder(state.last[:, None], position, state.caches, cross_kv, state.n_padding)
-        return _write_token(logits, state._replace(caches=caches), rules)
-
-    advanced: SamplingState = jax.lax.while_loop(should_continue, write_next, state)
-    return advanced
-
-
-def is_finished(state: SamplingState, rules: DecodingRules) -> jax.Array:
-    """Returns a mask of the windows for which no more is written, bool[B]."""
-    return state.finished | (state.step >= rules.max_new_tokens)
-
-
-def finalize(state: SamplingState, rules: DecodingRules) -> Decoded:
-    """Returns the tokens written so far."""
+def n_hypotheses(rules: DecodingRules) -> int:
+    """Returns the number of tokens that a row runs in each step: one."""
     del rules  # the interface is that of `model.beam_search`
-    return Decoded(state.tokens, state.n_tokens, state.sum_logprob, state.repeated)
+    return 1
 
 
-def _initial_state(caches: TextCaches, decode_input: DecodeInput, rules: DecodingRules) -> SamplingState:
-    batch = decode_input.wanted.shape[0]
-    no, zeros = jnp.zeros(batch, bool), jnp.zeros(batch, jnp.int32)
+def new_state(row: RowInput, caches: TextCaches, rules: DecodingRules) -> SamplingState:
+    """Returns the state of a window before its first token, as a batch of one row.
+
+    Args:
+        row: what the window asks for.
+        caches: self-attention caches of one row, filled with its prompt.
+        rules: the decoding rules.
+    """
     return SamplingState(
-        step=first_step(),
-        tokens=jnp.full((batch, rules.max_new_tokens), rules.special.end_of_text, jnp.int32),
-        last=zeros,
-        history=initial_history(batch),
-        repetition=initial_repetition(batch),
-        repeated=no,
-        finished=~decode_input.wanted,
-        n_tokens=zeros,
-        sum_logprob=jnp.zeros(batch, jnp.float32),
-        temperature=decode_input.temperature,
-        uniforms=decode_input.uniforms,
-        n_padding=padding_of(decode_input),
+        rows=new_row(row, rules),
+        tokens=jnp.full((1, rules.max_new_tokens), rules.special.end_of_text, jnp.int32),
+        last=row.prefix[None, 0],
+        history=initial_history(1),
+        repetition=initial_repetition(1),
+        repeated=jnp.zeros(1, bool),
+        n_tokens=jnp.zeros(1, jnp.int32),
+        sum_logprob=jnp.zeros(1, jnp.float32),
+        temperature=row.temperature[None],
+        uniforms=row.uniforms[None],
         caches=caches,
     )
 
 
+def write_next(
+    decoder: Decoder, cross_kv: CrossKV, state: SamplingState, rules: DecodingRules
+) -> SamplingState:
+    """Runs one token of each row, and writes the next one."""
+    rows = state.rows
+    was_run = jnp.arange(n_text_tokens(rules)) <= rows.n_run[:, None]
+    slots = row_slots(state.caches, cross_kv, rows, rules, jnp.where(was_run, 0, -1)[:, None])
+    position = rows.position[:, None]
+    states, caches = decoder(state.last[:, None], position, slots, state.caches, cross_kv)
+    logits = decoder.logits(states[:, 0])
+    rows = with_start(rows, logits, rules)
+    return _write_token(logits, state._replace(rows=rows, caches=caches), rules)
+
+
+def written(state: SamplingState, rules: DecodingRules) -> Written:
+    """Returns the tokens written so far."""
+    del rules  # the interface is that of `model.beam_search`
+    rows = state.rows
+    return Written(
+        rows.is_active, state.tokens, state.n_tokens, state.sum_logprob, state.repeated, rows.start
+    )
+
+
 def _write_token(logits: jax.Array, state: SamplingState, rules: DecodingRules) -> SamplingState:
-    """Writes one token of each unfinished window."""
-    token, logprob = _choose_token(logits, state, rules)
-    end = rules.special.end_of_text
-    token = jnp.where(state.finished, end, token)
-    ends = token == end
-    repetition = update_repetition(state.repetition, token, token < end)
-    repeats = is_repeating(repetition) & ~state.finished
+    """Writes one token of each row that is active and behind its prefix."""
+    rows, step, end = state.rows, next_step(state.rows), rules.special.end_of_text
+    token, logprob = _choose_token(logits, state, step, rules)
+    writes = rows.is_active & (step.n_written >= 0)
+    is_end = token == end
+    repetition = update_repetition(state.repetition, token, writes & (token < end))
+    repeats = is_repeating(repetition) & writes
+    is_here = (jnp.arange(rules.max_new_tokens) == step.n_written[:, None]) & writes[:, None]
+    is_over = writes & (is_end | repeats | (step.n_written == rules.max_new_tokens - 1))
     return state._replace(
-        step=state.step + 1,
-        tokens=jax.lax.dynamic_update_slice(state.tokens, token[:, None], (0, state.step)),
-        last=token,
-        history=update_history(state.history, token, state.step, rules),
+        rows=rows.after_step(is_over),
+        tokens=jnp.where(is_here, token[:, None], state.tokens),
+        last=jnp.where(writes, token, jnp.where(rows.is_active, rows.next_of_prefix, state.last)),
+        history=update_history(state.history, token, step, rules),
         repetition=repetition,
         repeated=state.repeated | repeats,
-        finished=state.finished | ends | repeats,
-        n_tokens=state.n_tokens + ~ends,
-        sum_logprob=state.sum_logprob + jnp.where(state.finished, 0.0, logprob),
+        n_tokens=state.n_tokens + (writes & ~is_end),
+        sum_logprob=state.sum_logprob + jnp.where(writes, logprob, 0.0),
     )
 
 
 def _choose_token(
-    logits: jax.Array, state: SamplingState, rules: DecodingRules
+    logits: jax.Array, state: SamplingState, step: Step, rules: DecodingRules
 ) -> tuple[jax.Array, jax.Array]:
-    """Returns the next token of each window, by its temperature, and its log probability.
+    """Returns the next token of each row, by its temperature, and its log probability.
 
     Sampling passes once more over the whole vocabulary, and is skipped if all temperatures are 0.
     """
-    best = best_token(logits, state.history, state.step, rules)
-    is_sampled = state.temperature > 0
+    best = best_token(logits, state.history, step, rules)
+    is_sampled = (state.temperature > 0) & state.rows.is_active
 
     def sampled() -> tuple[jax.Array, jax.Array]:
-        uniform = jax.lax.dynamic_index_in_dim(state.uniforms, state.step, axis=1, keepdims=False)
-        allowed = allowed_logits(logits, state.history, state.step, rules)
+        index = jnp.clip(step.n_written, 0, rules.max_new_tokens - 1)
+        uniform = jnp.take_along_axis(state.uniforms, index[:, None], axis=1)[:, 0]
+        allowed = allowed_logits(logits, state.history, step, rules)
         token, logprob = _sample(allowed, jnp.where(is_sampled, state.temperature, 1.0), uniform)
         return jnp.where(is_sampled, token, best[0]), jnp.where(is_sampled, logprob, best[1])
 

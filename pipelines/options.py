@@ -58,7 +58,7 @@ HELP_GROUPS: Mapping[str, tuple[str, ...]] = {
         *("model", "dtype", "quantization", "language", "languages", "task", "channels", "audio_stream"),
         *("return_timestamps", "chunk_length_s", "stride_length_s", "windows", "word_timestamps"),
         *("initial_prompt", "hotwords"),
-        *("beam_size", "patience", "length_penalty", "suppress_tokens", "max_new_tokens"),
+        *("beam_size", "patience", "length_penalty", "full_windows", "suppress_tokens", "max_new_tokens"),
     ),
     "Safeguards": (
         *("vad", "temperature", "compression_ratio_threshold", "logprob_threshold", "no_speech_threshold"),

@@ -14,6 +14,7 @@ import jax.numpy as jnp
 from flax import nnx
 
 from benchmarks.support.timing import time_jax
+from model import sampling
 from model.align import TokenBatch, align, pack
 from model.alignment_heads import Heads
 from model.compiled import small_buffers
@@ -21,9 +22,11 @@ from model.config import N_POSITIONS, WhisperConfig
 from model.decoder import CrossKV
 from model.interface import WINDOW_SAMPLES
 from model.log_mel import log_mel
+from model.method_programs import empty_input
 from model.network import Whisper
 from model.precision import Precision
-from model.rules import DecodingRules, best_token, initial_history
+from model.rules import DecodingRules, Step, best_token, initial_history
+from model.text_cache import n_slots
 
 Block = Callable[[Whisper, Any], object]
 
@@ -102,25 +105,37 @@ class NetworkParts(AudioParts):
         config: sizes of the network.
         precision: arithmetic of the network.
         rules: decoding rules.
+        timestamps: whether times are written.
     """
 
-    def __init__(self, config: WhisperConfig, precision: Precision, rules: DecodingRules) -> None:
+    def __init__(
+        self, config: WhisperConfig, precision: Precision, rules: DecodingRules, *, timestamps: bool
+    ) -> None:
         super().__init__(config, precision)
-        self._rules = rules
+        self._rules, self._timestamps = rules, timestamps
 
     def step_s(self, rows: int) -> float:
         """Returns the seconds of one decoding step of a batch, including logits and rules."""
-        length = self._rules.prompt_length + self._rules.max_new_tokens
+        n_prefix = self._rules.n_prefix(timestamps=self._timestamps)
+        given = empty_input(0, self._rules)._replace(
+            n_prefix=jnp.int32(n_prefix),
+            timestamps=jnp.bool_(self._timestamps),
+            n_positions=jnp.int32(N_POSITIONS),
+        )
+        n_run = n_prefix + self._rules.max_new_tokens // 4
 
         def steps(network: Whisper, cross_kv: CrossKV) -> jax.Array:
-            def step(i: jax.Array, state: tuple[jax.Array, Any]) -> tuple[jax.Array, Any]:
-                last, caches = state
-                logits, caches = network.decoder(last[:, None], length // 4 + i, caches, cross_kv)
-                return best_token(logits, initial_history(rows), i, self._rules)[0], caches
-
-            first = jnp.zeros(rows, jnp.int32), network.decoder.init_caches(rows, length)
-            last: jax.Array = jax.lax.fori_loop(0, _STEPS, step, first)[0]
-            return last
+            caches = network.decoder.init_caches(1, n_slots(0, 1, self._rules))
+            state = sampling.new_state(given, caches, self._rules)
+            state = jax.tree.map(lambda x: jnp.repeat(x, rows, axis=0), state)
+            state = state._replace(rows=state.rows._replace(n_run=jnp.full(rows, n_run, jnp.int32)))
+            written: sampling.SamplingState = jax.lax.fori_loop(
+                0,
+                _STEPS,
+                lambda _, state: sampling.write_next(network.decoder, cross_kv, state, self._rules),
+                state,
+            )
+            return written.tokens
 
         return self._time(steps, self._cross_kv(rows)) / _STEPS
 
@@ -132,12 +147,18 @@ class NetworkParts(AudioParts):
         """Returns the seconds of choosing the tokens of a batch by the rules."""
         return self._head_s(rows, lambda network, x, others: others + x[:, :1])
 
-    def align_s(self, batch: int, heads: Heads) -> float:
-        """Returns the seconds of aligning the texts of a batch of windows."""
-        cross_kv = self._cross_kv(batch)
+    def align_s(self, heads: Heads) -> float:
+        """Returns the seconds of aligning the text of a window."""
+        cross_kv = self._cross_kv(1)
         end_of_text = self._rules.special.end_of_text
-        texts = [([0] * self._rules.n_before_text, [0] * _N_ALIGNED)] * batch
-        tokens = TokenBatch(*map(jnp.asarray, pack(texts, [WINDOW_SAMPLES] * batch, end_of_text, batch)))
+        packed = pack(
+            [0] * self._rules.n_before_text,
+            [0] * _N_ALIGNED,
+            end_of_text,
+            n_samples=WINDOW_SAMPLES,
+            n_encoded=WINDOW_SAMPLES,
+        )
+        tokens = TokenBatch(*map(jnp.asarray, packed))
 
         def aligned(network: Whisper, tokens: TokenBatch) -> object:
             n_prompt = self._rules.n_before_text
@@ -151,7 +172,9 @@ class NetworkParts(AudioParts):
         def steps(network: Whisper, arguments: tuple[jax.Array, jax.Array]) -> jax.Array:
             def step(i: jax.Array, x: jax.Array) -> jax.Array:
                 logits = logits_of(network, x, arguments[1])
-                token, logprob = best_token(logits, initial_history(rows), i, self._rules)
+                written, last = jnp.full(rows, i), jnp.full(rows, self._config.n_vocab)
+                now = Step(written, jnp.full(rows, self._timestamps), last, last)
+                token, logprob = best_token(logits, initial_history(rows), now, self._rules)
                 return x + (token + logprob)[:, None].astype(x.dtype)  # makes the next step depend on it
 
             y: jax.Array = jax.lax.fori_loop(0, _STEPS, step, arguments[0])

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from time import perf_counter
 
 import numpy as np
 from numpy.typing import NDArray
 
+from benchmarks.support.whole_batches import WholeBatch
 from model.interface import SPEECH_CHUNK, ModelOptions, Request, Samples, Segment, WindowResult
 from pipelines.backend import Backend
 
@@ -35,8 +36,12 @@ class NullTranscriber:
     def warm_up(self, *, prompts: bool = True, timestamps: Sequence[bool] = (True, False)) -> None:
         """There is nothing to compile."""
 
-    def transcribe(self, requests: Sequence[Request]) -> list[WindowResult]:
+    def new_batch(self, group: Hashable, n_rows: int | None = None) -> WholeBatch:
         """See `Transcriber`."""
+        return WholeBatch(self.transcribe, n_rows or self.batch_size)
+
+    def transcribe(self, requests: Sequence[Request]) -> list[WindowResult]:
+        """Returns a constant text for each window."""
         CALLED["last"] = perf_counter()
         CALLED.setdefault("first", CALLED["last"])
         return [

@@ -95,12 +95,14 @@ def special_tokens() -> SpecialTokens:
 
 
 def fixed_length_rules(n_tokens: int) -> DecodingRules:
-    """Returns rules without timestamps and without an end: every window gets exactly `n_tokens` tokens."""
+    """Returns rules without an end: every window without timestamps gets exactly `n_tokens` tokens."""
     special = special_tokens()
     options = ModelOptions(beam_size=1, suppress_tokens=(special.end_of_text,), max_new_tokens=n_tokens)
-    return make_rules(special, DecodingConfig(), options, multilingual=True).with_timestamps(False)
+    return make_rules(special, DecodingConfig(), options, multilingual=True)
 
 
 def expected_tokens(rules: DecodingRules) -> NDArray[np.int32]:
-    """Returns the tokens that a random network generates for any window, int32[max_new_tokens]."""
-    return np.arange(rules.max_new_tokens, dtype=np.int32) + FIRST_TOKEN + rules.prompt_length - 1
+    """Returns the tokens that a random network generates without timestamps, int32[max_new_tokens]."""
+    return (
+        np.arange(rules.max_new_tokens, dtype=np.int32) + FIRST_TOKEN + rules.n_prefix(timestamps=False) - 1
+    )

@@ -16,7 +16,15 @@ import jax
 import numpy as np
 from numpy.typing import NDArray
 
-from model.interface import ModelOptions, Request, Samples, SpeechDetector, Transcriber, WindowResult
+from model.interface import (
+    ModelOptions,
+    Request,
+    Samples,
+    SpeechDetector,
+    Transcriber,
+    WindowBatch,
+    WindowResult,
+)
 from pipelines.backend import WHISPER, Backend
 
 LOG_VARIABLE = "WHISPER_BEAM_MODEL_LOG"
@@ -24,7 +32,7 @@ _compiled: list[tuple[float, float]] = []  # start and end of each compilation, 
 
 
 class InstrumentedTranscriber:
-    """A `Transcriber` that logs each batch: generated tokens by window, seconds, and seconds of compiling."""
+    """A `Transcriber` whose batches are instrumented."""
 
     def __init__(self, transcriber: Transcriber) -> None:
         self._transcriber = transcriber
@@ -56,19 +64,46 @@ class InstrumentedTranscriber:
         """See `Transcriber`."""
         self._transcriber.warm_up(prompts=prompts, timestamps=timestamps)
 
-    def transcribe(self, requests: Sequence[Request]) -> list[WindowResult]:
+    def new_batch(self, group: Hashable, n_rows: int | None = None) -> InstrumentedBatch:
         """See `Transcriber`."""
+        return InstrumentedBatch(self._transcriber.new_batch(group, n_rows))
+
+
+class InstrumentedBatch:
+    """A `WindowBatch` that logs each call: its seconds, and generated tokens of the windows that finished."""
+
+    def __init__(self, batch: WindowBatch) -> None:
+        self._batch = batch
+
+    @property
+    def n_free(self) -> int:
+        """The number of rows that can take a window."""
+        return self._batch.n_free
+
+    @property
+    def n_refilled(self) -> int:
+        """The number of rows that are worth refilling together."""
+        return self._batch.n_refilled
+
+    @property
+    def requests(self) -> list[Request]:
+        """The requests that are being decoded."""
+        return self._batch.requests
+
+    def add(self, requests: Sequence[Request]) -> None:
+        """See `WindowBatch`."""
         started = perf_counter()
-        results = self._transcriber.transcribe(requests)
-        ended = perf_counter()
-        _log(
-            {
-                "model_s": ended - started,
-                "compile_s": overlap_s(_compiled, started, ended),
-                "n_tokens": [n_tokens(result) for result in results],
-            }
-        )
-        return results
+        self._batch.add(requests)
+        _log_call(started, [])
+
+    def advance(
+        self, *, n_free: int | None = None, max_steps: int | None = None
+    ) -> list[tuple[Request, WindowResult | Exception]]:
+        """See `WindowBatch`."""
+        started = perf_counter()
+        answers = self._batch.advance(n_free=n_free, max_steps=max_steps)
+        _log_call(started, [answer for _, answer in answers if isinstance(answer, WindowResult)])
+        return answers
 
 
 class InstrumentedDetector:
@@ -124,6 +159,17 @@ def _on_compile_event(event: str, duration_secs: float, **_: str | int) -> None:
     if event.startswith("/jax/core/compile/"):  # tracing, lowering, compiling, or loading a compiled program
         now = perf_counter()
         _compiled.append((now - duration_secs, now))
+
+
+def _log_call(started: float, results: Sequence[WindowResult]) -> None:
+    ended = perf_counter()
+    _log(
+        {
+            "model_s": ended - started,
+            "compile_s": overlap_s(_compiled, started, ended),
+            "n_tokens": [n_tokens(result) for result in results],
+        }
+    )
 
 
 def _log(values: dict[str, object]) -> None:

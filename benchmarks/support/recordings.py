@@ -11,20 +11,26 @@ import soundfile as sf
 
 from benchmarks.support.clips import SAMPLE_RATE, read_clip
 
-LJ, JOINED = "lj", "joined"
-RECORDINGS = (LJ, JOINED)
+LJ, JOINED, CLIPS = "lj", "joined", "clips"
+RECORDINGS = (LJ, JOINED, CLIPS)
 TITLES = {
     LJ: "a chapter of LJ Speech as it was read, all of it speech",
     JOINED: "the chapter joined with 200 crowd-sourced clips, half of it silent",
+    CLIPS: "the 200 clips, a file each",
 }
 
 
 @dataclass(frozen=True)
 class Recording:
-    """A file and its duration."""
+    """A file, or a folder of files, and their duration."""
 
     path: Path
     duration_s: float
+
+    @property
+    def paths(self) -> list[Path]:
+        """The file, or those of the folder."""
+        return sorted(self.path.iterdir()) if self.path.is_dir() else [self.path]
 
     def split(self, n_parts: int, folder: Path) -> list[Path]:
         """Writes parts of equal lengths to a folder."""
@@ -44,9 +50,12 @@ def make_recording(name: str, data: Path, folder: Path) -> Recording:
         data: folder with `long/lj001.flac` and `crowd/`.
         folder: folder to write to.
     """
-    clips = [data / "long" / "lj001.flac"]
-    if name == JOINED:
-        clips += sorted(path for path in (data / "crowd").iterdir() if path.is_file())
+    crowd = sorted(path for path in (data / "crowd").iterdir() if path.is_file())
+    if name == CLIPS:
+        (folder / name).mkdir()
+        parts = [join([clip], folder / name / f"{clip.stem}.flac") for clip in crowd]
+        return Recording(folder / name, sum(part.duration_s for part in parts))
+    clips = [data / "long" / "lj001.flac", *(crowd if name == JOINED else ())]
     return join(clips, folder / f"{name}.flac")
 
 

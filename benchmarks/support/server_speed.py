@@ -18,6 +18,7 @@ from benchmarks.support.server_process import ServerCommand, ServerProcess
 from benchmarks.support.speed_systems import ready_s
 from benchmarks.support.timing import Spread, in_turn, markdown_head, markdown_row
 from model.interface import ModelOptions, Request
+from model.transcriber import load_transcriber
 from pipelines.backend import WHISPER
 from transforms.core.types import AudioSource, AudioSpan
 from transforms.windows.plan import WindowPlan
@@ -96,7 +97,7 @@ class _BareModel:
         words = list(command.decoding)
         beam_size = words[words.index(_BEAM_SIZE) + 1] if _BEAM_SIZE in words else ModelOptions.beam_size
         options = ModelOptions(model=command.model, beam_size=int(beam_size), batch_size=batch_size)
-        self._transcriber = WHISPER.load(options)
+        self._transcriber = load_transcriber(options)
         with clip.path.open("rb") as file:
             plan = WindowPlan(30.0, 5.0, WHISPER.detector, over_speech=True)
             stream = WindowStream(file, AudioSpan(AudioSource("id", str(clip.path)), "en"), plan)

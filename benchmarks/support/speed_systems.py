@@ -86,9 +86,10 @@ def ready_s(report: Mapping[str, Any]) -> float:
 
 
 def n_decoded(report: Mapping[str, Any]) -> int:
-    """Returns the number of decoded windows in a `run.json`, further passes over their tails included."""
+    """Returns the number of decoded windows in a `run.json`, further passes over them included."""
     counts = report["counts"]
-    return int(counts["windows"] + counts["remainders"] + sum(counts.get("pieces", {}).values()))
+    further = counts["remainders"] + counts["short_windows_repeated"] + sum(counts["pieces"].values())
+    return int(counts["windows"] + further)
 
 
 def count_words(rows: Sequence[Mapping[str, Any]]) -> int:
@@ -110,7 +111,7 @@ def faster_whisper(folder: Path, batch_size: int) -> System:
     return System(
         kind,
         f"faster-whisper {kind} int8{batches}",
-        lambda recording: parse_run(run_measured([*command, str(recording.path)])),
+        lambda recording: parse_run(run_measured([*command, *map(str, recording.paths)])),
     )
 
 
@@ -149,7 +150,7 @@ def huggingface(python: Path, folder: Path, dtype: str, batch_size: int) -> Syst
     return System(
         HUGGINGFACE,
         f"Hugging Face chunked {dtype}, batches of {batch_size}",
-        lambda recording: parse_run(run_measured([*command, str(recording.path)])),
+        lambda recording: parse_run(run_measured([*command, *map(str, recording.paths)])),
     )
 
 

@@ -61,6 +61,7 @@ def make_report(
             "failures_by_kind": dict(sorted(tally.failures.items())),
             "failures_retryable": tally.retryable,
             "windows": counters.get("windows", 0),
+            "short_windows_repeated": counters.get("short_windows_repeated", 0),
             "windows_skipped": counters.get("windows_skipped", 0),
             "windows_redone": counters.get("windows_redone", 0),
             "boundaries_redone": counters.get("boundaries_redone", 0),

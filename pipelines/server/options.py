@@ -18,7 +18,15 @@ HELP_GROUPS: Mapping[str, tuple[str, ...]] = {
     "Limits": ("max_upload_mb", "max_requests", "rate_limit", "drain_s", "allow_urls"),
     "The model": (
         *("model", "model_alias", "keep_warm", "dtype", "quantization", "batch_size", "parallel_batches"),
-        *("mesh", "beam_size", "patience", "length_penalty", "suppress_tokens", "max_new_tokens"),
+        *(
+            "mesh",
+            "beam_size",
+            "patience",
+            "length_penalty",
+            "full_windows",
+            "suppress_tokens",
+            "max_new_tokens",
+        ),
     ),
     "Defaults of requests": (
         *("language", "languages", "initial_prompt", "hotwords", "channels"),

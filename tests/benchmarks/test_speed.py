@@ -56,4 +56,7 @@ def test_output_of_a_rival_is_read_from_its_last_line() -> None:
 
 
 def test_second_passes_count_as_windows() -> None:
-    assert n_decoded({"counts": {"windows": 10, "remainders": 2}}) == 12
+    assert (
+        n_decoded({"counts": {"windows": 10, "remainders": 2, "short_windows_repeated": 0, "pieces": {}}})
+        == 12
+    )

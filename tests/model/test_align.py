@@ -17,6 +17,7 @@ from model.checkpoint import Checkpoint
 from model.config import WhisperConfig
 from model.dtw import first_columns
 from model.interface import WINDOW_SAMPLES, ModelOptions
+from model.method_programs import Batch
 from model.network import Whisper
 from model.precision import Precision
 from model.programs import Programs
@@ -43,6 +44,15 @@ def network() -> Whisper:
 
 def encoded(batch: int, seed: int = 0) -> jax.Array:
     return jax.random.normal(jax.random.key(seed), (batch, 1500, 32)) * 2
+
+
+def packed(text: list[int], n_samples: int, n_encoded: int = WINDOW_SAMPLES) -> TokenBatch:
+    return pack(PROMPT, text, END, n_samples=n_samples, n_encoded=n_encoded)
+
+
+def stacked(*batches: TokenBatch) -> TokenBatch:
+    """Texts of the same padded length as one batch."""
+    return TokenBatch(*(np.concatenate(arrays) for arrays in zip(*batches, strict=True)))
 
 
 @functools.cache
@@ -103,14 +113,14 @@ def reference(network: Whisper, audio: jax.Array, ids: list[int], n_positions: i
     probs = softmax(logits[:, :END])
     text = ids[N_PROMPT:-1]
     token_probs = probs[np.arange(N_PROMPT - 1, len(ids) - 2), text]
-    return Alignment(weights.mean(0)[N_PROMPT - 1 : -1], token_probs)
+    return Alignment(weights.mean(0)[N_PROMPT - 1 : -1].astype(np.float32), token_probs.astype(np.float32))
 
 
 @pytest.mark.parametrize("n_positions", [1500, 700, 8, 4, 3, 2])
 def test_alignment_matches_a_reference_in_numpy(network: Whisper, n_positions: int) -> None:
     text = [5, 9, 200, 17, 279, 5, 5]
     audio = encoded(1)
-    result = run(network, audio, pack([(PROMPT, text)], [n_positions * 320], END, 1))
+    result = run(network, audio, packed(text, n_positions * 320))
     expected = reference(network, audio[0], [*PROMPT, *text, END], n_positions)
     assert result.weights.shape == (1, 61, 1500)
     assert np.abs(expected.weights).max() > 0.4
@@ -120,13 +130,27 @@ def test_alignment_matches_a_reference_in_numpy(network: Whisper, n_positions: i
     assert result.token_probs[0, 7] == 0
 
 
+def test_a_short_window_is_aligned_as_if_there_were_no_more_positions(network: Whisper) -> None:
+    """The cache of a row has room for more than was encoded."""
+    audio, text = encoded(1), [5, 9, 200, 17]
+    expected = run(network, audio[:, :300], packed(text, 200 * 320, 300 * 320))
+    padded = run(network, audio[:, :700], packed(text, 200 * 320, 300 * 320))
+    np.testing.assert_allclose(padded.weights[..., :300], expected.weights, atol=1e-3)
+    np.testing.assert_allclose(padded.token_probs, expected.token_probs, rtol=1e-4)
+    assert not padded.weights[..., 200:].any()
+    # More of the audio makes a difference, so the test can fail.
+    unlike = run(network, audio[:, :700], packed(text, 200 * 320, 700 * 320))
+    assert np.abs(unlike.token_probs - expected.token_probs).max() > 1e-4
+
+
 def test_neighbours_and_padding_do_not_change_a_window(network: Whisper) -> None:
     audio = encoded(3)
-    alone = run(network, audio[1:2], pack([(PROMPT, [5, 9, 17])], [100 * 320], END, 1))
-    others = [(PROMPT, [7] * 100), (PROMPT, [5, 9, 17])]
-    batch = pack(others, [1500 * 320, 100 * 320], END, 3)
-    assert batch.tokens.shape == (3, 128)
-    among = run(network, audio, batch)
+    alone = run(network, audio[1:2], packed([5, 9, 17], 100 * 320))
+    longer = packed([7] * 100, 1500 * 320)
+    assert longer.tokens.shape == (1, 128)
+    row = packed([5, 9, 17], 100 * 320)
+    row = row._replace(tokens=np.pad(row.tokens, ((0, 0), (0, 64)), constant_values=END))
+    among = run(network, audio, stacked(longer, row, longer))
     np.testing.assert_allclose(among.weights[1, :4], alone.weights[0, :4], atol=1e-3)
     np.testing.assert_allclose(among.token_probs[1, :3], alone.token_probs[0, :3], rtol=1e-4)
     assert np.isfinite(among.weights).all()
@@ -134,13 +158,13 @@ def test_neighbours_and_padding_do_not_change_a_window(network: Whisper) -> None
 
 def test_probabilities_do_not_depend_on_later_tokens(network: Whisper) -> None:
     audio = encoded(1)
-    short = run(network, audio, pack([(PROMPT, [5, 9])], [480_000], END, 1))
-    longer = run(network, audio, pack([(PROMPT, [5, 9, 17, 33])], [480_000], END, 1))
+    short = run(network, audio, packed([5, 9], 480_000))
+    longer = run(network, audio, packed([5, 9, 17, 33], 480_000))
     np.testing.assert_allclose(short.token_probs[0, :2], longer.token_probs[0, :2], rtol=1e-5)
 
 
 def test_a_window_without_text_does_not_affect_others(network: Whisper) -> None:
-    result = run(network, encoded(2), pack([(PROMPT, []), (PROMPT, [5])], [1, 480_000], END, 2))
+    result = run(network, encoded(2), stacked(packed([], 1), packed([5], 480_000)))
     # At its only position all tokens have the same weight.
     assert not result.weights[0].any()
     assert np.isfinite(result.weights[1]).all()
@@ -150,35 +174,37 @@ def test_a_window_without_text_does_not_affect_others(network: Whisper) -> None:
 @pytest.mark.parametrize("dtype", [jnp.bfloat16, jnp.float16])
 def test_half_precision_runs(dtype: jnp.dtype) -> None:
     network = random_whisper(CONFIG, Precision(np.dtype(dtype)))
-    result = run(network, encoded(1).astype(dtype), pack([(PROMPT, [5, 9])], [480_000], END, 1))
+    result = run(network, encoded(1).astype(dtype), packed([5, 9], 480_000))
     assert result.weights.dtype == result.token_probs.dtype == np.float32
     assert np.isfinite(result.weights).all()
 
 
-def test_pack_pads_texts_and_repeats_the_first_row() -> None:
-    batch = pack([([1, 2], [5, 6, 7]), ([1, 3], [])], [480_000, 100], 9, 3)
-    assert batch.tokens.dtype == batch.n_text.dtype == batch.n_positions.dtype == np.int32
-    assert batch.tokens[:, :7].tolist() == [
-        [1, 2, 5, 6, 7, 9, 9],
-        [1, 3, 9, 9, 9, 9, 9],
-        [1, 2, 5, 6, 7, 9, 9],
-    ]
+def test_pack_pads_a_text() -> None:
+    batch = pack([1, 2], [5, 6, 7], 9, n_samples=64_000, n_encoded=96_000)
+    assert {array.dtype for array in batch} == {np.dtype(np.int32)}
+    assert batch.tokens[:, :7].tolist() == [[1, 2, 5, 6, 7, 9, 9]]
     assert (batch.tokens[:, 7:] == 9).all()
-    assert batch.n_text.tolist() == [3, 0, 3]
-    assert batch.n_positions.tolist() == [1500, 1, 1500]
+    assert (batch.n_text.tolist(), batch.n_positions.tolist(), batch.n_encoded.tolist()) == (
+        [3],
+        [200],
+        [300],
+    )
+    none = pack([1, 3], [], 9, n_samples=100, n_encoded=480_000)
+    assert none.tokens[0, :3].tolist() == [1, 3, 9]
+    assert (none.n_text.tolist(), none.n_positions.tolist(), none.n_encoded.tolist()) == ([0], [1], [1500])
 
 
 @pytest.mark.parametrize(
     ("n_text", "length"), [(0, 64), (60, 64), (61, 128), (124, 128), (125, 240), (236, 240), (444, 448)]
 )
 def test_pack_takes_the_shortest_length_that_fits(n_text: int, length: int) -> None:
-    batch = pack([([1, 2, 3], [5] * n_text)], [480_000], 9, 1)
+    batch = pack([1, 2, 3], [5] * n_text, 9, n_samples=480_000, n_encoded=480_000)
     assert batch.tokens.shape == (1, length)
 
 
 def test_a_text_that_is_too_long_raises() -> None:
     with pytest.raises(ValueError, match="449 tokens cannot be aligned: the decoder reads 448 at most"):
-        pack([([1, 2, 3], [5] * 445)], [480_000], 9, 1)
+        pack([1, 2, 3], [5] * 445, 9, n_samples=480_000, n_encoded=480_000)
 
 
 # The tests below need the real weights.
@@ -202,8 +228,10 @@ def test_alignment_matches_ctranslate2(packaged: Callable[[str], Checkpoint]) ->
     programs = Programs(checkpoint, rules, FLOAT32, make_mesh())
     states = programs.encode(padded)
     start = [special.start_of_transcript]
-    batch = pack([([*start, special.no_timestamps], text)], [len(clip)], special.end_of_text, 1)
-    ours = programs.align(programs.cross_kv(padded), batch)
+    prefix, n_encoded = [*start, special.no_timestamps], WINDOW_SAMPLES
+    batch = pack(prefix, text, special.end_of_text, n_samples=len(clip), n_encoded=n_encoded)
+    # The row of a batch in which the window is.
+    ours = programs.align(Batch(programs.cross_kv(padded), None), 0, batch)
     (columns,) = first_columns(-np.asarray(ours.weights), [len(text) + 1], batch.n_positions.tolist())
     with ctranslate2_folder(checkpoint) as folder:
         theirs = ctranslate2.models.Whisper(str(folder), device="cpu", compute_type="float32")

@@ -31,6 +31,20 @@ def test_masked_positions_have_no_influence() -> None:
     assert not np.allclose(before[:, :, 30:], after[:, :, 30:])
 
 
+@pytest.mark.parametrize("is_quantized", [False, True])
+def test_each_row_has_a_mask_of_its_own(is_quantized: bool) -> None:
+    query, kv = arrays(40)
+    stored = quantize_kv(kv) if is_quantized else kv
+    n_attended = jnp.asarray([40, 17])
+    mask = jnp.arange(40) < n_attended[:, None, None, None]
+    found = attend(query, stored, mask)
+    for row, n in enumerate(n_attended.tolist()):
+        one = slice(row, row + 1)
+        own = jax.tree.map(lambda x, one=one, n=n: x[one, :, :n], stored)
+        np.testing.assert_allclose(found[one], attend(query[one], own, None), atol=1e-5)
+    assert not np.allclose(found[1], attend(query, stored, None)[1], atol=1e-2)
+
+
 @pytest.mark.parametrize("n_queries", [1, 5])
 def test_a_quantized_cache_is_close_to_the_full_one(n_queries: int) -> None:
     query, kv = arrays(1500)

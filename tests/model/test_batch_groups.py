@@ -13,6 +13,7 @@ import pytest
 
 from model.interface import Request
 from model.transcriber import WhisperTranscriber
+from tests.support.running_batches import decoded_in_turns
 from tests.support.transcribers import load, noise
 
 TEXTS: tuple[dict[str, Any], ...] = (
@@ -24,10 +25,11 @@ TEXTS: tuple[dict[str, Any], ...] = (
 KINDS: tuple[dict[str, Any], ...] = (
     {},
     {"task": "translate"},
-    {"language": "ja", "word_timestamps": True},
+    {"language": "en", "word_timestamps": True},
     {"timestamps": False},
+    {"full_window": True},
     {"temperature": 0.8, "seed": 3},
-    {"temperature": 1.0, "seed": 19, "language": "ja", "word_timestamps": True},
+    {"temperature": 1.0, "seed": 19, "language": "en", "word_timestamps": True},
 )
 
 
@@ -37,10 +39,10 @@ def transcriber(request: pytest.FixtureRequest, tiny_folder: Path) -> WhisperTra
 
 
 def requests() -> list[Request]:
-    """A request of each kind with each text, of different lengths."""
+    """A request of each kind with each text, of different lengths; some are encoded with the same padding."""
     found = []
     for number, (text, kind) in enumerate(itertools.product(TEXTS, KINDS)):
-        found.append(Request(noise(1 + number % 7, number), **text, **kind))
+        found.append(Request(noise((1, 1.7, 5)[number % 3], number), **text, **kind))
     return found
 
 
@@ -57,23 +59,27 @@ def test_results_do_not_depend_on_neighbours_of_the_group(transcriber: WhisperTr
         alone = [transcriber.transcribe([request])[0] for request in group]
         for first in range(0, len(group), 4):
             assert transcriber.transcribe(group[first : first + 4]) == alone[first : first + 4]
-        assert transcriber.transcribe(group[::-1][:4]) == alone[::-1][:4]
-    n_slots, with_beams = 4, transcriber._rules.beam_size > 1
-    assert len(groups) == n_slots * (2 + with_beams)
+        assert transcriber.transcribe(group[::-1]) == alone[::-1]
+        in_turns = decoded_in_turns(transcriber.new_batch(transcriber.batch_group(group[0])), group)
+        assert in_turns == alone
+    n_prompt_slots, with_beams = 3, transcriber._rules.beam_size > 1
+    assert len(groups) == n_prompt_slots * (2 + with_beams)  # the short ones, the full ones, and sampling
 
 
 def test_what_selects_a_program_selects_the_group(transcriber: WhisperTranscriber) -> None:
-    def group(**options: Any) -> Hashable:  # noqa: ANN401
-        return transcriber.batch_group(Request(np.zeros(9, np.float32), **options))
+    def group(seconds: float = 1, **options: Any) -> Hashable:  # noqa: ANN401
+        return transcriber.batch_group(Request(np.zeros(int(seconds * 16_000), np.float32), **options))
 
-    assert group() == group(task="translate", language="ja", word_timestamps=True, seed=4)
-    assert group() != group(timestamps=False)
+    assert group() == group(task="translate", language="en", word_timestamps=True, seed=4)
     # A prompt begins with a token of its own and a space; a byte is a token.
-    assert group() != group(prompt="a") == group(hotwords="abc") == group(prompt="a" * 14)
-    assert group(prompt="a" * 14) != group(prompt="a" * 15) == group(prompt="a" * 62)
-    assert group(prompt="a" * 62) != group(prompt="a" * 63) == group(prompt="a" * 2000)
+    assert group() != group(prompt="a") == group(hotwords="abc") == group(prompt="a" * 62)
+    assert group(prompt="a" * 62) != group(prompt="a" * 63) == group(prompt="a" * 254)
+    assert group(prompt="a" * 254) != group(prompt="a" * 255) == group(prompt="a" * 2000)
     assert group(prompt="a" * 2000) == group(hotwords="b" * 500, prompt="a")
     assert (group() == group(temperature=0.5)) is (transcriber._rules.beam_size == 1)
+    # Rows have room for 14 s or 30 s, 2 s of silence included.
+    assert group() == group(0.1) == group(12) != group(12.1) == group(30) == group(full_window=True)
+    assert group() != group(timestamps=False) == group(30, timestamps=False) == group(30)
 
 
 def test_the_ids_of_a_text_are_those_of_its_tokens(transcriber: WhisperTranscriber) -> None:

@@ -1,83 +1,61 @@
 """The search, against the same algorithm in plain Python: one window at a time, and lists of hypotheses."""
 
-from collections.abc import Callable
+from collections.abc import Sequence
 from dataclasses import replace
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
-from numpy.typing import NDArray
 
 from model import beam_search, sampling
-from model.batch_decoder import Method
 from model.checkpoint import Checkpoint
-from model.decoder import Decoder
+from model.decoder import CrossKV, Decoder
 from model.interface import ModelOptions
-from model.prefill import DecodeInput
-from model.rules import DecodingRules, History, allowed_logits, make_rules
+from model.rules import DecodingRules, make_rules
 from model.tokens import WhisperTokenizer
-from tests.support.decode_helpers import compiled, random_whisper
+from tests.support.decode_helpers import (
+    Logprobs,
+    RowBatch,
+    RowResult,
+    decode_alone,
+    decoder_that_ends,
+    plain_logprobs,
+    prefix_of,
+    programs_of,
+    random_audio,
+    result_of,
+    row_input,
+)
 
-Logprobs = Callable[[list[int]], NDArray[np.float32]]
-"""Log probabilities of what may follow the tokens written so far."""
+N_WINDOWS = 4
 
 
 @pytest.fixture(scope="module")
-def decoder(tiny_checkpoint: Checkpoint) -> Decoder:
-    return random_whisper(tiny_checkpoint.config, seed=3).decoder
-
-
-@pytest.fixture(scope="module")
-def rules(tiny_checkpoint: Checkpoint) -> DecodingRules:
+def model(tiny_checkpoint: Checkpoint) -> tuple[Decoder, DecodingRules]:
     special = WhisperTokenizer(tiny_checkpoint.tokenizer).special
     options = ModelOptions(beam_size=3, max_new_tokens=9)
-    return make_rules(special, tiny_checkpoint.decoding, options, multilingual=True)
+    rules = make_rules(special, tiny_checkpoint.decoding, options, multilingual=True)
+    return decoder_that_ends(tiny_checkpoint.config, rules)
 
 
-def decoder_input(n: int, rules: DecodingRules, prompt: NDArray[np.int32] | None = None) -> DecodeInput:
-    return DecodeInput(
-        wanted=jnp.ones(n, bool),
-        language=jnp.zeros(n, jnp.int32),
-        task=jnp.full(n, rules.special.transcribe, jnp.int32),
-        temperature=jnp.zeros(n),
-        uniforms=jnp.zeros((n, rules.max_new_tokens)),
-        prompt=jnp.zeros((n, 0), jnp.int32) if prompt is None else jnp.asarray(prompt),
-        n_prompt=jnp.zeros(n, jnp.int32) if prompt is None else jnp.full(n, prompt.shape[1]),
-    )
+@pytest.fixture(scope="module")
+def decoder(model: tuple[Decoder, DecodingRules]) -> Decoder:
+    return model[0]
 
 
-def audio(decoder: Decoder, n: int) -> NDArray[np.float32]:
-    d_model = decoder.positions[...].shape[1]
-    return np.random.default_rng(5).standard_normal((n, 1500, d_model)).astype(np.float32) * 3
+@pytest.fixture(scope="module")
+def rules(model: tuple[Decoder, DecodingRules]) -> DecodingRules:
+    return model[1]
 
 
-def plain(decoder: Decoder, encoded: NDArray[np.float32], rules: DecodingRules) -> Logprobs:
-    """One window's log probabilities; each hypothesis has its own caches, not written to again."""
-    special = rules.special
-    prompt = jnp.asarray([[special.start_of_transcript, rules.language_ids[0], special.transcribe]])
-    cross_kv = decoder.cross_kv(jnp.asarray(encoded[None]))
-    run = jax.jit(decoder)
-    read = {(): run(prompt, 0, decoder.init_caches(1, 32), cross_kv)}
+@pytest.fixture(scope="module")
+def cross_kv(decoder: Decoder) -> CrossKV:
+    return decoder.cross_kv(random_audio(decoder, N_WINDOWS))
 
-    def of(written: list[int]) -> NDArray[np.float32]:
-        if tuple(written) not in read:
-            place = prompt.shape[1] + len(written) - 1
-            read[tuple(written)] = run(
-                jnp.asarray([written[-1:]]), place, read[tuple(written[:-1])][1], cross_kv
-            )
-        logits, _ = read[tuple(written)]
-        is_time = [token >= special.timestamp_begin for token in written]
-        times = [token for token in written if token >= special.timestamp_begin]
-        history = History(
-            jnp.asarray([is_time[-1] if written else False]),
-            jnp.asarray([is_time[-2] if len(written) > 1 else True]),
-            jnp.asarray([times[-1] if times else 0]),
-        )
-        allowed = allowed_logits(logits, history, jnp.asarray(len(written)), rules)[0]
-        return np.asarray(allowed - jnp.log(jnp.exp(allowed - allowed.max()).sum()) - allowed.max())
 
-    return of
+def window_of(cross_kv: CrossKV, window: int) -> CrossKV:
+    one: CrossKV = jax.tree.map(lambda x: x[window : window + 1], cross_kv)
+    return one
 
 
 def plain_search(logprobs_of: Logprobs, rules: DecodingRules) -> tuple[list[int], float]:
@@ -112,59 +90,86 @@ def plain_search(logprobs_of: Logprobs, rules: DecodingRules) -> tuple[list[int]
     return max(finished, key=score)
 
 
+def assert_found(found: RowResult, expected: tuple[list[int], float]) -> None:
+    tokens, total = expected
+    assert found.tokens == tokens
+    assert found.sum_logprob == pytest.approx(total, abs=1e-3)
+
+
+@pytest.fixture(scope="module")
+def plain(decoder: Decoder, cross_kv: CrossKV, rules: DecodingRules) -> list[Logprobs]:
+    """Of each window, with and without timestamps."""
+    return [
+        plain_logprobs(
+            decoder,
+            window_of(cross_kv, window),
+            rules,
+            prefix_of(rules, timestamps=timestamps),
+            timestamps=timestamps,
+        )
+        for window in range(N_WINDOWS)
+        for timestamps in (True, False)
+    ]
+
+
 @pytest.mark.parametrize(
     ("patience", "length_penalty"), [(1.0, None), (2.0, None), (0.4, None), (1.0, 0.0), (1.0, 1.0)]
 )
 def test_the_search_finds_what_the_plain_one_finds(
-    decoder: Decoder, rules: DecodingRules, patience: float, length_penalty: float | None
+    decoder: Decoder,
+    cross_kv: CrossKV,
+    rules: DecodingRules,
+    plain: Sequence[Logprobs],
+    patience: float,
+    length_penalty: float | None,
 ) -> None:
     rules = replace(rules, patience=patience, length_penalty=length_penalty)
-    encoded = audio(decoder, 2)
-    found = compiled(beam_search, decoder, rules)(jnp.asarray(encoded), decoder_input(2, rules))
-    for row in range(2):
-        tokens, total = plain_search(plain(decoder, encoded[row], rules), rules)
-        assert found.tokens[row, : int(found.n_tokens[row])].tolist() == tokens
-        assert float(found.sum_logprob[row]) == pytest.approx(total, abs=1e-3)
+    batch = RowBatch(programs_of(beam_search, decoder, rules), cross_kv, n_rows=2 * N_WINDOWS)
+    for row in range(2 * N_WINDOWS):
+        batch.insert(row, row // 2, row_input(rules, timestamps=row % 2 == 0))
+    written = batch.advance()
+    for row, logprobs in enumerate(plain):
+        assert_found(result_of(written, row), plain_search(logprobs, rules))
+    assert written.n_tokens.min() < rules.max_new_tokens, "no text has ended"
 
 
-def test_a_beam_of_one_is_greedy(decoder: Decoder, rules: DecodingRules) -> None:
-    encoded = jnp.asarray(audio(decoder, 3))
-    greedy = replace(rules, beam_size=1)
-    expected = compiled(sampling, decoder, greedy)(encoded, decoder_input(3, greedy))
-    found = compiled(beam_search, decoder, greedy)(encoded, decoder_input(3, greedy))
-    assert found.n_tokens.tolist() == expected.n_tokens.tolist()
-    for row, n in enumerate(found.n_tokens.tolist()):
-        assert found.tokens[row, :n].tolist() == expected.tokens[row, :n].tolist()
-    np.testing.assert_allclose(found.sum_logprob, expected.sum_logprob, rtol=1e-4)
-    np.testing.assert_allclose(found.no_speech_prob, expected.no_speech_prob, rtol=1e-4)
-
-
-def test_a_window_that_is_done_is_not_changed_by_one_that_is_not(
-    decoder: Decoder, rules: DecodingRules
+def test_the_search_is_the_plain_one_for_requests_of_each_kind_that_begin_at_any_time(
+    decoder: Decoder, cross_kv: CrossKV, rules: DecodingRules
 ) -> None:
-    encoded = jnp.asarray(audio(decoder, 4))
-    run = compiled(beam_search, decoder, rules)
-    together = run(encoded, decoder_input(4, rules))
-    for row in range(4):
-        alone = run(encoded[row : row + 1], decoder_input(1, rules))
-        n = int(alone.n_tokens[0])
-        assert int(together.n_tokens[row]) == n
-        assert together.tokens[row, :n].tolist() == alone.tokens[0, :n].tolist()
-
-
-@pytest.mark.parametrize("method", [sampling, beam_search])
-def test_padding_before_a_prompt_changes_nothing(
-    decoder: Decoder, rules: DecodingRules, method: Method
-) -> None:
-    encoded = jnp.asarray(audio(decoder, 2))
     special = rules.special
-    prompt = np.array([[special.start_of_previous, 4, 5, 6]] * 2, np.int32)
-    padded = np.concatenate([np.full((2, 12), special.end_of_text, np.int32), prompt], axis=1)
-    run = compiled(method, decoder, rules)
-    short = run(encoded, decoder_input(2, rules, prompt))
-    long = run(encoded, decoder_input(2, rules, padded)._replace(n_prompt=jnp.full(2, 4)))
-    without = run(encoded, decoder_input(2, rules))
-    assert short.n_tokens.tolist() == long.n_tokens.tolist()
-    np.testing.assert_allclose(short.sum_logprob, long.sum_logprob, rtol=1e-4)
-    np.testing.assert_allclose(short.no_speech_prob, long.no_speech_prob, rtol=1e-3)
-    assert not np.allclose(short.sum_logprob, without.sum_logprob, rtol=1e-3)
+    requests = [
+        {"timestamps": False, "language": 1},
+        {"task": special.translate},
+        {"last_times": (20, 40)},
+        {"timestamps": False, "prompt": [special.start_of_previous, 4, 5, 6]},
+    ]
+    batch = RowBatch(programs_of(beam_search, decoder, rules), cross_kv, n_before=8)
+    for window, asked in enumerate(requests):
+        batch.insert(window, window, row_input(rules, n_before=8, **asked))  # type: ignore[arg-type]
+        written = batch.advance(max_steps=2 + window)
+    written = batch.advance()
+    for window, asked in enumerate(requests):
+        language, task = asked.get("language", 0), asked.get("task")
+        timestamps = bool(asked.get("timestamps", True))
+        own = prefix_of(rules, language, task, timestamps=timestamps)  # type: ignore[arg-type]
+        logprobs = plain_logprobs(
+            decoder,
+            window_of(cross_kv, window),
+            rules,
+            [*asked.get("prompt", ()), *own],  # type: ignore[misc]
+            timestamps=timestamps,
+            **({"last_times": (20, 40)} if "last_times" in asked else {}),
+        )
+        assert_found(result_of(written, window), plain_search(logprobs, rules))
+
+
+def test_a_beam_of_one_is_greedy(decoder: Decoder, cross_kv: CrossKV, rules: DecodingRules) -> None:
+    greedy = replace(rules, beam_size=1)
+    search, choose = (programs_of(method, decoder, greedy) for method in (beam_search, sampling))
+    for window in range(N_WINDOWS):
+        given = row_input(greedy, timestamps=window % 2 == 0)
+        expected = decode_alone(choose, cross_kv, window, given)
+        found = decode_alone(search, cross_kv, window, given)
+        assert found.tokens == expected.tokens
+        assert found.sum_logprob == pytest.approx(expected.sum_logprob, rel=1e-4)
+        assert found.no_speech_prob == pytest.approx(expected.no_speech_prob, rel=1e-4)

@@ -31,6 +31,17 @@ def encode(checkpoint: Checkpoint, dtype: str) -> NDArray[np.float32]:
     return np.asarray(encoded, np.float32)
 
 
+def test_the_cache_of_a_short_window_is_padded_to_the_room_of_a_row(tiny_checkpoint: Checkpoint) -> None:
+    precision = Precision(np.dtype(np.float32))
+    programs = Programs(tiny_checkpoint, rules_of(tiny_checkpoint), precision, make_mesh())
+    samples = np.random.default_rng(0).standard_normal((1, 64_000)).astype(np.float32) * 0.1
+    ((key, value),) = programs.cross_kv(samples)
+    for array in (key, value):
+        assert array.shape == (1, 2, 700, 16)  # 14 s, of which 4 s are encoded
+        assert np.asarray(array)[:, :, :200].any(axis=(0, 1, 3)).all()
+        assert not np.asarray(array)[:, :, 200:].any()
+
+
 @pytest.mark.parametrize(("dtype", "error"), [("bfloat16", 0.05), ("float16", 0.01)])
 def test_half_precision_is_close_to_float32(tiny_checkpoint: Checkpoint, dtype: str, error: float) -> None:
     exact, rounded = encode(tiny_checkpoint, "float32"), encode(tiny_checkpoint, dtype)

@@ -1,36 +1,176 @@
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from model.config import DecodingConfig
 from model.interface import ModelOptions
-from model.rules import History, allowed_logits, best_token, initial_history, make_rules, update_history
+from model.rules import (
+    DecodingRules,
+    History,
+    Step,
+    allowed_logits,
+    best_token,
+    initial_history,
+    make_rules,
+    update_history,
+)
 from tests.model.test_sampling import BEGIN, END, N_VOCAB, RULES, SPECIAL
 
+N = 48
+LAST = BEGIN + 1500
 
-@pytest.mark.parametrize("timestamps", [True, False])
-def test_the_best_token_is_the_likeliest_of_the_allowed_ones(timestamps: bool) -> None:
-    rules = RULES.with_timestamps(timestamps)
-    rng = np.random.default_rng(0)
-    logits = jnp.asarray(rng.standard_normal((64, N_VOCAB)) * 4, jnp.float32)
+
+def steps(n_written: int, timestamps: Sequence[bool], limits: NDArray[np.integer[Any]]) -> Step:
+    n = jnp.full(len(timestamps), n_written)
+    return Step(n, jnp.asarray(timestamps), jnp.asarray(limits[:, 0]), jnp.asarray(limits[:, 1]))
+
+
+def plain_allowed(
+    logits: NDArray[np.float32],
+    tokens: Sequence[int],
+    rules: DecodingRules,
+    *,
+    timestamps: bool,
+    last_start: int,
+    last_time: int,
+) -> NDArray[np.float32]:
+    """`SuppressBlank`, `SuppressTokens`, `ApplyTimestampRules` of openai/whisper, and the limits of times."""
+    logits = logits.copy()
+    if not tokens:
+        logits[list(rules.begin_suppress_ids)] = -np.inf
+    logits[list(rules.suppress_ids)] = -np.inf
+    if not timestamps:
+        logits[BEGIN:] = -np.inf
+        return logits
+    last_was_timestamp = len(tokens) >= 1 and tokens[-1] >= BEGIN
+    penultimate_was_timestamp = len(tokens) < 2 or tokens[-2] >= BEGIN
+    if last_was_timestamp:
+        if penultimate_was_timestamp:
+            logits[BEGIN:] = -np.inf
+        else:
+            logits[:END] = -np.inf
+    times = [token for token in tokens if token >= BEGIN]
+    begins = not tokens or (last_was_timestamp and not penultimate_was_timestamp)
+    if times:
+        logits[BEGIN : times[-1] + (not begins)] = -np.inf
+    if not tokens:
+        logits[:BEGIN] = -np.inf
+        logits[BEGIN + 51 :] = -np.inf
+    logits[(last_start if begins else last_time) + 1 :] = -np.inf
+    log_sum = np.logaddexp.reduce(logits[BEGIN:])
+    if log_sum > logits[:BEGIN].max():
+        logits[:BEGIN] = -np.inf
+    return logits
+
+
+def test_the_rules_are_those_of_the_reference_in_each_text() -> None:
+    """Random texts by the rules; some have no times, and some are of short windows."""
+    rules = replace(RULES, begin_suppress_ids=(0, END))
+    random = np.random.default_rng(0)
+    timestamps = [row % 4 != 0 for row in range(N)]
+    stop = random.integers(BEGIN + 1, BEGIN + 200, N)
+    limits = np.stack([np.maximum(stop - 15, BEGIN), stop], axis=1)
+    limits[::3] = LAST
+    texts: list[list[int]] = [[] for _ in range(N)]
+    history = initial_history(N)
+    n_finite = []
+    for n_written in range(14):
+        logits = random.standard_normal((N, N_VOCAB)).astype(np.float32)
+        logits[:, :10] += random.choice([0, 12], (N, 1))  # text; the sum of all times is about 8
+        logits[:, BEGIN + 200 :] -= 8
+        step = steps(n_written, timestamps, limits)
+        found = np.asarray(allowed_logits(jnp.asarray(logits), history, step, rules))
+        for row, tokens in enumerate(texts):
+            last_start, last_time = limits[row].tolist()
+            expected = plain_allowed(
+                logits[row],
+                tokens,
+                rules,
+                timestamps=timestamps[row],
+                last_start=last_start,
+                last_time=last_time,
+            )
+            np.testing.assert_array_equal(found[row], expected)
+            allowed = np.flatnonzero(np.isfinite(expected))
+            n_finite.append(len(allowed))
+            times = allowed[(allowed >= BEGIN) & (allowed < BEGIN + 100)]
+            tokens.append(int(random.choice(times if len(times) and random.random() < 0.5 else allowed)))
+        written = jnp.asarray([tokens[-1] for tokens in texts])
+        history = update_history(history, written, step, rules)
+    assert min(n_finite) > 0, "nothing could be written"
+    assert len({tokens[-1] >= BEGIN for tokens in texts}) == 2
+
+
+@pytest.mark.parametrize("n_written", [0, 5])
+def test_the_best_token_is_the_likeliest_of_the_allowed_ones(n_written: int) -> None:
+    rng = np.random.default_rng(n_written)
+    logits = jnp.asarray(rng.standard_normal((N, N_VOCAB)) * 4, jnp.float32)
     later = History(
-        jnp.asarray(rng.random(64) < 0.5),
-        jnp.asarray(rng.random(64) < 0.5),
-        jnp.asarray(rng.integers(BEGIN, BEGIN + 1400, 64)),
+        jnp.asarray(rng.random(N) < 0.5),
+        jnp.asarray(rng.random(N) < 0.5),
+        jnp.asarray(rng.integers(BEGIN, BEGIN + 1400, N)),
     )
-    for step, history in ((0, initial_history(64)), (5, later)):
-        best, logprob = best_token(logits, history, jnp.asarray(step), rules)
-        allowed = jax.nn.log_softmax(allowed_logits(logits, history, jnp.asarray(step), rules))
-        assert best.tolist() == allowed.argmax(axis=-1).tolist()
-        np.testing.assert_allclose(logprob, allowed.max(axis=-1), atol=1e-4)
+    history = later if n_written else initial_history(N)
+    limits = np.where(np.arange(N)[:, None] % 3, LAST, rng.integers(BEGIN + 700, LAST, (N, 2)))
+    step = steps(n_written, (rng.random(N) < 0.7).tolist(), limits)
+    best, logprob = best_token(logits, history, step, RULES)
+    allowed = jax.nn.log_softmax(allowed_logits(logits, history, step, RULES))
+    assert best.tolist() == allowed.argmax(axis=-1).tolist()
+    np.testing.assert_allclose(logprob, allowed.max(axis=-1), atol=1e-4)
+
+
+@pytest.mark.parametrize("last", [BEGIN, BEGIN + 10, BEGIN + 49])
+def test_a_window_whose_last_start_is_in_its_first_second_begins_by_then(last: int) -> None:
+    step = steps(0, [True], np.array([[last, BEGIN + 60]]))
+    allowed = allowed_logits(jnp.zeros((1, N_VOCAB)), initial_history(1), step, RULES)[0]
+    assert np.flatnonzero(np.isfinite(allowed)).tolist() == list(range(BEGIN, last + 1))
+
+
+def test_behind_the_last_start_only_the_text_can_end() -> None:
+    history = History(jnp.array([True]), jnp.array([False]), jnp.array([BEGIN + 36]))
+    logits = jnp.zeros((1, N_VOCAB))
+    for last_start, is_allowed in ((BEGIN + 35, False), (BEGIN + 36, True)):
+        step = steps(5, [True], np.array([[last_start, BEGIN + 50]]))
+        allowed = allowed_logits(logits, history, step, RULES)[0]
+        assert np.isfinite(allowed[:END]).sum() == 0
+        assert np.isfinite(allowed[BEGIN:]).any() == is_allowed
+    step = steps(5, [True], np.array([[BEGIN + 35, BEGIN + 50]]))
+    assert best_token(logits, history, step, RULES)[0].tolist() == [END]
 
 
 def test_the_history_knows_the_last_two_tokens_and_the_last_time() -> None:
-    history = initial_history(1)
-    for step, token in enumerate((BEGIN, 3, BEGIN + 50)):
-        history = update_history(history, jnp.asarray([token]), jnp.asarray(step), RULES)
+    history, limits = initial_history(1), np.array([[LAST, LAST]])
+    for n_written, token in enumerate((BEGIN, 3, BEGIN + 50)):
+        history = update_history(history, jnp.asarray([token]), steps(n_written, [True], limits), RULES)
     assert [x.tolist() for x in history] == [[True], [False], [BEGIN + 50]]
+
+
+def test_the_prefix_is_no_part_of_the_history() -> None:
+    limits = np.array([[LAST, LAST]])
+    history = initial_history(1)
+    for n_written in (-3, -2, -1):
+        history = update_history(history, jnp.asarray([BEGIN + 7]), steps(n_written, [True], limits), RULES)
+    assert [x.tolist() for x in history] == [x.tolist() for x in initial_history(1)]
+
+
+@pytest.mark.parametrize(
+    ("multilingual", "timestamps", "n_prefix"),
+    [(True, True, 3), (True, False, 4), (False, True, 1), (False, False, 2)],
+)
+def test_prompt_prefix_and_text_fill_the_context_of_448_tokens(
+    multilingual: bool, timestamps: bool, n_prefix: int
+) -> None:
+    options = ModelOptions(max_new_tokens=100)
+    rules = make_rules(SPECIAL, DecodingConfig(), options, multilingual=multilingual)
+    assert rules.n_prefix(timestamps=timestamps) == n_prefix
+    assert rules.max_prompt(timestamps=timestamps) == 348 - n_prefix
+    assert rules.n_before_text == rules.n_prefix(timestamps=False)
 
 
 def rules_of(*suppress_tokens: int) -> tuple[int, ...]:

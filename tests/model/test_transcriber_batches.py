@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 import soundfile as sf
@@ -9,14 +10,14 @@ import soundfile as sf
 from model.checkpoint import Checkpoint
 from model.interface import SAMPLE_RATE, Request
 from model.transcriber import WhisperTranscriber
+from tests.support.running_batches import decoded_alone, decoded_in_turns
 from tests.support.transcribers import load, noise, requests_of
 
 
 def test_a_window_does_not_depend_on_its_neighbours(tiny: WhisperTranscriber) -> None:
     alone = tiny.transcribe(requests_of([noise(5, seed=1)], ["en"]))[0]
-    first, second = tiny.transcribe(requests_of([noise(30, seed=2), noise(5, seed=1)], ["en", "en"]))
-    assert second.segments == alone.segments
-    assert second.avg_logprob == pytest.approx(alone.avg_logprob, abs=1e-4)
+    first, second = tiny.transcribe(requests_of([noise(8, seed=2), noise(5, seed=1)], ["en", "en"]))
+    assert second == alone  # to the bit
     assert first.segments != second.segments
 
 
@@ -32,39 +33,36 @@ def test_a_window_has_the_same_result_in_every_batch_to_the_bit(quantization: st
     together = model.transcribe(requests)
     for first, n in ((0, 4), (3, 2), (4, 1)):
         assert model.transcribe(requests[first : first + n]) == together[first : first + n]
+    batch = model.new_batch(model.batch_group(requests[0]))
+    assert decoded_in_turns(batch, requests[::-1], n_steps=7) == together[::-1]
+    assert decoded_in_turns(batch, requests, n_steps=5) == together  # in rows that others have left
 
 
-@pytest.mark.parametrize(
-    ("n_windows", "batch_size", "n_data", "size"),
-    [(1, 8, 1, 8), (8, 8, 1, 8), (1, 1, 1, 4), (2, 6, 1, 6), (1, 12, 4, 12), (3, 16, 4, 16)],
-)
-def test_a_batch_always_has_all_its_rows(
-    tiny: WhisperTranscriber,
-    monkeypatch: pytest.MonkeyPatch,
-    n_windows: int,
-    batch_size: int,
-    n_data: int,
-    size: int,
-) -> None:
-    monkeypatch.setattr(tiny, "_batch_size", batch_size)
-    monkeypatch.setattr(tiny, "_n_data", n_data)
-    assert len(tiny._pad([noise(1)] * n_windows)) == size
+@pytest.fixture(scope="module")
+def tiny_beams(tiny_folder: Path) -> WhisperTranscriber:
+    return load(tiny_folder, batch_size=4, beam_size=2, max_new_tokens=20)
 
 
-def test_a_batch_may_mix_the_search_and_sampling(tiny_beams: WhisperTranscriber, tiny_folder: Path) -> None:
+def test_what_differs_in_program_is_divided_over_batches(tiny_beams: WhisperTranscriber) -> None:
     cold, hot = Request(noise(5), "en"), Request(noise(5), "en", temperature=0.8, seed=7)
     mixed = tiny_beams.transcribe([cold, hot])
-    assert mixed[0].segments == tiny_beams.transcribe([cold])[0].segments
-    assert mixed[1].segments == tiny_beams.transcribe([hot])[0].segments
-    assert mixed[1].segments == load(tiny_folder, max_new_tokens=20).transcribe([hot])[0].segments
+    assert tiny_beams.batch_group(cold) != tiny_beams.batch_group(hot)
+    assert mixed == [tiny_beams.transcribe([one])[0] for one in (cold, hot)]
     assert (mixed[0].temperature, mixed[1].temperature) == (0.0, 0.8)
 
 
-MIXED = {
-    "tasks": ({"task": "transcribe"}, {"task": "translate"}),
-    "timestamps": ({"timestamps": True}, {"timestamps": False}),
+def test_sampling_is_that_of_a_greedy_model(tiny_beams: WhisperTranscriber, tiny_folder: Path) -> None:
+    hot = Request(noise(5), "en", temperature=0.8, seed=7)
+    greedy = load(tiny_folder, batch_size=4, beam_size=1, max_new_tokens=20)
+    assert greedy.transcribe([hot]) == tiny_beams.transcribe([hot])
+
+
+MIXED: dict[str, tuple[dict[str, Any], ...]] = {
+    "tasks": ({"task": "transcribe"}, {"task": "translate"}, {"language": None}),
     "words": ({"word_timestamps": True}, {"word_timestamps": False}),
-    "prompts": ({"prompt": "Dear sir"}, {"timestamps": False}),
+    "full": ({"timestamps": True, "full_window": True}, {"timestamps": False}),
+    "prompts": ({"prompt": "Dear sir"}, {"prompt": "My dear", "hotwords": "Mainz"}, {"hotwords": "Bonn"}),
+    "temperatures": ({"temperature": 0.4, "seed": 1}, {"temperature": 0.8, "seed": 3}),
     "everything": (
         {"task": "translate", "timestamps": False, "word_timestamps": True, "prompt": "Dear sir"},
         {"temperature": 0.8, "seed": 3},
@@ -72,6 +70,7 @@ MIXED = {
         {"task": "translate", "word_timestamps": True},
     ),
 }
+"""Options of requests by the name of the case; all but the last share a batch."""
 
 
 def assert_as_alone(model: WhisperTranscriber, requests: Sequence[Request]) -> None:
@@ -83,23 +82,30 @@ def assert_as_alone(model: WhisperTranscriber, requests: Sequence[Request]) -> N
         assert has_words == (request.word_timestamps and bool(result.segments))
 
 
-@pytest.fixture(scope="module")
-def tiny_beams(tiny_folder: Path) -> WhisperTranscriber:
-    return load(tiny_folder, batch_size=4, beam_size=2, max_new_tokens=20)
-
-
-@pytest.mark.parametrize("case", MIXED)
+@pytest.mark.parametrize("case", [case for case in MIXED if case != "everything"])
 def test_requests_that_differ_share_a_batch(tiny_beams: WhisperTranscriber, case: str) -> None:
-    requests = [Request(noise(5, seed), "ja", **options) for seed, options in enumerate(MIXED[case])]  # type: ignore[arg-type]
+    requests = [
+        Request(noise(5, seed), **{"language": "en", **options}) for seed, options in enumerate(MIXED[case])
+    ]
+    assert len({tiny_beams.batch_group(request) for request in requests}) == 1
     assert_as_alone(tiny_beams, requests)
 
 
-def test_a_batch_of_one_kind_runs_one_program(
-    tiny: WhisperTranscriber, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    "options",
+    [{}, {"temperature": 1.0}, {"prompt": "Dear sir", "word_timestamps": True}, {"full_window": True}],
+    ids=["search", "sampling", "prompts", "full"],
+)
+def test_a_row_does_not_depend_on_when_it_began_or_what_was_in_it(
+    tiny_beams: WhisperTranscriber, options: dict[str, Any]
 ) -> None:
-    monkeypatch.setattr(tiny._programs, "search", lambda *_, **__: pytest.fail("it searched"))
-    calls = list(tiny._decode_calls([Request(noise(1)), Request(noise(1), task="translate")], 4))
-    assert len(calls) == 1
+    requests = [Request(noise(5 - seed % 2 / 2, seed), "en", seed=seed, **options) for seed in range(1, 10)]
+    batch = tiny_beams.new_batch(tiny_beams.batch_group(requests[0]))
+    alone = [decoded_alone(batch, request) for request in requests]
+    assert len({result.avg_logprob for result in alone}) == len(alone), "some windows are the same"
+    assert decoded_in_turns(batch, requests, n_steps=2) == alone
+    assert decoded_in_turns(batch, requests[::-1], n_steps=5) == alone[::-1]
+    assert tiny_beams.transcribe(requests) == alone
 
 
 @pytest.mark.weights
@@ -110,5 +116,5 @@ def test_requests_that_differ_share_a_batch_of_a_real_model(packaged: Callable[[
     windows = [talk[n * 5 * SAMPLE_RATE :][: 8 * SAMPLE_RATE] for n in range(len(options))]
     assert_as_alone(
         load("openai/whisper-base", batch_size=4),
-        [Request(window, "en", **one) for window, one in zip(windows, options, strict=True)],  # type: ignore[arg-type]
+        [Request(window, "en", **one) for window, one in zip(windows, options, strict=True)],
     )

@@ -21,7 +21,7 @@ def test_encoder_scores_and_ids_are_those_of_ctranslate2(packaged: Callable[[str
     checkpoint = packaged("openai/whisper-tiny.en")
     ours = load("openai/whisper-tiny.en")
     samples = speech(DATA / "english/jfk.flac") if DATA.exists() else noise(11)
-    (result,) = ours.transcribe(requests_of([samples], ["en"]))
+    (result,) = ours.transcribe(requests_of([samples], ["en"], full_window=True))
     with ctranslate2_folder(checkpoint) as folder:
         theirs = ctranslate2.models.Whisper(str(folder), device="cpu", compute_type="float32")
         reference = Reference(theirs, checkpoint, ours, samples, "en")
@@ -44,7 +44,7 @@ def test_ids_are_those_of_transformers(packaged: Callable[[str], Checkpoint], na
     model = load(f"openai/whisper-{name}", batch_size=4)
     windows = [speech(DATA / file) for file in files]
     for kind, timestamps in (("timestamps", True), ("plain", False)):
-        results = model.transcribe(requests_of(windows, ["en"] * 4, timestamps=timestamps))
+        results = model.transcribe(requests_of(windows, ["en"] * 4, timestamps=timestamps, full_window=True))
         for file, result in zip(files, results, strict=True):
             text_ids = [i for i in reference[file][kind] if i < 50_256]
             assert [i for s in result.segments for i in s.tokens] == text_ids, file

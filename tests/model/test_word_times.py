@@ -217,7 +217,12 @@ def test_a_number_may_take_half_a_second_a_digit_and_a_name_a_tenth_a_letter() -
 
 def test_add_words_maps_rows_to_windows() -> None:
     """Words get the positions with high weights, whatever the padding contains."""
-    batch = TokenBatch(np.zeros((3, 64), np.int32), np.array([2, 0, 1], np.int32), np.array([50, 10, 20]))
+    batch = TokenBatch(
+        np.zeros((3, 64), np.int32),
+        np.array([2, 0, 1], np.int32),
+        np.array([50, 10, 20]),
+        np.array([1500] * 3),
+    )
     weights = np.random.default_rng(0).standard_normal((3, 60, 1500)).astype(np.float32) * 9
     weights[0, :3, :50] = weights[1, :1, :10] = weights[2, :2, :20] = -1
     weights[0, 0, :20] = weights[0, 1, 20:30] = weights[0, 2, 30:50] = 1

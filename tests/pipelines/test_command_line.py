@@ -66,6 +66,7 @@ GIVEN: dict[str, Any] = {
     "hallucination_filters": ("rate",),
     "redecode_boundaries": 0.7,
     "seed": 11,
+    "full_windows": True,
     "batch_size": 4,
     "parallel_batches": 1,
     "mesh": "data=2,model=2",
@@ -83,7 +84,7 @@ def test_every_option_can_be_given_on_the_command_line() -> None:
     argv += ["--format=parquet,srt", "--word_timestamps", "--no-vad", "--temperature=0,0.5"]
     argv += ["--allow_private_hosts", "--trust_manifests", "--max_span_s=600", "--dry_run"]
     argv += ["--suppress_tokens=-1,220", "--hallucination_filters=rate", "--no-return_timestamps"]
-    argv += ["--languages=en,de", "--remove_unlisted"]
+    argv += ["--languages=en,de", "--remove_unlisted", "--full_windows"]
     for name, value in GIVEN.items():
         if not isinstance(value, tuple | bool):
             argv += [f"--{name}", str(value)]

@@ -30,7 +30,7 @@ from tests.support.tone_backend import (
     write_talk,
 )
 from transforms.core.metrics import CountingMetrics
-from transforms.recognition.model_calls import ModelError
+from transforms.recognition.lanes import ModelError
 
 
 def n_files() -> int:
@@ -282,7 +282,7 @@ def test_a_model_that_does_not_work_is_an_error_of_its_own(tmp_path: Path) -> No
         batch_group = staticmethod(lambda request: None)
         token_ids = staticmethod(list)
 
-        def transcribe(self, requests: object) -> None:
+        def new_batch(self, group: object, n_rows: int | None = None) -> None:
             raise MemoryError("out of memory")
 
     backend = TONES.__class__(lambda _: Broken(), TONES.languages, TONES.detector)  # type: ignore[arg-type, return-value]

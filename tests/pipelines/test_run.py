@@ -64,6 +64,7 @@ def test_run_json_and_success_are_written(tmp_path: Path, out: Path) -> None:
         "failures_by_kind": {},
         "failures_retryable": 0,
         "windows": 2,
+        "short_windows_repeated": 0,
         "windows_skipped": 0,
         "windows_redone": 0,
         "boundaries_redone": 0,

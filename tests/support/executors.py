@@ -31,7 +31,7 @@ class DeferredExecutor(Executor):
 
     def run_first(self, n: int) -> None:
         """Runs the first `n` pending calls."""
-        for future, call in self.calls[:n]:
+        first, self.calls = self.calls[:n], self.calls[n:]
+        for future, call in first:
             if future.set_running_or_notify_cancel():
                 future.set_result(call())
-        del self.calls[:n]

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from threading import Event, get_ident
 
 import numpy as np
 
+from benchmarks.support.whole_batches import WholeBatch
 from model.interface import SAMPLE_RATE, Request, Segment, WindowResult, Word
 from transforms.core.types import AudioSource, Window
 
@@ -17,14 +18,22 @@ SOURCE = AudioSource("id", "u")
 
 
 class FakeTranscriber:
-    """Decodes a window as its first sample, in thousandths; raises on a batch with a `FAILING` window."""
+    """Decodes a window as its first sample, in thousandths; raises on a batch with a `FAILING` window.
+
+    Attributes:
+        calls: the number of windows of each call.
+        gate: calls wait until it is set, as it is from the start.
+        started: is set by the first call.
+    """
 
     max_concurrent_calls = 1
     compile_s = 0.0
 
     def __init__(self, batch_size: int = 8) -> None:
         self.batch_size = batch_size
-        self.calls: list[int] = []  # the number of windows of each
+        self.calls: list[int] = []
+        self.gate, self.started = Event(), Event()
+        self.gate.set()
 
     def batch_group(self, request: Request) -> None:
         """All requests may share a batch."""
@@ -36,8 +45,13 @@ class FakeTranscriber:
     def warm_up(self, *, prompts: bool = True, timestamps: Sequence[bool] = (True, False)) -> None:
         """There is nothing to compile."""
 
+    def new_batch(self, group: Hashable, n_rows: int | None = None) -> WholeBatch:
+        return WholeBatch(self.transcribe, n_rows or self.batch_size)
+
     def transcribe(self, requests: Sequence[Request]) -> list[WindowResult]:
         self.calls.append(len(requests))
+        self.started.set()
+        assert self.gate.wait(30)
         if any(abs(request.samples[0]) == np.float32(FAILING) for request in requests):
             raise ValueError("poisoned")
         return [self.decode(request) for request in requests]

@@ -38,7 +38,7 @@ def requests_of(audio: Path, batch_size: int) -> list[Request]:
     samples, rate = sf.read(audio, dtype="float32")
     speech = soxr.resample(samples, rate, SAMPLE_RATE)
     silences = (np.zeros(row * SAMPLE_RATE, np.float32) for row in range(batch_size))
-    return [Request(np.concatenate([silence, speech]), "en") for silence in silences]
+    return [Request(np.concatenate([silence, speech]), "en", full_window=True) for silence in silences]
 
 
 def bytes_per_device() -> Counter[int]:

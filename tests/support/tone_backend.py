@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ import pyarrow.parquet as pq
 import soundfile
 from numpy.typing import NDArray
 
+from benchmarks.support.whole_batches import WholeBatch
 from model.interface import (
     SAMPLE_RATE,
     SPEECH_CHUNK,
@@ -50,6 +51,9 @@ class ToneTranscriber:
 
     def warm_up(self, *, prompts: bool = True, timestamps: Sequence[bool] = (True, False)) -> None:
         """There is nothing to compile."""
+
+    def new_batch(self, group: Hashable, n_rows: int | None = None) -> WholeBatch:
+        return WholeBatch(self.transcribe, n_rows or self.batch_size)
 
     def transcribe(self, requests: Sequence[Request]) -> list[WindowResult]:
         assert 1 <= len(requests) <= self.batch_size

@@ -35,6 +35,7 @@ from typing import IO, Any, NamedTuple
 import fsspec
 from fsspec.implementations.local import LocalFileSystem
 
+from transforms.core.cancellation import check_stop
 from transforms.core.redaction import redact
 
 logger = logging.getLogger(__name__)
@@ -69,8 +70,13 @@ class LogWriter:
         """Records that work on these spans starts.
 
         It is not synced to the disk, as it is needed after a crash of the process, not after a power cut.
+
+        Raises:
+            StopRequestedError: the run is to stop. Work that a thread began after all spans were released
+                would count as a crash.
         """
         with self._lock:
+            check_stop()
             _ACTIVE_WRITERS.add(self)
             for key in keys:
                 path, start = self._add([_line({_STARTED: key})], durable=False)

@@ -8,12 +8,11 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from time import perf_counter
 
-from model.interface import ModelOptions, Request, Transcriber, WindowResult
+from model.interface import ModelOptions, Transcriber
 from transforms.core.cancellation import check_stop
 from transforms.core.metrics import Metrics, count_seconds
 from transforms.core.run_context import RunContext
 from transforms.recognition.batching import BatchClient, BatchScheduler
-from transforms.recognition.model_calls import call_model
 
 LoadTranscriber = Callable[[ModelOptions], Transcriber]
 
@@ -31,24 +30,15 @@ class LoadedModel:
         self.transcriber = transcriber
         n_calls = transcriber.max_concurrent_calls
         self._executor = _started_threads(n_calls)
-        self._scheduler: BatchScheduler[Request, WindowResult | Exception] = BatchScheduler(
-            self._executor,
-            n_calls,
-            transcriber.batch_size,
-            partial(call_model, transcriber, check_stop),
-            transcriber.batch_group,
-            reserve_s,
-        )
+        self._scheduler = BatchScheduler(self._executor, transcriber, check_stop, reserve_s)
         self._lock, self._compile_s = threading.Lock(), 0.0
 
-    def client(
-        self, context: RunContext, max_windows: int | None = None
-    ) -> BatchClient[Request, WindowResult | Exception]:
+    def client(self, context: RunContext, max_windows: int | None = None) -> BatchClient:
         """Returns the client of one caller: a bundle, or a recording. Callers share batches.
 
         Args:
-            context: its metrics count each batch; its check is called before and while a batch runs.
-            max_windows: maximum number of the caller's windows in a batch; None for a whole batch.
+            context: its metrics count each turn of a lane; its check is called before and during each.
+            max_windows: maximum number of the caller's windows in a lane; None for a whole batch.
         """
         return self._scheduler.client(context.check, partial(self._count, context.metrics), max_windows)
 
@@ -57,7 +47,7 @@ class LoadedModel:
         self._executor.shutdown()
 
     def _count(self, metrics: Metrics, n_windows: int, seconds: float) -> None:
-        """Counts a batch and the seconds of its call, with those of compiling counted apart."""
+        """Counts a turn and its seconds, with those of compiling counted apart."""
         n_calls = self.transcriber.max_concurrent_calls
         with self._lock:
             before, self._compile_s = self._compile_s, self.transcriber.compile_s

@@ -58,12 +58,14 @@ class Piece:
         stop: one past its last sample; None for the end of the window.
         kind: why it is decoded.
         language: code of the language to decode in; None for that of the window, or else to detect it.
+        is_full: whether the network is given 30 s of it in any case.
     """
 
     start: int
     stop: int | None = None
     kind: PieceKind = PieceKind.WINDOW
     language: str | None = None
+    is_full: bool = False
 
 
 def part_of(window: Window, piece: Piece) -> Window:

@@ -36,6 +36,7 @@ from transforms.recognition.holes import (
     without_filled,
 )
 from transforms.recognition.pieces import Piece, PieceKind, part_of, pieces_of
+from transforms.recognition.short_windows import is_doubtful
 from transforms.recognition.tails import REMAINDER, rejected_tail, silenced, tail_start
 from transforms.recognition.window_languages import (
     Run,
@@ -114,7 +115,7 @@ class WindowDecode:
 
         Its language is the window's; a prompt and hot words of the recording replace those of `decoding`.
         """
-        window = self.next_window
+        window, piece = self.next_window, self.pieces[0]
         temperature = fallback.temperature[len(self.attempts)]
         return Request(
             samples=window.samples,
@@ -126,11 +127,15 @@ class WindowDecode:
             task=decoding.task,
             timestamps=decoding.return_timestamps,
             word_timestamps=decoding.word_timestamps,
+            full_window=piece.is_full or piece.kind not in (PieceKind.WINDOW, PieceKind.TAIL),
         )
 
     def with_result(self, result: WindowResult, fallback: FallbackPolicy) -> WindowDecode:
         """Adds the decoding of `next_window`, and decides how to continue, if at all."""
         piece, attempts = self.pieces[0], (*self.attempts, result)
+        if not piece.is_full and is_doubtful(result, fallback):
+            full = replace(self, pieces=(replace(piece, is_full=True), *self.pieces[1:]))
+            return full._counting("short_windows_repeated")
         if piece.kind is PieceKind.LANGUAGE:
             found = replace(self, found=(*self.found, DecodePass(piece.start, result)))
             return found._after_piece(fallback)
@@ -296,14 +301,8 @@ class WindowDecode:
         """Continues with `resumed` if all pieces are in the language of the window, else with its runs."""
         first, decoded = self._first_result, {one.offset: one.result for one in self.found}
         division = self._division()
-        texts = [
-            result
-            if (result := decoded.get(start)) is not None
-            and result.segments
-            and not fallback.is_silent(result)
-            else None
-            for start, _ in division
-        ]
+        results = [decoded.get(start) for start, _ in division]
+        texts = [one if one and one.segments and not fallback.is_silent(one) else None for one in results]
         languages = languages_of(texts, first.language, self.languages)
         runs = runs_of(languages, first.language)
         if any(run.language != first.language for run in runs):

@@ -4,19 +4,24 @@ from benchmarks.support.loop_steps import loop_steps
 
 
 @pytest.mark.parametrize(
-    ("n_tokens", "steps"),
+    ("n_tokens", "n_rows", "n_steps"),
     [
-        ([10] * 8, {8: 10}),
-        ([1, 2, 3, 4, 5, 6, 7, 8], {8: 4, 4: 4}),
-        ([5, 5, 5, 5, 5, 5, 5, 50], {8: 5, 4: 45}),
-        ([7, 9, 8], {4: 9}),
-        ([30], {4: 30}),
+        ([], 4, 0),
+        ([10] * 4, 4, 10),
+        ([1, 2, 30], 4, 30),
+        ([10, 4, 3], 2, 10),  # the third takes the row of the second
+        ([4, 10, 3, 8], 2, 15),
+        ([5] * 9, 4, 15),
     ],
 )
-def test_batch_shrinks_when_half_of_its_rows_are_free(n_tokens: list[int], steps: dict[int, int]) -> None:
-    assert {rows: n for rows, n in loop_steps(n_tokens, 8, shrinks=True).items() if n} == steps
+def test_a_window_takes_the_first_row_that_is_free(n_tokens: list[int], n_rows: int, n_steps: int) -> None:
+    assert loop_steps(n_tokens, n_rows) == n_steps
 
 
-def test_batch_that_does_not_shrink_runs_to_its_longest_window() -> None:
-    assert loop_steps([1, 2, 30], 8, shrinks=False) == {8: 30}
-    assert loop_steps([5], 1, shrinks=False) == {4: 5}
+def test_batches_share_windows_and_steps_are_added() -> None:
+    assert loop_steps([10, 20, 10, 20], 1, 2) == 20 + 40
+    assert loop_steps([10, 20, 10, 20], 2, 2) == 10 + 20
+
+
+def test_a_prefix_takes_steps_of_each_window() -> None:
+    assert loop_steps([10, 5, 5], 2, n_prefix=2) == 14

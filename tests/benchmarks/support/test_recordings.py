@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import soundfile as sf
 
-from benchmarks.support.recordings import JOINED, LJ, make_recording
+from benchmarks.support.recordings import CLIPS, JOINED, LJ, make_recording
 
 
 @pytest.fixture
@@ -21,6 +21,13 @@ def test_clips_are_joined_in_order_of_their_names(data: Path, tmp_path: Path) ->
     samples, rate = sf.read(joined.path)
     assert (joined.duration_s, rate, len(samples)) == (3.0, 16_000, 48_000)
     np.testing.assert_allclose(samples[8_000::16_000], [0.1, 0.2, 0.3], atol=1e-3)
+
+
+def test_clips_are_files_of_their_own(data: Path, tmp_path: Path) -> None:
+    clips = make_recording(CLIPS, data, tmp_path)
+    assert clips.duration_s == 2.0
+    assert [path.name for path in clips.paths] == ["a.flac", "b.flac"]
+    assert make_recording(LJ, data, tmp_path).paths == [tmp_path / "lj.flac"]
 
 
 def test_recording_is_split_into_equal_parts(data: Path, tmp_path: Path) -> None:

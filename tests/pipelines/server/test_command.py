@@ -52,7 +52,7 @@ class Process:
         return False
 
     def wait_until_ready(self) -> None:
-        wait_until(self.answers)
+        wait_until(self.answers, 120)  # its programs may have to be compiled
 
     def stop(self, number: int = signal.SIGTERM) -> None:
         self.process.send_signal(number)

@@ -245,6 +245,8 @@ def test_the_end_of_the_server_is_an_answer(held: Server, gate: Gate) -> None:
     ):
         begin(streaming, LONG_TALK)
         gate.let_pass(4)
+        for _ in range(5):  # the last one is held back, and so are the other requests
+            assert gate.waiting.acquire(timeout=20)
         started = streaming.read(200)
         begin(waiting, TALK)
         begin(uploading, form(bytes(3_000_000)), 2_000_000)

@@ -20,6 +20,7 @@ from hypothesis import strategies as st
 
 from transforms.checkpoint import commit_log
 from transforms.checkpoint.commit_log import LogWriter, read_index, release_all_writers
+from transforms.core.cancellation import STOP, StopRequestedError
 
 ROOT = Path(__file__).parents[3]
 
@@ -78,6 +79,20 @@ def test_a_released_attempt_does_not_count(url: str, open_writer: Callable[[str]
         writer.begin(["a", "b"])
         writer.release(["a"])
     assert +read_index(url).n_crashed == Counter({"b": 2})
+
+
+def test_no_work_begins_once_the_run_is_to_stop(open_writer: Callable[[str], LogWriter], url: str) -> None:
+    """What a thread began after all was released would count as a crash."""
+    writer = open_writer(url)
+    writer.begin(["a"])
+    STOP.set()
+    try:
+        release_all_writers()
+        with pytest.raises(StopRequestedError):
+            writer.begin(["b"])
+    finally:
+        STOP.clear()
+    assert not +read_index(url).n_crashed
 
 
 def test_all_started_work_of_a_process_is_released_at_its_end(

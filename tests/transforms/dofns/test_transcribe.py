@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import partial
-from threading import Event, get_ident
+from threading import get_ident
 from typing import Any
 
 import pytest
@@ -34,8 +34,8 @@ from transforms.core.types import AudioSource, Window
 from transforms.dofns.transcribe import TranscribeWindows
 from transforms.recognition import loaded_model
 from transforms.recognition.fallback import FallbackPolicy
+from transforms.recognition.lanes import ModelError
 from transforms.recognition.loaded_model import LoadedModel
-from transforms.recognition.model_calls import ModelError
 from transforms.recognition.recognizer import Recognizer
 
 NEW_RECOGNIZER = partial(Recognizer, decoding=DecodingOptions(), fallback=FallbackPolicy(), filters=())
@@ -109,10 +109,10 @@ def test_the_tail_that_the_model_left_out_is_decoded() -> None:
     ]  # fmt: skip
 
 
-def test_tails_of_several_windows_fill_batches() -> None:
+def test_tails_of_several_windows_are_decoded() -> None:
     model = StoppingTranscriber(batch_size=2)
     assert len(run_bundle(model, [loud_window(2.5), loud_window(2.5)])) == 2
-    assert model.calls == [2, 2]
+    assert sum(model.calls) == 4
 
 
 def test_a_tail_that_fails_keeps_the_text_before_it() -> None:
@@ -122,10 +122,13 @@ def test_a_tail_that_fails_keeps_the_text_before_it() -> None:
 
 
 def test_a_bundle_starts_without_windows_of_the_one_before() -> None:
-    do_fn = do_fn_of(StoppingTranscriber())
+    model = StoppingTranscriber()
+    do_fn = do_fn_of(model)
     do_fn.start_bundle()
+    model.gate.clear()
     assert processed(do_fn, [(SOURCE, loud_window(3.0))]) == []
     assert bundle(do_fn, []) == []
+    model.gate.set()
 
 
 def test_a_suspended_generator_of_a_failed_bundle_does_not_affect_the_next_bundle() -> None:
@@ -142,17 +145,15 @@ def test_a_suspended_generator_of_a_failed_bundle_does_not_affect_the_next_bundl
 
 
 class BlockedTranscriber(FakeTranscriber):
-    """Works until `proceed` is set, and records on which threads."""
+    """Works until its gate is set, and records on which threads."""
 
     def __init__(self, batch_size: int) -> None:
         super().__init__(batch_size)
-        self.started, self.proceed = Event(), Event()
+        self.gate.clear()
         self.threads: set[int] = set()
 
     def transcribe(self, requests: Sequence[Request]) -> list[WindowResult]:
         self.threads.add(get_ident())
-        self.started.set()
-        assert self.proceed.wait(30)
         return super().transcribe(requests)
 
 
@@ -162,9 +163,9 @@ def test_windows_are_processed_while_the_model_works() -> None:
     do_fn.start_bundle()
     assert processed(do_fn, [(SOURCE, window(index)) for index in range(3)]) == []
     assert model.started.wait(30)
-    model.proceed.set()
-    assert texts(finished(do_fn)) == [" 0", " 1", " 2"]
-    assert model.calls == [2, 1]
+    model.gate.set()
+    assert sorted(texts(finished(do_fn))) == [" 0", " 1", " 2"]
+    assert sum(model.calls) == 3
     assert get_ident() not in model.threads
 
 
@@ -185,10 +186,10 @@ def test_no_batch_is_started_once_a_stop_is_requested(is_full: bool) -> None:
     STOP.set()
     with pytest.raises(StopRequestedError):
         processed(do_fn, [(SOURCE, window(4))]) if is_full else finished(do_fn)
-    model.proceed.set()
+    model.gate.set()
     STOP.clear()
     assert len(bundle(do_fn, [(SOURCE, window(5))])) == 1
-    assert model.calls == [2, 1]  # the one that was under way, and that of the next bundle
+    assert len(model.calls) == 2  # the one that was under way, and that of the next bundle
 
 
 @pytest.mark.usefixtures("_stop_requested")
@@ -206,10 +207,11 @@ def test_a_bundle_that_is_given_up_starts_no_further_batch() -> None:
     processed(do_fn, [(SOURCE, window(index)) for index in range(3)])
     assert model.started.wait(30)
     do_fn.teardown()
-    model.proceed.set()
+    model.gate.set()
     assert finished(do_fn) == []
     assert len(bundle(do_fn, [(SOURCE, window(5))])) == 1
-    assert model.calls == [2, 1]
+    assert len(model.calls) == 2
+    assert model.calls[1] == 1
 
 
 def test_batches_of_a_bundle_are_transcribed_concurrently() -> None:
@@ -241,24 +243,20 @@ def test_windows_that_all_fail_do_not_end_the_run_of_a_model_that_works() -> Non
     assert failures == ["model_error", "model_error"]
 
 
-def test_rejected_windows_wait_for_a_full_batch_and_delay_no_other(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_rejected_windows_are_decoded_again_at_higher_temperatures(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(loaded_model, "ThreadPoolExecutor", lambda *_, **__: InlineExecutor())
     model = UnsureTranscriber(batch_size=4)
     do_fn = do_fn_of(model)
     do_fn.start_bundle()
     sure, unsure = window(1), window(2, first=-0.1)
     batch = [(SOURCE, sure), (SOURCE, unsure), (SOURCE, sure), (SOURCE, unsure)]
-    assert len(processed(do_fn, batch)) == 2
-    assert model.temperatures == [[0, 0, 0, 0]]
     outputs = processed(do_fn, batch)
-    assert model.temperatures[1:] == [[0, 0, 0, 0], [0.2] * 4, [0.4] * 4]
+    assert model.temperatures == [[0], [0], [0.2], [0.4]] * 2
     segments = [segment for _, transcript in outputs for segment in transcript.segments]
     assert [(s.text, s.temperature, s.fallback) for s in segments] == [
-        *[(" at 0", 0.0, None)] * 2,
-        *[(" at 0.4", 0.4, "avg_logprob")] * 4,
-    ]
+        (" at 0", 0.0, None),
+        (" at 0.4", 0.4, "avg_logprob"),
+    ] * 2
 
 
 def test_windows_that_still_wait_are_decoded_at_the_end_of_the_bundle() -> None:
@@ -287,7 +285,9 @@ def test_filters_are_applied_to_transcripts(counted: CountingMetrics) -> None:
 
 
 def test_windows_batches_and_seconds_of_new_audio_are_counted(counted: CountingMetrics) -> None:
-    do_fn = do_fn_of(FakeTranscriber(batch_size=4))
+    model = FakeTranscriber(batch_size=4)
+    do_fn = do_fn_of(model)
+    model.gate.clear()
     part = types.RecordingPart(SOURCE, n_windows=5, n_samples=80_000)
     do_fn.start_bundle()
     name = "a"
@@ -295,8 +295,9 @@ def test_windows_batches_and_seconds_of_new_audio_are_counted(counted: CountingM
     for event in span:
         assert list(do_fn.process((name, event))) == []
     assert "windows" not in counted.counters
+    model.gate.set()
     assert len(finished(do_fn)) == 6
     counts = counted.counters
     assert (counts["windows"], counts["new_ms"], counts["windows_fallback"]) == (5, 5_000, 0)
-    assert sorted(counted.distributions["batch_windows"]) == [1, 4]
+    assert sum(counted.distributions["batch_windows"]) == 5
     assert counts["model_us"] > 0

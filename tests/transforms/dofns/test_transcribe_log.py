@@ -20,12 +20,15 @@ from transforms.dofns import transcribe
 
 
 def test_a_span_is_committed_before_it_is_emitted(tmp_path: Path) -> None:
-    do_fn = do_fn_of(FakeTranscriber(), log=tmp_path)
+    model = FakeTranscriber()
+    do_fn = do_fn_of(model, log=tmp_path)
     do_fn.start_bundle()
+    model.gate.clear()
     assert processed(do_fn, recordings(1)) == []
     index = read_index(str(tmp_path))
     assert (index.n_crashed["key of id1"], len(index)) == (1, 0)
     outputs = do_fn.finish_bundle()
+    model.gate.set()
     next(outputs)
     assert [one["audio_id"] for one in read_index(str(tmp_path)).read("key of id1")["windows"]] == ["id1"]
     assert list(outputs) == []
@@ -33,20 +36,26 @@ def test_a_span_is_committed_before_it_is_emitted(tmp_path: Path) -> None:
 
 
 def test_started_spans_are_released_when_the_bundle_is_given_up(tmp_path: Path) -> None:
-    do_fn = do_fn_of(FakeTranscriber(), log=tmp_path)
+    model = FakeTranscriber()
+    do_fn = do_fn_of(model, log=tmp_path)
     do_fn.start_bundle()
+    model.gate.clear()
     processed(do_fn, recordings(1))
     do_fn.teardown()
+    model.gate.set()
     index = read_index(str(tmp_path))
     assert (index.n_crashed["key of id1"], len(index)) == (0, 0)
 
 
 def test_a_recording_that_is_named_twice_starts_once(tmp_path: Path) -> None:
-    do_fn = do_fn_of(FakeTranscriber(), log=tmp_path)
+    model = FakeTranscriber()
+    do_fn = do_fn_of(model, log=tmp_path)
     do_fn.start_bundle()
+    model.gate.clear()
     processed(do_fn, recordings(1, 1, 1))
     assert read_index(str(tmp_path)).n_crashed["key of id1"] == 1
     do_fn.teardown()
+    model.gate.set()
     assert read_index(str(tmp_path)).n_crashed["key of id1"] == 0
 
 
@@ -54,12 +63,17 @@ def test_an_exclusive_span_is_transcribed_alone(tmp_path: Path) -> None:
     model = FakeTranscriber()
     do_fn = do_fn_of(model, log=tmp_path)
     do_fn.start_bundle()
+    model.gate.clear()
     assert processed(do_fn, recordings(1, 2)) == []
+    model.gate.set()
     suspect = processed(do_fn, recordings(3), exclusive=True)
-    assert [key for key, _ in suspect] == ["id1", "id2", "id3"]  # those before it first, and then itself
+    # Those before it first, and then itself; the first two may have shared a call.
+    assert [sorted(key for key, _ in suspect[:2]), suspect[2][0]] == [["id1", "id2"], "id3"]
+    assert model.calls in ([2, 1], [1, 1, 1])
+    model.gate.clear()
     assert processed(do_fn, recordings(4)) == []
+    model.gate.set()
     assert [key for key, _ in finished(do_fn)] == ["id4"]
-    assert model.calls == [2, 1, 1]
     do_fn.teardown()
 
 
@@ -69,12 +83,12 @@ class LoggedTranscriber(FakeTranscriber):
     def __init__(self, log: Path) -> None:
         super().__init__(batch_size=1)
         self.log = str(log)
-        self.started: list[tuple[int, set[str]]] = []
+        self.spans: list[tuple[int, set[str]]] = []
 
     def transcribe(self, requests: Sequence[Request]) -> list[WindowResult]:
         sleep(0.01)
         started = +read_index(self.log).n_crashed
-        self.started.append((round(requests[0].samples[0] * 1000), set(started)))
+        self.spans.append((round(requests[0].samples[0] * 1000), set(started)))
         return super().transcribe(requests)
 
 
@@ -94,9 +108,9 @@ def test_an_exclusive_span_is_alone_among_the_bundles_of_all_threads(tmp_path: P
 
     with ThreadPoolExecutor(3) as threads:
         assert list(threads.map(work, (0, 20, 40))) == [12, 12, 12]
-    beside = {number: keys for number, keys in model.started if number % 10 == 5}
+    beside = {number: keys for number, keys in model.spans if number % 10 == 5}
     assert beside == {number: {f"key of id{number}"} for number in (5, 25, 45)}
-    assert any(len(keys) > 1 for _, keys in model.started)
+    assert any(len(keys) > 1 for _, keys in model.spans)
 
 
 def test_a_bundle_that_was_garbage_collected_holds_no_lock(tmp_path: Path) -> None:

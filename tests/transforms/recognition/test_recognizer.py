@@ -19,7 +19,7 @@ from tests.support.fake_transcribers import (
 from transforms.core.types import Untranscribed
 from transforms.recognition.fallback import FallbackPolicy
 from transforms.recognition.hallucinations import FILTERS
-from transforms.recognition.model_calls import ModelError, transcribe_each
+from transforms.recognition.lanes import ModelError
 from transforms.recognition.recognizer import FinishedWindow, Recognizer, finish, next_step
 from transforms.recognition.window_decode import WindowDecode
 
@@ -53,12 +53,19 @@ class FakeClient:
         if not self.requests or (self.needs_wait and not wait):
             return []
         requests, self.requests = self.requests, []
-        answers = list(zip(requests, transcribe_each(self.transcriber, requests), strict=True))
+        answers = [(request, self._answer(request)) for request in requests]
         return answers[::-1] if self.reverse else answers
 
     def cancel(self) -> None:
         self.n_cancelled += 1
         self.requests = []
+
+    def _answer(self, request: Request) -> WindowResult | Exception:
+        try:
+            (result,) = self.transcriber.transcribe([request])
+        except ValueError as error:
+            return error
+        return result
 
 
 def new_recognizer(client: FakeClient, policy: FallbackPolicy = POLICY) -> Recognizer:

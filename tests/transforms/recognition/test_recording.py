@@ -16,7 +16,7 @@ from transforms.core.types import Segment, Untranscribed
 from transforms.core.uris import audio_source
 from transforms.merging.settings import MergeSettings
 from transforms.recognition.fallback import FallbackPolicy
-from transforms.recognition.model_calls import ModelError
+from transforms.recognition.lanes import ModelError
 from transforms.recognition.recording import RecordingTranscriber, TranscribedRecording
 from transforms.windows.plan import WindowPlan
 

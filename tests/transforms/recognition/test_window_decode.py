@@ -8,6 +8,7 @@ from model.interface import SAMPLE_RATE, DecodingOptions, Request, Segment, Wind
 from tests.support.decoded_windows import NOISE, SPEECH, result_until, sound, window
 from transforms.core.types import AudioSource, Failure
 from transforms.recognition.fallback import FallbackPolicy
+from transforms.recognition.pieces import Piece, PieceKind
 from transforms.recognition.window_decode import (
     MAX_PASSES,
     DroppedRange,
@@ -216,3 +217,66 @@ def test_speech_intervals_of_a_tail_count_from_its_start() -> None:
     decode = WindowDecode(SOURCE, replace(window(), speech=((0, 100_000), (150_000, 300_000))))
     tail = decode.with_result(result_until(10), ONCE).next_window
     assert tail.speech == ((0, 140_000),)
+
+
+def short(result: WindowResult) -> WindowResult:
+    """The same, of a network that was given less than 30 s."""
+    return replace(result, is_short=True)
+
+
+def test_a_sure_decoding_of_a_short_window_is_accepted() -> None:
+    decode = new_decode()
+    assert not request_of(decode, TWICE).full_window
+    decode = decode.with_result(short(result_until(30)), TWICE)
+    assert (decode.is_finished, decode.counts) == (True, ())
+
+
+def test_a_doubtful_decoding_of_a_short_window_is_repeated_with_30_s_before_anything_is_decided() -> None:
+    """It is no attempt: the same temperature follows, and the language is detected again."""
+    doubtful = short(replace(result_until(30, avg_logprob=-2.0), language="de", language_probs={"de": 0.6}))
+    decode = new_decode().with_result(doubtful, TWICE)
+    assert (decode.attempts, decode.passes, decode.counts) == ((), (), ("short_windows_repeated",))
+    request = request_of(decode, TWICE)
+    assert (request.full_window, request.temperature, request.language) == (True, 0.0, None)
+    assert request.samples is decode.window.samples
+    accepted = decode.with_result(result_until(30), TWICE)
+    assert [one.result for one in accepted.passes] == [result_until(30)]
+    assert accepted.passes[0].fallback is None
+    rejected = decode.with_result(result_until(30, avg_logprob=-2.0), TWICE)
+    assert rejected.counts == ("short_windows_repeated", "failed_avg_logprob")
+    request = request_of(rejected, TWICE)
+    assert (request.full_window, request.temperature) == (True, 0.4)
+
+
+def test_a_tail_is_repeated_with_30_s_too() -> None:
+    decode = new_decode().with_result(result_until(10), TWICE)
+    assert not request_of(decode, TWICE).full_window
+    repeated = decode.with_result(short(result_until(3, no_speech_prob=0.9)), TWICE)
+    assert repeated.counts == ("remainders", "short_windows_repeated")
+    assert repeated.start == decode.start
+    assert request_of(repeated, TWICE).full_window
+    after = repeated.with_result(result_until(3), TWICE)
+    assert [one.offset for one in after.passes] == [0, 160_000]
+    assert not request_of(after, TWICE).full_window  # of the next tail
+
+
+def test_a_tail_behind_a_repeated_window_may_be_short_again() -> None:
+    decode = new_decode().with_result(short(result_until(10, avg_logprob=-2.0)), TWICE)
+    decode = decode.with_result(result_until(10), TWICE)
+    assert decode.start == 160_000
+    assert not request_of(decode, TWICE).full_window
+
+
+def test_an_exception_while_a_short_window_is_repeated_is_a_failure() -> None:
+    decode = new_decode().with_result(short(result_until(30, avg_logprob=-2.0)), TWICE)
+    failed = decode.with_failure(FAILURE, TWICE)
+    assert (failed.is_finished, failed.passes, failed.failures) == (True, (), (FAILURE,))
+
+
+@pytest.mark.parametrize("kind", PieceKind)
+def test_only_windows_and_tails_may_be_short(kind: PieceKind) -> None:
+    decode = replace(new_decode(), pieces=(Piece(0, 160_000, kind),))
+    is_full = kind not in (PieceKind.WINDOW, PieceKind.TAIL)
+    assert request_of(decode, TWICE).full_window is is_full
+    decode = replace(new_decode(), pieces=(Piece(0, 160_000, kind, is_full=True),))
+    assert request_of(decode, TWICE).full_window
