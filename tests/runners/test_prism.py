@@ -36,7 +36,7 @@ def test_files_equal_those_of_the_local_runner(
     harness.assert_same(name)
     assert len(harness.log_lines(LOAD_LOG)) == 1  # one worker process, which loads one model
     batches = [int(line.split()[1]) for line in harness.log_lines(REQUEST_LOG)]
-    assert 2 in batches  # windows of several recordings share one  # also windows of different recordings
+    assert 2 in batches  # windows of several recordings share one
 
 
 def test_same_command_resumes_after_a_worker_was_killed(
