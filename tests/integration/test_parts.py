@@ -5,16 +5,14 @@ from __future__ import annotations
 import json
 import os
 import random
-import subprocess
-import sys
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 import soundfile
 
 from model.interface import SAMPLE_RATE
+from tests.integration.test_resume import in_child
 from tests.support.servers import send, serving
 from tests.support.tone_backend import (
     FRENCH,
@@ -99,18 +97,6 @@ def test_the_parts_of_a_url_are_one_download(tmp_path: Path, out: Path) -> None:
         assert sorted(request.path for request in server.requests) == ["/a.flac", "/b.flac"]
     assert len(rows(out)) == 2 * N_S // PART_S
     assert {row["text"] in expected_text("en", N_S) for row in rows(out)} == {True}
-
-
-def in_child(folder: Path, *arguments: str) -> dict[str, Any]:
-    child = subprocess.run(
-        [sys.executable, "-m", "tests.support.killed_runs", str(folder), *arguments],
-        cwd=ROOT,
-        stdout=subprocess.PIPE,
-        timeout=300,
-        check=True,
-    )
-    summary: dict[str, Any] = json.loads(child.stdout)
-    return summary
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
