@@ -98,7 +98,7 @@ def write_next(decoder: Decoder, cross_kv: CrossKV, state: BeamState, rules: Dec
     So when hypotheses fork, `origin` is copied and their caches are not.
     """
     rows, k = state.rows, rules.beam_size
-    is_now = jnp.arange(state.origin.shape[-1]) == rows.n_run[:, None, None]
+    is_now = jnp.arange(state.origin.shape[-1]) == rows.token_index[:, None, None]
     origin = jnp.where(is_now, jnp.arange(k)[:, None], state.origin)
     slots = row_slots(state.caches, cross_kv, rows, rules, origin)
     states, caches = decoder(state.last, rows.position[:, None], slots, state.caches, cross_kv)

@@ -5,6 +5,7 @@ B is rows.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from typing import Any, NamedTuple, Protocol, TypeVar
 
@@ -20,7 +21,7 @@ from model.program_store import ProgramStore
 from model.rows import MAX_PREFIX, RowInput, Written
 from model.rules import DecodingRules
 from model.sharding import DATA, batch_sharding, cross_kv_sharding
-from model.text_cache import n_slots, positions_mask, with_prompt
+from model.text_cache import n_slots, positions_mask, resized, room, room_sizes, with_prompt
 
 Tree = TypeVar("Tree")
 
@@ -97,13 +98,15 @@ class MethodPrograms:
         store: ProgramStore | None,
     ) -> None:
         self._mesh, self._rules = mesh, rules
-        k = method.n_hypotheses(rules)
+        self._k = k = method.n_hypotheses(rules)
 
-        def new_row(weights: Weights, cross_kv: CrossKV, source: jax.Array, given: RowInput) -> Batch:
+        def new_row(
+            weights: Weights, cross_kv: CrossKV, source: jax.Array, given: RowInput, n_tokens: int
+        ) -> Batch:
             decoder, n_before = decoder_of(weights), given.prompt.shape[0]
             audio = row_of(cross_kv, source)
             audio_mask = positions_mask(given.n_positions[None], jax.tree.leaves(audio)[0].shape[2])
-            caches = decoder.init_caches(1, n_slots(n_before, k, rules))
+            caches = decoder.init_caches(1, n_slots(n_before, k, n_tokens))
             if n_before:
                 caches = with_prompt(caches, decoder.prompt_caches(given.prompt[None], audio, audio_mask))
             return Batch(audio, method.new_state(given, caches, rules))
@@ -112,29 +115,38 @@ class MethodPrograms:
             weights: Weights, batch: Batch, cross_kv: CrossKV, numbers: jax.Array, given: RowInput
         ) -> Batch:
             source, row = numbers
-            new = new_row(weights, cross_kv, source, given)
+            new = new_row(weights, cross_kv, source, given, self._room(batch.state))
             return self._placed(_with_row(batch, new, row, is_split=mesh.shape[DATA] > 1))
 
-        def advance(weights: Weights, batch: Batch, limits: jax.Array) -> tuple[Batch, Written]:
+        def advance(
+            weights: Weights, batch: Batch, limits: jax.Array
+        ) -> tuple[Batch, Written, jax.Array, jax.Array]:
             decoder, (max_active, max_steps) = decoder_of(weights), limits
+            n_tokens = self._room(batch.state)
 
             def should_continue(carry: tuple[jax.Array, Any]) -> jax.Array:
                 n_steps, state = carry
-                is_going = (state.rows.is_active.sum() > max_active) & (n_steps < max_steps)
+                rows = state.rows
+                has_room = ~(rows.is_active & (rows.n_run >= n_tokens)).any()
+                is_going = (rows.is_active.sum() > max_active) & (n_steps < max_steps) & has_room
                 return jnp.asarray(is_going)
 
             def write_next(carry: tuple[jax.Array, Any]) -> tuple[jax.Array, Any]:
                 n_steps, state = carry
                 return n_steps + 1, method.write_next(decoder, batch.cross_kv, state, rules)
 
-            _, state = jax.lax.while_loop(should_continue, write_next, (jnp.int32(0), batch.state))
-            return self._placed(Batch(batch.cross_kv, state)), method.written(state, rules)
+            n_steps, state = jax.lax.while_loop(should_continue, write_next, (jnp.int32(0), batch.state))
+            placed = self._placed(Batch(batch.cross_kv, state))
+            return placed, method.written(state, rules), n_steps, state.rows.n_run
 
         name = method.__name__
         self._new_row = new_row
         self._shapes: dict[tuple[int, int], Batch] = {}
         # The arrays of a batch are updated in place instead of in a copy.
         self._insert = Compiled(insert, f"{name}.insert", store, donate_argnums=1)
+        self._resized = Compiled(
+            lambda caches, length: self._placed(resized(caches, length)), f"{name}.resized", store, static=1
+        )
         self._advance = Compiled(advance, f"{name}.advance", store, donate_argnums=1)
 
     def empty(self, weights: Weights, cross_kv: CrossKV, n_rows: int, n_before: int) -> Batch:
@@ -142,8 +154,9 @@ class MethodPrograms:
         length = jax.tree.leaves(cross_kv)[0].shape[2]
         shapes = self._shapes.get((length, n_before))
         if shapes is None:  # tracing takes a tenth of a second
-            given = empty_input(n_before, self._rules)
-            shapes = jax.eval_shape(self._new_row, weights, cross_kv, jnp.int32(0), given)
+            given, sizes = empty_input(n_before, self._rules), self.room_sizes(n_before)
+            new_row = functools.partial(self._new_row, n_tokens=sizes[0])
+            shapes = jax.eval_shape(new_row, weights, cross_kv, jnp.int32(0), given)
             self._shapes[length, n_before] = shapes
         batch: Batch = jax.tree.map(
             lambda x: jnp.zeros((n_rows, *x.shape[1:]), x.dtype, device=self._sharding(x.ndim)), shapes
@@ -162,19 +175,46 @@ class MethodPrograms:
         self, weights: Weights, batch: Batch, max_active: int, max_steps: int
     ) -> tuple[Batch, Written]:
         """Writes tokens; see `Programs.advance`."""
-        limits = np.asarray([max_active, max_steps], np.int32)
-        advanced, written = self._advance(weights, batch, limits)
-        return advanced, jax.device_get(written)
+        while True:
+            limits = np.asarray([max_active, max_steps], np.int32)
+            batch, *results = self._advance(weights, batch, limits)
+            written, n_steps, n_run = jax.device_get(results)
+            batch = self._fitted(batch, int(n_run.max(where=written.is_active, initial=0)))
+            max_steps -= int(n_steps)
+            if max_steps <= 0 or written.is_active.sum() <= max_active:
+                return batch, written
+
+    def room_sizes(self, n_before: int) -> tuple[int, ...]:
+        """Returns the numbers of tokens that caches may have room for; see `model.text_cache.room_sizes`."""
+        return room_sizes(n_before, self._k, self._rules)
+
+    def with_room(self, batch: Batch, n_tokens: int) -> Batch:
+        """Returns the batch with caches that have room for `n_tokens` tokens, one of `room_sizes`."""
+        state = batch.state
+        if n_tokens == self._room(state):
+            return batch
+        caches = self._resized(state.caches, n_slots(state.rows.n_before, self._k, n_tokens))
+        return Batch(batch.cross_kv, state._replace(caches=caches))
+
+    def _fitted(self, batch: Batch, n_run: int) -> Batch:
+        """Returns the batch with room for the token `n_run`, and little more than twice as many."""
+        sizes, now = self.room_sizes(batch.state.rows.n_before), self._room(batch.state)
+        if n_run >= now:
+            return self.with_room(batch, next(size for size in sizes if size > n_run))
+        return self.with_room(batch, next((size for size in sizes if 2 * n_run <= size < now), now))
+
+    def _room(self, state: Any) -> int:  # noqa: ANN401  # of any method
+        return room(state.caches, state.rows, self._k, self._rules)
 
     def _sharding(self, rank: int) -> NamedSharding:
         """Returns the sharding of an array: those of rank 4 are caches, [B, H, S, K]."""
         return cross_kv_sharding(self._mesh) if rank == 4 else batch_sharding(self._mesh)
 
-    def _placed(self, batch: Batch) -> Batch:
+    def _placed(self, arrays: Tree) -> Tree:
         if self._mesh.size == 1:
-            return batch
-        placed: Batch = jax.tree.map(
-            lambda x: jax.lax.with_sharding_constraint(x, self._sharding(x.ndim)), batch
+            return arrays
+        placed: Tree = jax.tree.map(
+            lambda x: jax.lax.with_sharding_constraint(x, self._sharding(x.ndim)), arrays
         )
         return placed
 

@@ -144,6 +144,14 @@ class Programs:
         """
         return self._methods[kind.searches].advance(self._weights, batch, max_active, max_steps)
 
+    def room_sizes(self, kind: BatchKind) -> tuple[int, ...]:
+        """Returns the numbers of tokens that caches may have room for, the smallest first."""
+        return self._methods[kind.searches].room_sizes(kind.n_before)
+
+    def with_room(self, kind: BatchKind, batch: Batch, n_tokens: int) -> Batch:
+        """Returns the batch with caches of another of the `room_sizes`; see `MethodPrograms.with_room`."""
+        return self._methods[kind.searches].with_room(batch, n_tokens)
+
     def align(self, batch: Batch, row: int, tokens: TokenBatch) -> Alignment:
         """Aligns a text with the audio of a row, in numpy; see `model.align.align`."""
         alignment: Alignment = jax.device_get(

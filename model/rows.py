@@ -2,8 +2,10 @@
 
 A row begins with its prefix: the start of the transcript, the language, the task. These tokens take steps of
 the loop like those that are written, so a row can begin while others are in the middle of their text, and no
-row depends on another (continuous batching; Yu et al., "Orca", 2022). B is rows, L the maximum number of
-tokens written.
+row depends on another (continuous batching; Yu et al., "Orca", 2022). Where previous text stands before the
+prefix, a first step runs the start of the transcript without it, to detect the language from the audio alone,
+as `detect_language` of `whisper/decoding.py` does. B is rows, L the maximum number of tokens written, P the
+slots for previous text.
 """
 
 from __future__ import annotations
@@ -72,11 +74,13 @@ class Rows(NamedTuple):
     """How far each row is.
 
     `n_run` is the number of tokens that the decoder has run, prompt aside: it is also the index of the token
-    to be run next. The other fields are those of `RowInput`, with a first axis of rows.
+    to be run next. It is -1 before the step that detects the language without the prompt. Fields without a
+    comment are those of `RowInput`, with a first axis of rows.
     """
 
     is_active: jax.Array  # bool[B]: its window is not finished
     n_run: jax.Array  # int32[B]
+    prompt_slots: jax.Array  # bool[B, P]: the slots that hold the prompt
     prefix: jax.Array
     n_prefix: jax.Array
     n_prompt: jax.Array
@@ -87,9 +91,24 @@ class Rows(NamedTuple):
     start: Start
 
     @property
+    def n_before(self) -> int:
+        """P, the slots for previous text."""
+        return int(self.prompt_slots.shape[1])
+
+    @property
+    def token_index(self) -> jax.Array:
+        """Index of the token to be run next, int32[B]: 0 for the start of the transcript, both times."""
+        return jnp.maximum(self.n_run, 0)
+
+    @property
     def position(self) -> jax.Array:
         """Text position of the token to be run next, int32[B]."""
-        return self.n_prompt + self.n_run
+        return jnp.where(self.n_run < 0, 0, self.n_prompt + self.n_run)
+
+    @property
+    def attended_prompt(self) -> jax.Array:
+        """The slots for previous text that the token to be run next attends to, bool[B, P]."""
+        return self.prompt_slots & (self.n_run >= 0)[:, None]
 
     @property
     def next_of_prefix(self) -> jax.Array:
@@ -135,7 +154,9 @@ def new_row(row: RowInput, rules: DecodingRules) -> Rows:
         row.last_start,
         row.last_time,
     )
-    rows = Rows(jnp.ones((), bool), jnp.zeros((), jnp.int32), *given, start)
+    prompt_slots = jnp.arange(row.prompt.shape[0]) < row.n_prompt
+    detects_first = (row.n_prompt > 0) & bool(rules.language_ids)
+    rows = Rows(jnp.ones((), bool), -detects_first.astype(jnp.int32), prompt_slots, *given, start)
     with_axis: Rows = jax.tree.map(lambda x: x[None], rows)
     return with_axis
 
@@ -153,25 +174,28 @@ def with_start(rows: Rows, logits: jax.Array, rules: DecodingRules) -> Rows:
         logits: float32[B, V] of the token after the one that is run.
         rules: the decoding rules.
     """
-    is_first = rows.is_active & (rows.n_run == 0)
+    is_first = rows.is_active & (rows.n_run <= 0)
 
     def observed() -> Rows:
         no_speech = jax.nn.softmax(logits, axis=-1)[:, rules.special.no_speech]
-        new = rows.start._replace(no_speech_prob=no_speech)
-        prefix = rows.prefix
-        if rules.language_ids:
-            # As `detect_language` of `whisper/decoding.py`.
-            logprobs = jax.nn.log_softmax(logits[:, np.asarray(rules.language_ids)], axis=-1)
-            is_detected = rows.prefix[:, 1] == UNKNOWN_TOKEN
-            language = jnp.where(is_detected, logprobs.argmax(axis=-1), rows.start.language)
-            new = Start(no_speech, language.astype(jnp.int32), logprobs)
-            prefix = prefix.at[:, 1].set(jnp.asarray(rules.language_ids, jnp.int32)[new.language])
-        start, prefix = jax.tree.map(
-            lambda a, b: jnp.where(is_first.reshape(-1, *[1] * (a.ndim - 1)), a, b),
-            (new, prefix),
-            (rows.start, rows.prefix),
-        )
-        return rows._replace(start=start, prefix=prefix)
+        start = rows.start._replace(no_speech_prob=jnp.where(is_first, no_speech, rows.start.no_speech_prob))
+        with_no_speech = rows._replace(start=start)
+        return _with_language(with_no_speech, logits, rules) if rules.language_ids else with_no_speech
 
     updated: Rows = jax.lax.cond(is_first.any(), observed, lambda: rows)
     return updated
+
+
+def _with_language(rows: Rows, logits: jax.Array, rules: DecodingRules) -> Rows:
+    """Returns rows with the languages of those that run the start of the transcript without a prompt."""
+    is_alone = rows.is_active & ((rows.n_run < 0) | ((rows.n_run == 0) & (rows.n_prompt == 0)))
+    # As `detect_language` of `whisper/decoding.py`.
+    logprobs = jax.nn.log_softmax(logits[:, np.asarray(rules.language_ids)], axis=-1)
+    is_detected = is_alone & (rows.prefix[:, 1] == UNKNOWN_TOKEN)
+    language = jnp.where(is_detected, logprobs.argmax(axis=-1), rows.start.language).astype(jnp.int32)
+    token = jnp.asarray(rules.language_ids, jnp.int32)[language]
+    logprobs = jnp.where(is_alone[:, None], logprobs, rows.start.language_logprobs)
+    return rows._replace(
+        start=rows.start._replace(language=language, language_logprobs=logprobs),
+        prefix=rows.prefix.at[:, 1].set(jnp.where(is_detected, token, rows.prefix[:, 1])),
+    )

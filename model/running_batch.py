@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
-from itertools import groupby, islice
+from itertools import chain, groupby, islice, permutations
 from typing import TypeVar
 
 import numpy as np
@@ -112,9 +112,18 @@ class RunningBatch:
         self._count_compile_s(compile_wait_s() - waited_s)
         return answers
 
-    def align(self, tokens: Sequence[int]) -> None:
-        """Compiles the program that times words, or loads it, and tries it on the first row."""
-        (row, request), *_ = ((row, one) for row, one in enumerate(self._rows) if one is not None)
+    def warm_up(self, request: Request, tokens: Sequence[int]) -> None:
+        """Compiles all programs of the batch, or loads them: each is tried on a window with these tokens."""
+        sizes = self._programs.room_sizes(self._kind)
+        for size in sizes:
+            if self._batch is not None:  # it begins with the first
+                self._batch = self._programs.with_room(self._kind, self._batch, size)
+            self.add([request])
+            self.advance(max_steps=1)
+        for size in chain(*permutations(sizes, 2)):
+            if self._batch is not None:
+                self._batch = self._programs.with_room(self._kind, self._batch, size)
+        row = self._rows.index(request)
         segment = Segment(0, len(request.samples), "", tuple(tokens))
         result = WindowResult((segment,), request.language or "en")
         aligned = self._results.to_align(result, replace(request, word_timestamps=True))

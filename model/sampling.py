@@ -77,7 +77,7 @@ def write_next(
 ) -> SamplingState:
     """Runs one token of each row, and writes the next one."""
     rows = state.rows
-    was_run = jnp.arange(n_text_tokens(rules)) <= rows.n_run[:, None]
+    was_run = jnp.arange(n_text_tokens(rules)) <= rows.token_index[:, None]
     slots = row_slots(state.caches, cross_kv, rows, rules, jnp.where(was_run, 0, -1)[:, None])
     position = rows.position[:, None]
     states, caches = decoder(state.last[:, None], position, slots, state.caches, cross_kv)

@@ -1,7 +1,8 @@
 """Layout of the self-attention caches of a running batch: which slots a row fills, and which it attends to.
 
 The first slots of a row are for its prompt, one for each token. Behind them each step of the loop fills K
-slots, one for each hypothesis (K is 1 without beams). B is rows, S slots.
+slots, one for each hypothesis (K is 1 without beams). Every step reads all slots, so caches have room for
+short texts first, and grow when a row needs more. B is rows, S slots.
 """
 
 from __future__ import annotations
@@ -17,9 +18,36 @@ _MULTIPLE = 64
 """XLA's products are fastest where the number of slots is a multiple."""
 
 
-def n_slots(n_before: int, k: int, rules: DecodingRules) -> int:
-    """Returns the slots of a row: `n_before` for its prompt, and K for each token of its prefix and text."""
-    return n_before + _n_text_slots(k, rules)
+def room_sizes(n_before: int, k: int, rules: DecodingRules) -> tuple[int, ...]:
+    """Returns the numbers of tokens, prefix and text, that caches may have room for, the smallest first.
+
+    They are few, as programs are compiled for each; previous text is rare, and has only the largest.
+    """
+    shorter = () if n_before else (64,) if k == 1 else (64, 128)
+    longest = n_text_tokens(rules)
+    return (*(size for size in shorter if size < longest), longest)
+
+
+def n_slots(n_before: int, k: int, n_tokens: int) -> int:
+    """Returns the slots of a row: `n_before` for its prompt, and K for each token behind it."""
+    return n_before + -(-k * n_tokens // _MULTIPLE) * _MULTIPLE
+
+
+def room(caches: TextCaches, rows: Rows, k: int, rules: DecodingRules) -> int:
+    """Returns the number of tokens, prefix and text, that caches have room for."""
+    n_text_slots = int(caches[0].key.shape[2]) - rows.n_before
+    return min(n_text_slots // k, n_text_tokens(rules))
+
+
+def resized(caches: TextCaches, n_slots: int) -> TextCaches:
+    """Returns caches with that number of slots: the first of them, or empty ones behind them."""
+
+    def with_slots(x: jax.Array) -> jax.Array:
+        n_missing = max(n_slots - x.shape[2], 0)
+        return jnp.pad(x[:, :, :n_slots], ((0, 0), (0, 0), (0, n_missing), (0, 0)))
+
+    fitted: TextCaches = jax.tree.map(with_slots, caches)
+    return fitted
 
 
 def row_slots(
@@ -38,12 +66,12 @@ def row_slots(
     batch, k, _ = origin.shape
     n_positions = jax.tree.leaves(cross_kv)[0].shape[2]
     n_all = int(caches[0].key.shape[2])
-    n_before = n_all - _n_text_slots(k, rules)
-    first = n_before + k * rows.n_run
-    prompt = jnp.arange(n_before) < rows.n_prompt[:, None, None]
+    origin = origin[..., : room(caches, rows, k, rules)]
+    first = rows.n_before + k * rows.token_index
+    prompt = jnp.broadcast_to(rows.attended_prompt[:, None], (batch, k, rows.n_before))
     text = (origin[..., None] == jnp.arange(k)).reshape(batch, k, -1)
-    spare = jnp.zeros((batch, k, n_all - n_before - text.shape[-1]), bool)
-    mask = jnp.concatenate([jnp.broadcast_to(prompt, (batch, k, n_before)), text, spare], axis=-1)
+    spare = jnp.zeros((batch, k, n_all - rows.n_before - text.shape[-1]), bool)
+    mask = jnp.concatenate([prompt, text, spare], axis=-1)
     audio_mask = positions_mask(rows.n_positions, n_positions)
     return Slots(first, mask[:, None], audio_mask)
 
@@ -64,7 +92,3 @@ def positions_mask(n_positions: jax.Array, length: int) -> jax.Array:
 def n_text_tokens(rules: DecodingRules) -> int:
     """Returns T, the maximum number of tokens of a prefix and its text."""
     return MAX_PREFIX + rules.max_new_tokens
-
-
-def _n_text_slots(k: int, rules: DecodingRules) -> int:
-    return -(-k * n_text_tokens(rules) // _MULTIPLE) * _MULTIPLE

@@ -168,9 +168,7 @@ class WhisperTranscriber:
             )
             # `compile_s` is that of calls that wait: these seconds are not counted.
             batch = self._new_batch(self.batch_group(request), None, lambda _: None)
-            batch.add([request])
-            batch.advance(max_steps=1)
-            batch.align(self.token_ids(" word"))
+            batch.warm_up(request, self.token_ids(" word"))
 
     def encode(self, windows: Sequence[Samples]) -> NDArray[np.float32]:
         """Returns the encoder's output for each window, float32[B, 1500, d_model]; for comparisons."""

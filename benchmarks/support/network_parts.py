@@ -26,7 +26,7 @@ from model.method_programs import empty_input
 from model.network import Whisper
 from model.precision import Precision
 from model.rules import DecodingRules, Step, best_token, initial_history
-from model.text_cache import n_slots
+from model.text_cache import n_slots, n_text_tokens
 
 Block = Callable[[Whisper, Any], object]
 
@@ -125,7 +125,7 @@ class NetworkParts(AudioParts):
         n_run = n_prefix + self._rules.max_new_tokens // 4
 
         def steps(network: Whisper, cross_kv: CrossKV) -> jax.Array:
-            caches = network.decoder.init_caches(1, n_slots(0, 1, self._rules))
+            caches = network.decoder.init_caches(1, n_slots(0, 1, n_text_tokens(self._rules)))
             state = sampling.new_state(given, caches, self._rules)
             state = jax.tree.map(lambda x: jnp.repeat(x, rows, axis=0), state)
             state = state._replace(rows=state.rows._replace(n_run=jnp.full(rows, n_run, jnp.int32)))

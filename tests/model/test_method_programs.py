@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import jax
@@ -27,6 +28,7 @@ from model.method_programs import (
 from model.rows import MAX_PREFIX, RowInput, Written
 from model.rules import DecodingRules, make_rules
 from model.sharding import make_mesh
+from model.text_cache import n_slots
 from model.tokens import WhisperTokenizer
 from tests.support.decode_helpers import random_whisper
 
@@ -72,7 +74,7 @@ def given(rules: DecodingRules, number: int, n_before: int = 0) -> RowInput:
         prefix=jnp.asarray(prefix, jnp.int32),
         n_prefix=jnp.int32(MAX_PREFIX),
         temperature=jnp.float32(0.7 * (number % 2)),
-        uniforms=jnp.asarray(np.random.default_rng(number).random(MAX_NEW_TOKENS), jnp.float32),
+        uniforms=jnp.asarray(np.random.default_rng(number).random(rules.max_new_tokens), jnp.float32),
         n_positions=jnp.int32(N_POSITIONS - number),
     )
 
@@ -139,6 +141,35 @@ def test_a_window_is_the_same_in_every_row(
         _, written = programs.advance(WEIGHTS, batch, 0, 1000)
         found.append(row_values(written, row))
     assert found == [found[0]] * N_ROWS
+
+
+def test_a_text_is_the_same_to_the_bit_while_caches_grow_and_shrink(
+    decoder: Decoder, rules: DecodingRules, method: Method, encoded: CrossKV
+) -> None:
+    long_rules = replace(rules, max_new_tokens=150)
+    programs = MethodPrograms(method, lambda _: decoder, long_rules, make_mesh(), None)
+    sizes = programs.room_sizes(0)
+    assert sizes == ((64, 154) if method is sampling else (64, 128, 154))
+    k = method.n_hypotheses(long_rules)
+
+    def room(batch: Batch) -> int:
+        return next(size for size in sizes if n_slots(0, k, size) == batch.state.caches[0].key.shape[2])
+
+    largest = filled(programs, long_rules, encoded, {0: 0, 1: 1})
+    largest = programs.with_room(largest, sizes[-1])
+    _, expected = programs.advance(WEIGHTS, largest, 0, 1000)
+    batch = filled(programs, long_rules, encoded, {0: 0})
+    rooms = [room(batch)]
+    for step in range(40):
+        if step == 15:
+            batch = programs.insert(WEIGHTS, batch, EncodedWindow(encoded, 1), 1, given(long_rules, 1))
+        batch, written = programs.advance(WEIGHTS, batch, 0, 10)
+        rooms.append(room(batch))
+    assert not written.is_active.any()
+    assert list(dict.fromkeys(rooms)) == list(sizes), "caches did not grow"
+    assert rooms[-1] == sizes[0], "caches did not shrink"
+    for row in (0, 1):
+        assert row_values(written, row) == row_values(expected, row)
 
 
 def test_what_was_compiled_is_not_compiled_again(

@@ -142,6 +142,28 @@ def test_language_is_detected_only_where_none_is_given(rules: DecodingRules) -> 
     assert slots[:, place].tolist() == [FR, EN]
 
 
+@pytest.mark.parametrize("rules", [RULES, BEAMS])
+@pytest.mark.parametrize("language", [None, "en"])
+def test_language_is_detected_without_the_prompt(rules: DecodingRules, language: str | None) -> None:
+    row = asked(rules, prompt="12", language=language)
+    table = table_of([{at(0.4): 9, 1: 9}], 6)
+    table[0, FR] = 3.0  # the logits behind the start of the transcript alone
+    table[3, EN] = 8.0  # and behind the prompt
+    batch = batch_of([table], [row], rules)
+    result = result_of(batch.advance())
+    assert result.language == (1 if language is None else 0)
+    posterior = np.exp(result.language_logprobs)
+    np.testing.assert_allclose(posterior, [1 / (1 + np.exp(13)), 1 / (1 + np.exp(-13))], rtol=1e-4)
+    slots = np.asarray(batch.batch.state.caches[0].key)[0, 0, :, 0].astype(int).tolist()
+    assert slots[:3] == [PREVIOUS, 1, 2]
+    assert slots[N_BEFORE : N_BEFORE + 4 * rules.beam_size : rules.beam_size] == [
+        START,
+        FR if language is None else EN,
+        TRANSCRIBE,
+        at(0.4),
+    ]
+
+
 @pytest.mark.parametrize("rules", [RULES, BEAMS, ENGLISH])
 @pytest.mark.parametrize("prompt", ["", "123"])
 def test_no_speech_is_read_at_the_start_of_the_transcript(rules: DecodingRules, prompt: str) -> None:

@@ -12,7 +12,16 @@ from model.config import WhisperConfig
 from model.decoder import CrossKV, Decoder
 from model.rows import MAX_PREFIX, Rows, new_row
 from model.rules import DecodingRules
-from model.text_cache import n_slots, n_text_tokens, positions_mask, row_slots, with_prompt
+from model.text_cache import (
+    n_slots,
+    n_text_tokens,
+    positions_mask,
+    resized,
+    room,
+    room_sizes,
+    row_slots,
+    with_prompt,
+)
 from tests.model.test_sampling import N_VOCAB, RULES
 from tests.support.decode_helpers import random_audio, random_decoder, row_input, whole_text_logits
 
@@ -42,27 +51,47 @@ def rows_at(n_run: list[int], n_prompt: list[int], n_positions: list[int]) -> Ro
 @pytest.mark.parametrize(
     ("rules", "k", "n_before", "expected"),
     [
-        (SHORT, 1, 0, 64),
-        (SHORT, 6, 0, 64),
-        (SHORT, 7, 0, 128),
-        (SHORT, 1, 64, 128),
-        (RULES, 1, 256, 256 + 256),
-        (RULES, 5, 0, 1152),  # 5 * 228 = 1140
+        (SHORT, 1, 0, {10: 64}),
+        (SHORT, 6, 0, {10: 64}),
+        (SHORT, 7, 0, {10: 128}),
+        (SHORT, 1, 64, {10: 128}),
+        (RULES, 1, 0, {64: 64, 228: 256}),
+        (RULES, 1, 256, {228: 256 + 256}),
+        (RULES, 5, 0, {64: 320, 128: 640, 228: 1152}),  # 5 * 228 = 1140
+        (RULES, 5, 64, {228: 64 + 1152}),
     ],
 )
 def test_there_is_a_slot_for_each_token_of_the_prompt_and_of_each_hypothesis(
-    rules: DecodingRules, k: int, n_before: int, expected: int
+    rules: DecodingRules, k: int, n_before: int, expected: dict[int, int]
 ) -> None:
-    assert n_text_tokens(rules) == MAX_PREFIX + rules.max_new_tokens
-    assert n_slots(n_before, k, rules) == expected
-    assert expected - n_before >= k * n_text_tokens(rules)
+    sizes = room_sizes(n_before, k, rules)
+    assert sizes[-1] == n_text_tokens(rules) == MAX_PREFIX + rules.max_new_tokens
+    assert {size: n_slots(n_before, k, size) for size in sizes} == expected
+    assert all(n - n_before >= k * size for size, n in expected.items())
+
+
+@pytest.mark.parametrize(("k", "n_tokens"), [(1, 10), (2, 10), (2, 32)])
+def test_the_room_of_caches_is_that_behind_the_prompt(decoder: Decoder, k: int, n_tokens: int) -> None:
+    rows = rows_at(n_run=[0], n_prompt=[0], n_positions=[100])
+    caches = decoder.init_caches(1, n_slots(N_BEFORE, k, n_tokens))
+    assert room(caches, rows, k, SHORT) == 10  # more is never written
+    assert room(caches, rows, k, RULES) == (32 if k == 2 else 64)
+
+
+@pytest.mark.parametrize("length", [3, 7, 12])
+def test_resized_caches_keep_the_first_slots(length: int) -> None:
+    key = jnp.arange(1, 8, dtype=jnp.float32)[None, None, :, None]
+    ((new_key, new_value),) = resized((KeyValue(key, -key),), length)
+    expected = [*range(1, 8), *[0] * 5][:length]
+    assert new_key[0, 0, :, 0].tolist() == expected
+    assert (-new_value[0, 0, :, 0]).tolist() == expected
 
 
 def test_a_row_fills_the_slots_of_its_next_token_and_attends_to_those_before(
     decoder: Decoder, cross_kv: CrossKV
 ) -> None:
     rows = rows_at(n_run=[0, 3], n_prompt=[0, 2], n_positions=[100, 40])
-    caches = decoder.init_caches(2, n_slots(N_BEFORE, 1, SHORT))
+    caches = decoder.init_caches(2, n_slots(N_BEFORE, 1, 10))
     origin = jnp.where(jnp.arange(n_text_tokens(SHORT)) <= rows.n_run[:, None], 0, -1)[:, None]
     slots = row_slots(caches, cross_kv, rows, SHORT, origin)
     assert slots.first.tolist() == [N_BEFORE, N_BEFORE + 3]
@@ -76,7 +105,7 @@ def test_a_hypothesis_attends_to_the_slots_of_those_that_it_descends_from(
     decoder: Decoder, cross_kv: CrossKV
 ) -> None:
     rows = rows_at(n_run=[2, 0], n_prompt=[1, 5], n_positions=[100, 100])
-    caches = decoder.init_caches(2, n_slots(N_BEFORE, 2, SHORT))
+    caches = decoder.init_caches(2, n_slots(N_BEFORE, 2, 10))
     unused = [-1] * (n_text_tokens(SHORT) - 3)
     origin = jnp.asarray([[[0, 1, 0, *unused], [0, 0, 1, *unused]], [[0, -1, -1, *unused]] * 2])
     slots = row_slots(caches, cross_kv, rows, SHORT, origin)
@@ -109,7 +138,7 @@ def test_forked_hypotheses_are_decoded_as_their_whole_texts(decoder: Decoder, cr
         ([[7, 8], [1, 2]], [[1, 1], [0, 1]]),
     ]
     rows = rows_at(n_run=[0, 0], n_prompt=[3, 1], n_positions=[100, 100])
-    caches = decoder.init_caches(2, n_slots(N_BEFORE, 2, SHORT))
+    caches = decoder.init_caches(2, n_slots(N_BEFORE, 2, 10))
     padded = jnp.asarray([prompt + [0] * (N_BEFORE - len(prompt)) for prompt in prompts])
     audible = positions_mask(rows.n_positions, 100)
     caches = with_prompt(caches, decoder.prompt_caches(padded, cross_kv, audible))
