@@ -9,18 +9,16 @@ from __future__ import annotations
 
 import threading
 from collections import Counter, deque
-from collections.abc import Callable, Hashable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence, Set
 from concurrent.futures import Executor
 from dataclasses import dataclass, field
 from time import monotonic, perf_counter
 
 from model.interface import Request, Transcriber
+from transforms.recognition.due_groups import due_groups, longest_wait_s
 from transforms.recognition.lanes import Answer, Lane
 
 _POLL_S = 0.2  # how long a request to stop may go unnoticed
-_SHORT_WAIT_S, _LONG_WAIT_S = 0.1, 1.0
-"""How long a window of a short client, or another, waits for a batch of its group before one is begun."""
-
 _N_BUFFERED = 2  # windows that wait for each row, at most, before clients do
 
 
@@ -40,13 +38,12 @@ class _Queued:
     priority: int
     group: Hashable
     client: BatchClient
-    since_s: float
+    since_s: float  # time at which it was submitted, or its last turn
 
     @property
     def has_waited(self) -> bool:
-        """Whether it should no longer wait for windows of another group."""
-        longest_s = _SHORT_WAIT_S if self.client._is_short else _LONG_WAIT_S
-        return monotonic() - self.since_s >= longest_s
+        """Whether it should no longer wait for windows of other groups."""
+        return monotonic() - self.since_s >= longest_wait_s(is_short=self.client._is_short)
 
 
 @dataclass(eq=False)
@@ -79,8 +76,8 @@ class BatchScheduler:
 
     A window takes the first row that is free in a batch of its group, so none waits for others to finish.
     Free rows are given to the clients in turns, and to the windows of a client by priority. Lanes share the
-    windows evenly. A lane begins a batch of another group if its own would leave most rows free, or if a
-    window has waited for one for some time.
+    windows evenly. While a lane has many windows of other groups, those of a group wait until they are many,
+    too, or until one has waited for some time (`due_groups`).
 
     Clients that have submitted no more windows than a batch has rows are short. For `reserve_s` seconds after
     one, the windows of the others leave one lane to the next.
@@ -163,6 +160,9 @@ class BatchScheduler:
         answers = running.lane.turn(turn.group, requests, has_more=turn.has_more)
         with self._lock:
             self._n_rows = min(self._n_rows, running.lane.n_rows)
+            for one in running.queued.values():
+                if one.group == turn.group:
+                    one.since_s = monotonic()
             self._hand_out(running, answers, n_windows, perf_counter() - started)
         return True
 
@@ -204,12 +204,15 @@ class BatchScheduler:
             return None
         (group,) = found
         n_free = min(lane.n_free(group), self._share(running) - len(running.queued))
-        chosen = self._chosen(running, group, n_free) if n_free >= lane.n_refilled(group) else []
+        is_due = group in self._due(running)
+        is_refilled = is_due and n_free >= lane.n_refilled(group)
+        chosen = self._chosen(running, group, n_free) if is_refilled else []
         if not peek:
             running.has_begun = bool(lane.groups) and group not in lane.groups
             for one in chosen:
                 self._take(running, one)
-        return _Turn(group, chosen, has_more=any(one.group == group for one in self._waiting(running)))
+        has_more = is_due and any(one.group == group for one in self._waiting(running))
+        return _Turn(group, chosen, has_more)
 
     def _next_group(self, running: _RunningLane) -> tuple[Hashable] | None:
         """Returns the group whose batch is advanced next, or of which one is begun; None if there is none.
@@ -217,14 +220,22 @@ class BatchScheduler:
         After another batch was begun, the first one is advanced: else it would wait for as long as windows
         of other groups keep coming.
         """
-        lane, n_windows = running.lane, len(running.queued)
-        if not running.has_begun and n_windows < self._share(running):
-            has_room = n_windows < max(1, lane.n_rows // 2)
+        lane, due = running.lane, self._due(running)
+        if not running.has_begun and len(running.queued) < self._share(running):
             for one in self._waiting(running):
-                is_due = one.group not in lane.groups and (has_room or one.has_waited)
-                if is_due and running.n_of(one.client) < one.client._max_windows:
+                is_new = one.group in due and one.group not in lane.groups
+                if is_new and running.n_of(one.client) < one.client._max_windows:
                     return (one.group,)
-        return (lane.groups[0],) if lane.groups else None
+        if not lane.groups:
+            return None
+        return (next((group for group in lane.groups if group in due), lane.groups[0]),)
+
+    def _due(self, running: _RunningLane) -> Set[Hashable]:
+        """Returns the groups whose windows a lane takes, and decodes, now."""
+        waiting, own = list(self._waiting(running)), list(running.queued.values())
+        overdue = [one.group for one in (*waiting, *own) if one.has_waited]
+        n_rows = running.lane.n_rows
+        return due_groups([one.group for one in waiting], [one.group for one in own], overdue, n_rows)
 
     def _share(self, running: _RunningLane) -> int:
         """Returns the number of windows that a lane may have, if all lanes are to have equally many."""

@@ -164,8 +164,7 @@ def test_repeated_windows_go_before_new_ones_and_those_of_high_priority_first() 
 
 
 def test_groups_do_not_wait_for_each_other_if_a_lane_is_empty(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(batching, "_SHORT_WAIT_S", 1e9)
-    monkeypatch.setattr(batching, "_LONG_WAIT_S", 1e9)
+    monkeypatch.setattr(batching, "longest_wait_s", lambda *, is_short: 1e9)
     for batch_size in (1, 2):
         executor, model = DeferredExecutor(), StepTranscriber(batch_size)
         client = make_client(executor, model)
