@@ -265,8 +265,8 @@ def _max_concurrent_calls(options: ModelOptions, mesh: Mesh) -> int:
 def precision_of(options: ModelOptions, mesh: Mesh, config: WhisperConfig) -> Precision:
     """Returns the precision that the options ask for, or else the best for the devices.
 
-    On GPUs that is float16, as in openai/whisper: its 11 bits gave float32's ids on all of 48 clips, where
-    bfloat16's 8 changed 11, and cards multiply both equally fast.
+    On GPUs that is float16, as in openai/whisper: it gave float32's ids on all of 48 clips, where bfloat16,
+    with fewer bits, changed some (docs/performance.md), and cards multiply both equally fast.
 
     Raises:
         ValueError: the dtype or quantization is unknown.

@@ -1,3 +1,7 @@
+import os
+import subprocess
+import sys
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -125,3 +129,31 @@ def test_cudnn_does_not_take_float32(monkeypatch: pytest.MonkeyPatch) -> None:
     """So `choose_attention` must not give it float32."""
     with with_cudnn(monkeypatch), pytest.raises(NotImplementedError, match="must be fp16/bf16"):
         encoder_program("cuda", CUDNN, "float32", 1)
+
+
+ON_A_MESH = """
+import jax, numpy as np, re
+from model.long_attention import attend_long
+from model.precision import EncoderAttention
+from model.sharding import make_mesh, split_by_windows
+from jax.sharding import NamedSharding, PartitionSpec
+random, dtype = np.random.default_rng(0), np.dtype(np.float32)
+arrays = [random.standard_normal((2, 600, 64), np.float32) for _ in range(3)]
+def attend(_, qkv):
+    options = {"n_heads": 4, "dtype": dtype, "result_dtype": dtype, "method": EncoderAttention.BLOCKED}
+    return attend_long(*qkv, **options)
+expected = attend(None, arrays)
+for data, model in ((2, 1), (1, 2), (2, 2)):
+    mesh = make_mesh(data, model)
+    placed = jax.device_put(arrays, NamedSharding(mesh, PartitionSpec("data", None, "model")))
+    program = jax.jit(split_by_windows(attend, mesh)).lower(None, placed).compile()
+    np.testing.assert_allclose(program(None, placed), expected, atol=1e-6)
+    assert not re.findall("all-gather|all-reduce|all-to-all|collective-permute", program.as_text())
+"""
+
+
+def test_devices_that_divide_windows_and_heads_exchange_nothing() -> None:
+    environment = {**os.environ, "XLA_FLAGS": "--xla_force_host_platform_device_count=4"}
+    command = [sys.executable, "-c", ON_A_MESH]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr

@@ -15,9 +15,9 @@ _TENSOR = re.compile(r"tensor<((?:\d+x)+)(\w+)>")
 
 
 def lowered(function: Callable[..., Any], *args: Any, platform: str) -> str:  # noqa: ANN401
-    """The StableHLO of a function for a platform, `cuda` or `tpu`, given arrays or their shapes."""
-    traced = jax.jit(function).trace(*args)
-    text: str = traced.lower(lowering_platforms=(platform,)).as_text()
+    """The StableHLO of a function, jitted or not, for `cuda` or `tpu`, given arrays or their shapes."""
+    jitted = function if hasattr(function, "trace") else jax.jit(function)
+    text: str = jitted.trace(*args).lower(lowering_platforms=(platform,)).as_text()
     return text
 
 
