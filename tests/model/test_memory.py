@@ -116,9 +116,12 @@ def test_the_caches_of_a_row_are_those_of_a_batch(k: int, max_new_tokens: int) -
     assert caches <= n_bytes(batch(1)) < 1.001 * caches  # the tokens and the rest of the state
 
 
-@pytest.mark.parametrize("config", [TINY, BASE], ids=["tiny", "base"])
 @pytest.mark.parametrize(
-    ("dtype", "n_windows"), [("float32", 1), ("float16", 1), ("float32", 4), ("float16", 4)]
+    ("config", "dtype", "n_windows"),
+    [
+        *((config, dtype, n) for config in (TINY, BASE) for dtype in ("float32", "float16") for n in (1, 4)),
+        (LARGE, "float16", 16),
+    ],
 )
 def test_xla_needs_about_as_much_for_the_encoder(config: WhisperConfig, dtype: str, n_windows: int) -> None:
     precision, memory = precision_of(dtype), memory_of(config, dtype)
