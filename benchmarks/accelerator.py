@@ -4,12 +4,12 @@
     python -m benchmarks.accelerator --torch_python ../torch/bin/python    # a Python with torch for the GPU
     python -m benchmarks.accelerator --shapes tiny --batch_sizes 2 4        # to test the program on a CPU
 
-The models have the sizes of large-v3-turbo and large-v3, and seeded random weights in bfloat16; every window
-is 30 s of noise and gets exactly `--n_tokens` tokens. whisper-beam is timed from samples on the host to ids
-on the host. Hugging Face's (`WhisperForConditionalGeneration`, scaled dot-product attention, bfloat16,
-batches of 24, a model of the same config, the same number of tokens) is timed from features on the GPU to
-ids, without the log-mel, which is shown separately. All times are medians of `--repeat` calls, after one
-warm-up call.
+The models have the sizes of large-v3-turbo and large-v3, and seeded random weights; every window is 30 s of
+noise and gets exactly `--n_tokens` tokens. whisper-beam is timed from samples on the host to ids on the host,
+in `--dtype`, with the attention that it chooses for the device. Hugging Face's
+(`WhisperForConditionalGeneration`, scaled dot-product attention, bfloat16, batches of 24, a model of the same
+config, the same number of tokens) is timed from features on the GPU to ids, without the log-mel, which is
+shown separately. All times are medians of `--repeat` calls, after one warm-up call.
 
 The limit is computed in `benchmarks/support/costs.py`: for the encoder and each step of the decoder, the
 longer of computing at the rate of a large product of bfloat16 matrices and of reading memory at the rate of a
@@ -45,13 +45,13 @@ from benchmarks.support.random_model import (
 from benchmarks.support.timing import Spread, markdown_head, markdown_row, time_jax
 from model.config import N_POSITIONS, DecodingConfig, WhisperConfig
 from model.decoder import CrossKV
-from model.interface import SAMPLE_RATE, WINDOW_SAMPLES
+from model.interface import SAMPLE_RATE, WINDOW_SAMPLES, ModelOptions
 from model.method_programs import BatchKind, EncodedWindow, empty_input
-from model.precision import Arithmetic, Precision
 from model.programs import Programs
 from model.rows import MAX_PREFIX, RowInput, Written
 from model.rules import DecodingRules
 from model.sharding import make_mesh
+from model.transcriber import precision_of
 
 WINDOW_S = WINDOW_SAMPLES / SAMPLE_RATE
 COLUMNS = (
@@ -85,6 +85,7 @@ def main() -> None:
     parser.add_argument("--shapes", nargs="+", choices=SHAPES, default=["large-v3-turbo", "large-v3"])
     parser.add_argument("--batch_sizes", type=int, nargs="+", default=[16, 24, 32, 64, 96, 128])
     parser.add_argument("--n_tokens", type=int, default=100)
+    parser.add_argument("--dtype", choices=("float16", "bfloat16"), default="float16", help="of whisper-beam")
     parser.add_argument("--quantization", choices=("none", "w8"), default="none", help="of whisper-beam")
     parser.add_argument("--repeat", type=int, default=5)
     parser.add_argument("--torch_python", type=Path, help="a Python with torch and transformers")
@@ -121,8 +122,11 @@ def measure_limits() -> Limits:
 def our_times(shape: str, args: argparse.Namespace) -> Iterator[tuple[int, Times]]:
     """Yields the times of whisper-beam by batch size, up to the largest that fits into memory."""
     rules = fixed_length_rules(args.n_tokens)
-    precision = Precision(np.dtype(jnp.bfloat16), Arithmetic(args.quantization))
-    programs = Programs(random_checkpoint(shape), rules, precision, make_mesh())
+    options = ModelOptions(dtype=args.dtype, quantization=args.quantization)
+    mesh = make_mesh()
+    precision = precision_of(options, mesh, SHAPES[shape])
+    print(f"{precision.dtype}, attention {precision.attention}", file=sys.stderr)
+    programs = Programs(random_checkpoint(shape), rules, precision, mesh)
     for batch in args.batch_sizes:
         samples = noise(batch)
         try:

@@ -46,11 +46,12 @@ from model.alignment_heads import heads_of
 from model.checkpoint import find_checkpoint
 from model.config import WhisperConfig
 from model.interface import ModelOptions
+from model.memory import MIN_ROWS
 from model.option_fields import select_options
 from model.precision import Arithmetic, Precision
 from model.rules import make_rules
 from model.tokens import WhisperTokenizer
-from model.transcriber import MIN_ROWS, load_transcriber
+from model.transcriber import load_transcriber
 from pipelines.command_line import parse
 from pipelines.options import TranscribeOptions
 from pipelines.transcribe import main as transcribe

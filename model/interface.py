@@ -135,7 +135,9 @@ class ModelOptions:
         "name or folder of a Whisper model (safetensors or CTranslate2)",
         metavar="NAME",
     )
-    dtype: str = option(AUTO, "precision; auto is float32 on a CPU and bfloat16 elsewhere", choices=DTYPES)
+    dtype: str = option(
+        AUTO, "precision; auto is float32 on a CPU, float16 on a GPU and bfloat16 on a TPU", choices=DTYPES
+    )
     quantization: str = option(
         AUTO,
         "arithmetic of matrix products: a8 is 8-bit weights and activations; bf16 is bfloat16 with float32 "
@@ -157,7 +159,8 @@ class ModelOptions:
     )
     batch_size: int = option(
         0,
-        "windows that are decoded together, in as many rows; 0 is 8, or 4 on a CPU with beams",
+        "windows that are decoded together, in as many rows; 0 is 8 on a CPU, or 4 with beams, and on an "
+        "accelerator as many as its memory holds, up to 64",
         metavar="N",
         minimum=0,
         shapes_output=False,

@@ -76,6 +76,7 @@ class Attention(nnx.Module):
             n_heads=self.n_heads,
             dtype=self._precision.attention_dtype,
             result_dtype=self._precision.operand_dtype,
+            method=self._precision.attention,
         )
         projected: jax.Array = self.out(attended)
         return projected

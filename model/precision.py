@@ -34,17 +34,30 @@ class Arithmetic(StrEnum):
     """8-bit weights, widened to the dtype of the activations: saves memory only."""
 
 
+class EncoderAttention(StrEnum):
+    """Implementation of the encoder's self-attention (`model.long_attention`)."""
+
+    BY_HEAD = "by-head"
+    """Head by head, so that scores stay in the cache of a processor."""
+    BLOCKED = "blocked"
+    """Block by block of queries, all heads at once: for accelerators."""
+    CUDNN = "cudnn"
+    """cuDNN's fused attention, which keeps the scores on the chip: for float16 and bfloat16."""
+
+
 @dataclass(frozen=True)
 class Precision:
-    """Numeric precision of a network.
+    """Numeric precision of a network, and what its encoder's attention is computed with.
 
     Attributes:
         dtype: dtype of the activations, and of weights that are not matrices.
         arithmetic: arithmetic of the matrix products.
+        attention: implementation of the encoder's self-attention; see `model.attention_choice`.
     """
 
     dtype: np.dtype[Any]
     arithmetic: Arithmetic = Arithmetic.NONE
+    attention: EncoderAttention = EncoderAttention.BY_HEAD
 
     @property
     def for_encoder(self) -> Precision:

@@ -78,12 +78,14 @@ def split_by_windows(program: Callable[..., Any], mesh: Mesh) -> Callable[..., A
     Without this XLA gathers the inputs of a loop over windows and heads, and every device computes all of it.
     """
     windows = PartitionSpec(DATA)
+    # Where layers are whole, nothing is left to XLA's partitioner, which may not know a call of cuDNN.
+    names = {DATA} if mesh.shape[MODEL] > 1 else {DATA, MODEL}
     split: Callable[..., Any] = jax.shard_map(
         program,
         mesh=mesh,
         in_specs=(PartitionSpec(), windows),
         out_specs=windows,
-        axis_names={DATA},
+        axis_names=names,
         check_vma=False,
     )
     return split

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import threading
 from collections.abc import Callable, Hashable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import jax
@@ -13,11 +14,14 @@ import numpy as np
 from jax.sharding import Mesh
 from numpy.typing import NDArray
 
+from model.attention_choice import choose_attention
 from model.caches import cache_folder
 from model.checkpoint import Checkpoint, find_checkpoint
+from model.config import WhisperConfig
 from model.cpu_features import cpu_features, n_usable_cpus
 from model.interface import SAMPLE_RATE, WINDOW_SAMPLES, ModelOptions, Request, Samples, WindowResult
-from model.mesh_shape import parse_mesh
+from model.memory import MIN_ROWS, MemoryModel, encoded_together, lanes_of_accelerator, number_sizes
+from model.mesh_shape import MeshShape, parse_mesh
 from model.method_programs import BatchKind
 from model.precision import Precision, choose_arithmetic
 from model.program_store import jax_keeps_programs
@@ -25,15 +29,15 @@ from model.programs import Programs
 from model.row_inputs import RowInputs, check_samples
 from model.rules import make_rules
 from model.running_batch import RunningBatch
-from model.sharding import DATA, check_mesh, make_mesh
+from model.sharding import DATA, MODEL, check_mesh, make_mesh
 from model.tokens import WhisperTokenizer
 from model.window_length import ENCODED_LENGTHS, PAD, decoded_length
 from model.window_results import WindowResults
 
-MIN_ROWS = 4
-"""XLA has no fast matrix products for one or two rows."""
-
 _DTYPES = {"float32": jnp.float32, "bfloat16": jnp.bfloat16, "float16": jnp.float16}
+
+_AUTO_DTYPES = {"cpu": "float32", "gpu": "float16"}
+"""The dtype that `auto` stands for, by platform; bfloat16 on others (TPUs)."""
 
 
 def load_transcriber(options: ModelOptions, mesh: Mesh | None = None) -> WhisperTranscriber:
@@ -67,7 +71,10 @@ class WhisperTranscriber:
         self, checkpoint: Checkpoint, options: ModelOptions, mesh: Mesh, folder: Path | None = None
     ) -> None:
         """Loads a checkpoint; `folder` is that of compiled programs, None where JAX caches them."""
-        self._batch_size = options.batch_size or _default_batch_size(mesh, options.beam_size)
+        self.precision = precision_of(options, mesh, checkpoint.config)
+        self._batch_size = options.batch_size or default_batch_size(
+            options, mesh, checkpoint.config, self.precision
+        )
         check_mesh(mesh, checkpoint.config, self._batch_size)
         self._max_concurrent_calls = _max_concurrent_calls(options, mesh)
         self._n_encoded = _n_encoded(mesh, self._batch_size)
@@ -82,7 +89,6 @@ class WhisperTranscriber:
             self.tokenizer, self._rules, checkpoint.name, full_windows=options.full_windows
         )
         self._results = WindowResults(self.tokenizer, self._rules, self._inputs)
-        self.precision = _precision_of(options)
         self._compile_s = 0.0
         self._lock = threading.Lock()
         self._programs = Programs(checkpoint, self._rules, self.precision, mesh, folder)
@@ -207,47 +213,68 @@ def _program_folder() -> Path | None:
     return None
 
 
-def _default_batch_size(mesh: Mesh, beam_size: int) -> int:
-    """Returns 8 rows, or 4 on a CPU with beams; over several devices the next multiple of their number.
+def default_batch_size(options: ModelOptions, mesh: Mesh, config: WhisperConfig, precision: Precision) -> int:
+    """Returns the rows that fit the memory of an accelerator; on a CPU 8, or 4 with beams.
 
     A row of a beam search has several hypotheses, so that products have enough rows, and needs much memory.
     """
-    size = 4 if jax.default_backend() == "cpu" and beam_size > 1 else 8
-    n_data = int(mesh.shape[DATA])
-    return -(-size // n_data) * n_data
+    n_data, n_model = int(mesh.shape[DATA]), int(mesh.shape[MODEL])
+    if _platform(mesh) == "cpu":
+        size = 4 if options.beam_size > 1 else 8
+        return -(-size // n_data) * n_data
+    n_bytes = min(map(_free_bytes, mesh.devices.flat))
+    if not n_bytes:
+        return 8 * n_data
+    numbers = number_sizes(precision.dtype.name, precision.arithmetic)
+    return MemoryModel.of(config, options, numbers, MeshShape(n_data, n_model)).rows(n_bytes)
+
+
+def _free_bytes(device: jax.Device) -> int:
+    """Returns the bytes that JAX may still allocate on a device; 0 where it does not say."""
+    stats: dict[str, int] = device.memory_stats() or {}
+    return max(0, stats.get("bytes_limit", 0) - stats.get("bytes_in_use", 0))
+
+
+def _platform(mesh: Mesh) -> str:
+    """Returns the platform of the devices: `cpu`, `gpu` or `tpu`."""
+    platform: str = mesh.devices.flat[0].platform
+    return platform
 
 
 def _n_encoded(mesh: Mesh, batch_size: int) -> int:
     """Returns the number of windows to encode at once.
 
     On a CPU one for each device: its activations stay in the processor's cache, which made the encoder 1.5
-    times as fast. An accelerator is used best by many; with a quarter of the rows, these are refilled soon.
+    times as fast. An accelerator is used best by many.
     """
     n_data = int(mesh.shape[DATA])
-    if jax.default_backend() == "cpu":
+    if _platform(mesh) == "cpu":
         return n_data
-    return max(1, batch_size // n_data // 4) * n_data
+    return encoded_together(batch_size // n_data) * n_data
 
 
 def _max_concurrent_calls(options: ModelOptions, mesh: Mesh) -> int:
-    """Returns one call for each core of a CPU, as a call uses little more than one; two on an accelerator.
+    """Returns one call for each core of a CPU, as a call uses little more than one; two on an accelerator."""
+    if _platform(mesh) != "cpu" or mesh.size > 1:
+        return lanes_of_accelerator(options.parallel_batches, MeshShape(*mesh.devices.shape))
+    return options.parallel_batches or n_usable_cpus()
 
-    Programs that several devices run together must start in the same order on each: there it is one.
+
+def precision_of(options: ModelOptions, mesh: Mesh, config: WhisperConfig) -> Precision:
+    """Returns the precision that the options ask for, or else the best for the devices.
+
+    On GPUs that is float16, as in openai/whisper: it gave float32's ids on all of 48 clips, where bfloat16,
+    with fewer bits, changed some (docs/performance.md), and cards multiply both equally fast.
+
+    Raises:
+        ValueError: the dtype or quantization is unknown.
     """
-    if mesh.size > 1:
-        return 1
-    if options.parallel_batches:
-        return options.parallel_batches
-    if jax.default_backend() != "cpu":
-        return 2
-    return n_usable_cpus()
-
-
-def _precision_of(options: ModelOptions) -> Precision:
-    backend, name = jax.default_backend(), options.dtype
-    arithmetic = choose_arithmetic(options.quantization, name, backend=backend, features=cpu_features())
+    platform, name = _platform(mesh), options.dtype
+    arithmetic = choose_arithmetic(options.quantization, name, backend=platform, features=cpu_features())
     if name == "auto":
-        name = "float32" if backend == "cpu" else "bfloat16"
+        name = _AUTO_DTYPES.get(platform, "bfloat16")
     if name not in _DTYPES:
         raise ValueError(f"dtype {name!r} is unknown; use auto, {', '.join(_DTYPES)}")
-    return Precision(np.dtype(_DTYPES[name]), arithmetic)
+    precision = Precision(np.dtype(_DTYPES[name]), arithmetic)
+    attention = choose_attention(mesh, config, precision.for_encoder.attention_dtype)
+    return replace(precision, attention=attention)

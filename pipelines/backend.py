@@ -25,6 +25,7 @@ class Backend:
             model. By default, models are known by their names alone.
         start_loading: starts to load the model in a thread, for a call of `load` with the same options in
             this process, which then waits for it; None where models are loaded on demand only.
+        memory: returns lines on the memory that a model takes, for `--dry_run`; it loads no weights.
     """
 
     load: Callable[[ModelOptions], Transcriber]
@@ -32,6 +33,7 @@ class Backend:
     detector: Callable[[], SpeechDetector]
     weights: Callable[[str], str] = str
     start_loading: Callable[[ModelOptions], None] | None = None
+    memory: Callable[[ModelOptions], Sequence[str]] = lambda _: ()
 
 
 _LOADING: dict[ModelOptions, Future[Transcriber]] = {}
@@ -119,6 +121,18 @@ def whisper_weights(model: str) -> str:
     return find_checkpoint(model).digest()
 
 
+def whisper_memory(options: ModelOptions) -> Sequence[str]:
+    """Returns lines on the memory of GPUs that a checkpoint takes.
+
+    Raises:
+        CheckpointError: the checkpoint does not exist or cannot be read.
+    """
+    from model.cards import describe_memory
+    from model.checkpoint import find_checkpoint
+
+    return describe_memory(find_checkpoint(options.model).config, options)
+
+
 def silero_detector() -> SpeechDetector:
     """Returns a Silero voice activity detector."""
     from model.voice_activity import make_detector
@@ -126,5 +140,12 @@ def silero_detector() -> SpeechDetector:
     return make_detector()
 
 
-WHISPER = Backend(load_whisper, whisper_languages, silero_detector, whisper_weights, start_loading_whisper)
+WHISPER = Backend(
+    load_whisper,
+    whisper_languages,
+    silero_detector,
+    whisper_weights,
+    start_loading_whisper,
+    whisper_memory,
+)
 EMBEDDED_WHISPER = Backend(load_whisper_embedded, whisper_languages, silero_detector, whisper_weights)

@@ -17,6 +17,7 @@ from apache_beam.options.pipeline_options import PipelineOptions
 from apache_beam.runners.portability.fn_api_runner.fn_runner import FnApiRunner
 from apache_beam.runners.runner import PipelineState
 
+from model.interface import ModelOptions
 from model.option_fields import select_options
 from pipelines.backend import WHISPER, Backend
 from pipelines.command_line import check_beam_flags
@@ -182,7 +183,8 @@ def _dry_run(options: TranscribeOptions, beam_options: PipelineOptions, backend:
     _build(pipeline, work, options, languages, backend, destination, share=not is_local)
     graph = pipeline.to_runner_api()
     size = GraphSize(graph.ByteSize(), len(graph.components.transforms))
-    print(format_plan(options, beam_options, work, size, passed_over(listed.counters)))
+    memory = backend.memory(select_options(options, ModelOptions))
+    print(format_plan(options, beam_options, work, size, passed_over(listed.counters), memory))
     return 0
 
 

@@ -35,6 +35,7 @@ def format_plan(
     work: Sequence[Work],
     graph: GraphSize,
     left_out: Mapping[str, Mapping[str, int]] = MappingProxyType({}),
+    memory: Sequence[str] = (),
 ) -> str:
     """Returns the text that `--dry_run` prints.
 
@@ -44,6 +45,7 @@ def format_plan(
         work: work items that were listed.
         graph: size of the job graph that was built.
         left_out: numbers of files that were passed over, see `passed_over`.
+        memory: lines on the memory that the model takes.
 
     Raises:
         OptionsError: a file to be staged does not exist.
@@ -58,6 +60,7 @@ def format_plan(
         f"graph       {graph.n_bytes} bytes, {graph.n_transforms} transforms",
         f"workers     {_format_workers(beam_options)}",
         *_format_hints(options),
+        *memory,
         *_warnings(options, beam_options, graph),
         "Nothing was run and nothing was written.",
     ]

@@ -1,6 +1,7 @@
 from dataclasses import replace
 from pathlib import Path
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -9,11 +10,12 @@ from safetensors.numpy import save_file
 
 from model.checkpoint import Checkpoint, CheckpointError, find_checkpoint
 from model.interface import ModelOptions
-from model.precision import Precision
+from model.precision import EncoderAttention, Precision
 from model.programs import Programs
 from model.rules import DecodingRules, make_rules
 from model.sharding import make_mesh
 from model.tokens import WhisperTokenizer
+from tests.support.lowering import largest_scores, lowered, with_cudnn
 from tests.support.tiny_model import save_huggingface, tiny_weights
 
 
@@ -40,6 +42,20 @@ def test_the_cache_of_a_short_window_is_padded_to_the_room_of_a_row(tiny_checkpo
         assert array.shape == (1, 2, 700, 16)  # 14 s, of which 4 s are encoded
         assert np.asarray(array)[:, :, :200].any(axis=(0, 1, 3)).all()
         assert not np.asarray(array)[:, :, 200:].any()
+
+
+def test_the_encoder_of_a_card_is_lowered_with_cudnn(
+    tiny_checkpoint: Checkpoint, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As the whole program, mapped over devices: XLA's partitioner would not know the call of cuDNN."""
+    precision = Precision(np.dtype(np.float16), attention=EncoderAttention.CUDNN)
+    programs = Programs(tiny_checkpoint, rules_of(tiny_checkpoint), precision, make_mesh())
+    samples = jax.ShapeDtypeStruct((8, 480_000), np.float32)
+    with with_cudnn(monkeypatch):
+        program = lowered(programs._cross_kv._jitted, programs._weights, samples, platform="cuda")
+    assert program.count("custom_call @__cudnn$fmhaSoftmax") == 1
+    assert "CustomSPMDPartitioning" not in program
+    assert largest_scores(program, 1500) == 0
 
 
 @pytest.mark.parametrize(("dtype", "error"), [("bfloat16", 0.05), ("float16", 0.01)])

@@ -5,6 +5,8 @@ import threading
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
@@ -12,14 +14,16 @@ import pytest
 from numpy.typing import NDArray
 
 from model.checkpoint import Checkpoint
-from model.interface import Request, Transcriber, WindowResult
+from model.config import WhisperConfig
+from model.interface import ModelOptions, Request, Transcriber, WindowResult
 from model.method_programs import Batch, BatchKind
 from model.rows import Written
-from model.transcriber import WhisperTranscriber
+from model.sharding import DATA, MODEL
+from model.transcriber import WhisperTranscriber, default_batch_size, precision_of
 from tests.support.tiny_model import save_huggingface, tiny_weights
 from tests.support.transcribers import load, noise, requests_of
 
-DATA = Path("../shared/data")
+BASE = WhisperConfig(80, 512, 2048, 6, 8, 6, 8, 51_865)
 
 
 def test_it_is_a_transcriber(tiny: WhisperTranscriber) -> None:
@@ -180,6 +184,56 @@ def test_invalid_requests_are_reported(
 ) -> None:
     with pytest.raises(ValueError, match=message):
         tiny.transcribe(requests_of(windows, languages))
+
+
+def fake_mesh(platform: str, *stats: dict[str, int] | None) -> Any:  # noqa: ANN401  # stands in for a mesh
+    """Devices of a platform, along `data`, that have this memory."""
+    client = SimpleNamespace(platform_version="PJRT C API\ncuda 12090" if platform == "gpu" else "")
+
+    def device(n_bytes: dict[str, int] | None) -> SimpleNamespace:
+        return SimpleNamespace(
+            platform=platform, client=client, compute_capability="7.5", memory_stats=lambda: n_bytes
+        )
+
+    devices = np.array([[device(one)] for one in stats or (None,)], object)
+    return SimpleNamespace(devices=devices, size=len(devices), shape={DATA: len(devices), MODEL: 1})
+
+
+@pytest.mark.parametrize(
+    ("platform", "options", "dtype", "attention"),
+    [
+        ("cpu", {}, "float32", "by-head"),
+        ("gpu", {}, "float16", "blocked"),  # of cards that cuDNN does not know
+        ("tpu", {}, "bfloat16", "blocked"),
+        ("gpu", {"dtype": "bfloat16"}, "bfloat16", "blocked"),
+        ("gpu", {"quantization": "w8"}, "float16", "blocked"),
+        ("cpu", {"dtype": "float16"}, "float16", "by-head"),
+    ],
+)
+def test_precision_of_a_platform(platform: str, options: dict[str, str], dtype: str, attention: str) -> None:
+    found = precision_of(ModelOptions(**options), fake_mesh(platform), BASE)  # type: ignore[arg-type]
+    assert (found.dtype, found.attention) == (dtype, attention)
+    if platform != "cpu":
+        assert found.arithmetic == options.get("quantization", "none")
+
+
+@pytest.mark.parametrize(
+    ("mesh", "options", "rows"),
+    [
+        (fake_mesh("cpu"), {"beam_size": 1}, 8),
+        (fake_mesh("cpu"), {}, 4),
+        (fake_mesh("cpu", None, None, None), {}, 6),
+        (fake_mesh("gpu", None, None), {}, 16),  # memory is unknown
+        (fake_mesh("gpu", {"bytes_limit": 60 * 10**9}), {}, 64),
+        (fake_mesh("gpu", {"bytes_limit": 60 * 10**9, "bytes_in_use": 57 * 10**9}), {}, 8),
+        (fake_mesh("gpu", {"bytes_limit": 60 * 10**9}, {"bytes_limit": 2 * 10**9}), {}, 32),  # one lane
+        (fake_mesh("gpu", {"bytes_limit": 0}), {}, 8),
+        (fake_mesh("tpu", {"bytes_limit": 16 * 10**9}), {"beam_size": 1}, 64),
+    ],
+)
+def test_default_rows_fit_the_memory(mesh: Any, options: dict[str, int], rows: int) -> None:  # noqa: ANN401
+    chosen = ModelOptions(**options)  # type: ignore[arg-type]
+    assert default_batch_size(chosen, mesh, BASE, precision_of(chosen, mesh, BASE)) == rows
 
 
 def test_an_unknown_dtype(tiny_folder: Path) -> None:

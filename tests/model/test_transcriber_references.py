@@ -48,3 +48,22 @@ def test_ids_are_those_of_transformers(packaged: Callable[[str], Checkpoint], na
         for file, result in zip(files, results, strict=True):
             text_ids = [i for i in reference[file][kind] if i < 50_256]
             assert [i for s in result.segments for i in s.tokens] == text_ids, file
+
+
+@pytest.mark.weights
+@pytest.mark.parametrize("searches", [False, True])
+def test_float16_writes_the_ids_of_float32(packaged: Callable[[str], Checkpoint], searches: bool) -> None:
+    """The dtype of GPUs, here on a CPU: nothing overflows in the real network, and ids are the same."""
+    if not DATA.exists():
+        pytest.skip(f"{DATA} is not here")
+    packaged("openai/whisper-base")
+    windows = [speech(file) for file in sorted((DATA / "english").glob("*.flac"))[:4]]
+    found = {}
+    for dtype in ("float32", "float16"):
+        model = load("openai/whisper-base", dtype=dtype, batch_size=4, beam_size=5 if searches else 1)
+        found[dtype] = model.transcribe(requests_of(windows, ["en"] * 4))
+    for exact, rounded in zip(found["float32"], found["float16"], strict=True):
+        assert [s.tokens for s in rounded.segments] == [s.tokens for s in exact.segments]
+        assert exact.segments
+        assert rounded.avg_logprob == pytest.approx(exact.avg_logprob, abs=5e-3)
+        assert rounded.no_speech_prob == pytest.approx(exact.no_speech_prob, rel=0.05)

@@ -11,11 +11,19 @@ from pipelines import run as run_module
 from pipelines.options import TranscribeOptions
 from pipelines.runners.dry_run import GraphSize, format_plan
 from pipelines.transcribe import main
+from tests.support.tiny_model import save_huggingface, tiny_weights
 from tests.support.tone_backend import LOADED, TONES, run, write_talk
 from transforms.core.types import AudioSource
 from transforms.sources.manifests import ManifestShard
 
 SMALL = GraphSize(1_000, 90)
+
+
+@pytest.fixture
+def tiny_folder(tmp_path: Path) -> Path:
+    return save_huggingface(tmp_path / "tiny", tiny_weights())
+
+
 DATAFLOW = ["--runner", "DataflowRunner", "--project", "p", "--region", "r", "--temp_location", "gs://b/tmp"]
 
 
@@ -53,6 +61,23 @@ def test_dry_run_for_dataflow_needs_neither_credentials_nor_packages(
     assert "workers     image r-docker.pkg.dev/p/images/whisper-beam:cuda\n" in printed
     assert "model on    workers with type:nvidia-l4;count:1 16GB\n" in printed
     assert "WARNING" not in printed
+
+
+def test_dry_run_says_what_memory_the_model_takes(
+    tmp_path: Path, out: Path, tiny_folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Of a Whisper model, for each size of card, without its weights; a card of this machine is named too."""
+    recording = write_talk(tmp_path / "a.wav", 1)
+    (tiny_folder / "model.safetensors").write_bytes(b"damaged")
+    flags = ["--input", str(recording), "--output", str(out), "--model", str(tiny_folder), "--dry_run"]
+    assert main([*flags, "--beam_size", "1"]) == 0
+    printed = capsys.readouterr().out
+    assert re.search(r"^on a GPU    0\.\d GB \(weights 0\.0, cross-attention caches 0\.", printed, re.M)
+    assert re.search(r"^rows        T4 16 GB: 64, .*H200 141 GB: 64$", printed, re.M)
+    assert main([*flags, "--batch_size", "16"]) == 0
+    printed = capsys.readouterr().out
+    assert "for batches of 16 rows\n" in printed
+    assert "rows        T4" not in printed
 
 
 def test_run_is_possible_after_a_dry_run(tmp_path: Path, out: Path) -> None:
