@@ -43,12 +43,13 @@ from benchmarks.support.random_model import (
     special_tokens,
 )
 from benchmarks.support.timing import Spread, markdown_head, markdown_row, time_jax
+from model.cache_sizes import MAX_PREFIX
 from model.config import N_POSITIONS, DecodingConfig, WhisperConfig
 from model.decoder import CrossKV
 from model.interface import SAMPLE_RATE, WINDOW_SAMPLES, ModelOptions
 from model.method_programs import BatchKind, EncodedWindow, empty_input
 from model.programs import Programs
-from model.rows import MAX_PREFIX, RowInput, Written
+from model.rows import RowInput, Written
 from model.rules import DecodingRules
 from model.sharding import make_mesh
 from model.transcriber import precision_of

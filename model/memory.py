@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from dataclasses import astuple, dataclass
 
+from model.cache_sizes import MAX_PREFIX, n_slots
 from model.config import MAX_TEXT_POSITIONS, N_FRAMES, N_POSITIONS, WhisperConfig
 from model.interface import WINDOW_SAMPLES, ModelOptions
 from model.mesh_shape import MeshShape
@@ -31,8 +32,6 @@ MAX_SCORE_BYTES = 256 * 2**20
 MAX_QUERY_BLOCK = 256
 
 _USABLE = 0.9  # of the memory of a device: the rest is for fragments, and for what libraries take
-_N_PREFIX = 4  # tokens before the text, `model.rows.MAX_PREFIX`
-_SLOT_MULTIPLE = 64  # of `model.text_cache`
 _MEL_NUMBERS = 1500  # of 4 bytes for a frame: the frame four times, its spectrum and its power
 
 ONE_DEVICE = MeshShape()
@@ -171,8 +170,8 @@ class MemoryModel:
 
     def self_attention_row(self, k: int) -> int:
         """Returns the bytes of the self-attention caches of a window with K hypotheses."""
-        n_slots = -(-k * (_N_PREFIX + self.max_new_tokens) // _SLOT_MULTIPLE) * _SLOT_MULTIPLE
-        return 2 * self.config.decoder_layers * n_slots * self.config.d_model * self.numbers.activation
+        n_numbers = n_slots(0, k, MAX_PREFIX + self.max_new_tokens) * self.config.d_model
+        return 2 * self.config.decoder_layers * n_numbers * self.numbers.activation
 
     def encoding(self, n_windows: int) -> int:
         """Returns the bytes that the encoder computes with, beside its result: those of its largest step."""

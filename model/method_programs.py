@@ -14,14 +14,15 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh, NamedSharding
 
+from model.cache_sizes import MAX_PREFIX, n_slots
 from model.compiled import Compiled
 from model.decoder import CrossKV, Decoder, TextCaches
 from model.layers import Weights
 from model.program_store import ProgramStore
-from model.rows import MAX_PREFIX, RowInput, Written
+from model.rows import RowInput, Written
 from model.rules import DecodingRules
 from model.sharding import DATA, batch_sharding, cross_kv_sharding
-from model.text_cache import n_slots, positions_mask, resized, room, room_sizes, with_prompt
+from model.text_cache import positions_mask, resized, room, room_sizes, with_prompt
 
 Tree = TypeVar("Tree")
 

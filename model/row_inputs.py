@@ -6,10 +6,11 @@ import jax.numpy as jnp
 import numpy as np
 from numpy.typing import NDArray
 
+from model.cache_sizes import MAX_PREFIX
 from model.config import MAX_TEXT_POSITIONS
 from model.interface import TASKS, TRANSLATE, WINDOW_SAMPLES, Request
 from model.method_programs import BatchKind
-from model.rows import DETECT_LANGUAGE, MAX_PREFIX, UNKNOWN_TOKEN, RowInput
+from model.rows import DETECT_LANGUAGE, UNKNOWN_TOKEN, RowInput
 from model.rules import DecodingRules
 from model.tokens import SAMPLES_PER_TIMESTAMP, WhisperTokenizer
 from model.window_length import SHORT_LANGUAGE, decoded_length, encoded_length, last_times

@@ -16,12 +16,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from model.cache_sizes import MAX_PREFIX
 from model.rules import DecodingRules, Step
 
 DETECT_LANGUAGE = -1
-MAX_PREFIX = 4
-"""The start of the transcript, the language, the task, and the token that there are no timestamps."""
-
 UNKNOWN_TOKEN = 0  # stands in a prefix for the language that is yet to be detected
 
 

@@ -10,12 +10,10 @@ from __future__ import annotations
 import jax
 import jax.numpy as jnp
 
+from model.cache_sizes import MAX_PREFIX
 from model.decoder import CrossKV, Slots, TextCaches
-from model.rows import MAX_PREFIX, Rows
+from model.rows import Rows
 from model.rules import DecodingRules
-
-_MULTIPLE = 64
-"""XLA's products are fastest where the number of slots is a multiple."""
 
 
 def room_sizes(n_before: int, k: int, rules: DecodingRules) -> tuple[int, ...]:
@@ -26,11 +24,6 @@ def room_sizes(n_before: int, k: int, rules: DecodingRules) -> tuple[int, ...]:
     shorter = () if n_before else (64,) if k == 1 else (64, 128)
     longest = n_text_tokens(rules)
     return (*(size for size in shorter if size < longest), longest)
-
-
-def n_slots(n_before: int, k: int, n_tokens: int) -> int:
-    """Returns the slots of a row: `n_before` for its prompt, and K for each token behind it."""
-    return n_before + -(-k * n_tokens // _MULTIPLE) * _MULTIPLE
 
 
 def room(caches: TextCaches, rows: Rows, k: int, rules: DecodingRules) -> int:

@@ -17,6 +17,7 @@ from benchmarks.support.timing import time_jax
 from model import sampling
 from model.align import TokenBatch, align, pack
 from model.alignment_heads import Heads
+from model.cache_sizes import n_slots
 from model.compiled import small_buffers
 from model.config import N_POSITIONS, WhisperConfig
 from model.decoder import CrossKV
@@ -26,7 +27,7 @@ from model.method_programs import empty_input
 from model.network import Whisper
 from model.precision import Precision
 from model.rules import DecodingRules, Step, best_token, initial_history
-from model.text_cache import n_slots, n_text_tokens
+from model.text_cache import n_text_tokens
 
 Block = Callable[[Whisper, Any], object]
 

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from functools import partial
 from dataclasses import replace
 from typing import Any
 
@@ -100,7 +101,8 @@ def programs_of(
     programs = MethodPrograms(beam_search if k > 1 else sampling, decoder_of, rules, make_mesh(), None)
     encoded = jax.ShapeDtypeStruct((1, 1500, config.d_model), precision.dtype)
     cross_kv = jax.eval_shape(lambda w, x: decoder_of(w).cross_kv(x), weights, encoded)
-    row = jax.eval_shape(programs._new_row, weights, cross_kv, jnp.int32(0), empty_input(0, rules))
+    new_row = partial(programs._new_row, n_tokens=programs.room_sizes(0)[-1])  # the most
+    row = jax.eval_shape(new_row, weights, cross_kv, jnp.int32(0), empty_input(0, rules))
 
     def batch(n_rows: int) -> Any:  # noqa: ANN401
         return jax.tree.map(lambda x: jax.ShapeDtypeStruct((n_rows, *x.shape[1:]), x.dtype), row)

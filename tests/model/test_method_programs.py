@@ -12,6 +12,7 @@ import pytest
 from flax import nnx
 
 from model import beam_search, sampling
+from model.cache_sizes import MAX_PREFIX, n_slots
 from model.checkpoint import Checkpoint
 from model.compiled import compile_wait_s
 from model.decoder import CrossKV, Decoder
@@ -25,10 +26,9 @@ from model.method_programs import (
     padded_positions,
     row_of,
 )
-from model.rows import MAX_PREFIX, RowInput, Written
+from model.rows import RowInput, Written
 from model.rules import DecodingRules, make_rules
 from model.sharding import make_mesh
-from model.text_cache import n_slots
 from model.tokens import WhisperTokenizer
 from tests.support.decode_helpers import random_whisper
 

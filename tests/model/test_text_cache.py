@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 
 from model.attention import KeyValue
+from model.cache_sizes import MAX_PREFIX, n_slots
 from model.config import WhisperConfig
 from model.decoder import CrossKV, Decoder
-from model.rows import MAX_PREFIX, Rows, new_row
+from model.rows import Rows, new_row
 from model.rules import DecodingRules
 from model.text_cache import (
-    n_slots,
     n_text_tokens,
     positions_mask,
     resized,

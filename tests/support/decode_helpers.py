@@ -13,12 +13,13 @@ import numpy as np
 from flax import nnx
 from numpy.typing import NDArray
 
+from model.cache_sizes import MAX_PREFIX
 from model.config import WhisperConfig
 from model.decoder import CrossKV, Decoder, Slots, TextCaches
 from model.method_programs import EncodedWindow, Method, MethodPrograms
 from model.network import Whisper
 from model.precision import Precision
-from model.rows import DETECT_LANGUAGE, MAX_PREFIX, UNKNOWN_TOKEN, RowInput, Written
+from model.rows import DETECT_LANGUAGE, UNKNOWN_TOKEN, RowInput, Written
 from model.rules import DecodingRules, History, Step, allowed_logits
 from model.sharding import make_mesh
 from model.window_length import N_TIMESTAMPS
