@@ -13,9 +13,9 @@ failed=()
 # For the many processes that the tests start, too.
 unset PYTHONDONTWRITEBYTECODE
 # Tests wait a good part of their time, so there is a process more than there are processors. Each takes up to
-# 3 GB. The tests of a file stay together, as they share servers and models.
+# 3.5 GB. The tests of a file stay together, as they share servers and models.
 processes=$(($(getconf _NPROCESSORS_ONLN) + 1))
-export PYTEST_XDIST_AUTO_NUM_WORKERS=${PYTEST_XDIST_AUTO_NUM_WORKERS:-$((processes < 4 ? processes : 4))}
+export PYTEST_XDIST_AUTO_NUM_WORKERS=${PYTEST_XDIST_AUTO_NUM_WORKERS:-$((processes < 3 ? processes : 3))}
 parallel=(-n auto --dist loadfile --no-loadscope-reorder)
 
 check() {
