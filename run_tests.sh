@@ -10,6 +10,13 @@ bash scripts/setup.sh local test
 
 python=.venv/bin/python
 failed=()
+# For the many processes that the tests start, too.
+unset PYTHONDONTWRITEBYTECODE
+# Tests wait a good part of their time, so there is a process more than there are processors. Each takes up to
+# 3.5 GB. The tests of a file stay together, as they share servers and models.
+processes=$(($(getconf _NPROCESSORS_ONLN) + 1))
+export PYTEST_XDIST_AUTO_NUM_WORKERS=${PYTEST_XDIST_AUTO_NUM_WORKERS:-$((processes < 3 ? processes : 3))}
+parallel=(-n auto --dist loadfile --no-loadscope-reorder)
 
 check() {
   local name=$1
@@ -50,7 +57,7 @@ check "ruff check" "$python" -m ruff check
 check "ruff format" "$python" -m ruff format --check
 check "mypy" "$python" -m mypy
 check "import-linter" "$python" .venv/bin/lint-imports
-check "pytest" "$python" -m pytest "$@"
+check "pytest" "$python" -m pytest "${parallel[@]}" "$@"
 
 echo
 report_skipped

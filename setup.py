@@ -70,6 +70,7 @@ TEST = [
     "playwright>=1.65,<2",  # drives a browser that is installed, for the page of the server
     "openai>=3.57,<4",  # the client that the server is made for
     "pytest>=9,<10",
+    "pytest-xdist>=3.8,<4",  # tests in several processes
     "ruff>=0.17,<0.18",
     "s3fs>=2026.2",  # how fsspec reaches S3
     "schemathesis>=4.32,<5",  # requests made from the server's schema

@@ -1,12 +1,18 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from transforms.core.progress import PROGRESS
+
+# How long an example takes depends on what else the machine does.
+settings.register_profile("untimed", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("untimed")
 
 
 @pytest.fixture(autouse=True)
@@ -31,6 +37,10 @@ def out(tmp_path: Path) -> Path:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Keeps compiled programs of tiny networks out of the user's cache, and for the next time."""
+    """Prepares what the programs that tests start inherit."""
+    # A script starts programs in the background with it ignored, where tests interrupt them.
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+    # Compiled programs of tiny networks are kept out of the user's cache, and for the next time.
     assert config.cache is not None
     os.environ.setdefault("WHISPER_BEAM_CACHE", str(config.cache.mkdir("whisper-beam")))

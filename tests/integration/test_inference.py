@@ -217,13 +217,16 @@ def test_memory_does_not_depend_on_the_length() -> None:
 
 
 def test_an_interrupt_ends_the_process() -> None:
-    process = subprocess.Popen(
+    with subprocess.Popen(
         [*PROGRAM, "interrupt"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=ROOT
-    )
-    assert process.stdout is not None
-    assert process.stdout.readline() == "decoding\n"
-    process.send_signal(signal.SIGINT)
-    printed, errors = process.communicate(timeout=60)
+    ) as process:
+        try:
+            assert process.stdout is not None
+            assert process.stdout.readline() == "decoding\n"
+            process.send_signal(signal.SIGINT)
+            printed, errors = process.communicate(timeout=60)
+        finally:
+            process.kill()  # or its warning fails another test, too
     assert printed.count("decoding") <= 1  # the other of the two calls that run
     assert errors.rstrip().endswith("KeyboardInterrupt")
     assert process.returncode in (1, 130, -signal.SIGINT)

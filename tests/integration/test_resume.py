@@ -54,7 +54,7 @@ def in_child(folder: Path, *arguments: str) -> dict[str, Any]:
         [sys.executable, "-m", "tests.support.killed_runs", str(folder), *arguments],
         cwd=ROOT,
         stdout=subprocess.PIPE,
-        timeout=300,
+        timeout=600,
         check=True,
     )
     summary: dict[str, Any] = json.loads(child.stdout)

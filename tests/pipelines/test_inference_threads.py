@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
+from collections.abc import Callable
 from pathlib import Path
 from time import monotonic, sleep
 
@@ -109,7 +110,7 @@ def test_threads_share_batches(observed: Observed, tmp_path: Path) -> None:
         ]
         for thread in threads:
             thread.start()
-        open_gate(observed, inference, 8)
+        open_gate(observed, lambda: observed.n_windows + n_waiting(inference) >= 8)
         for thread in threads:
             thread.join()
     assert [texts[path] for path in paths] == [expected_text("en", seconds) for seconds in range(3, 11)]
@@ -117,10 +118,10 @@ def test_threads_share_batches(observed: Observed, tmp_path: Path) -> None:
     assert len(observed.sizes) <= 2  # the first one, and those that waited for it
 
 
-def open_gate(observed: Observed, inference: Inference, n_windows: int) -> None:
-    """Lets the model go on once so many windows were submitted."""
+def open_gate(observed: Observed, is_ready: Callable[[], bool]) -> None:
+    """Lets the model go on once enough windows were submitted."""
     deadline = monotonic() + 30
-    while observed.n_windows + n_waiting(inference) < n_windows and monotonic() < deadline:
+    while not is_ready() and monotonic() < deadline:
         sleep(0.01)
     observed.gate.set()
 
@@ -137,7 +138,7 @@ def test_a_call_may_take_fewer_windows_of_a_batch(observed: Observed, tmp_path: 
         for n_windows in (1, 100):
             observed.sizes.clear()
             observed.gate.clear()
-            opening = threading.Thread(target=open_gate, args=(observed, inference, 5))
+            opening = threading.Thread(target=open_gate, args=(observed, lambda: n_waiting(inference) >= 4))
             opening.start()
             inference(talk, batch_size=n_windows, language="en")
             opening.join()

@@ -107,10 +107,18 @@ def run(server: Server, requests: Iterator[Request]) -> Counter[int]:
 
 
 def settled(server: Server) -> Resources:
+    # Connections are accepted in turn, so before this one all those of clients that have left.
+    assert get(server.port, "/health").status == 200
     wait_until(lambda: server._app.admission.n_requests == 0)
     wait_until(lambda: server._engine.n_jobs == 0)
-    wait_until(lambda: not [one for one in psutil.Process().net_connections() if one.status == "CLOSE_WAIT"])
+    wait_until(lambda: not open_connections(server))
     return resources()
+
+
+def open_connections(server: Server) -> list[str]:
+    """States of the connections that the server has accepted and not closed."""
+    found = psutil.Process().net_connections()
+    return [one.status for one in found if one.laddr.port == server.port and one.status != "LISTEN"]
 
 
 def check_same(before: Resources, after: Resources) -> None:

@@ -94,6 +94,7 @@ NEW = format_datetime(datetime.now(UTC) + timedelta(days=1), usegmt=True)
         ({"Last-Modified": OLD}, OLD), ({"Last-Modified": NEW}, None), ({"Last-Modified": "soon"}, None),
         ({"ETag": '"v1"', "Content-Encoding": "gzip"}, None),
     ],
+    ids=["strong", "weak", "none", "old", "new", "not a date", "compressed"],
 )  # fmt: skip
 def test_download_is_resumed_only_with_a_strong_validator(
     server: Server, headers: Mapping[str, str], validator: str | None

@@ -110,6 +110,7 @@ def test_array_has_a_maximum(monkeypatch: pytest.MonkeyPatch) -> None:
         (b"\x1f\x8b\xff" + bytes(9), "cannot be unpacked: "),
         (TEXT.encode("utf-16")[:-1], "cannot be decoded as UTF-16: .*; save it as UTF-8"),
     ],
+    ids=["cut short", "header cut short", "unknown flags", "half a character"],
 )
 def test_what_cannot_be_unpacked_or_decoded_is_an_error(data: bytes, error: str) -> None:
     with pytest.raises(ColumnError, match=error):
