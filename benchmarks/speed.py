@@ -12,6 +12,9 @@ Hugging Face's chunked pipeline has neither. faster-whisper is int8. whisper-bea
 fastest of faster-whisper's batch sizes, and of Hugging Face's dtypes and batch sizes (two trials each on the
 short recording).
 
+The system "defaults" is faster-whisper as it comes, with nothing but the language given; compare it with
+`--ours '--beam_size 5 --temperature 0,0.2,0.4,0.6,0.8,1'`.
+
 Each run is a new process, and the systems alternate, so that a slower machine affects all of them.
 whisper-beam runs once before, to fill its caches on disk. Two times are measured for every run:
 
@@ -47,6 +50,7 @@ from benchmarks.support.speed_checks import accuracy, lengths
 from benchmarks.support.speed_systems import (
     BATCHED,
     BATCHED_PROCESSES,
+    DEFAULTS,
     HUGGINGFACE,
     OURS,
     SEQUENTIAL,
@@ -54,6 +58,7 @@ from benchmarks.support.speed_systems import (
     Run,
     System,
     faster_whisper,
+    faster_whisper_defaults,
     faster_whisper_processes,
     huggingface,
     ours,
@@ -64,7 +69,12 @@ from model.checkpoint import find_checkpoint
 RIVALS, ACCURACY, LENGTHS = PARTS = ("rivals", "accuracy", "lengths")
 MODELS = ("openai/whisper-base", "openai/whisper-tiny.en")
 EXACT = "--quantization none --dtype float32"
-BARS: Mapping[str, tuple[float, float]] = {BATCHED: (2, 3), SEQUENTIAL: (3, 5), HUGGINGFACE: (8, 15)}
+BARS: Mapping[str, tuple[float, float]] = {
+    BATCHED: (2, 3),
+    SEQUENTIAL: (3, 5),
+    HUGGINGFACE: (8, 15),
+    DEFAULTS: (3, 5),
+}
 """Required and desired speed of whisper-beam relative to each rival."""
 TRIALS = [(dtype, size) for dtype in ("float32", "bfloat16") for size in (1, 8)]
 """Dtypes and batch sizes to try for Hugging Face's pipeline."""
@@ -153,6 +163,8 @@ def find_systems(
         systems.append(faster_whisper_processes(folder, args.batch_sizes[0], n_cores()))
     if SEQUENTIAL in args.systems:
         systems.append(faster_whisper(folder, 0))
+    if DEFAULTS in args.systems:
+        systems.append(faster_whisper_defaults(folder))
     if HUGGINGFACE in args.systems:
         reason = why_no_huggingface(args.torch_python)
         if reason:

@@ -3,9 +3,9 @@
     python -m benchmarks.rivals.faster_whisper_program --folder MODEL --batch_size 8 RECORDING ...
 
 It decodes greedily, in English, without fallback, and otherwise with its defaults; sequentially for
-`--batch_size 0`. With `--processes`, several processes share the recordings and the cores. Prints rows and
-times as JSON: `load_s` from the start of the program until the (first) model is loaded, `transcribe_s` from
-there to the end.
+`--batch_size 0`. With `--defaults` only the language is given. With `--processes`, several processes share the
+recordings and the cores. Prints rows and times as JSON: `load_s` from the start of the program until the
+(first) model is loaded, `transcribe_s` from there to the end.
 """
 
 from __future__ import annotations
@@ -23,7 +23,8 @@ if TYPE_CHECKING:
     from faster_whisper import WhisperModel
 
 Row = dict[str, Any]
-GREEDY: dict[str, Any] = {"beam_size": 1, "temperature": 0.0, "language": "en"}
+DEFAULTS: dict[str, Any] = {"language": "en"}
+GREEDY: dict[str, Any] = {**DEFAULTS, "beam_size": 1, "temperature": 0.0}
 _STARTED = perf_counter()
 
 
@@ -35,10 +36,12 @@ def main() -> None:
     parser.add_argument("--compute_type", default="int8")
     parser.add_argument("--batch_size", type=int, default=0)
     parser.add_argument("--processes", type=int, default=1)
+    parser.add_argument("--defaults", action="store_true")
     args = parser.parse_args()
     shares = [args.recordings[i :: args.processes] for i in range(args.processes)]
     threads = max(1, len(os.sched_getaffinity(0)) // args.processes)
-    work = [(share, args.folder, args.compute_type, args.batch_size, threads) for share in shares]
+    options = DEFAULTS if args.defaults else GREEDY
+    work = [(share, args.folder, args.compute_type, args.batch_size, threads, options) for share in shares]
     if args.processes == 1:
         done = [_run(*work[0])]
     else:
@@ -58,7 +61,12 @@ def main() -> None:
 
 
 def _run(
-    recordings: Sequence[str], folder: str, compute_type: str, batch_size: int, threads: int
+    recordings: Sequence[str],
+    folder: str,
+    compute_type: str,
+    batch_size: int,
+    threads: int,
+    options: dict[str, Any],
 ) -> tuple[list[Row], int, float]:
     """Returns rows, the number of windows, and the time when the model was loaded, by the system's clock."""
     from faster_whisper import WhisperModel
@@ -68,12 +76,9 @@ def _run(
     get_vad_model()  # cached by the library; loading it here keeps it out of the measured time
     ready = perf_counter()
     if batch_size:
-        options = {**GREEDY, "batch_size": batch_size}
-    else:
-        options = {
-            **GREEDY,
-            "condition_on_previous_text": False,
-        }  # shorter prompts: faster, and less repetition
+        options = {**options, "batch_size": batch_size}
+    elif options != DEFAULTS:  # shorter prompts: faster, and less repetition
+        options = {**options, "condition_on_previous_text": False}
     return *transcribe(whisper, recordings, batched=bool(batch_size), **options), ready
 
 

@@ -14,8 +14,8 @@ from benchmarks.support.processes import Measured, isolated_command, run_measure
 from benchmarks.support.recordings import Recording
 
 OURS, BATCHED, SEQUENTIAL, HUGGINGFACE = "ours", "batched", "sequential", "huggingface"
-BATCHED_PROCESSES = "batched_processes"
-SYSTEMS = (OURS, BATCHED, SEQUENTIAL, HUGGINGFACE, BATCHED_PROCESSES)
+BATCHED_PROCESSES, DEFAULTS = "batched_processes", "defaults"
+SYSTEMS = (OURS, BATCHED, SEQUENTIAL, HUGGINGFACE, BATCHED_PROCESSES, DEFAULTS)
 GREEDY = ("--beam_size", "1", "--temperature", "0", "--language", "en")
 
 
@@ -111,6 +111,17 @@ def faster_whisper(folder: Path, batch_size: int) -> System:
     return System(
         kind,
         f"faster-whisper {kind} int8{batches}",
+        lambda recording: parse_run(run_measured([*command, *map(str, recording.paths)])),
+    )
+
+
+def faster_whisper_defaults(folder: Path) -> System:
+    """Returns faster-whisper in int8 as it comes: sequential, with beams of 5, fallback and previous text."""
+    command = [sys.executable, "-m", "benchmarks.rivals.faster_whisper_program", "--folder", str(folder)]
+    command.append("--defaults")
+    return System(
+        DEFAULTS,
+        "faster-whisper int8 with its defaults",
         lambda recording: parse_run(run_measured([*command, *map(str, recording.paths)])),
     )
 
