@@ -3,8 +3,8 @@
     python -m benchmarks.rivals.faster_whisper_program --folder MODEL --batch_size 8 RECORDING ...
 
 It decodes greedily, in English, without fallback, and otherwise with its defaults; sequentially for
-`--batch_size 0`. With `--defaults` only the language is given. With `--processes`, several processes share the
-recordings and the cores. Prints rows and times as JSON: `load_s` from the start of the program until the
+`--batch_size 0`. With `--defaults` only the language is given. With `--processes`, several processes share
+the recordings and the cores. Prints rows and times as JSON: `load_s` from the start of the program until the
 (first) model is loaded, `transcribe_s` from there to the end.
 """
 
