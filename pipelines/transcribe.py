@@ -70,7 +70,7 @@ def main(
             from model.interface import ModelOptions
             from model.option_fields import select_options
             from pipelines.command_line import parse
-            from pipelines.process.memory import limit_malloc_arenas
+            from pipelines.process.memory import limit_malloc_arenas, returning_free_memory
 
             limit_malloc_arenas()
             _tune_interpreter()
@@ -83,7 +83,8 @@ def main(
                 backend.start_loading(select_options(options, ModelOptions))
             transcribe = _import_run(options, beam_args)
 
-        return transcribe(options, beam_args, backend)
+        with returning_free_memory():
+            return transcribe(options, beam_args, backend)
     except KeyboardInterrupt as error:
         return report_interrupt(error)
     except Exception as error:  # any error becomes one sentence; LOG_LEVEL=DEBUG shows the traceback

@@ -53,6 +53,16 @@ def keep_returning_free_memory(interval_s: float = RETURN_MEMORY_S) -> threading
     return ended
 
 
+@contextmanager
+def returning_free_memory(interval_s: float = RETURN_MEMORY_S) -> Iterator[None]:
+    """Returns free memory now and then during a block: to load programs alone leaves 130 MB of it."""
+    ended = keep_returning_free_memory(interval_s)
+    try:
+        yield
+    finally:
+        ended.set()
+
+
 _BLOCKS = threading.Lock()
 _open_blocks: list[bool] = []  # blocks of `without_garbage_collection`: whether it was on before each
 

@@ -76,6 +76,16 @@ def test_free_memory_is_returned_again_and_again(monkeypatch: pytest.MonkeyPatch
     assert not thread.is_alive()
 
 
+def test_free_memory_is_returned_until_the_end_of_a_block(monkeypatch: pytest.MonkeyPatch) -> None:
+    returned = threading.Semaphore(0)
+    monkeypatch.setattr(memory, "return_free_memory", returned.release)
+    with memory.returning_free_memory(0.01):
+        assert all(returned.acquire(timeout=10) for _ in range(3))
+        (thread,) = (one for one in threading.enumerate() if one.name == "return-memory")
+    thread.join(10)
+    assert not thread.is_alive()
+
+
 def test_garbage_collection_is_off_inside_and_new_objects_are_frozen() -> None:
     before = gc.get_freeze_count()
     try:
