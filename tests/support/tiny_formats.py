@@ -1,0 +1,106 @@
+"""The tiny Whisper of `tiny_model` in further formats, each as the program of its name writes it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from model.config import DecodingConfig
+from tests.support.tiny_model import (
+    D_MODEL,
+    GENERATION_CONFIG,
+    N_HEADS,
+    N_MELS,
+    N_VOCAB,
+    TINY_CONFIG,
+    Weights,
+    save_huggingface,
+    tiny_tokenizer,
+)
+from tests.support.torch_files import openai_pt, weights_zip
+
+DIMS: Mapping[str, int] = {
+    "n_mels": N_MELS, "n_audio_ctx": 1500, "n_audio_state": D_MODEL, "n_audio_head": N_HEADS,
+    "n_audio_layer": 1, "n_vocab": N_VOCAB,
+    "n_text_ctx": 448, "n_text_state": D_MODEL, "n_text_head": N_HEADS, "n_text_layer": 1,
+}  # fmt: skip
+D_MLP = 4 * D_MODEL  # as in each model of OpenAI
+CONFIG: Mapping[str, object] = {**TINY_CONFIG, "encoder_ffn_dim": D_MLP, "decoder_ffn_dim": D_MLP}
+_OPENAI_NAMES = (
+    ("model.", ""), (".layers.", ".blocks."), (".self_attn_layer_norm", ".attn_ln"),
+    (".encoder_attn_layer_norm", ".cross_attn_ln"), (".final_layer_norm", ".mlp_ln"),
+    (".self_attn", ".attn"), (".encoder_attn", ".cross_attn"), (".q_proj", ".query"), (".k_proj", ".key"),
+    (".v_proj", ".value"), (".out_proj", ".out"), (".fc1", ".mlp.0"), (".fc2", ".mlp.2"),
+    ("encoder.layer_norm", "encoder.ln_post"), ("decoder.layer_norm", "decoder.ln"),
+    ("embed_positions.weight", "positional_embedding"), ("embed_tokens", "token_embedding"),
+)  # fmt: skip
+
+
+def openai_weights(weights: Weights) -> Weights:
+    """Returns weights under their names in openai/whisper."""
+    renamed = {}
+    for name, weight in weights.items():
+        for old, new in _OPENAI_NAMES:
+            name = name.replace(old, new)
+        renamed[name] = weight
+    return renamed
+
+
+def save_pytorch(folder: Path, weights: Weights) -> Path:
+    """`pytorch_model.bin`, as transformers wrote it until 2023."""
+    _save_configs(folder)
+    (folder / "pytorch_model.bin").write_bytes(weights_zip(weights))
+    return folder
+
+
+def save_sharded_pytorch(folder: Path, weights: Weights) -> Path:
+    """The same in two shards."""
+    _save_configs(folder)
+    names = sorted(weights)
+    index = {}
+    for number, members in enumerate((names[::2], names[1::2]), 1):
+        file = f"pytorch_model-{number:05}-of-00002.bin"
+        (folder / file).write_bytes(weights_zip({name: weights[name] for name in members}))
+        index.update(dict.fromkeys(members, file))
+    (folder / "pytorch_model.bin.index.json").write_text(json.dumps({"weight_map": index}))
+    return folder
+
+
+def save_openai(folder: Path, weights: Weights) -> Path:
+    """A single `.pt` of openai/whisper, with a tokenizer beside it."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "tiny.pt").write_bytes(openai_pt(openai_weights(weights), DIMS))
+    tiny_tokenizer().save(str(folder / "tokenizer.json"))
+    return folder
+
+
+def _save_configs(folder: Path) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "config.json").write_text(json.dumps(CONFIG))
+    (folder / "generation_config.json").write_text(json.dumps(GENERATION_CONFIG))
+    tiny_tokenizer().save(str(folder / "tokenizer.json"))
+
+
+OF_HUGGING_FACE: Mapping[str, Callable[[Path, Weights], Path]] = {
+    "pytorch": save_pytorch,
+    "sharded pytorch": save_sharded_pytorch,
+}
+"""Formats with the configs of Hugging Face."""
+
+OF_OPENAI: Mapping[str, Callable[[Path, Weights], Path]] = {"openai": save_openai}
+"""Formats with openai/whisper's names of weights."""
+
+
+def save_reference(folder: Path, weights: Weights, decoding: DecodingConfig | None = None) -> Path:
+    """The model in safetensors, perhaps with the suppressed tokens of another one."""
+    save_huggingface(folder, weights)
+    (folder / "config.json").write_text(json.dumps(CONFIG))
+    if decoding is not None:
+        generation = {
+            "suppress_tokens": decoding.suppress_ids,
+            "begin_suppress_tokens": decoding.begin_suppress_ids,
+            "alignment_heads": decoding.alignment_heads,
+        }
+        (folder / "generation_config.json").write_text(json.dumps(generation))
+    return folder
