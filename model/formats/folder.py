@@ -13,7 +13,7 @@ from typing import Any
 
 from tokenizers import Tokenizer
 
-from model.formats import ctranslate2, huggingface, openai, pytorch, unsupported, vocabulary
+from model.formats import ctranslate2, flax_msgpack, huggingface, openai, pytorch, unsupported, vocabulary
 from model.formats.contents import ModelFiles, Weights, read_json, tokenizer_files
 from model.formats.mapped_file import FormatError
 from model.formats.openai import OpenAIModel
@@ -24,6 +24,7 @@ from model.tokens import TokenizerError, WhisperTokenizer
 _N_TIMESTAMPS = 1501
 _HUGGING_FACE: Mapping[str, Callable[[Sequence[Path]], Weights]] = {
     "pytorch_model.bin": pytorch.read_weights,
+    "flax_model.msgpack": flax_msgpack.read_weights,
 }
 """Files of weights that go with transformers' `config.json`, beside safetensors, and their readers."""
 

@@ -6,6 +6,10 @@ import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+import numpy as np
+from flax.serialization import msgpack_serialize
+from flax.traverse_util import unflatten_dict
+
 from model.config import DecodingConfig
 from tests.support.tiny_model import (
     D_MODEL,
@@ -67,6 +71,23 @@ def save_sharded_pytorch(folder: Path, weights: Weights) -> Path:
     return folder
 
 
+def save_flax(folder: Path, weights: Weights) -> Path:
+    """`flax_model.msgpack`, as transformers wrote it until version 5."""
+    tree = {}
+    for name, weight in weights.items():
+        *modules, last = name.split(".")
+        if weight.ndim == 3:
+            last, weight = "kernel", weight.transpose(2, 1, 0)
+        elif "embed" in modules[-1]:
+            last = "embedding"
+        elif last == "weight":
+            last, weight = ("kernel", weight.T) if weight.ndim == 2 else ("scale", weight)
+        tree[(*modules, last)] = np.ascontiguousarray(weight)
+    _save_configs(folder)
+    (folder / "flax_model.msgpack").write_bytes(msgpack_serialize(unflatten_dict(tree)))
+    return folder
+
+
 def save_openai(folder: Path, weights: Weights) -> Path:
     """A single `.pt` of openai/whisper, with a tokenizer beside it."""
     folder.mkdir(parents=True, exist_ok=True)
@@ -85,6 +106,7 @@ def _save_configs(folder: Path) -> None:
 OF_HUGGING_FACE: Mapping[str, Callable[[Path, Weights], Path]] = {
     "pytorch": save_pytorch,
     "sharded pytorch": save_sharded_pytorch,
+    "flax": save_flax,
 }
 """Formats with the configs of Hugging Face."""
 
