@@ -13,7 +13,16 @@ from typing import Any
 
 from tokenizers import Tokenizer
 
-from model.formats import ctranslate2, flax_msgpack, huggingface, openai, pytorch, unsupported, vocabulary
+from model.formats import (
+    ctranslate2,
+    flax_msgpack,
+    ggml,
+    huggingface,
+    openai,
+    pytorch,
+    unsupported,
+    vocabulary,
+)
 from model.formats.contents import ModelFiles, Weights, read_json, tokenizer_files
 from model.formats.mapped_file import FormatError
 from model.formats.openai import OpenAIModel
@@ -130,7 +139,7 @@ def _open_openai(path: Path) -> OpenAIModel | None:
         start = stream.read(16)
     if start.startswith((pytorch.ZIP_MAGIC, pytorch.LEGACY_MAGIC[:4])):
         return openai.open_pt(path)
-    return None
+    return ggml.open_ggml(path) if start.startswith(ggml.MAGIC) else None
 
 
 def _with_tokenizer(model: OpenAIModel, folder: Path) -> ModelFiles:

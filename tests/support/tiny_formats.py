@@ -11,6 +11,7 @@ from flax.serialization import msgpack_serialize
 from flax.traverse_util import unflatten_dict
 
 from model.config import DecodingConfig
+from tests.support.ggml_files import ggml_bytes
 from tests.support.tiny_model import (
     D_MODEL,
     GENERATION_CONFIG,
@@ -103,15 +104,12 @@ def _save_configs(folder: Path) -> None:
     tiny_tokenizer().save(str(folder / "tokenizer.json"))
 
 
-OF_HUGGING_FACE: Mapping[str, Callable[[Path, Weights], Path]] = {
-    "pytorch": save_pytorch,
-    "sharded pytorch": save_sharded_pytorch,
-    "flax": save_flax,
-}
-"""Formats with the configs of Hugging Face."""
-
-OF_OPENAI: Mapping[str, Callable[[Path, Weights], Path]] = {"openai": save_openai}
-"""Formats with openai/whisper's names of weights."""
+def save_ggml(folder: Path, weights: Weights) -> Path:
+    """A single `ggml-tiny.bin` of whisper.cpp, with a tokenizer beside it."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "ggml-tiny.bin").write_bytes(ggml_bytes(openai_weights(weights), DIMS))
+    tiny_tokenizer().save(str(folder / "tokenizer.json"))
+    return folder
 
 
 def save_reference(folder: Path, weights: Weights, decoding: DecodingConfig | None = None) -> Path:
@@ -126,3 +124,17 @@ def save_reference(folder: Path, weights: Weights, decoding: DecodingConfig | No
         }
         (folder / "generation_config.json").write_text(json.dumps(generation))
     return folder
+
+
+OF_HUGGING_FACE: Mapping[str, Callable[[Path, Weights], Path]] = {
+    "pytorch": save_pytorch,
+    "sharded pytorch": save_sharded_pytorch,
+    "flax": save_flax,
+}
+"""Formats with the configs of Hugging Face."""
+
+OF_OPENAI: Mapping[str, Callable[[Path, Weights], Path]] = {
+    "openai": save_openai,
+    "ggml": save_ggml,
+}
+"""Formats with openai/whisper's names of weights."""
