@@ -18,6 +18,7 @@ from model.formats import (
     flax_msgpack,
     ggml,
     huggingface,
+    mlx,
     openai,
     pytorch,
     unsupported,
@@ -45,7 +46,7 @@ def open_folder(folder: Path) -> ModelFiles:
         FormatError: it holds none that can be read; the message says what it holds, and what to do.
     """
     if safetensors := huggingface.weight_files(folder):
-        return _open_huggingface(folder, safetensors, huggingface.read_weights)
+        return _open_safetensors(folder, safetensors)
     if (folder / "model.bin").is_file():
         config = folder / "config.json"
         values = read_json(config) if config.is_file() else {}
@@ -53,6 +54,9 @@ def open_folder(folder: Path) -> ModelFiles:
     for single, read in _HUGGING_FACE.items():
         if files := huggingface.weight_files(folder, single):
             return _open_huggingface(folder, files, read)
+    for single in mlx.WEIGHT_FILES:
+        if files := huggingface.weight_files(folder, single):
+            return _with_tokenizer(mlx.open_mlx(folder, files), folder)
     return _open_single(folder)
 
 
@@ -91,6 +95,20 @@ def open_ctranslate2(parts: Sequence[Path], values: Mapping[str, Any], tokenizer
         raise FormatError(f"invalid config: {error}") from error
     return ModelFiles(
         config, decoding, tuple(parts), tokenizer, lambda: ctranslate2.read_weights(file, config)
+    )
+
+
+def _open_safetensors(folder: Path, files: Sequence[Path]) -> ModelFiles:
+    """Opens safetensors of transformers, or of MLX: with openai/whisper's names, or quantised."""
+    config = folder / "config.json"
+    values = read_json(config) if config.is_file() else {}
+    if "n_audio_state" in values:
+        return _with_tokenizer(mlx.open_mlx(folder, files), folder)
+    group_size = mlx.group_size_of(values)
+    if not group_size:
+        return _open_huggingface(folder, files, huggingface.read_weights)
+    return _open_huggingface(
+        folder, files, lambda files: huggingface.network_weights(mlx.tensors(files, group_size))
     )
 
 

@@ -2,8 +2,8 @@
 
 The format (little endian): u32 magic; 11 i32 sizes; i32 rows and columns of the mel filters, and their
 floats; i32 number of text tokens, and of each its u32 length and bytes; then up to the end, of each tensor,
-i32 number of dimensions, i32 length of its name, i32 type, its dimensions (i32, the last axis first), name and
-data. Names are those of openai/whisper. Source: `whisper_model_load` in whisper.cpp, and its
+i32 number of dimensions, i32 length of its name, i32 type, its dimensions (i32, the last axis first), name
+and data. Names are those of openai/whisper. Source: `whisper_model_load` in whisper.cpp, and its
 `convert-pt-to-ggml.py`.
 """
 

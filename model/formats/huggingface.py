@@ -156,8 +156,13 @@ def network_layout(name: str, weight: NDArray[np.generic]) -> NDArray[np.generic
 
     Args:
         name: its name in `model.network`.
-        weight: a kernel of [outputs, inputs], of [outputs, inputs, width], or any other weight.
+        weight: a kernel of [outputs, inputs], of [outputs, inputs, 3], in MLX of [outputs, 3, inputs], or any
+            other weight.
     """
     if not name.endswith(".kernel") or not weight.size:
         return weight
-    return weight.transpose(2, 1, 0).reshape(-1, weight.shape[0]) if weight.ndim == 3 else weight.T
+    if weight.ndim != 3:
+        return weight.T
+    is_mlx = weight.shape[1] == 3 != weight.shape[2]
+    by_width = weight.transpose(1, 2, 0) if is_mlx else weight.transpose(2, 1, 0)
+    return by_width.reshape(-1, weight.shape[0])

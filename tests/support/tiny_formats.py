@@ -112,6 +112,22 @@ def save_ggml(folder: Path, weights: Weights) -> Path:
     return folder
 
 
+def save_mlx(folder: Path, weights: Weights) -> Path:
+    """`weights.npz` of mlx-whisper, with a tokenizer beside it. It has no positions of the encoder."""
+    folder.mkdir(parents=True, exist_ok=True)
+    arrays = {
+        name.replace("mlp.0", "mlp1").replace("mlp.2", "mlp2"): weight.swapaxes(1, -1)
+        if weight.ndim == 3
+        else weight
+        for name, weight in openai_weights(weights).items()
+        if name != "encoder.positional_embedding"
+    }
+    np.savez(folder / "weights.npz", **arrays)
+    (folder / "config.json").write_text(json.dumps({**DIMS, "model_type": "whisper"}))
+    tiny_tokenizer().save(str(folder / "tokenizer.json"))
+    return folder
+
+
 def save_reference(folder: Path, weights: Weights, decoding: DecodingConfig | None = None) -> Path:
     """The model in safetensors, perhaps with the suppressed tokens of another one."""
     save_huggingface(folder, weights)
@@ -136,5 +152,6 @@ OF_HUGGING_FACE: Mapping[str, Callable[[Path, Weights], Path]] = {
 OF_OPENAI: Mapping[str, Callable[[Path, Weights], Path]] = {
     "openai": save_openai,
     "ggml": save_ggml,
+    "mlx": save_mlx,
 }
 """Formats with openai/whisper's names of weights."""

@@ -9,6 +9,7 @@ from model.checkpoint import Checkpoint, find_checkpoint
 from model.formats import folder as formats_folder
 from model.formats.folder import open_file, open_folder
 from model.formats.mapped_file import FormatError
+from model.formats.mlx import sinusoids
 from model.packaged_models import PackagedModel
 from model.pypi_files import PackagedFile
 from tests.support.tiny_formats import D_MLP, DIMS, OF_HUGGING_FACE, OF_OPENAI, openai_weights, save_reference
@@ -21,7 +22,9 @@ REFERENCES = Path(__file__).parent / "references"
 
 @pytest.fixture(scope="module")
 def weights() -> Weights:
-    return tiny_weights(d_mlp=D_MLP)
+    """Weights with the positions of the encoder that MLX computes."""
+    weights = tiny_weights(d_mlp=D_MLP)
+    return {**weights, "model.encoder.embed_positions.weight": sinusoids(1500, DIMS["n_audio_state"])}
 
 
 def check_same_weights(found: Checkpoint, expected: Checkpoint) -> None:
