@@ -8,16 +8,17 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable
-from dataclasses import dataclass, fields
+from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 
 from tokenizers import Tokenizer
 
 from model import hub_files
 from model.file_digests import sha256_of
-from model.formats import huggingface
+from model.formats import adapters, huggingface
 from model.formats.contents import ModelFiles, Weights, read_json
-from model.formats.folder import open_ctranslate2, open_file, open_folder
+from model.formats.folder import is_adapter, open_ctranslate2, open_file, open_folder
 from model.formats.mapped_file import FormatError
 from model.model_names import (
     HUB_NAMES,
@@ -85,7 +86,12 @@ def is_local(name: str) -> bool:
     packaged = PACKAGED_MODELS.get(canonical_name(name))
     if packaged is not None and all(file.locate() for file in packaged.files):
         return True
-    return Path(name).expanduser().exists()
+    folder = Path(name).expanduser()
+    if folder.is_dir() and is_adapter(folder):
+        with suppress(FormatError):
+            base = adapters.base_name(folder)
+            return is_adapter(Path(base)) or is_local(base)
+    return folder.exists()
 
 
 def find_checkpoint(name: str) -> Checkpoint:
@@ -98,10 +104,14 @@ def find_checkpoint(name: str) -> Checkpoint:
     Raises:
         CheckpointError: no such model, or its files cannot be used.
     """
+    return _find(name, is_base=False)
+
+
+def _find(name: str, *, is_base: bool) -> Checkpoint:
     name = canonical_name(name)
     folder = Path(name).expanduser()
     if folder.is_dir() and (name not in HUB_NAMES or is_checkpoint_folder(folder)):
-        return _opened(name, lambda: open_folder(folder))
+        return _from_folder(name, folder, is_base=is_base)
     if folder.is_file():
         return _opened(name, lambda: open_file(folder))
     packaged = PACKAGED_MODELS.get(name)
@@ -115,8 +125,7 @@ def find_checkpoint(name: str) -> Checkpoint:
             f"{_did_you_mean(name)}; pass a local folder, a name on the Hugging Face Hub (OWNER/NAME), or "
             f"one of {', '.join(MODEL_ALIASES)}"
         )
-    downloaded = _download(name)
-    return _opened(name, lambda: open_folder(downloaded))
+    return _from_folder(name, _download(name), is_base=is_base)
 
 
 def _did_you_mean(name: str) -> str:
@@ -129,7 +138,23 @@ def _opened(name: str, open_files: Callable[[], ModelFiles]) -> Checkpoint:
         files = open_files()
     except (FormatError, OSError, PackagedFileError) as error:
         raise CheckpointError(f"model {name!r}: {error}") from error
-    return Checkpoint(**{field.name: getattr(files, field.name) for field in fields(files)}, name=name)
+    return Checkpoint(
+        files.config, files.decoding, files.weight_files, files.tokenizer, files.read_weights, name=name
+    )
+
+
+def _from_folder(name: str, folder: Path, *, is_base: bool) -> Checkpoint:
+    if not is_adapter(folder):
+        return _opened(name, lambda: open_folder(folder))
+    if is_base:
+        raise CheckpointError(f"model {name!r} is an adapter, too: merge them with PEFT")
+    try:
+        base = _find(adapters.base_name(folder), is_base=True)
+    except FormatError as error:
+        raise CheckpointError(f"model {name!r}: {error}") from error
+    except CheckpointError as error:
+        raise CheckpointError(f"model {name!r} is an adapter, whose base cannot be used: {error}") from error
+    return _opened(name, lambda: adapters.open_adapter(folder, base))
 
 
 def _open_package(packaged: PackagedModel) -> ModelFiles:

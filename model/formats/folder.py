@@ -24,6 +24,7 @@ from model.formats import (
     unsupported,
     vocabulary,
 )
+from model.formats.adapters import CONFIG_FILE
 from model.formats.contents import ModelFiles, Weights, read_json, tokenizer_files
 from model.formats.mapped_file import FormatError
 from model.formats.openai import OpenAIModel
@@ -58,6 +59,13 @@ def open_folder(folder: Path) -> ModelFiles:
         if files := huggingface.weight_files(folder, single):
             return _with_tokenizer(mlx.open_mlx(folder, files), folder)
     return _open_single(folder)
+
+
+def is_adapter(folder: Path) -> bool:
+    """Whether a folder holds an adapter, and no whole model."""
+    singles = (huggingface.SINGLE_FILE, *_HUGGING_FACE, *mlx.WEIGHT_FILES)
+    names = ("model.bin", *singles, *(f"{single}.index.json" for single in singles))
+    return (folder / CONFIG_FILE).is_file() and not any((folder / name).is_file() for name in names)
 
 
 def open_file(path: Path) -> ModelFiles:

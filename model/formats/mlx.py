@@ -1,8 +1,8 @@
 """Reader of MLX's weights: safetensors or `weights.npz`, with openai/whisper's sizes in `config.json`.
 
 Names are openai/whisper's. A quantised matrix has `weight`, uint32 with its integers packed from the lowest
-bit on, and `scales` and `biases` for each group of numbers in a row: number = integer * scale + bias. Sources:
-`mlx_whisper/load_models.py` of ml-explore/mlx-examples, and `mlx.core.quantize`.
+bit on, and `scales` and `biases` for each group of numbers in a row: number = integer * scale + bias.
+Sources: `mlx_whisper/load_models.py` of ml-explore/mlx-examples, and `mlx.core.quantize`.
 """
 
 from __future__ import annotations
@@ -113,10 +113,10 @@ class _Arrays:
         self._file: Any
         if self._is_zip:
             self._file = StoredZip(path)
-            self.names = [name.removesuffix(".npy") for name in self._file]
+            self.names = dict.fromkeys(name.removesuffix(".npy") for name in self._file)
         else:
             self._file = safe_open(path, framework="numpy")
-            self.names = list(self._file.keys())
+            self.names = dict.fromkeys(self._file.keys())
 
     def __enter__(self) -> _Arrays:
         if not self._is_zip:
