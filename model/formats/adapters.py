@@ -143,17 +143,22 @@ def _merged(base: ModelFiles, adapter: _Adapter) -> Weights:
             if adapter.replaced[name].shape != weight.shape:
                 raise FormatError(f"its adapter has another shape of {name} than its base")
             weight = adapter.replaced[name]
-        if name in kernels:
-            weight = _changed(weight, name, kernels[name], adapter)
-        if name in biases:
-            parts = adapter.changes[biases[name]]
-            factor = _scaling(adapter.config, biases[name], len(parts["lora_A"]) if "lora_A" in parts else 0)
-            weight = _sum(weight, factor * _wide(parts["lora_B.bias"]), name)
+        with np.errstate(all="ignore"):  # of damaged numbers
+            if name in kernels:
+                weight = _changed(weight, name, kernels[name], adapter)
+            if name in biases:
+                weight = _changed_bias(weight, name, biases[name], adapter)
         yield name, weight
     if unused:
         raise FormatError(
             f"its adapter changes {', '.join(sorted(unused)[:3])}, which its base does not have"
         )
+
+
+def _changed_bias(weight: Array, name: str, module: str, adapter: _Adapter) -> Array:
+    parts = adapter.changes[module]
+    factor = _scaling(adapter.config, module, len(parts["lora_A"]) if "lora_A" in parts else 0)
+    return _sum(weight, factor * _wide(parts["lora_B.bias"]), name)
 
 
 def _changed(weight: Array, name: str, module: str, adapter: _Adapter) -> Array:

@@ -17,6 +17,7 @@ from model.formats import (
     ctranslate2,
     flax_msgpack,
     ggml,
+    gguf,
     huggingface,
     mlx,
     openai,
@@ -76,7 +77,9 @@ def open_file(path: Path) -> ModelFiles:
     """
     opened = _open_openai(path)
     if opened is None:
-        reason = unsupported.format_of(path) or "its format is none of openai/whisper's or whisper.cpp's"
+        reason = (
+            unsupported.format_of(path) or "its format is none of openai/whisper's, whisper.cpp's or GGUF"
+        )
         raise FormatError(f"{path}: {reason}; of other formats pass the folder of the checkpoint")
     return _with_tokenizer(opened, path.parent)
 
@@ -141,7 +144,7 @@ def _open_huggingface(
 def _open_single(folder: Path) -> ModelFiles:
     """Opens the only file of openai/whisper or whisper.cpp in a folder."""
     candidates = sorted(
-        path for path in folder.iterdir() if path.suffix in (".pt", ".bin") and path.is_file()
+        path for path in folder.iterdir() if path.suffix in (".pt", ".bin", ".gguf") and path.is_file()
     )
     found = [opened for opened in map(_open_openai, candidates) if opened is not None]
     if len(found) == 1:
@@ -155,7 +158,7 @@ def _open_single(folder: Path) -> ModelFiles:
         raise FormatError(f"{folder} has no config.json, and no file of weights")
     raise FormatError(
         f"{folder} has no file of weights: none of model.safetensors, model.bin, {', '.join(_HUGGING_FACE)}, "
-        "*.pt, ggml-*.bin (docs/models.md has the formats)"
+        "*.pt, ggml-*.bin, *.gguf (docs/models.md has the formats)"
     )
 
 
@@ -165,6 +168,8 @@ def _open_openai(path: Path) -> OpenAIModel | None:
         start = stream.read(16)
     if start.startswith((pytorch.ZIP_MAGIC, pytorch.LEGACY_MAGIC[:4])):
         return openai.open_pt(path)
+    if start.startswith(gguf.MAGIC):
+        return gguf.open_gguf(path)
     return ggml.open_ggml(path) if start.startswith(ggml.MAGIC) else None
 
 

@@ -59,10 +59,16 @@ def _fifth_bits(packed: Bytes) -> Bytes:
 
 def _scaled(q: NDArray[np.generic], scale: Floats, minimum: Floats | None = None) -> Floats:
     """Multiplies numbers [n, k] by scales [n, groups], and subtracts a minimum of the same shape."""
-    grouped = q.astype(np.float32).reshape(*scale.shape, -1) * scale[..., None]
-    if minimum is not None:
-        grouped -= minimum[..., None]
+    with np.errstate(over="ignore", invalid="ignore"):  # of damaged scales
+        grouped = q.astype(np.float32).reshape(*scale.shape, -1) * scale[..., None]
+        if minimum is not None:
+            grouped -= minimum[..., None]
     return grouped.reshape(q.shape)
+
+
+def _product(scale: Floats, factors: NDArray[np.generic]) -> Floats:
+    with np.errstate(over="ignore", invalid="ignore"):  # of damaged scales
+        return np.asarray(scale * factors, np.float32)
 
 
 def _q4_0(blocks: Bytes) -> Floats:
@@ -89,7 +95,7 @@ def _q8_0(blocks: Bytes) -> Floats:
 
 def _q2_k(blocks: Bytes) -> Floats:
     scales = blocks[:, :16]
-    scale, minimum = _half(blocks, 80) * (scales & 15), _half(blocks, 82) * (scales >> 4)
+    scale, minimum = _product(_half(blocks, 80), scales & 15), _product(_half(blocks, 82), scales >> 4)
     return _scaled(_fields(blocks[:, 16:80], 32, 2), scale, minimum)
 
 
@@ -100,7 +106,7 @@ def _q3_k(blocks: Bytes) -> Floats:
         - 4
     )
     scales = _fields(blocks[:, 96:104], 8, 4) | _fields(blocks[:, 104:108], 4, 2) << np.uint8(4)
-    return _scaled(q, _half(blocks, 108) * (scales.astype(np.int8) - 32))
+    return _scaled(q, _product(_half(blocks, 108), scales.astype(np.int8) - 32))
 
 
 def _six_bit_scales(blocks: Bytes) -> tuple[Floats, Floats]:
@@ -108,7 +114,7 @@ def _six_bit_scales(blocks: Bytes) -> tuple[Floats, Floats]:
     first, second, both = blocks[:, 4:8], blocks[:, 8:12], blocks[:, 12:16]
     scales = np.concatenate([first & 63, both & 15 | first >> 6 << 4], axis=1)
     minima = np.concatenate([second & 63, both >> 4 | second >> 6 << 4], axis=1)
-    return _half(blocks, 0) * scales, _half(blocks, 2) * minima
+    return _product(_half(blocks, 0), scales), _product(_half(blocks, 2), minima)
 
 
 def _q4_k(blocks: Bytes) -> Floats:
@@ -123,7 +129,7 @@ def _q5_k(blocks: Bytes) -> Floats:
 def _q6_k(blocks: Bytes) -> Floats:
     q = _fields(blocks[:, :128], 64, 4) | _fields(blocks[:, 128:192], 32, 2) << np.uint8(4)
     scales = np.ascontiguousarray(blocks[:, 192:208]).view(np.int8)
-    return _scaled(q.astype(np.int8) - 32, _half(blocks, 208) * scales)
+    return _scaled(q.astype(np.int8) - 32, _product(_half(blocks, 208), scales))
 
 
 BLOCK_TYPES = {

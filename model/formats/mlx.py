@@ -176,4 +176,5 @@ def _dequantised(arrays: _Arrays, module: str, group_size: int) -> NDArray[np.ge
     fields = np.unpackbits(np.ascontiguousarray(packed).view(np.uint8), axis=1, bitorder="little")
     integers = np.packbits(fields.reshape(rows, n_values, bits), axis=2, bitorder="little")
     grouped = integers.reshape(rows, -1, group_size).astype(np.float32)
-    return (grouped * scales[..., None] + biases[..., None]).reshape(rows, n_values)
+    with np.errstate(over="ignore", invalid="ignore"):  # of damaged scales
+        return (grouped * scales[..., None] + biases[..., None]).reshape(rows, n_values)

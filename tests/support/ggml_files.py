@@ -34,6 +34,45 @@ def tensor_bytes(name: str, shape: Sequence[int], kind: int, data: bytes) -> byt
     return header + struct.pack(f"<{len(shape)}i", *reversed(shape)) + name.encode() + data
 
 
+def gguf_bytes(
+    weights: Mapping[str, NDArray[np.generic]],
+    metadata: Mapping[str, object],
+    blocks: Mapping[str, tuple[tuple[int, ...], int, bytes]] | None = None,
+) -> bytes:
+    """Returns the bytes of a GGUF file; `blocks` are shapes, types and data of tensors that are quantised."""
+    tensors = {name: (w.shape, TYPES[w.dtype.name], w.tobytes()) for name, w in weights.items()} | dict(
+        blocks or {}
+    )
+    chunks = [b"GGUF", struct.pack("<IQQ", 3, len(tensors), len(metadata))]
+    chunks += [_gguf_text(key) + _gguf_value(value) for key, value in metadata.items()]
+    data = b""
+    for name, (shape, kind, content) in tensors.items():
+        dims = struct.pack(f"<I{len(shape)}Q", len(shape), *reversed(shape))
+        chunks.append(_gguf_text(name) + dims + struct.pack("<IQ", kind, len(data)))
+        data += content + bytes(-len(content) % 32)
+    head = b"".join(chunks)
+    return head + bytes(-len(head) % 32) + data
+
+
+def _gguf_text(text: str) -> bytes:
+    return struct.pack("<Q", len(text.encode())) + text.encode()
+
+
+def _gguf_value(value: object) -> bytes:
+    if isinstance(value, list):
+        items = [_gguf_value(item) for item in value]
+        return (
+            struct.pack("<I", 9)
+            + items[0][:4]
+            + struct.pack("<Q", len(items))
+            + b"".join(i[4:] for i in items)
+        )
+    if isinstance(value, str):
+        return struct.pack("<I", 8) + _gguf_text(value)
+    code, form = {bool: (7, "?"), int: (4, "I"), float: (6, "f")}[type(value)]
+    return struct.pack(f"<I{form}", code, value)
+
+
 def q8_0(weight: NDArray[np.float32]) -> bytes:
     """Quantises rows to 8 bits, in blocks of 32 numbers with a scale each."""
     blocks = weight.reshape(-1, 32)

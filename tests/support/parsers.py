@@ -12,6 +12,7 @@ from functools import cache
 from pathlib import Path
 
 import msgspec
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 from safetensors.numpy import save
@@ -22,10 +23,11 @@ from model.formats.mapped_file import FormatError
 from model.tokens import TokenizerError, WhisperTokenizer
 from tests.support.archive_builders import ARCHIVE_BUILDERS
 from tests.support.fuzzing import small_files
-from tests.support.ggml_files import ggml_bytes, tensor_bytes
+from tests.support.ggml_files import ggml_bytes, gguf_bytes, tensor_bytes
 from tests.support.tiny_formats import DIMS, openai_weights, save_flax, save_mlx
 from tests.support.tiny_model import (
     CTRANSLATE2_CONFIG,
+    D_MODEL,
     GENERATION_CONFIG,
     TINY_CONFIG,
     Weights,
@@ -238,6 +240,13 @@ def _checkpoint_files() -> tuple[tuple[str, str, bytes], ...]:
     )
 
 
+def _with_a_wide_head(weights: Weights) -> Weights:
+    """Repeats weights, so that a head is 64 wide; the vocabulary is that of `tiny_tokenizer(n_text=300)`."""
+    wide = {n: np.tile(w, [2 if size == D_MODEL else 1 for size in w.shape]) for n, w in weights.items()}
+    embedding = np.zeros((tiny_tokenizer(n_text=300).get_vocab_size(), 2 * D_MODEL), np.float16)
+    return {**wide, "model.decoder.embed_tokens.weight": embedding}  # type: ignore[dict-item]  # fewer bytes
+
+
 def _further_files(weights: Weights) -> Iterator[tuple[str, dict[str, bytes]]]:
     """Yields folders of further formats: their names, and their files."""
     tokenizer = tiny_tokenizer(n_text=300)
@@ -255,6 +264,7 @@ def _further_files(weights: Weights) -> Iterator[tuple[str, dict[str, bytes]]]:
     kernel = tensor_bytes("decoder.blocks.0.mlp.0.bias", (2, 256), 14, bytes(2 * 210))
     yield "ggml", {**common, "ggml-a.bin": ggml_bytes(openai_weights(weights), dims, tokens)}
     yield "ggml_quantised", {**common, "ggml-a.bin": ggml_bytes({}, dims, tokens) + kernel}
+    yield "gguf", {**common, "a.gguf": gguf_bytes(_with_a_wide_head(weights), {"a": [1, 2], "b": ["c", "d"]})}
     yield "mlx", {**common, "weights.npz": mlx, "config.json": json.dumps(dims).encode()}
     folder = REFERENCES / "adapters" / "all"
     adapter = {

@@ -147,9 +147,33 @@ def save_blocks() -> None:
     np.savez_compressed(FOLDER / "blocks.npz", values=values, **content)
 
 
+def save_gguf() -> None:
+    """Saves a GGUF with only the weights from which sizes follow, and an embedding in 8 bits."""
+    writer = gguf.GGUFWriter(FOLDER / "model.gguf", "whisper")
+    writer.add_array("tokenizer.ggml.tokens", ["a", "b"])
+    rng = np.random.default_rng(0)
+    for name, shape in (
+        ("model.encoder.conv1.weight", (64, 4, 3)),
+        ("model.encoder.layers.0.fc1.weight", (32, 64)),
+        ("model.decoder.layers.0.fc1.bias", (32,)),
+    ):
+        writer.add_tensor(name, rng.standard_normal(shape).astype(np.float16))
+    blocks = np.load(FOLDER / "blocks.npz")["Q8_0"].reshape(4, -1, 34)[:, :2].reshape(4, -1)
+    writer.add_tensor(
+        "model.decoder.embed_tokens.weight",
+        np.tile(blocks, (2, 1)),
+        raw_dtype=gguf.GGMLQuantizationType.Q8_0,
+    )
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+
+
 if __name__ == "__main__":
     model = make_model()
     save_torch(model)
     save_views()
     save_adapters(model)
     save_blocks()
+    save_gguf()
