@@ -66,7 +66,7 @@ def _scaled(q: NDArray[np.generic], scale: Floats, minimum: Floats | None = None
     return grouped.reshape(q.shape)
 
 
-def _product(scale: Floats, factors: NDArray[np.generic]) -> Floats:
+def _product(scale: Floats, factors: NDArray[np.integer]) -> Floats:
     with np.errstate(over="ignore", invalid="ignore"):  # of damaged scales
         return np.asarray(scale * factors, np.float32)
 

@@ -3,8 +3,8 @@
 The format (little endian): magic; u32 version; u64 numbers of tensors and of metadata; metadata as string
 key, u32 type, value; of each tensor string name, u32 number of dimensions, its dimensions (u64, the last axis
 first), u32 type, u64 offset; then, aligned, their data. A string is a u64 length and its bytes. Source:
-`docs/gguf.md` of ggml-org/ggml. Programs do not agree on metadata of Whisper, so that the sizes follow from the
-shapes.
+`docs/gguf.md` of ggml-org/ggml. Programs do not agree on metadata of Whisper, so that the sizes follow from
+the shapes.
 """
 
 from __future__ import annotations
