@@ -147,6 +147,8 @@ def open_pt(path: Path) -> OpenAIModel:
             "transformers, call it pytorch_model.bin and put its config.json beside it"
         )
     weights = content.get("model_state_dict")
+    if not all(type(size) is int for size in content["dims"].values()):
+        raise FormatError(f"{path.name} has sizes (dims) that are no whole numbers")
     try:
         config = read_config(content["dims"])
     except ValueError as error:

@@ -24,7 +24,7 @@ from model.formats.torch_pickle import Storage, Tensor, read_pickle
 ZIP_MAGIC = b"PK\x03\x04"
 _MAGIC_NUMBER = 0x1950A86A20F9469CFC6C
 LEGACY_MAGIC = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."  # the pickle of this number
-_MAX_PICKLE = 1 << 23  # bytes; the pickle of large-v3 has a fifth of a megabyte
+_MAX_PICKLE = 1 << 22  # bytes; the pickle of large-v3 has a fifth of a megabyte
 _MAX_RANK = 8
 
 
@@ -113,7 +113,7 @@ def _open_legacy(path: Path) -> TorchFile:
     magic, version, system = (read_pickle(stream) for _ in range(3))
     content, keys = read_pickle(stream, storages), read_pickle(stream)
     if magic != _MAGIC_NUMBER or version != 1001 or not isinstance(system, dict):
-        raise FormatError(f"{path.name} has version {version!r:.100} of torch's older format, not 1001")
+        raise FormatError(f"{path.name} is not of the version of torch's older format that is read, 1001")
     if system.get("little_endian") is not True:
         raise FormatError(f"{path.name} is not little endian")
     if not isinstance(keys, list) or not all(isinstance(key, str) for key in keys):
@@ -151,7 +151,7 @@ def _array(name: str, tensor: Tensor, content: NDArray[np.uint8]) -> NDArray[np.
         or len(shape) > _MAX_RANK
         or any(type(n) is not int or n < 0 for n in numbers)
     ):
-        raise FormatError(f"the tensor {name!r:.100} has the shape {shape!r:.100}, strides {strides!r:.100}")
+        raise FormatError(f"the tensor {name!r:.100} has a shape or strides that are no whole numbers")
     n_elements = len(content) // itemsize
     last = tensor.offset + sum((n - 1) * stride for n, stride in zip(shape, strides, strict=True))
     # A stride of 0 repeats numbers, and so could ask for more memory than the file has.

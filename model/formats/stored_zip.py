@@ -15,6 +15,9 @@ from model.formats.mapped_file import FormatError, MappedFile
 
 _LOCAL_HEADER = 30  # bytes, before a member's name
 _ENCRYPTED = 0x1
+_MAX_DIRECTORY = 1 << 24  # bytes; large-v3 has a fifth of a megabyte, and each member takes memory
+_END, _END_64, _LOCATOR_64 = b"PK\x05\x06", b"PK\x06\x06", b"PK\x06\x07"
+_N_END, _N_END_64, _N_LOCATOR_64, _MAX_COMMENT = 22, 56, 20, 1 << 16  # bytes
 
 
 class _Member(NamedTuple):
@@ -32,6 +35,8 @@ class StoredZip:
 
     def __init__(self, path: Path) -> None:
         self._file = MappedFile(path)
+        if _directory_size(self._file) > _MAX_DIRECTORY:
+            raise FormatError(f"{path.name} has a directory of more than {_MAX_DIRECTORY} bytes")
         try:
             with zipfile.ZipFile(path) as archive:
                 infos = archive.infolist()
@@ -83,3 +88,21 @@ class StoredZip:
         elif info.flag_bits & _ENCRYPTED:
             problem = "encrypted"
         return _Member(info.header_offset, info.file_size, problem)
+
+
+def _directory_size(file: MappedFile) -> int:
+    """Returns the largest size that the records at the end of a zip file claim for its directory, in bytes.
+
+    Source: section 4.3 of PKWARE's APPNOTE.TXT.
+    """
+    file.position = max(0, file.size - _MAX_COMMENT - _N_END - _N_END_64 - _N_LOCATOR_64)
+    tail = file.read(file.size - file.position)
+    sizes = [0]
+    for end in {len(tail) - _N_END, tail.rfind(_END)}:  # where `zipfile` looks for the record
+        if 0 <= end <= len(tail) - _N_END and tail.startswith(_END, end):
+            locator = end - _N_LOCATOR_64
+            record = locator - _N_END_64
+            is_64 = record >= 0 and tail.startswith(_LOCATOR_64, locator) and tail.startswith(_END_64, record)
+            form, place = ("<Q", record + 40) if is_64 else ("<I", end + 12)
+            sizes += struct.unpack_from(form, tail, place)
+    return max(sizes)

@@ -2,8 +2,9 @@
 
 A pickle is a program, whose opcodes may import and call anything. This interpreter has the few opcodes that
 torch writes for a dictionary of tensors; the names of functions in it only select a case below, and any other
-name is refused. Its work and memory are linear in the bytes of the pickle. Opcodes: `pickletools` of the
-standard library; what torch writes: `torch/serialization.py`, `torch/_utils.py`.
+name is refused. Its work and memory are linear in the bytes of the pickle. What it returns may hold the same
+tuple many times over, so that no value may be printed, hashed or compared whose type is not known. Opcodes:
+`pickletools` of the standard library; what torch writes: `torch/serialization.py`, `torch/_utils.py`.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ _DTYPES: dict[str, Any] = {
     "CharStorage": np.int8, "ByteStorage": np.uint8, "BoolStorage": np.bool_,
 }  # fmt: skip
 _MARK = object()
+_MAX_OPCODES = 500_000  # of up to 100 bytes of memory each; large-v3 has 60,000
 _CONSTANTS = {"NONE": None, "NEWTRUE": True, "NEWFALSE": False}
 _NUMBERS_AND_TEXTS = frozenset({
     "BININT", "BININT1", "BININT2", "LONG1", "BINFLOAT", "BINUNICODE", "SHORT_BINUNICODE",
@@ -69,9 +71,11 @@ def read_pickle(stream: BinaryIO, storages: dict[str, Storage] | None = None) ->
     """
     machine = _Machine({} if storages is None else storages)
     try:
-        for opcode, argument, _ in pickletools.genops(stream):
+        for number, (opcode, argument, _) in enumerate(pickletools.genops(stream)):
             if opcode.name == "STOP":
                 return machine.pop()
+            if number >= _MAX_OPCODES:
+                raise FormatError(f"its pickle has more than {_MAX_OPCODES} opcodes")
             machine.run(opcode.name, argument)
     # pickletools raises the first three for bytes that are no pickle
     except (ValueError, AssertionError, OverflowError, struct.error) as error:

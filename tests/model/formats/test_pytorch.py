@@ -11,6 +11,7 @@ from safetensors.numpy import load_file
 
 from model.formats.huggingface import read_weights as read_safetensors
 from model.formats.mapped_file import FormatError
+from model.formats.openai import open_pt
 from model.formats.pytorch import open_torch, read_weights, tensors
 from tests.support import torch_files
 
@@ -101,6 +102,29 @@ def test_what_is_no_dictionary_of_tensors_is_refused(tmp_path: Path) -> None:
         path = torch_files.save(tmp_path / "a.bin", torch_files.torch_zip(torch_files.program(content), {}))
         with pytest.raises(FormatError, match=message):
             read(path)
+
+
+NESTED = pickle.EMPTY_TUPLE + b"q\x01h\x01\x86" * 200  # takes exponential time to print
+
+
+def test_nested_tuples_are_not_printed(tmp_path: Path) -> None:
+    owner = torch_files.storage("FloatStorage", "0", 6)
+    view = torch_files.tensor(owner, 0, (6,), (1,))
+    nested = torch_files.program(
+        torch_files.dictionary({"a": view.replace(torch_files.numbers((6,)), NESTED)})
+    )
+    path = torch_files.save(tmp_path / "a.bin", torch_files.torch_zip(nested, {"0": bytes(24)}))
+    with pytest.raises(FormatError, match="the tensor 'a' has a shape or strides that are no whole numbers"):
+        read(path)
+    sizes = torch_files.dictionary({"dims": torch_files.dictionary({"n_mels": NESTED})})
+    path = torch_files.save(tmp_path / "a.pt", torch_files.torch_zip(torch_files.program(sizes), {}))
+    with pytest.raises(FormatError, match=r"sizes \(dims\) that are no whole numbers"):
+        open_pt(path)
+    whole = (REFERENCES / "views_legacy.pt").read_bytes()
+    version = pickle.dumps(1001, 2)
+    path = torch_files.save(tmp_path / "b.pt", whole.replace(version, torch_files.program(NESTED), 1))
+    with pytest.raises(FormatError, match="not of the version"):
+        open_torch(path)
 
 
 def test_big_endian_files_are_refused(tmp_path: Path) -> None:

@@ -57,6 +57,20 @@ def test_missing_members_and_damaged_headers(tmp_path: Path) -> None:
         StoredZip(path).slice("a")
 
 
+@pytest.mark.parametrize("is_64", [False, True])
+def test_a_huge_directory_is_refused(tmp_path: Path, is_64: bool) -> None:
+    path = zip_of(tmp_path, {"a": b"one"})
+    content = bytearray(path.read_bytes())
+    end = content.rindex(b"PK\x05\x06")
+    content[end + 12 : end + 16] = b"\xff\xff\xff\xff"
+    if is_64:
+        record = b"PK\x06\x06" + bytes(36) + (1 << 40).to_bytes(8, "little") + bytes(8)
+        content[end:end] = record + b"PK\x06\x07" + bytes(16)
+    path.write_bytes(content)
+    with pytest.raises(FormatError, match="directory of more than 16777216 bytes"):
+        StoredZip(path)
+
+
 def test_encrypted_members_are_refused(tmp_path: Path) -> None:
     path = zip_of(tmp_path, {"a": b"one"})
     content = bytearray(path.read_bytes())

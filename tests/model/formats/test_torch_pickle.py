@@ -108,6 +108,11 @@ def test_nested_tuples_take_linear_time() -> None:
     assert process_time() - started < 5
 
 
+def test_the_number_of_opcodes_is_bounded() -> None:
+    with pytest.raises(FormatError, match="more than 500000 opcodes"):
+        read(b"\x80\x02" + b"]" * 10**6)
+
+
 def test_a_storage_has_one_description() -> None:
     pair = [torch_files.tensor(torch_files.storage(kind, "0", 2), 0, (2,), (1,)) for kind in
             ("FloatStorage", "LongStorage")]  # fmt: skip
