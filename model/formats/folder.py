@@ -40,6 +40,16 @@ _HUGGING_FACE: Mapping[str, Callable[[Sequence[Path]], Weights]] = {
 }
 """Files of weights that go with transformers' `config.json`, beside safetensors, and their readers."""
 
+_SINGLE_FILES: Mapping[tuple[bytes, ...], Callable[[Path], OpenAIModel]] = {
+    (pytorch.ZIP_MAGIC, pytorch.LEGACY_MAGIC[:4]): openai.open_pt,
+    (ggml.MAGIC,): ggml.open_ggml,
+    (gguf.MAGIC,): gguf.open_gguf,
+}
+"""First bytes of files that are a model by themselves, and their readers."""
+
+_OF_A_TRAINING = ("optimizer", "scheduler", "scaler", "rng_state", "training_args")
+"""Beginnings of names of files that transformers writes beside a model while it trains it."""
+
 
 def open_folder(folder: Path) -> ModelFiles:
     """Opens the model in a folder.
@@ -143,9 +153,8 @@ def _open_huggingface(
 
 def _open_single(folder: Path) -> ModelFiles:
     """Opens the only file of openai/whisper or whisper.cpp in a folder."""
-    candidates = sorted(
-        path for path in folder.iterdir() if path.suffix in (".pt", ".bin", ".gguf") and path.is_file()
-    )
+    files = (path for path in folder.iterdir() if path.suffix in (".pt", ".bin", ".gguf") and path.is_file())
+    candidates = sorted(path for path in files if not path.name.startswith(_OF_A_TRAINING))
     found = [opened for opened in map(_open_openai, candidates) if opened is not None]
     if len(found) == 1:
         return _with_tokenizer(found[0], folder)
@@ -166,11 +175,13 @@ def _open_openai(path: Path) -> OpenAIModel | None:
     """Returns a model with openai/whisper's names of weights; None if the format of a file is another."""
     with path.open("rb") as stream:
         start = stream.read(16)
-    if start.startswith((pytorch.ZIP_MAGIC, pytorch.LEGACY_MAGIC[:4])):
-        return openai.open_pt(path)
-    if start.startswith(gguf.MAGIC):
-        return gguf.open_gguf(path)
-    return ggml.open_ggml(path) if start.startswith(ggml.MAGIC) else None
+    for magics, open_model in _SINGLE_FILES.items():
+        if start.startswith(magics):
+            try:
+                return open_model(path)
+            except FormatError as error:
+                raise error if path.name in str(error) else FormatError(f"{path}: {error}") from error
+    return None
 
 
 def _with_tokenizer(model: OpenAIModel, folder: Path) -> ModelFiles:

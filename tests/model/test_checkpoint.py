@@ -44,6 +44,7 @@ def test_a_ctranslate2_folder_has_the_same_weights(tmp_path: Path, tiny_folder: 
 
 def test_a_folder_is_local_and_a_name_on_the_hub_is_not(tiny_folder: Path) -> None:
     assert is_local(str(tiny_folder))
+    assert is_local(str(tiny_folder / "model.safetensors"))
     assert not is_local("nobody/has-it")
 
 

@@ -122,6 +122,16 @@ def test_configs_that_are_not_read(
         find_checkpoint(str(adapter(tmp_path / "a", base, **config)))
 
 
+def test_an_adapter_on_the_hub(tmp_path: Path, base: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folders = {"owner/adapter": adapter(tmp_path / "a", "owner/base"), "owner/base": base}
+    monkeypatch.setattr("model.hub_files.fetch", folders.__getitem__)
+    found = find_checkpoint("owner/adapter")
+    assert (found.name, found.config) == ("owner/adapter", find_checkpoint(str(base)).config)
+    local = dict(find_checkpoint(str(adapter(tmp_path / "b", base))).weights())
+    for name, weight in found.weights():
+        np.testing.assert_array_equal(weight, local[name])
+
+
 def test_the_base_is_no_adapter(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match="is an adapter, too"):
         find_checkpoint(str(adapter(tmp_path / "a", tmp_path / "a")))

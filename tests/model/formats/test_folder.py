@@ -95,6 +95,22 @@ def test_one_of_several_files_must_be_named(tmp_path: Path, weights: Weights) ->
     assert open_file(folder / "other.pt").weight_files == (folder / "other.pt",)
 
 
+def test_files_of_a_training_are_no_models(tmp_path: Path, weights: Weights) -> None:
+    folder = OF_OPENAI["openai"](tmp_path, weights)
+    for name in ("optimizer.pt", "training_args.bin", "scheduler.pt"):
+        shutil.copy(REFERENCES / "training.pt", folder / name)
+    assert open_folder(folder).weight_files == (folder / "tiny.pt",)
+    (folder / "tiny.pt").unlink()
+    with pytest.raises(FormatError, match="it holds the state of a training"):
+        open_folder(folder)
+
+
+def test_a_damaged_file_is_named(tmp_path: Path) -> None:
+    shutil.copy(REFERENCES / "training.pt", tmp_path / "a.pt")
+    with pytest.raises(FormatError, match=r"a\.pt: its pickle calls 'argparse\.Namespace'"):
+        open_folder(tmp_path)
+
+
 @pytest.mark.weights
 @pytest.mark.parametrize(("n_vocab", "n_languages"), [(51_864, 99), (51_865, 99), (51_866, 100)])
 def test_openai_tokenizers_are_built_where_there_is_none(
