@@ -104,7 +104,14 @@ def _vocabulary(file: MappedFile) -> tuple[bytes, ...]:
     (n_tokens,) = _counts(file, 1)
     if n_tokens > _MAX_TOKENS:
         raise FormatError(f"it claims {n_tokens} tokens")
-    return tuple(file.read(file.unpack("I")[0]) for _ in range(n_tokens))
+    return tuple(_token(file) for _ in range(n_tokens))
+
+
+def _token(file: MappedFile) -> bytes:
+    (length,) = file.unpack("I")
+    if length > _MAX_NAME:
+        raise FormatError(f"it claims a token of {length} bytes")
+    return file.read(length)
 
 
 def _tensors(file: MappedFile) -> dict[str, GgmlTensor]:

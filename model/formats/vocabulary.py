@@ -22,8 +22,8 @@ ENGLISH, MULTILINGUAL, MULTILINGUAL_V3 = 51_864, 51_865, 51_866
 _N_TEXT = {ENGLISH: 50_256, MULTILINGUAL: 50_257, MULTILINGUAL_V3: 50_257}
 _N_LANGUAGES = {ENGLISH: 99, MULTILINGUAL: 99, MULTILINGUAL_V3: 100}
 _END = "<|endoftext|>"
-_MAX_TOKEN = 256  # bytes of the longest token: 128 in GPT-2's vocabulary
-_MAX_BYTES = 1 << 20  # of all tokens: 0.3 MB in both
+_MAX_TOKEN = 128  # bytes of the longest token, in GPT-2's vocabulary; merges take its square of time
+_MAX_BYTES = 1 << 19  # of all tokens: 0.3 MB in both
 _PRINTABLE = (*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100))
 
 Merges = list[tuple[str, str]]
@@ -96,6 +96,8 @@ def _parts(token: bytes, ids: Mapping[bytes, int]) -> Sequence[bytes]:
     ]
     if len(splits) == 1:
         return splits[0]
+    if not splits:
+        raise FormatError(f"the token {own} of its vocabulary does not follow from those before it")
     parts = [bytes([byte]) for byte in token]
     while len(parts) > 2:
         found = [ids.get(left + right, own) for left, right in itertools.pairwise(parts)]

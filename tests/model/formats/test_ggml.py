@@ -108,6 +108,11 @@ def test_damaged_headers_are_refused(tmp_path: Path, place: int, number: int, me
         open_ggml(saved(tmp_path, bytes(content)))
 
 
+def test_long_tokens_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(FormatError, match="token of 5000 bytes"):
+        open_ggml(saved(tmp_path, ggml_bytes({}, DIMS, [b"x" * 5000])))
+
+
 def test_another_magic_number_is_refused(tmp_path: Path) -> None:
     with pytest.raises(FormatError, match=r"ggml-tiny\.bin is no model of whisper\.cpp"):
         open_ggml(saved(tmp_path, b"ggjt" + bytes(100)))
