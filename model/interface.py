@@ -132,7 +132,7 @@ class ModelOptions:
 
     model: str = option(
         "openai/whisper-base",
-        "name or folder of a Whisper model (safetensors or CTranslate2)",
+        "name, folder or file of a Whisper model, in any format of docs/models.md",
         metavar="NAME",
     )
     dtype: str = option(

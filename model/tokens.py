@@ -50,15 +50,15 @@ class WhisperTokenizer:
     """Converts between text and ids, and holds the special ids.
 
     Args:
-        path: `tokenizer.json`, or a folder with `vocab.json` and `merges.txt`.
+        source: `tokenizer.json`, a folder with `vocab.json` and `merges.txt`, or a tokenizer that was built.
 
     Raises:
         TokenizerError: the files cannot be read, or lack one of Whisper's tokens.
     """
 
-    def __init__(self, path: Path) -> None:
-        self._tokenizer = _load(path)
-        self.special = self._find_special(path)
+    def __init__(self, source: Path | Tokenizer) -> None:
+        self._tokenizer = source if isinstance(source, Tokenizer) else _load(source)
+        self.special = self._find_special("its vocabulary" if source is self._tokenizer else str(source))
 
     def decode(self, ids: Sequence[int]) -> str:
         """Returns the text of ids, without special tokens and timestamps."""
@@ -69,7 +69,7 @@ class WhisperTokenizer:
         ids = self._tokenizer.encode(text, add_special_tokens=False).ids
         return [i for i in ids if i < self.special.end_of_text]
 
-    def _find_special(self, path: Path) -> SpecialTokens:
+    def _find_special(self, path: str) -> SpecialTokens:
         def find(*names: str) -> int:
             for name in names:
                 token = self._tokenizer.token_to_id(f"<|{name}|>")

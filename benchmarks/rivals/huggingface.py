@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from safetensors.numpy import save_file
+from tokenizers import Tokenizer
 
 from model.checkpoint import Checkpoint
 from model.config import MAX_TEXT_POSITIONS, DecodingConfig, WhisperConfig
@@ -56,6 +57,14 @@ def missing_packages(python: Path, needed: Sequence[str] = NEEDED) -> list[str]:
     return done.stdout.split()
 
 
+def save_tokenizer(tokenizer: Path | Tokenizer, path: Path) -> None:
+    """Writes the `tokenizer.json` of a checkpoint."""
+    if isinstance(tokenizer, Tokenizer):
+        tokenizer.save(str(path))
+    else:
+        shutil.copy(tokenizer, path)
+
+
 def save_huggingface(checkpoint: Checkpoint, folder: Path) -> None:
     """Writes the files of a model that `transformers.pipeline` needs, in float32."""
     special = WhisperTokenizer(checkpoint.tokenizer).special
@@ -64,7 +73,7 @@ def save_huggingface(checkpoint: Checkpoint, folder: Path) -> None:
         for name, weight in checkpoint.weights()
     }
     save_file(weights, folder / "model.safetensors", {"format": "pt"})
-    shutil.copy(checkpoint.tokenizer, folder / "tokenizer.json")
+    save_tokenizer(checkpoint.tokenizer, folder / "tokenizer.json")
     files = {
         "config.json": transformers_config(checkpoint.config, special),
         "generation_config.json": generation_config(checkpoint.config, checkpoint.decoding, special),

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
-from model.huggingface import network_name, read_config, read_decoding, read_weights, weight_files
+from model.formats.huggingface import network_name, read_config, read_decoding, read_weights, weight_files
 from tests.support.tiny_model import TINY_CONFIG, tiny_weights
 
 

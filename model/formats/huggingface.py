@@ -1,10 +1,10 @@
-"""Reader of Hugging Face checkpoints: `config.json` and safetensors, single or sharded. No pickles."""
+"""Hugging Face checkpoints: `config.json`, shards, names of weights, and the reader of safetensors."""
 
 from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,12 +13,20 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 
 from model.config import DecodingConfig, WhisperConfig
+from model.formats.mapped_file import FormatError
 
-__all__ = ["SafetensorError", "network_name", "read_config", "read_decoding", "read_weights", "weight_files"]
+__all__ = [
+    "SafetensorError",
+    "network_name",
+    "network_weights",
+    "read_config",
+    "read_decoding",
+    "read_weights",
+    "weight_files",
+]
 
-INDEX_FILE = "model.safetensors.index.json"
 SINGLE_FILE = "model.safetensors"
-_SHARD = re.compile(r"[\w.-]{1,200}\.safetensors")
+_SHARD = re.compile(r"[\w.-]{1,200}")
 
 _RENAMED = (
     (r"^model\.", ""),
@@ -50,26 +58,34 @@ def network_name(name: str) -> str:
     return name
 
 
-def weight_files(folder: Path) -> list[Path]:
-    """Returns the safetensors files of a checkpoint, in order; empty if it has none.
+def weight_files(folder: Path, single: str = SINGLE_FILE) -> list[Path]:
+    """Returns the files of a checkpoint's weights, in order; empty if it has none.
+
+    Args:
+        folder: folder of the checkpoint.
+        single: name of the file that holds all weights; an index of shards is called like it, with
+            `.index.json`.
 
     Raises:
-        ValueError: its index is invalid, or names a path outside the folder.
+        FormatError: its index is invalid, or names a path outside the folder.
     """
-    if (folder / INDEX_FILE).is_file():
-        return [folder / name for name in _shards(folder / INDEX_FILE)]
-    single = folder / SINGLE_FILE
-    return [single] if single.is_file() else []
+    index = folder / f"{single}.index.json"
+    if index.is_file():
+        try:
+            return [folder / name for name in _shards(index, Path(single).suffix)]
+        except ValueError as error:
+            raise FormatError(f"{index} is not a valid index of shards: {error}") from error
+    return [folder / single] if (folder / single).is_file() else []
 
 
-def _shards(index_file: Path) -> list[str]:
+def _shards(index_file: Path, suffix: str) -> list[str]:
     try:
         names = sorted(set(json.loads(index_file.read_text("utf-8"))["weight_map"].values()))
     except (KeyError, TypeError, AttributeError, RecursionError) as error:
         raise ValueError(f"{error!r:.200}") from error
     for name in names:
-        if not isinstance(name, str) or not _SHARD.fullmatch(name):
-            raise ValueError(f"{name!r:.100} is not the name of a safetensors file in the same folder")
+        if not isinstance(name, str) or not _SHARD.fullmatch(name) or not name.endswith(suffix):
+            raise ValueError(f"{name!r:.100} is not the name of a {suffix[1:]} file in the same folder")
     return names
 
 
@@ -115,19 +131,38 @@ def read_decoding(values: Mapping[str, Any], generation: Mapping[str, Any]) -> D
 
 
 def read_weights(files: Sequence[Path]) -> Iterator[tuple[str, NDArray[np.generic]]]:
-    """Yields each weight under its name in `model.network`, kernels as (inputs, outputs).
+    """Yields each weight of safetensors files under its name in `model.network`."""
+    for file in files:
+        with safe_open(file, framework="numpy") as tensors:
+            names = tensors.keys()  # the reader is not a mapping
+            yield from network_weights((name, tensors.get_tensor(name)) for name in names)
+
+
+def network_weights(
+    tensors: Iterable[tuple[str, NDArray[np.generic]]],
+) -> Iterator[tuple[str, NDArray[np.generic]]]:
+    """Yields weights of transformers under their names in `model.network`, kernels as (inputs, outputs).
 
     Every Whisper ties the projection to the vocabulary to the embedding, so the copy of it is skipped.
     """
-    for file in files:
-        with safe_open(file, framework="numpy") as tensors:
-            for name in tensors.keys():  # noqa: SIM118  the reader is not a mapping
-                if name != "proj_out.weight":
-                    ours = network_name(name)
-                    yield ours, _transposed(ours, tensors.get_tensor(name))
+    for name, weight in tensors:
+        if name != "proj_out.weight":
+            ours = network_name(name)
+            yield ours, network_layout(ours, weight)
 
 
-def _transposed(name: str, weight: NDArray[np.generic]) -> NDArray[np.generic]:
+def network_layout(name: str, weight: NDArray[np.generic]) -> NDArray[np.generic]:
+    """Returns a weight of torch as `model.network` has it: kernels as (inputs, outputs).
+
+    Args:
+        name: its name in `model.network`.
+        weight: a kernel of [outputs, inputs], of [outputs, inputs, 3], in MLX of [outputs, 3, inputs], or any
+            other weight.
+    """
     if not name.endswith(".kernel") or not weight.size:
         return weight
-    return weight.transpose(2, 1, 0).reshape(-1, weight.shape[0]) if weight.ndim == 3 else weight.T
+    if weight.ndim != 3:
+        return weight.T
+    is_mlx = weight.shape[1] == 3 != weight.shape[2]
+    by_width = weight.transpose(1, 2, 0) if is_mlx else weight.transpose(2, 1, 0)
+    return by_width.reshape(-1, weight.shape[0])

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from model.ctranslate2 import CTranslate2File, FormatError, read_config, read_weights
-from model.huggingface import read_weights as read_safetensors
+from model.formats.ctranslate2 import CTranslate2File, FormatError, read_config, read_weights
+from model.formats.huggingface import read_weights as read_safetensors
 from tests.support.tiny_model import ctranslate2_bytes, ctranslate2_variables, tiny_weights
 
 

@@ -22,6 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from model.config import DecodingConfig, WhisperConfig
+from model.formats.mapped_file import FormatError
 
 _VERSION = 6
 _DTYPES = {0: np.float32, 1: np.int8, 2: np.int16, 3: np.int32, 4: np.float16, 5: ml_dtypes.bfloat16}
@@ -32,10 +33,6 @@ _ATTENTIONS = {
     "encoder": {"self_attention": "attention"},
     "decoder": {"self_attention": "self_attention", "attention": "cross_attention"},
 }
-
-
-class FormatError(ValueError):
-    """The bytes are not a Whisper model in CTranslate2's format."""
 
 
 @dataclass(frozen=True)
