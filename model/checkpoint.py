@@ -113,7 +113,7 @@ class Checkpoint:
     Attributes:
         name: its folder, or its name on the Hub.
         config: sizes of the network.
-        decoding: suppressed tokens and alignment heads.
+        decoding: what its configs tell about decoding.
         weight_files: safetensors files, or the parts of one CTranslate2 `model.bin`.
         tokenizer: `tokenizer.json`, or the folder of `vocab.json` and `merges.txt`.
     """
@@ -150,7 +150,9 @@ class Checkpoint:
         """
         try:
             if self.weight_files[0].suffix == ".safetensors":
-                yield from huggingface.read_weights(self.weight_files)
+                yield from huggingface.read_weights(
+                    self.weight_files, has_projection=self.config.has_projection
+                )
             else:
                 file = ctranslate2.CTranslate2File(self.weight_files)
                 yield from ctranslate2.read_weights(file, self.config)
@@ -238,10 +240,13 @@ def _from_huggingface(name: str, folder: Path, safetensors: Sequence[Path]) -> C
     generation_file = folder / "generation_config.json"
     generation = _read_json(generation_file) if generation_file.is_file() else {}
     try:
-        config = huggingface.read_config(values)
+        has_projection = huggingface.has_projection(safetensors, values)
+        config = huggingface.read_config(values, has_projection=has_projection)
         decoding = huggingface.read_decoding(values, generation)
-    except (ValueError, TypeError) as error:
+    except (ValueError, TypeError, AttributeError) as error:
         raise CheckpointError(f"model {name!r}: invalid config: {error}") from error
+    except (OSError, huggingface.SafetensorError) as error:
+        raise CheckpointError(f"model {name!r} cannot be read: {error}") from error
     return Checkpoint(name, config, decoding, tuple(safetensors), _tokenizer_of(name, folder))
 
 

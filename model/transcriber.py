@@ -71,12 +71,14 @@ class WhisperTranscriber:
         check_mesh(mesh, checkpoint.config, self._batch_size)
         self._max_concurrent_calls = _max_concurrent_calls(options, mesh)
         self._n_encoded = _n_encoded(mesh, self._batch_size)
-        self.tokenizer = WhisperTokenizer(checkpoint.tokenizer)
+        self.tokenizer = WhisperTokenizer(
+            checkpoint.tokenizer, checkpoint.decoding, checkpoint.config.n_vocab
+        )
         self._rules = make_rules(
             self.tokenizer.special,
             checkpoint.decoding,
             options,
-            multilingual=checkpoint.config.is_multilingual,
+            multilingual=self.tokenizer.special.is_multilingual,
         )
         self._inputs = RowInputs(
             self.tokenizer, self._rules, checkpoint.name, full_windows=options.full_windows

@@ -98,14 +98,14 @@ def whisper_languages(model: str) -> tuple[str, ...]:
 
     Raises:
         CheckpointError: the checkpoint does not exist or cannot be read.
+        TokenizerError: its tokenizer cannot be read, or does not fit its weights.
     """
     from model.checkpoint import find_checkpoint
     from model.tokens import WhisperTokenizer
 
     checkpoint = find_checkpoint(model)
-    if not checkpoint.config.is_multilingual:
-        return ("en",)
-    return tuple(WhisperTokenizer(checkpoint.tokenizer).special.languages)
+    tokenizer = WhisperTokenizer(checkpoint.tokenizer, checkpoint.decoding, checkpoint.config.n_vocab)
+    return tuple(tokenizer.special.languages) or ("en",)
 
 
 def whisper_weights(model: str) -> str:

@@ -23,7 +23,6 @@ from tests.support.tiny_model import save_ctranslate2, tiny_weights
 
 def test_a_hugging_face_folder(tiny_folder: Path) -> None:
     found = find_checkpoint(str(tiny_folder))
-    assert found.config.is_multilingual
     assert found.decoding.suppress_ids == (1, 2, 7)
     assert found.decoding.begin_suppress_ids == (220, 50_257)
     assert found.tokenizer == tiny_folder / "tokenizer.json"
@@ -108,11 +107,11 @@ def test_pickles_are_refused_and_not_executed(
         "--model",
         str(folder),
     ]
-    assert main(arguments) == (2 if name == "model.safetensors" else 1)
+    assert main(arguments) == 1
     said = capsys.readouterr().err
     with pytest.raises((CheckpointError, TokenizerError)) as refused:
         read_all(folder)
-    assert name == "model.safetensors" or f"The run failed: {refused.value}" in said
+    assert f"The run failed: {refused.value}" in said
     assert not (tmp_path / "marker").exists()
 
 
