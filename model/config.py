@@ -102,3 +102,16 @@ class DecodingConfig:
         for name in ("language", "task"):
             if not isinstance(value := getattr(self, name), str | None):
                 raise ValueError(f"{name} is {value!r:.100}, where a text was expected")
+
+
+@dataclass(frozen=True)
+class CheckpointDefaults:
+    """The language and the task that the configs of a checkpoint name.
+
+    Attributes:
+        language: code of the language to decode in; None to detect it.
+        task: `transcribe` or `translate`; None if they name none.
+    """
+
+    language: str | None = None
+    task: str | None = None

@@ -15,6 +15,7 @@ from tokenizers.decoders import ByteLevel as ByteLevelDecoder
 from tokenizers.models import BPE
 from tokenizers.pre_tokenizers import ByteLevel as ByteLevelSplit
 
+from model.checkpoint import Checkpoint
 from model.config import DecodingConfig
 from model.interface import Segment
 from model.special_tokens import (
@@ -29,7 +30,7 @@ from model.special_tokens import (
 from model.special_tokens import find_special, is_special_name
 
 _LOCK = threading.Lock()
-_NOTHING_TOLD = DecodingConfig()
+_NO_CONFIGS = DecodingConfig()
 
 
 class WhisperTokenizer:
@@ -45,7 +46,7 @@ class WhisperTokenizer:
     """
 
     def __init__(
-        self, path: Path, decoding: DecodingConfig = _NOTHING_TOLD, n_vocab: int | None = None
+        self, path: Path, decoding: DecodingConfig = _NO_CONFIGS, n_vocab: int | None = None
     ) -> None:
         self._tokenizer = _load(path)
         try:
@@ -78,6 +79,15 @@ class WhisperTokenizer:
     def encode_text(self, text: str) -> list[int]:
         """Returns the ids of a text, without special tokens, even if they are written in the text."""
         return [i for i in self._tokenizer.encode(text, add_special_tokens=False).ids if self.is_text(i)]
+
+
+def tokenizer_of(checkpoint: Checkpoint) -> WhisperTokenizer:
+    """Returns the tokenizer of a checkpoint.
+
+    Raises:
+        TokenizerError: see `WhisperTokenizer`.
+    """
+    return WhisperTokenizer(checkpoint.tokenizer, checkpoint.decoding, checkpoint.config.n_vocab)
 
 
 def segments_of(

@@ -8,8 +8,13 @@ from concurrent.futures import Future
 from contextlib import suppress
 from dataclasses import dataclass
 
+from model.config import CheckpointDefaults
 from model.interface import ModelOptions, SpeechDetector, Transcriber
 from pipelines.process.memory import limit_malloc_arenas, without_garbage_collection
+
+
+def _no_defaults(_model: str) -> CheckpointDefaults:
+    return CheckpointDefaults()
 
 
 @dataclass(frozen=True)
@@ -25,6 +30,8 @@ class Backend:
             model. By default, models are known by their names alone.
         start_loading: starts to load the model in a thread, for a call of `load` with the same options in
             this process, which then waits for it; None where models are loaded on demand only.
+        defaults: returns the language and the task that the model of that name is configured for; raises
+            `ValueError` for an unknown model. By default, models are configured for none.
     """
 
     load: Callable[[ModelOptions], Transcriber]
@@ -32,6 +39,7 @@ class Backend:
     detector: Callable[[], SpeechDetector]
     weights: Callable[[str], str] = str
     start_loading: Callable[[ModelOptions], None] | None = None
+    defaults: Callable[[str], CheckpointDefaults] = _no_defaults
 
 
 _LOADING: dict[ModelOptions, Future[Transcriber]] = {}
@@ -101,11 +109,23 @@ def whisper_languages(model: str) -> tuple[str, ...]:
         TokenizerError: its tokenizer cannot be read, or does not fit its weights.
     """
     from model.checkpoint import find_checkpoint
-    from model.tokens import WhisperTokenizer
+    from model.tokens import tokenizer_of
+
+    return tuple(tokenizer_of(find_checkpoint(model)).special.languages) or ("en",)
+
+
+def whisper_defaults(model: str) -> CheckpointDefaults:
+    """Returns the language and the task that a checkpoint is configured for.
+
+    Raises:
+        CheckpointError, TokenizerError: see `whisper_languages`.
+    """
+    from model.checkpoint import find_checkpoint
+    from model.checkpoint_defaults import defaults_of
+    from model.tokens import tokenizer_of
 
     checkpoint = find_checkpoint(model)
-    tokenizer = WhisperTokenizer(checkpoint.tokenizer, checkpoint.decoding, checkpoint.config.n_vocab)
-    return tuple(tokenizer.special.languages) or ("en",)
+    return defaults_of(tokenizer_of(checkpoint).special, checkpoint.decoding)
 
 
 def whisper_weights(model: str) -> str:
@@ -126,5 +146,18 @@ def silero_detector() -> SpeechDetector:
     return make_detector()
 
 
-WHISPER = Backend(load_whisper, whisper_languages, silero_detector, whisper_weights, start_loading_whisper)
-EMBEDDED_WHISPER = Backend(load_whisper_embedded, whisper_languages, silero_detector, whisper_weights)
+WHISPER = Backend(
+    load_whisper,
+    whisper_languages,
+    silero_detector,
+    whisper_weights,
+    start_loading_whisper,
+    whisper_defaults,
+)
+EMBEDDED_WHISPER = Backend(
+    load_whisper_embedded,
+    whisper_languages,
+    silero_detector,
+    whisper_weights,
+    defaults=whisper_defaults,
+)
