@@ -58,16 +58,3 @@ def test_aliases_of_openai_whisper() -> None:
 )  # fmt: skip
 def test_what_stands_for_no_certain_language(language: str, undetermined: bool) -> None:
     assert is_undetermined(language) is undetermined
-
-
-# Of `TO_LANGUAGE_CODE` of `whisper/tokenizer.py`, and the hundredth language.
-OPENAI_NAMES = {
-    "burmese": "my", "valencian": "ca", "flemish": "nl", "haitian": "ht", "letzeburgesch": "lb", "pushto": "ps",
-    "panjabi": "pa", "moldavian": "ro", "moldovan": "ro", "sinhalese": "si", "castilian": "es", "mandarin": "zh",
-    "cantonese": "yue", "yue": "yue",
-}  # fmt: skip
-
-
-@pytest.mark.parametrize("name", OPENAI_NAMES)
-def test_the_names_that_openai_takes(name: str) -> None:
-    assert code_of(name) == code_of(name.title()) == OPENAI_NAMES[name]
