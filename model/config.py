@@ -88,13 +88,16 @@ class DecodingConfig:
 
     def __post_init__(self) -> None:
         heads = (number for head in self.alignment_heads for number in head)
-        named = (token for _, token in (*self.languages, *self.task_ids))
-        given = (one for one in (self.no_timestamps_id, *self.forced_ids) if one is not None)
-        for number in (*self.suppress_ids, *self.begin_suppress_ids, *heads, *named, *given):
+        named = [token for _, token in (*self.languages, *self.task_ids)]
+        named += [one for one in (self.no_timestamps_id, *self.forced_ids) if one is not None]
+        for number in (*self.suppress_ids, *self.begin_suppress_ids, *heads, *named):
             if type(number) is not int:
                 raise ValueError(
                     f"{number!r:.100} is not the id of a token, layer or head: a whole number was expected"
                 )
+        for number in named:
+            if not 0 <= number < _MAX_SIZES["n_vocab"]:
+                raise ValueError(f"{number} is not the id of a token: no vocabulary has so many")
         if self.is_multilingual not in (None, True, False):
             raise ValueError(
                 f"is_multilingual is {self.is_multilingual!r:.100}, where true or false was expected"

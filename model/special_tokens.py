@@ -131,7 +131,7 @@ def _languages(tokenizer: Tokenizer, decoding: DecodingConfig) -> dict[str, int]
         return {}
     found = {}
     for code, token in decoding.languages:
-        name = _LANGUAGE.fullmatch(tokenizer.id_to_token(token) or "") if token >= 0 else None
+        name = _LANGUAGE.fullmatch(tokenizer.id_to_token(token) or "")
         if code:
             found[code] = token
         elif name:

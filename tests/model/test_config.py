@@ -40,6 +40,12 @@ def test_ids_that_are_none(wrong: dict[str, Any]) -> None:
         DecodingConfig(**wrong)
 
 
+@pytest.mark.parametrize("wrong", [{"languages": (("en", -1),)}, {"no_timestamps_id": 10**12}])
+def test_ids_that_no_vocabulary_has(wrong: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match="no vocabulary has so many"):
+        DecodingConfig(**wrong)
+
+
 @pytest.mark.parametrize("wrong", [{"is_multilingual": "yes"}, {"language": 3}, {"task": ["transcribe"]}])
 def test_values_of_other_types(wrong: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match="was expected"):

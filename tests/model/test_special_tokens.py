@@ -62,7 +62,7 @@ def test_the_config_precedes_the_tokenizer() -> None:
 
 
 def test_languages_given_by_id_alone_are_named_by_the_tokenizer() -> None:
-    listed = (("", 8), ("", 5), ("", 10_000), ("", -1))  # the end of text, and ids without a token
+    listed = (("", 8), ("", 5), ("", 10_000))  # also the end of text, and an id without a token
     assert find(tokenizer_of(), languages=listed).languages == {"ru": 8}
     assert not find(tokenizer_of(GPT2), languages=listed).is_multilingual  # as the converter has it
 
