@@ -226,8 +226,8 @@ def check_model_fits(options: RecordingOptions, languages: Sequence[str]) -> Non
             code = language_code(language)
             if code is not None and code not in languages:
                 raise OptionsError(f"--{flag} {language}: {options.model} knows only {allowed}")
-    if options.task == "translate" and len(languages) == 1:
+    if options.task == "translate" and tuple(languages) == ("en",):
         raise OptionsError(
-            f"--task translate: {options.model} knows only {languages[0]}; give --task transcribe, or a "
+            f"--task translate: {options.model} knows only en; give --task transcribe, or a "
             "multilingual model such as openai/whisper-base"
         )
