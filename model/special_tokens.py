@@ -10,6 +10,7 @@ import logging
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import lru_cache
 
 from tokenizers import Tokenizer
 
@@ -178,15 +179,23 @@ def _with_ids(special: SpecialTokens, tokenizer: Tokenizer, n_vocab: int | None)
         is_text = name is not None and not is_special_name(name)
         if is_text and not special.is_timestamp(token) and not (token in added and added[token].special):
             text.append(token)
-    unused = [token for token in unused if not special.is_timestamp(token)]
-    return replace(special, n_ids=n_ids, added_text=tuple(text), unused=tuple(unused))
+    return replace(
+        special,
+        n_ids=n_ids,
+        added_text=tuple(text),
+        unused=tuple(token for token in unused if not special.is_timestamp(token)),
+    )
 
 
-def _used_ids(tokenizer: Tokenizer) -> tuple[int, list[int]]:
-    """Returns the highest id of a tokenizer, and the ids below it that have no token."""
+@lru_cache(maxsize=4)
+def _used_ids(tokenizer: Tokenizer) -> tuple[int, tuple[int, ...]]:
+    """Returns the highest id of a tokenizer, and the ids below it that have no token.
+
+    A process asks several times for that of its model, which is the same object (`model.tokens`).
+    """
     n = tokenizer.get_vocab_size(with_added_tokens=True)
     if all(tokenizer.id_to_token(token) is not None for token in range(n)):  # much faster than to ask for all
-        return n - 1, []
+        return n - 1, ()
     used = set(tokenizer.get_vocab(with_added_tokens=True).values())
     highest = max(used, default=-1)
-    return highest, sorted(set(range(highest)) - used)
+    return highest, tuple(sorted(set(range(highest)) - used))
