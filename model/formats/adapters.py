@@ -9,19 +9,19 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 
 from model.formats.contents import ModelFiles, Weights, read_json, tokenizer_files
-from model.formats.huggingface import network_layout, network_name
+from model.formats.huggingface import EMBEDDING, PROJECTION, network_layout, network_name
 from model.formats.mapped_file import FormatError
-from model.formats.pytorch import open_torch, tensors
+from model.formats.pytorch import open_torch, state_dict, tensors
 
 CONFIG_FILE = "adapter_config.json"
 _WEIGHT_FILES = ("adapter_model.safetensors", "adapter_model.bin")
@@ -94,12 +94,28 @@ def open_adapter(folder: Path, base: ModelFiles) -> ModelFiles:
         raise FormatError(f"{folder} has neither {' nor '.join(_WEIGHT_FILES)}")
     config = read_json(folder / CONFIG_FILE)
     _scaling(config, "", 1)  # its numbers are checked before anything is loaded
+    try:
+        has_projection = base.config.has_projection or any(map(_changes_projection, _names(file)))
+    except SafetensorError as error:
+        raise FormatError(f"{file} cannot be read: {error}") from error
     return replace(
         base,
+        config=replace(base.config, has_projection=has_projection),
         weight_files=(*base.weight_files, file, folder / CONFIG_FILE),
         tokenizer=tokenizer_files(folder) or base.tokenizer,
         read_weights=lambda: _merged(base, _read(config, _tensors(file))),
     )
+
+
+def _names(file: Path) -> list[str]:
+    if file.suffix == ".bin":
+        return list(state_dict(open_torch(file).content))
+    with safe_open(file, framework="numpy") as stored:
+        return list(stored.keys())
+
+
+def _changes_projection(name: str) -> bool:
+    return name.startswith(f"{_PREFIX}proj_out.")
 
 
 def _tensors(file: Path) -> Iterator[tuple[str, Array]]:
@@ -137,7 +153,7 @@ def _merged(base: ModelFiles, adapter: _Adapter) -> Weights:
         if "lora_B.bias" in parts
     }
     unused = {*adapter.replaced, *kernels, *biases}
-    for name, weight in base.read_weights():
+    for name, weight in _with_projection(base, unused):
         unused.discard(name)
         if name in adapter.replaced:
             if adapter.replaced[name].shape != weight.shape:
@@ -153,6 +169,15 @@ def _merged(base: ModelFiles, adapter: _Adapter) -> Weights:
         raise FormatError(
             f"its adapter changes {', '.join(sorted(unused)[:3])}, which its base does not have"
         )
+
+
+def _with_projection(base: ModelFiles, changed: Collection[str]) -> Weights:
+    """Yields the weights of a base, with a projection that an adapter changes apart from the embedding."""
+    is_untied = PROJECTION in changed and not base.config.has_projection
+    for name, weight in base.read_weights():
+        yield name, weight
+        if name == EMBEDDING and is_untied:
+            yield PROJECTION, weight
 
 
 def _changed_bias(weight: Array, name: str, module: str, adapter: _Adapter) -> Array:

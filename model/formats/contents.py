@@ -25,7 +25,7 @@ class ModelFiles:
 
     Attributes:
         config: sizes of the network.
-        decoding: suppressed tokens and alignment heads.
+        decoding: what its configs tell about decoding.
         weight_files: the files that hold weights.
         tokenizer: `tokenizer.json`, the folder of `vocab.json` and `merges.txt`, or a tokenizer that was
             built, as no file has it.

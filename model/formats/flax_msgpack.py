@@ -8,7 +8,7 @@ are not copied; a library would return copies of all of them at once.
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -16,7 +16,6 @@ import ml_dtypes
 import numpy as np
 from numpy.typing import NDArray
 
-from model.formats.huggingface import network_name
 from model.formats.mapped_file import FormatError, MappedFile
 
 _DTYPES = {
@@ -44,8 +43,10 @@ class _Value(NamedTuple):
     length: int
 
 
-def read_weights(files: Sequence[Path]) -> Iterator[tuple[str, NDArray[np.generic]]]:
-    """Yields each weight under its name in `model.network`, kernels as (inputs, outputs).
+def read_tensors(
+    files: Sequence[Path], is_read: Callable[[str], bool] = lambda _: True
+) -> Iterator[tuple[str, NDArray[np.generic]]]:
+    """Yields the weights whose names satisfy `is_read`, with names and layouts of transformers' torch.
 
     Raises:
         FormatError: another content, or damage.
@@ -53,17 +54,17 @@ def read_weights(files: Sequence[Path]) -> Iterator[tuple[str, NDArray[np.generi
     for path in files:
         file = MappedFile(path)
         for names, weight in _arrays(file, ()):
-            yield _network_weight(names[1:] if names[0] == "params" else names, weight)
+            name = _torch_name(names[1:] if names[0] == "params" else names)
+            if is_read(name):
+                yield name, weight.transpose() if names[-1] == "kernel" else weight
         if file.position != file.size:
             raise FormatError(f"{path.name} goes on behind the weights: it is damaged")
 
 
-def _network_weight(names: tuple[str, ...], weight: NDArray[np.generic]) -> tuple[str, NDArray[np.generic]]:
+def _torch_name(names: tuple[str, ...]) -> str:
     leaf = "weight" if names[-1] in ("kernel", "embedding", "scale") else names[-1]
-    ours = network_name(".".join((*names[:-1], leaf)))
-    if ours.endswith(".kernel") and weight.ndim == 3:  # of a convolution: (width, inputs, outputs)
-        return ours, weight.reshape(-1, weight.shape[2])
-    return ours, weight
+    modules = ("proj_out",) if names[:-1] == ("lm_head",) else names[:-1]
+    return ".".join((*modules, leaf))
 
 
 def _arrays(file: MappedFile, path: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], NDArray[np.generic]]]:

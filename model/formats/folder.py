@@ -26,17 +26,16 @@ from model.formats import (
     vocabulary,
 )
 from model.formats.adapters import CONFIG_FILE
-from model.formats.contents import ModelFiles, Weights, read_json, tokenizer_files
+from model.formats.contents import ModelFiles, read_json, tokenizer_files
 from model.formats.mapped_file import FormatError
 from model.formats.openai import OpenAIModel
 from model.packaged_models import PACKAGED_MODELS
 from model.pypi_files import PackagedFileError
 from model.tokens import TokenizerError, WhisperTokenizer
 
-_N_TIMESTAMPS = 1501
-_HUGGING_FACE: Mapping[str, Callable[[Sequence[Path]], Weights]] = {
-    "pytorch_model.bin": pytorch.read_weights,
-    "flax_model.msgpack": flax_msgpack.read_weights,
+_HUGGING_FACE: Mapping[str, huggingface.TensorReader] = {
+    "pytorch_model.bin": pytorch.read_tensors,
+    "flax_model.msgpack": flax_msgpack.read_tensors,
 }
 """Files of weights that go with transformers' `config.json`, beside safetensors, and their readers."""
 
@@ -127,15 +126,11 @@ def _open_safetensors(folder: Path, files: Sequence[Path]) -> ModelFiles:
         return _with_tokenizer(mlx.open_mlx(folder, files), folder)
     group_size = mlx.group_size_of(values)
     if not group_size:
-        return _open_huggingface(folder, files, huggingface.read_weights)
-    return _open_huggingface(
-        folder, files, lambda files: huggingface.network_weights(mlx.tensors(files, group_size))
-    )
+        return _open_huggingface(folder, files, huggingface.read_tensors)
+    return _open_huggingface(folder, files, lambda files, is_read: mlx.tensors(files, group_size, is_read))
 
 
-def _open_huggingface(
-    folder: Path, files: Sequence[Path], read: Callable[[Sequence[Path]], Weights]
-) -> ModelFiles:
+def _open_huggingface(folder: Path, files: Sequence[Path], read: huggingface.TensorReader) -> ModelFiles:
     if not (folder / "config.json").is_file():
         raise FormatError(f"{folder} has no config.json")
     if missing := [file.name for file in files if not file.is_file()]:
@@ -144,11 +139,21 @@ def _open_huggingface(
     generation_file = folder / "generation_config.json"
     generation = read_json(generation_file) if generation_file.is_file() else {}
     try:
-        config = huggingface.read_config(values)
+        has_projection = huggingface.has_projection(read(files, huggingface.is_table), values)
+    except huggingface.SafetensorError as error:
+        raise FormatError(f"{folder} cannot be read: {error}") from error
+    try:
+        config = huggingface.read_config(values, has_projection=has_projection)
         decoding = huggingface.read_decoding(values, generation)
-    except (ValueError, TypeError) as error:
+    except (ValueError, TypeError, AttributeError) as error:
         raise FormatError(f"invalid config: {error}") from error
-    return ModelFiles(config, decoding, tuple(files), _tokenizer_in(folder), lambda: read(files))
+    return ModelFiles(
+        config,
+        decoding,
+        tuple(files),
+        _tokenizer_in(folder),
+        lambda: huggingface.read_weights(files, read, has_projection=has_projection),
+    )
 
 
 def _open_single(folder: Path) -> ModelFiles:
@@ -187,15 +192,16 @@ def _open_openai(path: Path) -> OpenAIModel | None:
 def _with_tokenizer(model: OpenAIModel, folder: Path) -> ModelFiles:
     """Adds to a model with openai/whisper's names its tokenizer, and what that implies."""
     source = _openai_tokenizer(model, folder)
+    n_vocab = model.config.n_vocab
     try:
-        tokenizer = WhisperTokenizer(source)
+        tokenizer = WhisperTokenizer(source, n_vocab=n_vocab)
     except TokenizerError as error:
         raise FormatError(str(error)) from error
-    n_tokens = tokenizer.special.timestamp_begin + _N_TIMESTAMPS
-    if n_tokens != model.config.n_vocab:
+    n_ids = tokenizer.special.n_ids
+    if vocabulary.has_known_vocabulary(n_vocab) and n_ids != n_vocab:  # of another size it may be padded
         raise FormatError(
-            f"the tokenizer in {folder} has {n_tokens} tokens, and the model {model.config.n_vocab}: "
-            "it is that of another model"
+            f"the tokenizer in {folder} has the highest id {n_ids - 1}, and the model {n_vocab - 1}, as "
+            "OpenAI's have: it is the tokenizer of another model"
         )
     decoding = openai.read_decoding(tokenizer, model)
     return ModelFiles(model.config, decoding, model.files, source, model.read_weights)

@@ -10,7 +10,8 @@ the shapes.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -59,13 +60,19 @@ def open_gguf(path: Path) -> OpenAIModel:
     tensors = _tensors(file, n_tensors, alignment)
     is_openai = any(".blocks." in name for name in tensors)
     renamed = openai.network_name if is_openai else huggingface.network_name
-    network_weights = openai.network_weights if is_openai else huggingface.network_weights
+
+    def arrays(is_read: Callable[[str], bool] = lambda _: True) -> Iterator[tuple[str, NDArray[np.generic]]]:
+        yield from ((name, tensor.read(file)) for name, tensor in tensors.items() if is_read(name))
 
     def read() -> Iterator[tuple[str, NDArray[np.generic]]]:
-        yield from network_weights((name, tensor.read(file)) for name, tensor in tensors.items())
+        if is_openai:
+            return openai.network_weights(arrays())
+        return huggingface.network_weights(arrays(), has_projection=has_projection)
 
+    has_projection = not is_openai and huggingface.has_projection(arrays(huggingface.is_table), {})
     try:
-        config = _config({renamed(name): tensor.shape for name, tensor in tensors.items()})
+        sizes = _config({renamed(name): tensor.shape for name, tensor in tensors.items()})
+        config = replace(sizes, has_projection=has_projection)
     except ValueError as error:
         raise FormatError(f"{path.name}: {error}") from error
     return OpenAIModel(config, (path,), read)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -79,8 +79,10 @@ def group_size_of(values: Mapping[str, Any]) -> int:
     return size
 
 
-def tensors(files: Sequence[Path], group_size: int) -> Arrays:
-    """Yields the name and the numbers of each weight; quantised ones in float32.
+def tensors(
+    files: Sequence[Path], group_size: int, is_read: Callable[[str], bool] = lambda _: True
+) -> Arrays:
+    """Yields the names and the numbers of weights whose names satisfy `is_read`; quantised ones in float32.
 
     Raises:
         FormatError: damage, or a quantised weight whose scales do not match it.
@@ -88,7 +90,7 @@ def tensors(files: Sequence[Path], group_size: int) -> Arrays:
     for file in files:
         with _Arrays(file) as arrays:
             for name in arrays.names:
-                if not name.endswith(_QUANTISED):
+                if not name.endswith(_QUANTISED) and is_read(name):
                     module = name.removesuffix(".weight")
                     is_quantised = f"{module}.scales" in arrays.names and module != name
                     yield (

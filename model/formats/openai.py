@@ -17,6 +17,7 @@ from model.config import MAX_TEXT_POSITIONS, N_POSITIONS, DecodingConfig, Whispe
 from model.formats.huggingface import network_layout
 from model.formats.mapped_file import FormatError
 from model.formats.pytorch import TorchFile, open_torch, state_dict, tensors
+from model.formats.vocabulary import ENGLISH, has_known_vocabulary
 from model.tokens import WhisperTokenizer
 
 _RENAMED = (
@@ -115,10 +116,10 @@ _SIZES = {
 def read_decoding(tokenizer: WhisperTokenizer, model: OpenAIModel) -> DecodingConfig:
     """Returns the ids that openai/whisper suppresses by default, as these formats name none.
 
-    They are those of `_get_suppress_tokens` and `SuppressBlank` in `whisper/decoding.py`, which the
+    These are those of `_get_suppress_tokens` and `SuppressBlank` in `whisper/decoding.py`, which the
     configs of Hugging Face and CTranslate2 list.
     """
-    special = tokenizer.special
+    special, n_vocab = tokenizer.special, model.config.n_vocab
     suppressed = {tokenizer.encode_text(" -")[0], tokenizer.encode_text(" '")[0]}
     for symbol in (*_SYMBOLS, *_MUSIC):
         for ids in (tokenizer.encode_text(symbol), tokenizer.encode_text(f" {symbol}")):
@@ -130,6 +131,8 @@ def read_decoding(tokenizer: WhisperTokenizer, model: OpenAIModel) -> DecodingCo
         suppress_ids=tuple(sorted(suppressed)),
         begin_suppress_ids=(*tokenizer.encode_text(" "), special.end_of_text),
         alignment_heads=model.alignment_heads,
+        # openai/whisper and whisper.cpp tell it by the size; of another, the tokenizer does.
+        is_multilingual=n_vocab != ENGLISH if has_known_vocabulary(n_vocab) else None,
     )
 
 

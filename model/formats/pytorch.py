@@ -16,7 +16,6 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from model.formats.huggingface import network_weights
 from model.formats.mapped_file import FormatError, MappedFile
 from model.formats.stored_zip import StoredZip
 from model.formats.torch_pickle import Storage, Tensor, read_pickle
@@ -60,15 +59,17 @@ def tensors(file: TorchFile, weights: object) -> Iterator[tuple[str, NDArray[np.
         yield name, _array(name, tensor, file.bytes_of(tensor.storage))
 
 
-def read_weights(files: Sequence[Path]) -> Iterator[tuple[str, NDArray[np.generic]]]:
-    """Yields each weight of `pytorch_model.bin` files under its name in `model.network`.
+def read_tensors(
+    files: Sequence[Path], is_read: Callable[[str], bool] = lambda _: True
+) -> Iterator[tuple[str, NDArray[np.generic]]]:
+    """Yields the tensors of `pytorch_model.bin` files whose names satisfy `is_read`.
 
     Raises:
         FormatError: see `open_torch` and `tensors`.
     """
     for path in files:
         file = open_torch(path)
-        yield from network_weights(tensors(file, file.content))
+        yield from ((name, tensor) for name, tensor in tensors(file, file.content) if is_read(name))
 
 
 def state_dict(weights: object) -> Mapping[str, Tensor]:

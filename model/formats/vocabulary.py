@@ -26,6 +26,16 @@ _MAX_TOKEN = 128  # bytes of the longest token, in GPT-2's vocabulary; merges ta
 _MAX_BYTES = 1 << 19  # of all tokens: 0.3 MB in both
 _PRINTABLE = (*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100))
 
+
+def _byte_letters() -> dict[int, str]:
+    """Returns the letter for each byte in the tokens of byte-level BPE (GPT-2's `bytes_to_unicode`)."""
+    others = [byte for byte in range(256) if byte not in _PRINTABLE]
+    return {byte: chr(byte) for byte in _PRINTABLE} | {byte: chr(256 + i) for i, byte in enumerate(others)}
+
+
+BYTE_LETTERS = _byte_letters()
+"""The letter for each byte in the tokens of byte-level BPE."""
+
 Merges = list[tuple[str, str]]
 
 
@@ -110,14 +120,5 @@ def _parts(token: bytes, ids: Mapping[bytes, int]) -> Sequence[bytes]:
     return parts
 
 
-def _byte_spellings() -> dict[int, str]:
-    """Returns the character of each byte in byte-level BPE: `bytes_to_unicode` of GPT-2's encoder.py."""
-    others = [byte for byte in range(256) if byte not in _PRINTABLE]
-    return {byte: chr(byte) for byte in _PRINTABLE} | {byte: chr(256 + i) for i, byte in enumerate(others)}
-
-
-_SPELLINGS = _byte_spellings()
-
-
 def _spelling(token: bytes) -> str:
-    return "".join(_SPELLINGS[byte] for byte in token)
+    return "".join(BYTE_LETTERS[byte] for byte in token)

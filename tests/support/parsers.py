@@ -20,7 +20,7 @@ from safetensors.numpy import save
 from model.checkpoint import Checkpoint, CheckpointError, find_checkpoint
 from model.formats.adapters import base_name, open_adapter
 from model.formats.mapped_file import FormatError
-from model.tokens import TokenizerError, WhisperTokenizer
+from model.tokens import TokenizerError, tokenizer_of
 from tests.support.archive_builders import ARCHIVE_BUILDERS
 from tests.support.fuzzing import small_files
 from tests.support.ggml_files import ggml_bytes, gguf_bytes, tensor_bytes
@@ -168,7 +168,7 @@ def _read_checkpoint(path: str, data: bytes) -> str:
             checkpoint = _read_adapter(Path(folder)) if wanted == "adapter" else find_checkpoint(folder)
             for _, weight in checkpoint.weights():
                 assert weight.nbytes >= 0
-            tokenizer = WhisperTokenizer(checkpoint.tokenizer)
+            tokenizer = tokenizer_of(checkpoint)
             tokenizer.decode(tokenizer.encode_text("heard"))
         except (CheckpointError, TokenizerError) as error:
             return _refused(error)
@@ -223,18 +223,30 @@ def _parquet() -> bytes:
 def _checkpoint_files() -> tuple[tuple[str, str, bytes], ...]:
     """Returns the files of a small checkpoint in each format: folder, file name and content."""
     weights = tiny_weights()
-    for name in ("encoder.embed_positions", "decoder.embed_positions", "decoder.embed_tokens"):
-        weights[f"model.{name}.weight"] = weights[f"model.{name}.weight"][:8]
-    tokenizer = tiny_tokenizer(n_text=300).to_str().encode()
+    small = tiny_tokenizer(n_text=300)
+    n_vocab = small.get_vocab_size(with_added_tokens=True)
+    rows = {"encoder.embed_positions": 8, "decoder.embed_positions": 8, "decoder.embed_tokens": n_vocab}
+    for name, n in rows.items():
+        weights[f"model.{name}.weight"] = weights[f"model.{name}.weight"][:n]
+    tokenizer = small.to_str().encode()
+    generation = {
+        **GENERATION_CONFIG,
+        "is_multilingual": True,
+        "lang_to_id": {"<|en|>": 302},
+        "task_to_id": {"transcribe": 402},
+        "no_timestamps_token_id": 406,
+        "language": "en",
+        "forced_decoder_ids": [[1, 302], [2, 402]],
+    }
     index = {"weight_map": dict.fromkeys(weights, "model.safetensors")}
     return (
         ("huggingface", "model.safetensors", save(weights)),
         ("huggingface", "model.safetensors.index.json", json.dumps(index).encode()),
         ("huggingface", "config.json", json.dumps(TINY_CONFIG).encode()),
-        ("huggingface", "generation_config.json", json.dumps(GENERATION_CONFIG).encode()),
+        ("huggingface", "generation_config.json", json.dumps(generation).encode()),
         ("huggingface", "tokenizer.json", tokenizer),
         ("ctranslate2", "model.bin", ctranslate2_bytes(ctranslate2_variables(weights))),
-        ("ctranslate2", "config.json", json.dumps(CTRANSLATE2_CONFIG).encode()),
+        ("ctranslate2", "config.json", json.dumps({**CTRANSLATE2_CONFIG, "lang_ids": [302]}).encode()),
         ("ctranslate2", "tokenizer.json", tokenizer),
         *((folder, name, data) for folder, files in _further_files(weights) for name, data in files.items()),
     )

@@ -76,7 +76,7 @@ def save_flax(folder: Path, weights: Weights) -> Path:
     """`flax_model.msgpack`, as transformers wrote it until version 5."""
     tree = {}
     for name, weight in weights.items():
-        *modules, last = name.split(".")
+        *modules, last = name.replace("proj_out", "lm_head").split(".")
         if weight.ndim == 3:
             last, weight = "kernel", weight.transpose(2, 1, 0)
         elif "embed" in modules[-1]:

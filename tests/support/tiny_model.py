@@ -165,8 +165,9 @@ def ctranslate2_bytes(
         value = np.asarray(value)
         chunks += [string(name), struct.pack("<B", value.ndim), struct.pack(f"<{value.ndim}I", *value.shape)]
         chunks += [struct.pack("<BI", codes[value.dtype.name], value.nbytes), value.tobytes()]
-    aliased = "decoder/embeddings/weight"
-    alias = [string("decoder/projection/weight"), string(aliased)] if aliased in variables else []
+    projection, aliased = "decoder/projection/weight", "decoder/embeddings/weight"
+    is_tied = aliased in variables and projection not in variables
+    alias = [string(projection), string(aliased)] if is_tied else []
     return b"".join([*chunks, struct.pack("<I", len(alias) // 2), *alias])
 
 

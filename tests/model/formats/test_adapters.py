@@ -64,6 +64,37 @@ def test_adapters_are_merged_as_peft_merges_them(tmp_path: Path, base: Path, kin
         assert (name in expected) == (not np.array_equal(weight, original[name]))
 
 
+@pytest.mark.parametrize("is_whole", [True, False])
+@pytest.mark.parametrize("is_torch", [True, False])
+def test_a_changed_projection_is_one_of_its_own(
+    tmp_path: Path, base: Path, is_whole: bool, is_torch: bool
+) -> None:
+    """As of `modules_to_save` or `target_modules` with proj_out: the embedding stays that of the base."""
+    folder = adapter(tmp_path / "a", base, lora_alpha=8)
+    weights = load_file(folder / "adapter_model.safetensors")
+    original = dict(find_checkpoint(str(base)).weights())
+    embedding = original["decoder.embedding.embedding"]
+    rng = np.random.default_rng(0)
+    b, a = (rng.normal(size=size).astype(np.float32) for size in ((len(embedding), 4), (4, 8)))
+    if is_whole:
+        expected = embedding + 1
+        weights["base_model.model.proj_out.weight"] = expected
+    else:
+        expected = embedding + 2 * b @ a
+        parts = {"lora_A.weight": a, "lora_B.weight": b}
+        weights |= {f"base_model.model.proj_out.{part}": array for part, array in parts.items()}
+    (folder / "adapter_model.safetensors").unlink()
+    if is_torch:
+        (folder / "adapter_model.bin").write_bytes(weights_zip(weights))
+    else:
+        save_file(weights, folder / "adapter_model.safetensors")
+    changed = find_checkpoint(str(folder))
+    assert changed.config.has_projection
+    found = dict(changed.weights())
+    np.testing.assert_array_equal(found["decoder.embedding.embedding"], embedding)
+    np.testing.assert_allclose(found["decoder.projection.embedding"], expected, rtol=1e-5, atol=1e-5)
+
+
 def test_weights_that_torch_saved(tmp_path: Path, base: Path) -> None:
     folder = adapter(tmp_path / "a", base)
     expected = dict(find_checkpoint(str(folder)).weights())

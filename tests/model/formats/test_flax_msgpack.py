@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 from flax.serialization import msgpack_serialize
 
-from model.formats.flax_msgpack import read_weights
+from model.formats.flax_msgpack import read_tensors
+from model.formats.huggingface import read_weights
 from model.formats.mapped_file import FormatError
 
 
@@ -23,7 +24,7 @@ def test_arrays_that_flax_wrote(tmp_path: Path, dtype: type, n: int) -> None:
     tree = {
         "params": {"model": {"decoder": {"layers": {"0": {"fc1": {"kernel": kernel, "bias": kernel[0]}}}}}}
     }
-    found = dict(read_weights([saved(tmp_path, msgpack_serialize(tree))]))
+    found = dict(read_weights([saved(tmp_path, msgpack_serialize(tree))], read_tensors))
     assert found.keys() == {"decoder.layers.0.mlp.up.kernel", "decoder.layers.0.mlp.up.bias"}
     assert found["decoder.layers.0.mlp.up.kernel"].dtype == dtype
     np.testing.assert_array_equal(found["decoder.layers.0.mlp.up.kernel"], kernel)
@@ -61,7 +62,7 @@ def test_other_contents_are_refused(tmp_path: Path, content: bytes, message: str
     tracemalloc.start()
     try:
         with pytest.raises(FormatError, match=message):
-            dict(read_weights([path]))
+            dict(read_weights([path], read_tensors))
         assert tracemalloc.get_traced_memory()[1] < 1 << 20
     finally:
         tracemalloc.stop()

@@ -12,7 +12,7 @@ from model.formats.mapped_file import FormatError
 from model.formats.mlx import sinusoids
 from model.packaged_models import PackagedModel
 from model.pypi_files import PackagedFile
-from model.tokens import WhisperTokenizer
+from model.tokens import tokenizer_of
 from tests.support.tiny_formats import D_MLP, DIMS, OF_HUGGING_FACE, OF_OPENAI, openai_weights, save_reference
 from tests.support.tiny_model import Weights, save_ctranslate2, tiny_tokenizer, tiny_weights
 from tests.support.torch_files import openai_pt
@@ -41,6 +41,24 @@ def test_every_format_has_the_weights_of_safetensors(tmp_path: Path, kind: str, 
     saved = {**OF_HUGGING_FACE, **OF_OPENAI}[kind](tmp_path / "model", weights)
     reference = save_reference(tmp_path / "reference", weights)
     check_same_weights(find_checkpoint(str(saved)), find_checkpoint(str(reference)))
+
+
+@pytest.mark.parametrize("kind", OF_HUGGING_FACE)
+def test_a_projection_of_its_own_is_read_in_every_format(tmp_path: Path, kind: str, weights: Weights) -> None:
+    embedding = weights["model.decoder.embed_tokens.weight"]
+    for name, projection in (("untied", np.ascontiguousarray(embedding[::-1])), ("tied", embedding)):
+        stored = {**weights, "proj_out.weight": projection}
+        found = find_checkpoint(str(OF_HUGGING_FACE[kind](tmp_path / name / "model", stored)))
+        assert found.config.has_projection == (name == "untied")
+        reference = save_reference(tmp_path / name / "reference", stored)
+        check_same_weights(found, find_checkpoint(str(reference)))
+        assert ("decoder.projection.embedding" in dict(found.weights())) == (name == "untied")
+
+
+def test_a_projection_alone_is_the_embedding_too(tmp_path: Path, weights: Weights) -> None:
+    stored = {n.replace("model.decoder.embed_tokens", "proj_out"): w for n, w in weights.items()}
+    found = find_checkpoint(str(OF_HUGGING_FACE["sharded pytorch"](tmp_path / "model", stored)))
+    check_same_weights(found, find_checkpoint(str(save_reference(tmp_path / "reference", weights))))
 
 
 @pytest.mark.parametrize("kind", ["pytorch", "openai"])
@@ -112,7 +130,7 @@ def test_a_damaged_file_is_named(tmp_path: Path) -> None:
 
 
 @pytest.mark.weights
-@pytest.mark.parametrize(("n_vocab", "n_languages"), [(51_864, 99), (51_865, 99), (51_866, 100)])
+@pytest.mark.parametrize(("n_vocab", "n_languages"), [(51_864, 0), (51_865, 99), (51_866, 100)])
 def test_openai_tokenizers_are_built_where_there_is_none(
     tmp_path: Path, n_vocab: int, n_languages: int, weights: Weights
 ) -> None:
@@ -120,8 +138,9 @@ def test_openai_tokenizers_are_built_where_there_is_none(
     changed = {**weights, "model.decoder.embed_tokens.weight": embedding}
     (tmp_path / "a.pt").write_bytes(openai_pt(openai_weights(changed), {**DIMS, "n_vocab": n_vocab}))
     found = open_file(tmp_path / "a.pt")
-    special = WhisperTokenizer(found.tokenizer).special
-    assert len(special.languages) == n_languages
+    special = tokenizer_of(found).special
+    assert (len(special.languages), special.is_multilingual) == (n_languages, n_languages > 0)
+    assert (special.timestamp_stop, special.n_ids, special.added_text) == (n_vocab, n_vocab, ())
     assert found.decoding.begin_suppress_ids == (220, special.end_of_text)
 
 
@@ -140,7 +159,10 @@ def test_a_missing_tokenizer_is_answered_with_advice(
 def test_the_tokenizer_of_another_model_is_refused(tmp_path: Path, weights: Weights) -> None:
     folder = OF_OPENAI["openai"](tmp_path, weights)
     tiny_tokenizer(n_text=50_256).save(str(folder / "tokenizer.json"))
-    with pytest.raises(FormatError, match="has 51864 tokens, and the model 51865: it is that of another"):
+    with pytest.raises(FormatError, match="the highest id 51863, and the model 51864, as OpenAI's have"):
+        open_folder(folder)
+    tiny_tokenizer(n_text=50_258).save(str(folder / "tokenizer.json"))
+    with pytest.raises(FormatError, match="its highest id is 51865, and theirs is 51864"):
         open_folder(folder)
     (folder / "tokenizer.json").write_text("{}")
     with pytest.raises(FormatError, match="cannot be read as a tokenizer"):

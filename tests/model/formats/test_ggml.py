@@ -9,7 +9,7 @@ from model.formats.folder import open_file
 from model.formats.ggml import open_ggml
 from model.formats.huggingface import read_weights as read_safetensors
 from model.formats.mapped_file import FormatError
-from model.tokens import WhisperTokenizer
+from model.tokens import tokenizer_of
 from tests.support.ggml_files import ggml_bytes, q8_0, tensor_bytes
 from tests.support.tiny_formats import D_MLP, DIMS, openai_weights, save_reference
 from tests.support.tiny_model import Weights, tiny_weights
@@ -52,9 +52,11 @@ def test_quantised_weights_are_read_within_their_error(tmp_path: Path, weights: 
 def test_the_tokenizer_is_built_of_its_vocabulary(tmp_path: Path) -> None:
     tokens = [bytes([b]) for b in range(256)] + [bytes([i // 256, i % 256]) for i in range(50_000)]
     found = open_file(saved(tmp_path, ggml_bytes({}, {**DIMS, **SMALL}, tokens)))
-    tokenizer = WhisperTokenizer(found.tokenizer)
+    tokenizer = tokenizer_of(found)
     assert tokenizer.decode([256 + 72 * 256 + 105]) == "Hi"
-    assert tokenizer.special.timestamp_begin + 1501 == 51_864
+    assert (tokenizer.special.timestamp_stop, tokenizer.special.is_multilingual) == (51_864, False)
+    assert (tokenizer.special.languages, tokenizer.special.added_text) == ({}, ())
+    assert tokenizer.bytes_of(128) == b"\x80"  # a part of a character
     assert tokenizer.special.end_of_text in found.decoding.begin_suppress_ids
 
 

@@ -47,6 +47,19 @@ def test_sizes_follow_from_shapes(tmp_path: Path, weights: Weights, is_openai: b
     assert not found
 
 
+def test_a_projection_of_its_own(tmp_path: Path, weights: Weights) -> None:
+    embedding = weights["model.decoder.embed_tokens.weight"]
+    for projection, is_own in ((embedding[::-1], True), (embedding, False)):
+        stored = {**weights, "proj_out.weight": np.ascontiguousarray(projection)}
+        model = open_gguf(saved(tmp_path, gguf_bytes(stored, {})))
+        assert model.config.has_projection == is_own
+        found = dict(model.read_weights())
+        np.testing.assert_array_equal(found["decoder.embedding.embedding"], embedding)
+        assert ("decoder.projection.embedding" in found) == is_own
+        if is_own:
+            np.testing.assert_array_equal(found["decoder.projection.embedding"], projection)
+
+
 def test_quantised_weights(tmp_path: Path, weights: Weights) -> None:
     name = "model.decoder.layers.0.fc1.weight"
     blocks = {name: (weights[name].shape, 8, q8_0(weights[name]))}

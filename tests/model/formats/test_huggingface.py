@@ -1,12 +1,22 @@
 import json
 from pathlib import Path
+from typing import Any
 
 import ml_dtypes
 import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
-from model.formats.huggingface import network_name, read_config, read_decoding, read_weights, weight_files
+from model.formats.huggingface import (
+    has_projection,
+    is_table,
+    network_name,
+    read_config,
+    read_decoding,
+    read_tensors,
+    read_weights,
+    weight_files,
+)
 from tests.support.tiny_model import TINY_CONFIG, tiny_weights
 
 
@@ -30,6 +40,7 @@ from tests.support.tiny_model import TINY_CONFIG, tiny_weights
         ),
         ("model.decoder.layers.0.final_layer_norm.weight", "decoder.layers.0.mlp_norm.scale"),
         ("model.decoder.layers.0.fc2.weight", "decoder.layers.0.mlp.down.kernel"),
+        ("proj_out.weight", "decoder.projection.embedding"),
     ],
 )
 def test_network_names(theirs: str, ours: str) -> None:
@@ -58,9 +69,83 @@ def test_half_precision_is_preserved(tmp_path: Path, dtype: type) -> None:
     assert weight.dtype == dtype
 
 
-def test_the_copy_of_the_embedding_is_skipped(tmp_path: Path) -> None:
-    save_file({"proj_out.weight": np.ones((2, 2), np.float32)}, tmp_path / "model.safetensors")
-    assert list(read_weights(weight_files(tmp_path))) == []
+EMBEDDING, PROJECTION = "model.decoder.embed_tokens.weight", "proj_out.weight"
+
+
+def tables(folder: Path, **stored: float) -> list[Path]:
+    """Files of an embedding and a projection of these values, in one shard each."""
+    names = {"embedding": EMBEDDING, "projection": PROJECTION}
+    for kind, value in stored.items():
+        save_file({names[kind]: np.full((2, 2), value, np.float32)}, folder / f"{kind}.safetensors")
+    return [folder / f"{kind}.safetensors" for kind in sorted(stored)]
+
+
+def test_a_projection_that_equals_the_embedding_is_stored_once(tmp_path: Path) -> None:
+    files = tables(tmp_path, embedding=1, projection=1)
+    for said in ({}, {"tie_word_embeddings": True}, {"tie_word_embeddings": False}):
+        assert not has_projection(read_tensors(files, is_table), said)
+    assert [name for name, _ in read_weights(files)] == ["decoder.embedding.embedding"]
+
+
+def test_a_projection_that_differs_from_the_embedding_is_a_weight_of_its_own(tmp_path: Path) -> None:
+    files = tables(tmp_path, embedding=1, projection=2)
+    for said in ({}, {"tie_word_embeddings": True}, {"tie_word_embeddings": False}):
+        assert has_projection(read_tensors(files, is_table), said)
+    weights = dict(read_weights(files, has_projection=True))
+    assert weights["decoder.projection.embedding"].max() == 2
+    assert weights["decoder.embedding.embedding"].max() == 1
+
+
+def test_where_one_of_the_two_is_stored_the_config_decides(tmp_path: Path) -> None:
+    only = tables(tmp_path, projection=2)
+    assert not has_projection(read_tensors(only, is_table), {})
+    ((name, weight),) = read_weights(only)
+    assert (name, weight.max()) == ("decoder.embedding.embedding", 2)
+    embedding = read_tensors(tables(tmp_path, embedding=1))
+    assert has_projection(embedding, {"tie_word_embeddings": False})  # and is missing
+
+
+@pytest.mark.parametrize(
+    ("values", "generation", "suppressed"),
+    [
+        ({}, {}, ()),
+        ({"suppress_tokens": [5]}, {}, (5,)),
+        ({"suppress_tokens": [5]}, {"suppress_tokens": [6]}, (6,)),
+        ({"suppress_tokens": [5]}, {"suppress_tokens": []}, ()),
+        ({"suppress_tokens": [5]}, {"suppress_tokens": None}, ()),
+        ({"suppress_tokens": None}, {}, ()),
+    ],
+)
+def test_an_empty_list_of_suppressed_tokens_suppresses_none(
+    values: dict[str, Any], generation: dict[str, Any], suppressed: tuple[int, ...]
+) -> None:
+    assert read_decoding(values, generation).suppress_ids == suppressed
+
+
+def test_what_generation_config_tells_of_the_tokens() -> None:
+    generation = {
+        "is_multilingual": True,
+        "lang_to_id": {"<|ru|>": 9, "<|en|>": 8},
+        "task_to_id": {"transcribe": 11, "translate": 10},
+        "no_timestamps_token_id": 15,
+        "language": "<|ru|>",
+        "task": "transcribe",
+        "forced_decoder_ids": [[1, None], [2, 11]],
+    }
+    found = read_decoding({"forced_decoder_ids": [[1, 8], [2, 11]], "language": "en"}, generation)
+    assert found.is_multilingual is True
+    assert dict(found.languages) == {"ru": 9, "en": 8}
+    assert dict(found.task_ids) == {"transcribe": 11, "translate": 10}
+    assert found.no_timestamps_id == 15
+    assert (found.language, found.task, found.forced_ids) == ("<|ru|>", "transcribe", (None, 11))
+    older = read_decoding({"forced_decoder_ids": [[1, 8], [2, 11]]}, {"forced_decoder_ids": None})
+    assert older.forced_ids == (8, 11)
+
+
+def test_forced_tokens_that_do_not_follow_the_start() -> None:
+    assert read_decoding({"forced_decoder_ids": [[2, 11]]}, {}).forced_ids == ()
+    with pytest.raises(ValueError, match="not in a row"):
+        read_decoding({"forced_decoder_ids": [[1, 8], [3, 11]]}, {})
 
 
 def test_config_of_another_model_raises() -> None:

@@ -15,7 +15,7 @@ from model.formats.huggingface import read_weights as read_safetensors
 from model.formats.mapped_file import FormatError
 from model.formats.mlx import group_size_of, open_mlx, sinusoids, tensors
 from tests.support.tiny_formats import CONFIG, D_MLP, OF_HUGGING_FACE
-from tests.support.tiny_model import tiny_weights
+from tests.support.tiny_model import N_VOCAB, tiny_weights
 
 REFERENCES = Path(__file__).parent / "references"
 QUANTISED = {"group_size": 64, "bits": 4}
@@ -92,12 +92,21 @@ def test_names_of_transformers_with_the_arrays_of_mlx(tmp_path: Path) -> None:
         "scales": np.ones((D_MLP, 1), np.float32),
         "biases": np.full((D_MLP, 1), 3, np.float32),
     }
-    module = name.removesuffix(".weight")
-    save_file({**swapped, **{f"{module}.{n}": a for n, a in parts.items()}}, folder / "model.safetensors")
+    projection = {
+        "weight": np.zeros((N_VOCAB, 8), np.uint32),
+        "scales": np.ones((N_VOCAB, 1), np.float32),
+        "biases": np.full((N_VOCAB, 1), 2, np.float32),
+    }
+    for module, arrays in ((name.removesuffix(".weight"), parts), ("proj_out", projection)):
+        swapped |= {f"{module}.{n}": array for n, array in arrays.items()}
+    save_file(swapped, folder / "model.safetensors")
     config = {**CONFIG, "quantization": {"group_size": 32, "bits": 4}}
     (folder / "config.json").write_text(json.dumps(config))
-    found = dict(open_folder(folder).read_weights())
+    model = open_folder(folder)
+    assert model.config.has_projection
+    found = dict(model.read_weights())
     assert (found.pop("decoder.layers.0.mlp.up.kernel") == 3).all()
+    assert (found.pop("decoder.projection.embedding") == 2).all()
     for key, weight in reference.read_weights():
         if key in found:
             np.testing.assert_array_equal(found.pop(key), weight, err_msg=key)

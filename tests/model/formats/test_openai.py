@@ -45,7 +45,11 @@ def test_suppressed_tokens_are_those_that_checkpoints_list(name: str, packaged) 
     """The lists of the packaged models come from OpenAI's by way of Hugging Face and CTranslate2."""
     checkpoint: Checkpoint = packaged(name)
     model = OpenAIModel(checkpoint.config, (), lambda: iter(()), checkpoint.decoding.alignment_heads)
-    assert read_decoding(WhisperTokenizer(checkpoint.tokenizer), model) == checkpoint.decoding
+    tokenizer = WhisperTokenizer(checkpoint.tokenizer)
+    found, listed = read_decoding(tokenizer, model), checkpoint.decoding
+    assert (found.suppress_ids, found.begin_suppress_ids) == (listed.suppress_ids, listed.begin_suppress_ids)
+    assert found.alignment_heads == listed.alignment_heads
+    assert found.is_multilingual is tokenizer.special.is_multilingual is (name == "openai/whisper-base")
 
 
 @pytest.mark.parametrize(

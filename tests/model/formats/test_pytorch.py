@@ -9,10 +9,10 @@ import pytest
 from numpy.typing import NDArray
 from safetensors.numpy import load_file
 
-from model.formats.huggingface import read_weights as read_safetensors
+from model.formats.huggingface import read_weights
 from model.formats.mapped_file import FormatError
 from model.formats.openai import open_pt
-from model.formats.pytorch import open_torch, read_weights, tensors
+from model.formats.pytorch import open_torch, read_tensors, tensors
 from tests.support import torch_files
 
 REFERENCES = Path(__file__).parent / "references"
@@ -25,8 +25,8 @@ def read(path: Path) -> dict[str, NDArray[np.generic]]:
 
 @pytest.mark.parametrize("name", ["pytorch_model.bin", "legacy.bin"])
 def test_weights_that_transformers_saved(name: str) -> None:
-    expected = dict(read_safetensors([REFERENCES / "model.safetensors"]))
-    found = dict(read_weights([REFERENCES / name]))
+    expected = dict(read_weights([REFERENCES / "model.safetensors"]))
+    found = dict(read_weights([REFERENCES / name], read_tensors))
     assert found.keys() == expected.keys()
     for key, weight in expected.items():
         np.testing.assert_array_equal(found[key], weight, err_msg=key)
@@ -147,7 +147,7 @@ def test_other_files_are_refused(tmp_path: Path) -> None:
 def test_truncated_files_are_refused(tmp_path: Path, name: str, cut: int) -> None:
     path = torch_files.save(tmp_path / "a.bin", (REFERENCES / name).read_bytes()[:cut])
     with pytest.raises(FormatError):
-        dict(read_weights([path]))
+        dict(read_weights([path], read_tensors))
 
 
 def test_a_legacy_storage_of_another_size_is_refused(tmp_path: Path) -> None:
