@@ -77,8 +77,8 @@ def read_pickle(stream: BinaryIO, storages: dict[str, Storage] | None = None) ->
             if number >= _MAX_OPCODES:
                 raise FormatError(f"its pickle has more than {_MAX_OPCODES} opcodes")
             machine.run(opcode.name, argument)
-    # pickletools raises the first three for bytes that are no pickle
-    except (ValueError, AssertionError, OverflowError, struct.error) as error:
+    # pickletools raises these for bytes that are no pickle; the last where warnings are errors.
+    except (ValueError, AssertionError, OverflowError, struct.error, DeprecationWarning) as error:
         if isinstance(error, FormatError):
             raise
         raise FormatError(f"its pickle is damaged: {error!r:.200}") from error

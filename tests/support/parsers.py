@@ -15,7 +15,7 @@ import msgspec
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-from safetensors.numpy import save
+from safetensors.numpy import load, save
 
 from model.checkpoint import Checkpoint, CheckpointError, find_checkpoint
 from model.formats.adapters import base_name, open_adapter
@@ -183,7 +183,9 @@ def _read_adapter(folder: Path) -> Checkpoint:
         merged = open_adapter(folder, base)
     except FormatError as error:
         raise CheckpointError(str(error)) from error
-    return replace(base, weight_files=merged.weight_files, read_weights=merged.read_weights)
+    return replace(
+        base, config=merged.config, weight_files=merged.weight_files, read_weights=merged.read_weights
+    )
 
 
 def _refused(error: Exception) -> str:
@@ -283,5 +285,14 @@ def _further_files(weights: Weights) -> Iterator[tuple[str, dict[str, bytes]]]:
         name: (folder / name).read_bytes() for name in ("adapter_config.json", "adapter_model.safetensors")
     }
     config = {**json.loads(adapter["adapter_config.json"]), "base_model_name_or_path": "base"}
-    base = {name: (REFERENCES / name).read_bytes() for name in ("model.safetensors", "config.json")}
-    yield "adapter", {**common, **adapter, "adapter_config.json": json.dumps(config).encode(), **base}
+    adapter["adapter_config.json"] = json.dumps(config).encode()
+    yield "adapter", {**common, **adapter, **_base_of_adapter(tokenizer.get_vocab_size())}
+
+
+def _base_of_adapter(n_vocab: int) -> dict[str, bytes]:
+    """The model that an adapter changes, with the vocabulary of a tokenizer."""
+    weights = load((REFERENCES / "model.safetensors").read_bytes())
+    name = "model.decoder.embed_tokens.weight"
+    weights[name] = np.zeros((n_vocab, weights[name].shape[1]), np.float16)
+    config = {**json.loads((REFERENCES / "config.json").read_bytes()), "vocab_size": n_vocab}
+    return {"model.safetensors": save(weights), "config.json": json.dumps(config).encode()}

@@ -88,7 +88,8 @@ def test_other_functions_are_refused(name: str) -> None:
         b"\x80\x02}(K\x01u.", b"\x80\x02]K\x01K\x02s.", b"\x80\x02NR.", b"\x80\x02K\x01b.",
         b"\x80\x02K\x01Q.", b"\x80\x02)Q.", b"\x80\x02\x86.", b"\x80\x02q\x01.", b"\x80\x02K\x01a.",
         b"\x8a\xff\x01.", b"X\xff\xff\xff\x7fa.", b"\x8d\xff\xff\xff\xff\xff\xff\xff\x7f.", b"cos\nsystem",
-        b"\x80\x02K\x01K\x02\x93.", b"\xff" * 9, b"I1\n.", b"\x80\x02}N}s.", b"\x80\x02}K\x01\x85K\x01s.",
+        b"\x80\x02K\x01K\x02\x93.", b"\xff" * 9, b"I1\n.", b"S'\\q'\n.",
+        b"\x80\x02}N}s.", b"\x80\x02}K\x01\x85K\x01s.",
     ],
 )  # fmt: skip
 def test_damaged_pickles_are_refused(content: bytes) -> None:
