@@ -65,6 +65,7 @@ TEST = [
     "import-linter>=2.16,<3",
     "jiwer>=4,<5",  # error rates, to compare ours with
     "jsonschema>=4.23,<5",  # checks the metadata of the flex template
+    "msgpack>=1.1,<2",  # files of flax that it would not write
     "moto[s3]>=5.2,<6",  # a server of S3's protocol
     "mypy>=2.4,<3",
     "playwright>=1.65,<2",  # drives a browser that is installed, for the page of the server

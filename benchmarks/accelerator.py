@@ -222,7 +222,7 @@ def huggingface_times(args: argparse.Namespace, shape: str) -> Mapping[str, Sequ
     with TemporaryDirectory() as folder:
         files = {
             "config.json": transformers_config(config, special),
-            "generation_config.json": generation_config(config, DecodingConfig(), special),
+            "generation_config.json": generation_config(DecodingConfig(), special),
         }
         for name, values in files.items():
             Path(folder, name).write_text(json.dumps(values))

@@ -3,7 +3,7 @@
     python -m benchmarks.fuzz_parsers --minutes 10 --seed 0
 
 The inputs are manifests, archives, Parquet shards, commit logs, headers of audio files, and checkpoints of
-both formats with their configs and tokenizers. Each must be read, or be refused with an error that its reader
+all formats with their configs and tokenizers. Each must be read, or be refused with an error that its reader
 documents, within 5 s and 1 GB. Results are reported as in `benchmarks.fuzz_decoders`.
 """
 

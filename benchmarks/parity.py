@@ -52,7 +52,7 @@ def compare(model: str, clips: dict[str, NDArray[np.float32]]) -> None:
     """Prints the differences between a model and CTranslate2 on these clips."""
     checkpoint = find_checkpoint(model)
     ours = load_transcriber(ModelOptions(model=model, dtype="float32", batch_size=_BATCH_SIZE, beam_size=1))
-    language = None if checkpoint.config.is_multilingual else "en"
+    language = None if ours.tokenizer.special.is_multilingual else "en"
     worst, differing = 0.0, []
     with ctranslate2_folder(checkpoint) as folder:
         theirs = ctranslate2.models.Whisper(str(folder), device="cpu", compute_type="float32")
@@ -86,7 +86,7 @@ class Reference:
     ) -> None:
         special = ours.tokenizer.special
         prompt = [special.start_of_transcript]
-        if checkpoint.config.is_multilingual:
+        if special.is_multilingual:
             prompt += [special.languages[language], special.transcribe]
         features = ctranslate2.StorageView.from_array(mel_of(clip, checkpoint.config.n_mels))
         encoded = model.encode(features)

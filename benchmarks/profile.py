@@ -180,11 +180,12 @@ def model_parts(run: InstrumentedRun, options: TranscribeOptions, precision: Pre
     """Yields the parts of the model, each timed separately."""
     checkpoint = find_checkpoint(options.model)
     config = checkpoint.config
+    special = WhisperTokenizer(checkpoint.tokenizer, checkpoint.decoding, config.n_vocab).special
     rules = make_rules(
-        WhisperTokenizer(checkpoint.tokenizer).special,
+        special,
         checkpoint.decoding,
         select_options(options, ModelOptions),
-        multilingual=config.is_multilingual,
+        multilingual=special.is_multilingual,
     )
     timestamps = options.return_timestamps
     network_parts = NetworkParts(config, precision, rules, timestamps=timestamps)
@@ -202,7 +203,9 @@ def model_parts(run: InstrumentedRun, options: TranscribeOptions, precision: Pre
     n_steps = loop_steps(n_tokens, rows, options.parallel_batches, n_prefix=n_prefix)
     yield from step_parts(network_parts, {rows: n_steps}, config, precision, rates)
     if options.word_timestamps:
-        heads = heads_of(config, checkpoint.decoding)
+        heads = heads_of(
+            config, checkpoint.decoding, multilingual=special.is_multilingual, name=checkpoint.name
+        )
         yield Part("align", network_parts.align_s(heads) * run.n_windows, "separately")
 
 

@@ -87,7 +87,7 @@ class Systems:
         options = ModelOptions(model=checkpoint.name, dtype="float32", batch_size=1, beam_size=1)
         self._ours = WhisperTranscriber(checkpoint, options, make_mesh())
         self._upper_half = WhisperTranscriber(_with_upper_half(checkpoint), options, make_mesh())
-        self._multilingual = checkpoint.config.is_multilingual
+        self._multilingual = self._ours.tokenizer.special.is_multilingual
         with ctranslate2_folder(checkpoint) as folder:
             self._aligner = ctranslate2.models.Whisper(str(folder), device="cpu", compute_type="float32")
             self._faster = WhisperModel(str(folder), device="cpu", compute_type="float32")

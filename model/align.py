@@ -93,6 +93,7 @@ def align(
     heads: Heads,
     n_prompt: int,
     end_of_text: int,
+    added_text: Sequence[int] = (),
 ) -> Alignment:
     """Aligns each window's text with its audio, in one forward pass of the decoder.
 
@@ -103,6 +104,7 @@ def align(
         heads: alignment heads, (layer, head) of the cross-attention; at least one.
         n_prompt: tokens before the text.
         end_of_text: id of `<|endoftext|>`; every smaller id is text.
+        added_text: larger ids that are text.
     """
     tokens = jnp.asarray(batch.tokens)
     n_tokens, n_positions = n_prompt + jnp.asarray(batch.n_text) + 1, jnp.asarray(batch.n_positions)
@@ -117,7 +119,9 @@ def align(
             weights += _standardised_weights(scores, n_tokens, n_positions).sum(axis=1)
     # A token is predicted at the position before it: that row attends to the token's audio.
     before = slice(n_prompt - 1, -1)
-    probs = _probs_of_next(decoder, decoder.norm(x), tokens, end_of_text)
+    is_text = np.arange(decoder.n_vocab) < end_of_text
+    is_text[list(added_text)] = True
+    probs = _probs_of_next(decoder, decoder.norm(x), tokens, is_text)
     return Alignment(jnp.asarray(weights)[:, before] / len(heads), probs[:, before])
 
 
@@ -162,13 +166,15 @@ def _median_of_7(values: Sequence[jax.Array]) -> jax.Array:
     return sorted_so_far[_MEDIAN_REACH]
 
 
-def _probs_of_next(decoder: Decoder, states: jax.Array, tokens: jax.Array, end_of_text: int) -> jax.Array:
-    """Probability of each next token of [B, T], among all text tokens, float32[B, T]."""
+def _probs_of_next(
+    decoder: Decoder, states: jax.Array, tokens: jax.Array, is_text: NDArray[np.bool_]
+) -> jax.Array:
+    """Probability of each next token of [B, T], among the text tokens bool[V], float32[B, T]."""
     following = jnp.roll(tokens, -1, axis=1)
 
     def block_probs(first: jax.Array) -> jax.Array:
         logits = decoder.logits(jax.lax.dynamic_slice_in_dim(states, first, _BLOCK, axis=1))
-        logits = jnp.where(jnp.arange(logits.shape[-1]) < end_of_text, logits, -jnp.inf)
+        logits = jnp.where(is_text, logits, -jnp.inf)
         ids = jax.lax.dynamic_slice_in_dim(following, first, _BLOCK, axis=1)
         chosen = jnp.take_along_axis(logits, ids[..., None], axis=-1)[..., 0]
         return jnp.exp(chosen - jax.nn.logsumexp(logits, axis=-1))

@@ -16,7 +16,7 @@ import jax.numpy as jnp
 from model.decoder import CrossKV, Decoder, TextCaches
 from model.repetition import RepetitionState, initial_repetition, is_repeating, update_repetition
 from model.rows import RowInput, Rows, Written, new_row, next_step, with_start
-from model.rules import DecodingRules, History, Step, allowed_logits, initial_history, update_history
+from model.rules import DecodingRules, History, Step, allowed_logits, initial_history, is_text, update_history
 from model.text_cache import n_text_tokens, row_slots
 
 State = TypeVar("State", History, RepetitionState)
@@ -129,8 +129,8 @@ def _write_tokens(logits: jax.Array, state: BeamState, rules: DecodingRules) -> 
         (state.tokens, state.origin, state.history, state.repetition),
     )
     flat = token.reshape(-1)
-    is_text = (flat < rules.special.end_of_text) & jnp.repeat(writes, k)
-    repetition = update_repetition(_flatten_beams(repetition), flat, is_text)
+    is_written_text = is_text(flat, rules.special) & jnp.repeat(writes, k)
+    repetition = update_repetition(_flatten_beams(repetition), flat, is_written_text)
     history = update_history(_flatten_beams(history), flat, _of_each_beam(step, k), rules)
     # Of the hypotheses that repeat themselves only the likeliest counts: another may still lose.
     repeated = state.repeated | (is_repeating(repetition).reshape(parent.shape)[:, 0] & writes)

@@ -24,7 +24,9 @@ class WhisperConfig:
         n_mels: 80, or 128 from large-v3 on.
         d_model: width of the residual stream, `n_heads` times the width of a head (64).
         d_mlp: width of the hidden layer of each MLP.
-        n_vocab: 51,864 (English only), 51,865, or 51,866 (from large-v3 on).
+        n_vocab: rows of the embedding, one for each id of a token; there may be more, for padding.
+        has_projection: whether states are projected to the vocabulary by a weight of its own, and not by the
+            embedding.
 
     Raises:
         ValueError: a size that is not a whole number, or is out of range.
@@ -38,6 +40,7 @@ class WhisperConfig:
     decoder_layers: int
     decoder_heads: int
     n_vocab: int
+    has_projection: bool = False
 
     def __post_init__(self) -> None:
         for name, maximum in _MAX_SIZES.items():
@@ -51,33 +54,67 @@ class WhisperConfig:
             if self.d_model % n_heads:
                 raise ValueError(f"d_model {self.d_model} does not divide into {name} {n_heads}")
 
-    @property
-    def is_multilingual(self) -> bool:
-        """Whether the vocabulary has the tokens of languages and tasks in use (not `*.en`)."""
-        return self.n_vocab >= 51_865
-
 
 @dataclass(frozen=True)
 class DecodingConfig:
-    """Ids that a checkpoint suppresses in transcripts, and its alignment heads.
+    """What the configs of a checkpoint tell about decoding; what they do not tell is left empty.
 
     Attributes:
         suppress_ids: never written (speaker tags, music notes, other non-speech marks).
         begin_suppress_ids: not written as the first token of text (a lone space, the end).
         alignment_heads: (layer, head) of the cross-attention that follows time; empty when unknown.
+        is_multilingual: whether a language and a task follow the start of the transcript.
+        languages: codes and ids of the tokens of languages; the code is empty where only the id is given.
+        task_ids: tasks (`transcribe`, `translate`) and ids of their tokens.
+        no_timestamps_id: id of the token that there are no timestamps; the first timestamp follows it.
+        language: the language to decode in, as it is written there: a name, a code or a token.
+        task: the task to be done, likewise.
+        forced_ids: tokens to begin with, behind the start of the transcript; None for one to be detected.
 
     Raises:
-        ValueError: an id, a layer or a head that is not a whole number.
+        ValueError: an id, a layer or a head that is not a whole number, or a name that is no text.
     """
 
     suppress_ids: tuple[int, ...] = ()
     begin_suppress_ids: tuple[int, ...] = ()
     alignment_heads: tuple[tuple[int, int], ...] = ()
+    is_multilingual: bool | None = None
+    languages: tuple[tuple[str, int], ...] = ()
+    task_ids: tuple[tuple[str, int], ...] = ()
+    no_timestamps_id: int | None = None
+    language: str | None = None
+    task: str | None = None
+    forced_ids: tuple[int | None, ...] = ()
 
     def __post_init__(self) -> None:
         heads = (number for head in self.alignment_heads for number in head)
-        for number in (*self.suppress_ids, *self.begin_suppress_ids, *heads):
+        named = [token for _, token in (*self.languages, *self.task_ids)]
+        named += [one for one in (self.no_timestamps_id, *self.forced_ids) if one is not None]
+        for number in (*self.suppress_ids, *self.begin_suppress_ids, *heads, *named):
             if type(number) is not int:
                 raise ValueError(
                     f"{number!r:.100} is not the id of a token, layer or head: a whole number was expected"
                 )
+        for number in named:
+            if not 0 <= number < _MAX_SIZES["n_vocab"]:
+                raise ValueError(f"{number} is not the id of a token: no vocabulary has so many")
+        if self.is_multilingual not in (None, True, False):
+            raise ValueError(
+                f"is_multilingual is {self.is_multilingual!r:.100}, where true or false was expected"
+            )
+        for name in ("language", "task"):
+            if not isinstance(value := getattr(self, name), str | None):
+                raise ValueError(f"{name} is {value!r:.100}, where a text was expected")
+
+
+@dataclass(frozen=True)
+class CheckpointDefaults:
+    """The language and the task that the configs of a checkpoint name.
+
+    Attributes:
+        language: code of the language to decode in; None to detect it.
+        task: `transcribe` or `translate`; None if they name none.
+    """
+
+    language: str | None = None
+    task: str | None = None

@@ -111,11 +111,19 @@ class Decoder(nnx.Module):
     def __init__(self, config: WhisperConfig, *, precision: Precision) -> None:
         self._precision = precision
         self.embedding = Embedding(config.n_vocab, config.d_model, precision=precision)
+        self.projection = (
+            Embedding(config.n_vocab, config.d_model, precision=precision) if config.has_projection else None
+        )
         self.positions = nnx.Param(jnp.zeros((MAX_TEXT_POSITIONS, config.d_model), precision.dtype))
         self.layers = nnx.List(
             DecoderLayer(config, precision=precision) for _ in range(config.decoder_layers)
         )
         self.norm = layer_norm(config.d_model, precision)
+
+    @property
+    def n_vocab(self) -> int:
+        """The number of logits."""
+        return int(self.embedding.embedding[...].shape[0])
 
     def cross_kv(self, encoded: jax.Array) -> CrossKV:
         """Returns the cross-attention K/V cache of the encoded audio [B, 1500, D]."""
@@ -168,7 +176,8 @@ class Decoder(nnx.Module):
 
     def logits(self, x: jax.Array) -> jax.Array:
         """Projects normalised states [..., D] to the vocabulary, float32[..., V]."""
-        return self.embedding.logits(x)
+        projection = self.embedding if self.projection is None else self.projection
+        return projection.logits(x)
 
 
 # Under `jit`, layers of the same shape are traced and lowered once, not each: half of a program's start-up.

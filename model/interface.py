@@ -132,7 +132,7 @@ class ModelOptions:
 
     model: str = option(
         "openai/whisper-base",
-        "name or folder of a Whisper model (safetensors or CTranslate2)",
+        "name, folder or file of a Whisper model, in any format of docs/models.md",
         metavar="NAME",
     )
     dtype: str = option(
@@ -217,10 +217,11 @@ class ModelOptions:
 class DecodingOptions:
     """The options of decoding that each request may set for itself: one loaded model serves all of them."""
 
-    language: str = option(
-        AUTO,
+    language: str | None = option(
+        None,
         "language code or English name; auto lets the windows of a recording vote, auto-per-window detects "
-        "the language of each window, for recordings whose language changes",
+        "the language of each window, for recordings whose language changes; by default the one that the "
+        "checkpoint is configured for, or auto",
         metavar="LANGUAGE",
     )
     languages: tuple[str, ...] = option(
@@ -229,8 +230,11 @@ class DecodingOptions:
         metavar="LANGUAGE,LANGUAGE",
         parse=parse_words,
     )
-    task: str = option(
-        TRANSCRIBE, "transcribe in the language spoken, or translate to English", choices=TASKS
+    task: str | None = option(
+        None,
+        "transcribe in the language spoken, or translate to English; by default what the checkpoint is "
+        "configured for, or transcribe",
+        choices=TASKS,
     )
     return_timestamps: bool = option(True, "predict timestamps; without them a window is one segment")
     word_timestamps: bool = option(False, "add the words of each segment, with start, end and probability")

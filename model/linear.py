@@ -32,7 +32,7 @@ class Linear(nnx.Module):
 
 
 class Embedding(nnx.Module):
-    """Embedding table [n, width], which is also the projection of states to logits."""
+    """Table [n, width] that embeds ids, and projects states to logits; one may do either, or both."""
 
     def __init__(self, n: int, width: int, *, precision: Precision) -> None:
         self._precision = precision

@@ -31,7 +31,12 @@ MODEL_ALIASES: Mapping[str, str] = {
 
 HUB_NAMES = frozenset(MODEL_ALIASES.values())
 _BY_REPOSITORY = {name.partition("/")[2]: name for name in HUB_NAMES}  # "whisper-base" and the like
-_CHECKPOINT_FILES = ("config.json", "model.bin", "model.safetensors", "model.safetensors.index.json")
+_CHECKPOINT_FILES = (
+    "config.json", "model.safetensors", "model.safetensors.index.json", "model.bin", "adapter_config.json",
+    "pytorch_model.bin", "pytorch_model.bin.index.json", "flax_model.msgpack",
+    "flax_model.msgpack.index.json",
+    "weights.safetensors", "weights.npz",
+)  # fmt: skip
 
 
 def canonical_name(name: str) -> str:

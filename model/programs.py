@@ -67,7 +67,12 @@ class Programs:
         mesh: Mesh,
         folder: Path | None = None,
     ) -> None:
-        heads = heads_of(checkpoint.config, checkpoint.decoding)
+        heads = heads_of(
+            checkpoint.config,
+            checkpoint.decoding,
+            multilingual=bool(rules.language_ids),
+            name=checkpoint.name,
+        )
         store = None
         if folder is not None:
             store = ProgramStore(folder, repr((checkpoint.config, heads, rules, precision)))
@@ -96,6 +101,7 @@ class Programs:
                 heads=heads,
                 n_prompt=rules.n_before_text,
                 end_of_text=rules.special.end_of_text,
+                added_text=rules.special.added_text,
             )
 
         by_window, of_cross_kv = batch_sharding(mesh), cross_kv_sharding(mesh)

@@ -7,6 +7,7 @@ of the vocabulary.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -16,7 +17,7 @@ import numpy as np
 
 from model.config import MAX_TEXT_POSITIONS, DecodingConfig
 from model.interface import ModelOptions
-from model.tokens import SpecialTokens
+from model.special_tokens import SpecialTokens
 
 SUGGESTED = -1  # among `suppress_tokens`: the ids that the checkpoint names
 MAX_INITIAL_TIMESTAMP = 50  # steps of 20 ms: the first segment starts in the first second
@@ -84,7 +85,7 @@ def make_rules(
     """Returns the rules of a checkpoint.
 
     Raises:
-        ValueError: one of `suppress_tokens` is not an id of the vocabulary below the timestamps.
+        ValueError: one of `suppress_tokens` is not an id of the vocabulary, or is a timestamp.
     """
     suppress_tokens = options.suppress_tokens
     never = {
@@ -96,12 +97,10 @@ def make_rules(
         special.no_speech,
         special.no_timestamps,
     }
-    suppressed = never | (set(suppress_tokens) - {SUGGESTED})
+    suppressed = never | set(special.unused) | (set(suppress_tokens) - {SUGGESTED})
     if SUGGESTED in suppress_tokens:
         suppressed |= set(decoding.suppress_ids)
-    n_ids = special.timestamp_begin
-    if wrong := [i for i in suppress_tokens if not SUGGESTED <= i < n_ids]:
-        raise ValueError(f"suppress_tokens: no token has the id {wrong[0]}; ids are 0 to {n_ids - 1}, or -1")
+    _check_suppressed(suppress_tokens, special)
     return DecodingRules(
         special=special,
         suppress_ids=tuple(sorted(suppressed)),
@@ -112,6 +111,17 @@ def make_rules(
         patience=options.patience,
         length_penalty=options.length_penalty,
     )
+
+
+def _check_suppressed(suppress_tokens: Sequence[int], special: SpecialTokens) -> None:
+    last = special.timestamp_begin - 1
+    for token in suppress_tokens:
+        is_behind = special.timestamp_stop <= token < special.timestamp_stop + special.n_behind
+        if not (SUGGESTED <= token <= last or is_behind):
+            raise ValueError(
+                f"suppress_tokens: no token has the id {token}; ids are 0 to {last}, or -1, and the tokens "
+                f"behind the timestamps are {special.n_behind}"
+            )
 
 
 class Step(NamedTuple):
@@ -140,7 +150,10 @@ def initial_history(n: int) -> History:
 
 def update_history(history: History, token: jax.Array, step: Step, rules: DecodingRules) -> History:
     """Returns the history after `token` int32[N]; it is unchanged where no token is written."""
-    is_timestamp = token >= rules.special.timestamp_begin
+    special = rules.special
+    is_timestamp = token >= special.timestamp_begin
+    if special.n_behind:
+        is_timestamp &= token < special.timestamp_stop
     updated = History(
         last_is_timestamp=is_timestamp,
         before_is_timestamp=jnp.where(step.n_written == 0, True, history.last_is_timestamp),
@@ -151,14 +164,19 @@ def update_history(history: History, token: jax.Array, step: Step, rules: Decodi
     return kept
 
 
+def is_text(token: jax.Array, special: SpecialTokens) -> jax.Array:
+    """Whether each token is text, of the shape of `token`; tokens that fine-tuning added may be, too."""
+    below_end = token < special.end_of_text
+    return below_end | jnp.isin(token, np.array(special.added_text)) if special.added_text else below_end
+
+
 def best_token(
     logits: jax.Array, history: History, step: Step, rules: DecodingRules
 ) -> tuple[jax.Array, jax.Array]:
     """Returns the most probable allowed token, and its log probability among the allowed ones.
 
-    The same as the argmax of `allowed_logits`, without computing these. The ids form two ranges, below and
-    from `timestamp_begin` on, which are compared: where the timestamps together are likelier than any other
-    single token, only timestamps are allowed.
+    The same as the argmax of `allowed_logits`, without computing these. The timestamps and the other ids are
+    compared: where the timestamps together are likelier than any other single token, only they are allowed.
 
     Args:
         logits: float32[N, V] of the next token.
@@ -170,15 +188,16 @@ def best_token(
         Ids int32[N] and natural-log probabilities float32[N].
     """
     begin = rules.special.timestamp_begin
-    text = jnp.where(_allowed_text(history, step, rules), logits[:, :begin], -jnp.inf)
+    text, times = _allowed_parts(logits, history, step, rules)
     text_sum = jax.nn.logsumexp(text, axis=-1)
     text_best, text_logit = _best(text)
-    times = jnp.where(_allowed_times(history, step, rules, logits.shape[-1]), logits[:, begin:], -jnp.inf)
     times_sum = jax.nn.logsumexp(times, axis=-1)
     time_best, time_logit = _best(times)
     only_times = times_sum > text_logit
     is_time = only_times | (time_logit > text_logit)
     total = jnp.where(only_times, times_sum, jnp.logaddexp(text_sum, times_sum))
+    if rules.special.n_behind:
+        text_best += jnp.where(text_best >= begin, times.shape[-1], 0)
     best = jnp.where(is_time, time_best + begin, text_best)
     return best, jnp.where(is_time, time_logit, text_logit) - total
 
@@ -192,32 +211,58 @@ def _best(logits: jax.Array) -> tuple[jax.Array, jax.Array]:
 
 def allowed_logits(logits: jax.Array, history: History, step: Step, rules: DecodingRules) -> jax.Array:
     """Returns logits float32[N, V] with minus infinity for forbidden tokens; arguments as of `best_token`."""
-    begin = rules.special.timestamp_begin
-    text = jnp.where(_allowed_text(history, step, rules), logits[:, :begin], -jnp.inf)
-    times = jnp.where(_allowed_times(history, step, rules, logits.shape[-1]), logits[:, begin:], -jnp.inf)
+    text, times = _allowed_parts(logits, history, step, rules)
     only_times = jax.nn.logsumexp(times, axis=-1) > text.max(axis=-1)
-    return jnp.concatenate([jnp.where(only_times[:, None], -jnp.inf, text), times], axis=-1)
+    text = jnp.where(only_times[:, None], -jnp.inf, text)
+    begin = rules.special.timestamp_begin
+    joined = jnp.concatenate([text[:, :begin], times, text[:, begin:]], axis=-1)
+    n_spare = logits.shape[-1] - joined.shape[-1]  # rows of the embedding without a token
+    return jnp.pad(joined, ((0, 0), (0, n_spare)), constant_values=-jnp.inf) if n_spare else joined
+
+
+def _allowed_parts(
+    logits: jax.Array, history: History, step: Step, rules: DecodingRules
+) -> tuple[jax.Array, jax.Array]:
+    """Returns the logits of all ids but timestamps, and those of timestamps; forbidden ones minus infinity.
+
+    Ids behind the timestamps follow those below. Those above the highest id of a token are in neither.
+    """
+    special = rules.special
+    begin, stop = special.timestamp_begin, special.timestamp_stop
+    text, times = logits[:, :begin], logits[:, begin:stop]
+    if special.n_behind:
+        text = jnp.concatenate([text, logits[:, stop : stop + special.n_behind]], axis=-1)
+    text = jnp.where(_allowed_text(history, step, rules), text, -jnp.inf)
+    return text, jnp.where(_allowed_times(history, step, rules, times.shape[-1]), times, -jnp.inf)
 
 
 def _allowed_text(history: History, step: Step, rules: DecodingRules) -> jax.Array:
-    """Returns a mask of the allowed ids below `timestamp_begin`, bool[N, timestamp_begin]."""
-    allowed = np.ones(rules.special.timestamp_begin, bool)
-    allowed[[i for i in rules.suppress_ids if 0 <= i < len(allowed)]] = False
+    """Returns a mask of the allowed ids that are no timestamps, bool[N, `timestamp_begin` + `n_behind`]."""
+    allowed = np.ones(rules.special.timestamp_begin + rules.special.n_behind, bool)
+    allowed[_columns(rules.suppress_ids, rules.special)] = False
     first = allowed.copy()
-    first[[i for i in rules.begin_suppress_ids if 0 <= i < len(first)]] = False
+    first[_columns(rules.begin_suppress_ids, rules.special)] = False
     is_first = (step.n_written == 0)[:, None]
     now = jnp.where(is_first, jnp.asarray(first), jnp.asarray(allowed))
     # Timestamps come in pairs, except before the end of the text; and a transcript begins with one.
     unpaired = history.last_is_timestamp & ~history.before_is_timestamp
     is_text = np.arange(len(allowed)) < rules.special.end_of_text
+    is_text[_columns(rules.special.added_text, rules.special)] = True
     forbidden = is_first | (unpaired[:, None] & is_text)
     return now & ~(forbidden & step.timestamps[:, None])
 
 
-def _allowed_times(history: History, step: Step, rules: DecodingRules, n_vocab: int) -> jax.Array:
-    """Returns a mask of the allowed timestamps, bool[N, n_vocab - timestamp_begin]."""
+def _columns(ids: Sequence[int], special: SpecialTokens) -> list[int]:
+    """Returns the places of ids among all that are no timestamps; others are left out."""
+    behind = range(special.timestamp_stop, special.timestamp_stop + special.n_behind)
+    below = [i for i in ids if 0 <= i < special.timestamp_begin]
+    return below + [special.timestamp_begin + i - special.timestamp_stop for i in ids if i in behind]
+
+
+def _allowed_times(history: History, step: Step, rules: DecodingRules, n_times: int) -> jax.Array:
+    """Returns a mask of the allowed timestamps, bool[N, n_times]."""
     begin = rules.special.timestamp_begin
-    ids = jnp.arange(begin, n_vocab)
+    ids = jnp.arange(begin, begin + n_times)
     paired = history.last_is_timestamp & history.before_is_timestamp
     # Times never decrease, and no segment is empty: only a start may equal the timestamp before it, an end.
     is_start = history.last_is_timestamp & ~history.before_is_timestamp

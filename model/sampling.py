@@ -22,6 +22,7 @@ from model.rules import (
     allowed_logits,
     best_token,
     initial_history,
+    is_text,
     update_history,
 )
 from model.text_cache import n_text_tokens, row_slots
@@ -97,11 +98,11 @@ def written(state: SamplingState, rules: DecodingRules) -> Written:
 
 def _write_token(logits: jax.Array, state: SamplingState, rules: DecodingRules) -> SamplingState:
     """Writes one token of each row that is active and behind its prefix."""
-    rows, step, end = state.rows, next_step(state.rows), rules.special.end_of_text
+    rows, step = state.rows, next_step(state.rows)
     token, logprob = _choose_token(logits, state, step, rules)
     writes = rows.is_active & (step.n_written >= 0)
-    is_end = token == end
-    repetition = update_repetition(state.repetition, token, writes & (token < end))
+    is_end = token == rules.special.end_of_text
+    repetition = update_repetition(state.repetition, token, writes & is_text(token, rules.special))
     repeats = is_repeating(repetition) & writes
     is_here = (jnp.arange(rules.max_new_tokens) == step.n_written[:, None]) & writes[:, None]
     is_over = writes & (is_end | repeats | (step.n_written == rules.max_new_tokens - 1))

@@ -1,12 +1,12 @@
-"""The tokenizer: special tokens, text to and from ids, and segments of generated ids. No JAX."""
+"""The tokenizer: text to and from ids, and segments of generated ids. No JAX."""
 
 from __future__ import annotations
 
 import json
 import threading
 import zlib
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 
@@ -15,82 +15,82 @@ from tokenizers.decoders import ByteLevel as ByteLevelDecoder
 from tokenizers.models import BPE
 from tokenizers.pre_tokenizers import ByteLevel as ByteLevelSplit
 
-from model.interface import SAMPLE_RATE, Segment
-from model.languages import LANGUAGES
+from model.config import DecodingConfig
+from model.formats.contents import ModelFiles
+from model.formats.vocabulary import BYTE_LETTERS
+from model.interface import Segment
+from model.special_tokens import (
+    SAMPLES_PER_TIMESTAMP as SAMPLES_PER_TIMESTAMP,
+)
+from model.special_tokens import (
+    SpecialTokens as SpecialTokens,
+)
+from model.special_tokens import (
+    TokenizerError as TokenizerError,
+)
+from model.special_tokens import find_special, is_special_name
 
 _LOCK = threading.Lock()
-SAMPLES_PER_TIMESTAMP = SAMPLE_RATE // 50  # 320 samples: a timestamp token counts steps of 20 ms
-
-
-class TokenizerError(ValueError):
-    """The tokenizer is not one of Whisper, or cannot be read."""
-
-
-@dataclass(frozen=True)
-class SpecialTokens:
-    """Ids of the special tokens; `languages` maps codes to ids, in the order of the ids.
-
-    `timestamp_begin` is the timestamp 0.00 s; each id above it is 20 ms later, up to 30.00 s. Ids from
-    `end_of_text` on are special, smaller ids are text.
-    """
-
-    start_of_transcript: int
-    end_of_text: int
-    transcribe: int
-    translate: int
-    start_of_previous: int
-    start_of_lm: int
-    no_speech: int
-    no_timestamps: int
-    timestamp_begin: int
-    languages: Mapping[str, int]
+_NO_CONFIGS = DecodingConfig()
+_BYTES = {letter: byte for byte, letter in BYTE_LETTERS.items()}
 
 
 class WhisperTokenizer:
     """Converts between text and ids, and holds the special ids.
 
     Args:
-        path: `tokenizer.json`, or a folder with `vocab.json` and `merges.txt`.
+        source: `tokenizer.json`, a folder with `vocab.json` and `merges.txt`, or a tokenizer that was built.
+        decoding: what the configs of the checkpoint tell about its tokens.
+        n_vocab: rows of its embedding; None if they are not known.
 
     Raises:
-        TokenizerError: the files cannot be read, or lack one of Whisper's tokens.
+        TokenizerError: the files cannot be read, lack one of Whisper's tokens, or do not fit the weights.
     """
 
-    def __init__(self, path: Path) -> None:
-        self._tokenizer = _load(path)
-        self.special = self._find_special(path)
+    def __init__(
+        self, source: Path | Tokenizer, decoding: DecodingConfig = _NO_CONFIGS, n_vocab: int | None = None
+    ) -> None:
+        self._tokenizer = source if isinstance(source, Tokenizer) else _load(source)
+        try:
+            self.special = find_special(self._tokenizer, decoding, n_vocab)
+        except TokenizerError as error:
+            name = "its vocabulary" if isinstance(source, Tokenizer) else source
+            raise TokenizerError(f"{name}: {error}") from None
+        self._added = self._tokenizer.get_added_tokens_decoder()
+        self._added_text = frozenset(self.special.added_text)
+
+    def is_text(self, token: int) -> bool:
+        """Whether an id is text: neither special nor a timestamp."""
+        if token >= self.special.end_of_text:
+            return token in self._added_text
+        return not (token in self._added and self._added[token].special)
 
     def decode(self, ids: Sequence[int]) -> str:
-        """Returns the text of ids, without special tokens and timestamps."""
-        return str(self._tokenizer.decode([i for i in ids if i < self.special.end_of_text]))
+        """Returns the text of ids, without special tokens and timestamps.
+
+        Where the bytes of the tokens are no character, it has U+FFFD, as with openai/whisper.
+        """
+        return b"".join(self.bytes_of(i) for i in ids if self.is_text(i)).decode(errors="replace")
+
+    def bytes_of(self, token: int) -> bytes:
+        """Returns the bytes of a token of text, which may be a part of a character."""
+        if token in self._added:  # it stands as it is, and not in the alphabet of the others
+            return str(self._added[token].content).encode()
+        name = self._tokenizer.id_to_token(token) or ""
+        return bytes(_BYTES[letter] for letter in name) if _BYTES.keys() >= set(name) else name.encode()
 
     def encode_text(self, text: str) -> list[int]:
         """Returns the ids of a text, without special tokens, even if they are written in the text."""
-        ids = self._tokenizer.encode(text, add_special_tokens=False).ids
-        return [i for i in ids if i < self.special.end_of_text]
+        return [i for i in self._tokenizer.encode(text, add_special_tokens=False).ids if self.is_text(i)]
 
-    def _find_special(self, path: Path) -> SpecialTokens:
-        def find(*names: str) -> int:
-            for name in names:
-                token = self._tokenizer.token_to_id(f"<|{name}|>")
-                if token is not None:
-                    return int(token)
-            raise TokenizerError(f"{path} is not a Whisper tokenizer: it lacks <|{names[0]}|>")
 
-        languages = ((code, self._tokenizer.token_to_id(f"<|{code}|>")) for code in LANGUAGES)
-        no_timestamps = find("notimestamps")
-        return SpecialTokens(
-            start_of_transcript=find("startoftranscript"),
-            end_of_text=find("endoftext"),
-            transcribe=find("transcribe"),
-            translate=find("translate"),
-            start_of_previous=find("startofprev"),
-            start_of_lm=find("startoflm"),
-            no_speech=find("nospeech", "nocaptions"),
-            no_timestamps=no_timestamps,
-            timestamp_begin=no_timestamps + 1,
-            languages={code: int(token) for code, token in languages if token is not None},
-        )
+def tokenizer_of(model: ModelFiles) -> WhisperTokenizer:
+    """Returns the tokenizer of a model.
+
+    Raises:
+        TokenizerError: see `WhisperTokenizer`.
+    """
+    return WhisperTokenizer(model.tokenizer, model.decoding, model.config.n_vocab)
 
 
 def segments_of(
@@ -111,26 +111,26 @@ def segments_of(
     """
     segments = []
     special = tokenizer.special
-    kept = [token for token in ids if token < special.end_of_text or token >= special.timestamp_begin]
-    for start, stop, tokens in _runs(kept, special.timestamp_begin, n_samples):
+    kept = [token for token in ids if special.is_timestamp(token) or tokenizer.is_text(token)]
+    for start, stop, tokens in _runs(kept, special, n_samples):
         text = tokenizer.decode(tokens)
         if text.strip():
             segments.append(Segment(start, stop, text, tuple(tokens)))
-    if not complete and segments and kept[-1] < special.timestamp_begin:
+    if not complete and segments and not special.is_timestamp(kept[-1]):
         last = segments.pop()
         if not segments:
             segments.append(replace(last, is_cut=True))
     return tuple(segments)
 
 
-def _runs(ids: Sequence[int], timestamp_begin: int, n_samples: int) -> Iterator[tuple[int, int, list[int]]]:
+def _runs(ids: Sequence[int], special: SpecialTokens, n_samples: int) -> Iterator[tuple[int, int, list[int]]]:
     """Yields runs of text ids with start and stop in samples; a run without a stop ends at `n_samples`."""
     start, tokens = 0, list[int]()
     for token in ids:
-        if token < timestamp_begin:
+        if not special.is_timestamp(token):
             tokens.append(token)
             continue
-        time = min((token - timestamp_begin) * SAMPLES_PER_TIMESTAMP, n_samples)
+        time = min((token - special.timestamp_begin) * SAMPLES_PER_TIMESTAMP, n_samples)
         if tokens:
             yield start, time, tokens
         start, tokens = time, []
@@ -169,11 +169,24 @@ def _from_vocabulary(folder: Path) -> Tokenizer:
     added_file = folder / "added_tokens.json"
     added = json.loads(added_file.read_text("utf-8")) if added_file.is_file() else {}
     names = sorted(added, key=lambda name: int(added[name]))
+    listed = _listed_as_special(folder / "special_tokens_map.json")
     in_vocabulary = ["<|endoftext|>"] if tokenizer.token_to_id("<|endoftext|>") is not None else []
-    tokenizer.add_special_tokens([AddedToken(name, normalized=False) for name in (*in_vocabulary, *names)])
+    for name in (*in_vocabulary, *names):
+        token = AddedToken(name, normalized=False)
+        if name in listed or is_special_name(name):
+            tokenizer.add_special_tokens([token])
+        else:
+            tokenizer.add_tokens([token])
     for name in names:
         if tokenizer.token_to_id(name) != added[name]:
             raise ValueError(
                 f"{name} has the id {added[name]} in added_tokens.json, which is not the next one"
             )
     return tokenizer
+
+
+def _listed_as_special(file: Path) -> set[str]:
+    """Returns the names of `additional_special_tokens` in a `special_tokens_map.json`, if there is one."""
+    content = json.loads(file.read_text("utf-8")) if file.is_file() else {}
+    found = content.get("additional_special_tokens") or ()
+    return {str(one["content"] if isinstance(one, dict) else one) for one in found}

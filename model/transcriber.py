@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import itertools
+import logging
 import threading
 from collections.abc import Callable, Hashable, Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import jax
@@ -17,7 +18,8 @@ from numpy.typing import NDArray
 from model.attention_choice import choose_attention
 from model.caches import cache_folder
 from model.checkpoint import Checkpoint, find_checkpoint
-from model.config import WhisperConfig
+from model.checkpoint_defaults import defaults_of
+from model.config import CheckpointDefaults, WhisperConfig
 from model.cpu_features import cpu_features, n_usable_cpus
 from model.interface import SAMPLE_RATE, WINDOW_SAMPLES, ModelOptions, Request, Samples, WindowResult
 from model.memory import MIN_ROWS, MemoryModel, encoded_together, lanes_of_accelerator, number_sizes
@@ -30,9 +32,11 @@ from model.row_inputs import RowInputs, check_samples
 from model.rules import make_rules
 from model.running_batch import RunningBatch
 from model.sharding import DATA, MODEL, check_mesh, make_mesh
-from model.tokens import WhisperTokenizer
+from model.tokens import tokenizer_of
 from model.window_length import ENCODED_LENGTHS, PAD, decoded_length
 from model.window_results import WindowResults
+
+_LOGGER = logging.getLogger(__name__)
 
 _DTYPES = {"float32": jnp.float32, "bfloat16": jnp.bfloat16, "float16": jnp.float16}
 
@@ -78,12 +82,13 @@ class WhisperTranscriber:
         check_mesh(mesh, checkpoint.config, self._batch_size)
         self._max_concurrent_calls = _max_concurrent_calls(options, mesh)
         self._n_encoded = _n_encoded(mesh, self._batch_size)
-        self.tokenizer = WhisperTokenizer(checkpoint.tokenizer)
+        self.tokenizer = tokenizer_of(checkpoint)
+        _log_defaults(checkpoint, defaults_of(self.tokenizer.special, checkpoint.decoding))
         self._rules = make_rules(
             self.tokenizer.special,
             checkpoint.decoding,
             options,
-            multilingual=checkpoint.config.is_multilingual,
+            multilingual=self.tokenizer.special.is_multilingual,
         )
         self._inputs = RowInputs(
             self.tokenizer, self._rules, checkpoint.name, full_windows=options.full_windows
@@ -187,6 +192,12 @@ class WhisperTranscriber:
     def _count_compile_s(self, seconds: float) -> None:
         with self._lock:
             self._compile_s += seconds
+
+
+def _log_defaults(checkpoint: Checkpoint, defaults: CheckpointDefaults) -> None:
+    named = [f"{kind} {value}" for kind, value in asdict(defaults).items() if value is not None]
+    if named:
+        _LOGGER.info("%s is configured for %s, where no other is given", checkpoint.name, ", ".join(named))
 
 
 def _raised(answer: WindowResult | Exception) -> WindowResult:

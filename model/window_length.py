@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from model.interface import SAMPLE_RATE, WINDOW_SAMPLES
-from model.tokens import SAMPLES_PER_TIMESTAMP
+from model.special_tokens import N_TIMESTAMPS, SAMPLES_PER_TIMESTAMP
 
 PAD = 2 * SAMPLE_RATE
 ENCODED_LENGTHS = tuple(seconds * SAMPLE_RATE for seconds in (5, 8, 11, 14, 20, 30))
@@ -26,8 +26,6 @@ SHORT_LANGUAGE = "en"
 
 _SHORTEST_SEGMENT = SAMPLE_RATE * 3 // 10
 """A segment does not begin in the last 0.3 s of a short window: what is written there was never spoken."""
-
-N_TIMESTAMPS = WINDOW_SAMPLES // SAMPLES_PER_TIMESTAMP + 1  # 0.00 to 30.00 s
 
 
 def encoded_length(n_samples: int, *, full: bool) -> int:

@@ -105,7 +105,7 @@ def _timed(
     """Returns the words of a segment, punctuation as separate words, with times from its tokens."""
     words = []
     first = 0
-    for text, n_tokens in split_words(segment.text, segment.tokens, tokenizer, language):
+    for text, n_tokens in split_words(segment.tokens, tokenizer, language):
         last = first + n_tokens
         words.append(Word(int(times[first]), int(times[last]), text, float(probs[first:last].mean())))
         first = last

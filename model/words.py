@@ -7,7 +7,7 @@ The rules are those of `whisper/tokenizer.py` (`split_to_word_tokens`) and `whis
 from __future__ import annotations
 
 import string
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
@@ -31,21 +31,18 @@ class WordTokens(NamedTuple):
     n_tokens: int
 
 
-def split_words(
-    text: str, tokens: Sequence[int], tokenizer: WhisperTokenizer, language: str
-) -> list[WordTokens]:
+def split_words(tokens: Sequence[int], tokenizer: WhisperTokenizer, language: str) -> list[WordTokens]:
     """Splits a text into words; punctuation marks are words of their own.
 
-    A word includes the space before it. The words' texts concatenate to `text`, and their token counts sum to
-    the number of tokens; without tokens the result is empty.
+    A word includes the space before it. The words' texts concatenate to the text of the tokens, and their
+    token counts sum to the number of tokens. A broken character is U+FFFD.
 
     Args:
-        text: text of the tokens.
         tokens: ids of the text.
         tokenizer: tokenizer of the model.
         language: code of the text's language.
     """
-    characters = _whole_characters(text, tokens, tokenizer)
+    characters = _whole_characters([tokenizer.bytes_of(token) for token in tokens])
     if language in WITHOUT_SPACES:
         return characters
     words: list[WordTokens] = []
@@ -57,23 +54,37 @@ def split_words(
     return words
 
 
-def _whole_characters(text: str, tokens: Sequence[int], tokenizer: WhisperTokenizer) -> list[WordTokens]:
+def _whole_characters(pieces: Sequence[bytes]) -> list[WordTokens]:
     """Groups tokens into the shortest runs of whole characters: a token is bytes, and may split one."""
+    characters = _characters(b"".join(pieces))
     parts: list[WordTokens] = []
-    offset, first = 0, 0
-    for end in range(1, len(tokens) + 1):
-        decoded = tokenizer.decode(tokens[first:end])
-        # A part of a character decodes to U+FFFD, which differs from the text at that offset.
-        if decoded and text.startswith(decoded, offset):
-            parts.append(WordTokens(decoded, end - first))
-            offset, first = offset + len(decoded), end
-    if offset == len(text) and parts:
-        parts[-1] = WordTokens(parts[-1].text, parts[-1].n_tokens + len(tokens) - first)
-    elif first < len(tokens):
-        parts.append(WordTokens(text[offset:], len(tokens) - first))
-    elif parts:
-        parts[-1] = WordTokens(parts[-1].text + text[offset:], parts[-1].n_tokens)
-    return parts
+    text, n_tokens = "", 0
+    n_written = n_read = 0  # bytes of the tokens so far, and of the characters that they are
+    for piece in pieces:
+        n_written, n_tokens = n_written + len(piece), n_tokens + 1
+        while n_read < n_written:
+            character, n_bytes = next(characters)
+            text, n_read = text + character, n_read + n_bytes
+        if n_read == n_written and text:
+            parts.append(WordTokens(text, n_tokens))
+            text, n_tokens = "", 0
+    if n_tokens and parts:  # tokens without a character
+        parts[-1] = WordTokens(parts[-1].text, parts[-1].n_tokens + n_tokens)
+    return parts or ([WordTokens("", n_tokens)] if n_tokens else [])
+
+
+def _characters(data: bytes) -> Iterator[tuple[str, int]]:
+    """Yields each character of UTF-8 with the number of its bytes, a broken one as U+FFFD."""
+    while data:
+        try:
+            whole, broken = data.decode(), 0
+        except UnicodeDecodeError as error:
+            whole, broken = data[: error.start].decode(), error.end - error.start
+        for character in whole:
+            yield character, len(character.encode())
+        if broken:
+            yield "\N{REPLACEMENT CHARACTER}", broken
+        data = data[len(whole.encode()) + broken :]
 
 
 def merge_punctuation(words: Sequence[Word]) -> list[Word]:

@@ -8,8 +8,13 @@ from concurrent.futures import Future
 from contextlib import suppress
 from dataclasses import dataclass
 
+from model.config import CheckpointDefaults
 from model.interface import ModelOptions, SpeechDetector, Transcriber
 from pipelines.process.memory import limit_malloc_arenas, without_garbage_collection
+
+
+def _no_defaults(_model: str) -> CheckpointDefaults:
+    return CheckpointDefaults()
 
 
 @dataclass(frozen=True)
@@ -26,6 +31,8 @@ class Backend:
         start_loading: starts to load the model in a thread, for a call of `load` with the same options in
             this process, which then waits for it; None where models are loaded on demand only.
         memory: returns lines on the memory that a model takes, for `--dry_run`; it loads no weights.
+        defaults: returns the language and the task that the model of that name is configured for; raises
+            `ValueError` for an unknown model. By default, models are configured for none.
     """
 
     load: Callable[[ModelOptions], Transcriber]
@@ -34,6 +41,7 @@ class Backend:
     weights: Callable[[str], str] = str
     start_loading: Callable[[ModelOptions], None] | None = None
     memory: Callable[[ModelOptions], Sequence[str]] = lambda _: ()
+    defaults: Callable[[str], CheckpointDefaults] = _no_defaults
 
 
 _LOADING: dict[ModelOptions, Future[Transcriber]] = {}
@@ -100,14 +108,26 @@ def whisper_languages(model: str) -> tuple[str, ...]:
 
     Raises:
         CheckpointError: the checkpoint does not exist or cannot be read.
+        TokenizerError: its tokenizer cannot be read, or does not fit its weights.
     """
     from model.checkpoint import find_checkpoint
-    from model.tokens import WhisperTokenizer
+    from model.tokens import tokenizer_of
+
+    return tuple(tokenizer_of(find_checkpoint(model)).special.languages) or ("en",)
+
+
+def whisper_defaults(model: str) -> CheckpointDefaults:
+    """Returns the language and the task that a checkpoint is configured for.
+
+    Raises:
+        CheckpointError, TokenizerError: see `whisper_languages`.
+    """
+    from model.checkpoint import find_checkpoint
+    from model.checkpoint_defaults import defaults_of
+    from model.tokens import tokenizer_of
 
     checkpoint = find_checkpoint(model)
-    if not checkpoint.config.is_multilingual:
-        return ("en",)
-    return tuple(WhisperTokenizer(checkpoint.tokenizer).special.languages)
+    return defaults_of(tokenizer_of(checkpoint).special, checkpoint.decoding)
 
 
 def whisper_weights(model: str) -> str:
@@ -147,5 +167,12 @@ WHISPER = Backend(
     whisper_weights,
     start_loading_whisper,
     whisper_memory,
+    whisper_defaults,
 )
-EMBEDDED_WHISPER = Backend(load_whisper_embedded, whisper_languages, silero_detector, whisper_weights)
+EMBEDDED_WHISPER = Backend(
+    load_whisper_embedded,
+    whisper_languages,
+    silero_detector,
+    whisper_weights,
+    defaults=whisper_defaults,
+)

@@ -23,13 +23,19 @@ from apache_beam.typehints import Dict, Tuple
 from apache_beam.typehints.trivial_inference import key_value_types
 from apache_beam.utils.shared import Shared
 
+from model.config import CheckpointDefaults
 from model.interface import DecodingOptions, ModelOptions
 from model.languages import LANGUAGES
 from model.model_names import HUB_NAMES, is_checkpoint_folder
 from model.option_fields import select_options
 from pipelines.backend import WHISPER, Backend
 from pipelines.option_checks import nearest
-from pipelines.options import OptionsError, RecordingOptions, check_model_fits
+from pipelines.options import (
+    OptionsError,
+    RecordingOptions,
+    check_model_fits,
+    with_checkpoint_defaults,
+)
 from pipelines.runners import local_workers  # noqa: F401  # its workers do not outlive an interrupted program
 from transforms.checkpoint.resume import ResumeSettings
 from transforms.core.sections import SPAN_S
@@ -100,6 +106,7 @@ class Transcribe(beam.PTransform[PCollection[Any], Transcribed]):
         _check_windowing(uris)
         languages = _languages(self._options.model, self._backend)
         check_model_fits(self._options, languages)
+        options = self._options_of_model()
         keyed, row = _types_of(uris.element_type)
         distinct = (
             uris
@@ -109,11 +116,11 @@ class Transcribe(beam.PTransform[PCollection[Any], Transcribed]):
         )
         work = distinct[WORK] if keyed else distinct[WORK] | "Without keys" >> beam.Values()
         results = work | "Recordings" >> transcribe_work(
-            self._options,
-            self._options.merge_settings(languages),
+            options,
+            options.merge_settings(languages),
             languages,
             self._backend,
-            _model_handle(uris.pipeline, self._options, self._backend.load),
+            _model_handle(uris.pipeline, options, self._backend.load),
             keyed=keyed,
         )
         failures = (distinct[FAILURES], results[FAILURES]) | "All failures" >> beam.Flatten()
@@ -121,6 +128,13 @@ class Transcribe(beam.PTransform[PCollection[Any], Transcribed]):
             results[TRANSCRIPTS] | "Row" >> beam.Map(_to_row, transcript_row).with_output_types(row),
             failures | "Failure row" >> beam.Map(_to_row, failure_row).with_output_types(row),
         )
+
+    def _options_of_model(self) -> RecordingOptions:
+        """Returns the options, with what the checkpoint is configured for where none is given."""
+        model = self._options.model
+        is_known = _is_known_by_name(model, self._backend)
+        defaults = CheckpointDefaults() if is_known else self._backend.defaults(model)
+        return with_checkpoint_defaults(self._options, defaults)
 
 
 def transcribe_work(
@@ -220,16 +234,21 @@ def _to_row(result: Any, row_of: Callable[[Any], Row]) -> Any:  # noqa: ANN401  
     return (result[0], row_of(result[1])) if isinstance(result, tuple) else row_of(result)
 
 
+def _is_known_by_name(model: str, backend: Backend) -> bool:
+    """Whether a model is one of OpenAI's or distil-whisper's on the Hub.
+
+    The machine that builds the pipeline need not have their files. They are configured for no language.
+    """
+    return backend == WHISPER and model in HUB_NAMES and not is_checkpoint_folder(Path(model))
+
+
 def _languages(model: str, backend: Backend) -> Sequence[str]:
     """Returns the codes of the model's languages.
-
-    Those of OpenAI's and distil-whisper's models are known by name: the machine that builds the pipeline need
-    not have their files.
 
     Raises:
         OptionsError: there is no such model.
     """
-    if backend == WHISPER and model in HUB_NAMES and not is_checkpoint_folder(Path(model)):
+    if _is_known_by_name(model, backend):
         return _languages_by_name(model)
     try:
         return backend.languages(model)

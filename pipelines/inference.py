@@ -39,7 +39,7 @@ from pipelines.inference_results import Word as Word
 from pipelines.inference_results import to_result as to_result
 from pipelines.inference_results import to_segment
 from pipelines.option_checks import OptionsError as OptionsError
-from pipelines.options import RecordingOptions, check_model_fits
+from pipelines.options import RecordingOptions, check_model_fits, with_checkpoint_defaults
 from transforms.core.cancellation import StopRequestedError
 from transforms.core.metrics import NO_METRICS, Metrics
 from transforms.core.progress import Progress
@@ -90,7 +90,8 @@ class Inference:
             decoding are the defaults of the calls. `dtype` may be a type, such as `jax.numpy.bfloat16`.
 
     Attributes:
-        options: the options of the model, and the defaults of the calls.
+        options: the options of the model, and the defaults of the calls: language and task are those that the
+            checkpoint is configured for, where none is given.
         languages: codes of the languages that the model knows.
         batch_size: windows in a batch of the model.
         token_ids: returns the ids of the tokens of a text.
@@ -108,9 +109,10 @@ class Inference:
         reserve_s: float = 0.0,
         **options: Any,  # noqa: ANN401  # fields of RecordingOptions
     ) -> None:
-        self.options = first_options(model, options)
-        self.languages = tuple(backend.languages(self.options.model))
-        check_model_fits(self.options, self.languages)
+        first = first_options(model, options)
+        self.languages = tuple(backend.languages(first.model))
+        check_model_fits(first, self.languages)
+        self.options = with_checkpoint_defaults(first, backend.defaults(first.model))
         self._detector = backend.detector
         transcriber = backend.load(select_options(self.options, ModelOptions))
         self._model = LoadedModel(transcriber, reserve_s)

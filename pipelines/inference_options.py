@@ -36,7 +36,7 @@ def changed_options(defaults: RecordingOptions, given: Mapping[str, Any]) -> Rec
 
     Args:
         defaults: those of recordings that give none.
-        given: the options that differ. A `language` overrides the `languages` of the defaults.
+        given: the options that differ. `language` and `languages` each override the other of the defaults.
 
     Raises:
         OptionsError: an option that does not exist, an option of the model, or a value that cannot be used.
@@ -49,6 +49,8 @@ def changed_options(defaults: RecordingOptions, given: Mapping[str, Any]) -> Rec
         )
     if values.get("language", AUTO) != AUTO:
         values.setdefault("languages", ())
+    elif values.get("languages"):
+        values.setdefault("language", AUTO)
     options = replace(defaults, **values)
     if options.splits_channels():
         raise OptionsError(

@@ -44,7 +44,7 @@ def check_fields(options: object) -> None:
         value = getattr(options, one.name)
         minimum, maximum = one.metadata["minimum"], one.metadata["maximum"]
         for element in value if isinstance(value, tuple) else (value,):
-            if one.metadata["choices"]:
+            if one.metadata["choices"] and element is not None:
                 _check_choice(one.name, element, one.metadata["choices"])
             if minimum is not None and element is not None:
                 _check_range(one.name, element, minimum, maximum)
@@ -99,7 +99,7 @@ def check_decoding(options: DecodingOptions, max_new_tokens: int) -> None:
     for language in options.languages:
         if language_code(language, "languages") is None:
             raise OptionsError(f"--languages {language}: give codes or English names, such as en,de")
-    if options.languages and options.language != AUTO:
+    if options.languages and options.language not in (None, AUTO):
         raise OptionsError(
             f"--languages {','.join(options.languages)}: cannot be combined with --language "
             f"{options.language}; it restricts the vote of --language auto"
@@ -194,17 +194,17 @@ def check_streams(audio_stream: str, channels: str) -> None:
         )
 
 
-def language_code(language: str, flag: str = "language") -> str | None:
+def language_code(language: str | None, flag: str = "language") -> str | None:
     """Returns `fr` for `fr`, `FR` or `French`; None for `auto` and `auto-per-window`.
 
     Args:
-        language: the language.
+        language: the language; None if none is given.
         flag: the option that it was given with, for the message.
 
     Raises:
         OptionsError: the language is none of Whisper's.
     """
-    wanted = language.strip().lower()
+    wanted = AUTO if language is None else language.strip().lower()
     if wanted in (AUTO, AUTO_PER_WINDOW):
         return None
     code = code_of(wanted)

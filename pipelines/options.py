@@ -6,10 +6,18 @@ Nothing heavy is imported here, so that `--help` answers at once.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import Field, dataclass, fields
-from typing import Any
+from dataclasses import Field, dataclass, fields, replace
+from typing import Any, TypeVar
 
-from model.interface import AUTO_PER_WINDOW, DecodingOptions, ModelOptions, SpeechDetector
+from model.config import CheckpointDefaults
+from model.interface import (
+    AUTO,
+    AUTO_PER_WINDOW,
+    TRANSCRIBE,
+    DecodingOptions,
+    ModelOptions,
+    SpeechDetector,
+)
 from model.model_names import canonical_name
 from model.option_fields import option_fields
 from pipelines.option_checks import OptionsError as OptionsError
@@ -69,6 +77,9 @@ HELP_GROUPS: Mapping[str, tuple[str, ...]] = {
     ),
 }
 """The order of the options in the help and in tables, by the group's title."""
+
+
+Options = TypeVar("Options", bound="RecordingOptions")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -141,7 +152,7 @@ class RecordingOptions(AudioOptions, WindowOptions, ModelOptions, DecodingOption
             per_window=self.language == AUTO_PER_WINDOW,
             redecode_below=self.redecode_boundaries,
             window_s=self.chunk_length_s,
-            task=self.task,
+            task=self.task or TRANSCRIBE,
             model=self.model,
             languages=tuple(filter(None, map(language_code, self.languages))),
         )
@@ -187,6 +198,21 @@ def shaping_options(options: Mapping[str, Any], without: Sequence[str] = ()) -> 
     return {name: options[name] for name in names if name in options and name not in without}
 
 
+def with_checkpoint_defaults(options: Options, defaults: CheckpointDefaults) -> Options:
+    """Returns options with a language and a task: where none is given, those that the checkpoint names.
+
+    Args:
+        options: options of the recordings. `languages` mean that the language is to be detected.
+        defaults: what the configs of the checkpoint name.
+    """
+    configured = None if options.languages else defaults.language
+    return replace(
+        options,
+        language=options.language or configured or AUTO,
+        task=options.task or defaults.task or TRANSCRIBE,
+    )
+
+
 def check_model_fits(options: RecordingOptions, languages: Sequence[str]) -> None:
     """Raises `OptionsError` if the model lacks the language or the task of the options.
 
@@ -200,8 +226,8 @@ def check_model_fits(options: RecordingOptions, languages: Sequence[str]) -> Non
             code = language_code(language)
             if code is not None and code not in languages:
                 raise OptionsError(f"--{flag} {language}: {options.model} knows only {allowed}")
-    if options.task == "translate" and len(languages) == 1:
+    if options.task == "translate" and tuple(languages) == ("en",):
         raise OptionsError(
-            f"--task translate: {options.model} knows only {languages[0]}; give --task transcribe, or a "
+            f"--task translate: {options.model} knows only en; give --task transcribe, or a "
             "multilingual model such as openai/whisper-base"
         )

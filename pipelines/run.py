@@ -17,12 +17,18 @@ from apache_beam.options.pipeline_options import PipelineOptions
 from apache_beam.runners.portability.fn_api_runner.fn_runner import FnApiRunner
 from apache_beam.runners.runner import PipelineState
 
+from model.config import CheckpointDefaults
 from model.interface import ModelOptions
 from model.option_fields import select_options
 from pipelines.backend import WHISPER, Backend
 from pipelines.command_line import check_beam_flags
 from pipelines.graph import Destination, build
-from pipelines.options import OptionsError, TranscribeOptions, check_model_fits
+from pipelines.options import (
+    OptionsError,
+    TranscribeOptions,
+    check_model_fits,
+    with_checkpoint_defaults,
+)
 from pipelines.output.finished_run import FinishedRun
 from pipelines.output.run_files import is_run_file
 from pipelines.output.run_folder import RunFolder, RunFolderError
@@ -89,7 +95,7 @@ def transcribe(options: TranscribeOptions, beam_args: Sequence[str] = (), backen
     check_installed(options.runner)
     pipeline = beam.Pipeline(runner=find_runner(options.runner, beam_options), options=beam_options)
     folder = RunFolder(options.output)
-    model = _identify(options, backend, folder)
+    options, model = _identify(options, backend, folder)
     _check_token(options)
     listed = CountingMetrics()
     work = list_work(options, listed)
@@ -132,21 +138,35 @@ def _finished_before(options: TranscribeOptions, folder: RunFolder, identity: Ru
     return report
 
 
-def _identify(options: TranscribeOptions, backend: Backend, folder: RunFolder) -> ModelIdentity:
-    """Returns the identity of the model; where it is gone, that of the run in the folder.
+def _identify(
+    options: TranscribeOptions, backend: Backend, folder: RunFolder
+) -> tuple[TranscribeOptions, ModelIdentity]:
+    """Returns the options with what the checkpoint is configured for, and the identity of the model.
 
-    Rows are then written of what was transcribed before; where something is left to do, loading fails.
+    Where the model is gone, it is that of the run in the folder. Rows are then written of what was
+    transcribed before; where something is left to do, loading fails.
     """
     try:
         model = ModelIdentity(backend.weights(options.model), tuple(backend.languages(options.model)))
+        defaults = backend.defaults(options.model)
     except ValueError as error:
         earlier = None if options.overwrite else folder.model_of(options.model)
         if earlier is None:
             raise
-        model = earlier
+        model, defaults = earlier, CheckpointDefaults()
         print(f"{error}. Only what was transcribed before can be written.", file=sys.stderr)
     check_model_fits(options, model.languages)
-    return model
+    return _with_defaults(options, defaults), model
+
+
+def _with_defaults(options: TranscribeOptions, defaults: CheckpointDefaults) -> TranscribeOptions:
+    """Returns the options with what the checkpoint is configured for, where none is given, and reports it."""
+    ordinary = with_checkpoint_defaults(options, CheckpointDefaults())
+    changed = with_checkpoint_defaults(options, defaults)
+    for name in ("language", "task"):
+        if (value := getattr(changed, name)) != getattr(ordinary, name):
+            print(f"{options.model} is configured for --{name} {value}, which is followed.", file=sys.stderr)
+    return changed
 
 
 def _publish(
@@ -175,6 +195,7 @@ def _dry_run(options: TranscribeOptions, beam_options: PipelineOptions, backend:
     """Prints a description of the run without its runner, which may need credentials or a download."""
     languages = backend.languages(options.model)
     check_model_fits(options, languages)
+    options = _with_defaults(options, backend.defaults(options.model))
     listed = CountingMetrics()
     work = list_work(options, listed)
     pipeline = beam.Pipeline(runner=FnApiRunner(), options=beam_options)

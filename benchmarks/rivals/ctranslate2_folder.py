@@ -23,7 +23,7 @@ def ctranslate2_folder(checkpoint: Checkpoint) -> Iterator[Path]:
                 with part.open("rb") as source:
                     shutil.copyfileobj(source, target)
         for file in _FILES:
-            path = checkpoint.tokenizer.parent / file
+            path = checkpoint.weight_files[-1].parent / file
             if path.exists():
                 shutil.copy(path, folder)
         yield folder

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from safetensors.numpy import save_file
+from tokenizers import Tokenizer
 
 from model.checkpoint import Checkpoint
 from model.config import MAX_TEXT_POSITIONS, DecodingConfig, WhisperConfig
@@ -56,18 +57,26 @@ def missing_packages(python: Path, needed: Sequence[str] = NEEDED) -> list[str]:
     return done.stdout.split()
 
 
+def save_tokenizer(tokenizer: Path | Tokenizer, path: Path) -> None:
+    """Writes the `tokenizer.json` of a checkpoint."""
+    if isinstance(tokenizer, Tokenizer):
+        tokenizer.save(str(path))
+    else:
+        shutil.copy(tokenizer, path)
+
+
 def save_huggingface(checkpoint: Checkpoint, folder: Path) -> None:
     """Writes the files of a model that `transformers.pipeline` needs, in float32."""
-    special = WhisperTokenizer(checkpoint.tokenizer).special
+    special = WhisperTokenizer(checkpoint.tokenizer, checkpoint.decoding, checkpoint.config.n_vocab).special
     weights = {
         transformers_name(name): torch_weight(name, weight.astype(np.float32))
         for name, weight in checkpoint.weights()
     }
     save_file(weights, folder / "model.safetensors", {"format": "pt"})
-    shutil.copy(checkpoint.tokenizer, folder / "tokenizer.json")
+    save_tokenizer(checkpoint.tokenizer, folder / "tokenizer.json")
     files = {
         "config.json": transformers_config(checkpoint.config, special),
-        "generation_config.json": generation_config(checkpoint.config, checkpoint.decoding, special),
+        "generation_config.json": generation_config(checkpoint.decoding, special),
         "preprocessor_config.json": {
             "feature_extractor_type": "WhisperFeatureExtractor",
             "feature_size": checkpoint.config.n_mels,
@@ -117,20 +126,18 @@ def _ids(special: SpecialTokens) -> Mapping[str, int]:
     }
 
 
-def generation_config(
-    config: WhisperConfig, decoding: DecodingConfig, special: SpecialTokens
-) -> dict[str, Any]:
+def generation_config(decoding: DecodingConfig, special: SpecialTokens) -> dict[str, Any]:
     """Returns the content of `generation_config.json`."""
     values: dict[str, Any] = {
         **_ids(special),
-        "is_multilingual": config.is_multilingual,
+        "is_multilingual": special.is_multilingual,
         "max_length": MAX_TEXT_POSITIONS,
         "no_timestamps_token_id": special.no_timestamps,
         "prev_sot_token_id": special.start_of_previous,
         "suppress_tokens": list(decoding.suppress_ids),
         "begin_suppress_tokens": list(decoding.begin_suppress_ids),
     }
-    if config.is_multilingual:
+    if special.is_multilingual:
         values["lang_to_id"] = {f"<|{code}|>": i for code, i in special.languages.items()}
         values["task_to_id"] = {"transcribe": special.transcribe, "translate": special.translate}
     return values

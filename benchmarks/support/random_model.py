@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -44,22 +43,20 @@ SHAPES: Mapping[str, WhisperConfig] = {
 """Sizes of models by name; `tiny` is for tests of a program."""
 
 
-@dataclass(frozen=True)
-class RandomCheckpoint(Checkpoint):
-    """A checkpoint whose weights are generated on access, deterministically."""
-
-    def weights(self) -> Iterator[tuple[str, NDArray[np.generic]]]:
-        """Yields each weight with its name in `model.network`, float32."""
-        precision = Precision(np.dtype(np.float32))
-        network = nnx.eval_shape(lambda: Whisper(self.config, precision=precision))
-        for path, variable in nnx.to_flat_state(nnx.state(network)):
-            name = ".".join(map(str, path))
-            yield name, random_weight(name, variable.shape)
+def random_checkpoint(shape: str) -> Checkpoint:
+    """Returns a checkpoint of one of `SHAPES`, whose weights are generated on access, deterministically."""
+    config = SHAPES[shape]
+    return Checkpoint(
+        config, DecodingConfig(), (), Path(), lambda: _random_weights(config), name=f"random {shape}"
+    )
 
 
-def random_checkpoint(shape: str) -> RandomCheckpoint:
-    """Returns a checkpoint of one of `SHAPES`."""
-    return RandomCheckpoint(f"random {shape}", SHAPES[shape], DecodingConfig(), (), Path())
+def _random_weights(config: WhisperConfig) -> Iterator[tuple[str, NDArray[np.generic]]]:
+    precision = Precision(np.dtype(np.float32))
+    network = nnx.eval_shape(lambda: Whisper(config, precision=precision))
+    for path, variable in nnx.to_flat_state(nnx.state(network)):
+        name = ".".join(map(str, path))
+        yield name, random_weight(name, variable.shape)
 
 
 def random_weight(name: str, shape: tuple[int, ...]) -> NDArray[np.float32]:

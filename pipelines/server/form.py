@@ -9,7 +9,6 @@ from typing import Final
 from urllib.parse import urlsplit
 
 from model.interface import AUTO, TRANSLATE, code_of
-from model.languages import LANGUAGES
 from model.model_names import MODEL_ALIASES
 from pipelines.server.chunking import check_chunking_strategy
 from pipelines.server.errors import invalid_request, model_not_found, one_of, quoted
@@ -102,9 +101,8 @@ def parse_form(
     """
     form = _Form(fields)
     model = _model(form, rules)
-    if task == TRANSLATE and len(rules.languages) == 1:
-        known = LANGUAGES[rules.languages[0]].capitalize()
-        message = f"{model} transcribes {known} only, it cannot translate: use /v1/audio/transcriptions."
+    if task == TRANSLATE and rules.languages == ("en",):
+        message = f"{model} transcribes English only, it cannot translate: use /v1/audio/transcriptions."
         raise invalid_request(message, "model")
     _check_impossible(form)
     check_chunking_strategy(form.one(CHUNKING), form.parts(CHUNKING))

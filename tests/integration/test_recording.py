@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from model.interface import AUTO_PER_WINDOW, DecodingOptions, ModelOptions
+from model.interface import AUTO_PER_WINDOW, TRANSCRIBE, DecodingOptions, ModelOptions
 from model.option_fields import select_options
 from pipelines.backend import Backend
 from pipelines.option_groups import SPEECH
@@ -48,7 +48,7 @@ def transcriber(options: TranscribeOptions, backend: Backend, context: RunContex
             per_window=options.language == AUTO_PER_WINDOW,
             redecode_below=options.redecode_boundaries,
             window_s=options.chunk_length_s,
-            task=options.task,
+            task=options.task or TRANSCRIBE,
             model=options.model,
         ),
         decoding=select_options(options, DecodingOptions),

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -31,6 +33,17 @@ def run(
     slots = slots_of(first, (positions + 1).tolist())
     states, caches = decoder(tokens, positions, slots, caches, decoder.cross_kv(audio))
     return decoder.logits(states), caches
+
+
+def test_a_projection_of_its_own_replaces_the_embedding() -> None:
+    tied, untied = random_decoder(CONFIG), random_decoder(replace(CONFIG, has_projection=True))
+    assert tied.projection is None
+    assert untied.projection is not None
+    table = jax.random.normal(jax.random.key(1), (300, 32))
+    untied.projection.embedding[...] = table
+    states = jax.random.normal(jax.random.key(2), (2, 32))
+    np.testing.assert_allclose(untied.logits(states), states @ table.T, atol=1e-4)
+    np.testing.assert_allclose(tied.logits(states), states @ tied.embedding.embedding[...].T, atol=1e-4)
 
 
 def test_decoding_step_by_step_equals_one_pass(decoder: Decoder) -> None:

@@ -1,3 +1,4 @@
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -78,6 +79,21 @@ def test_a_weight_that_is_missing_is_named(tmp_path: Path) -> None:
     del weights["model.decoder.layer_norm.bias"]
     save_file(weights, folder / "model.safetensors")
     with pytest.raises(CheckpointError, match=r"lacks the weights decoder\.norm\.bias"):
+        encode(find_checkpoint(str(folder)), "float32")
+
+
+def test_a_surplus_weight_is_named(tmp_path: Path) -> None:
+    weights = {**tiny_weights(), "model.decoder.layers.0.adapter.weight": np.zeros((2, 2), np.float32)}
+    folder = save_huggingface(tmp_path / "odd", weights)
+    with pytest.raises(CheckpointError, match=r"'decoder\.layers\.0\.adapter\.kernel'.* asks for none"):
+        encode(find_checkpoint(str(folder)), "float32")
+
+
+def test_a_projection_that_is_said_to_be_stored_and_is_missing_is_named(tmp_path: Path) -> None:
+    folder = save_huggingface(tmp_path / "odd", tiny_weights())
+    values = json.loads((folder / "config.json").read_text()) | {"tie_word_embeddings": False}
+    (folder / "config.json").write_text(json.dumps(values))
+    with pytest.raises(CheckpointError, match=r"lacks the weights decoder\.projection\.embedding"):
         encode(find_checkpoint(str(folder)), "float32")
 
 

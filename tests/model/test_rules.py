@@ -17,6 +17,7 @@ from model.rules import (
     allowed_logits,
     best_token,
     initial_history,
+    is_text,
     make_rules,
     update_history,
 )
@@ -107,6 +108,66 @@ def test_the_rules_are_those_of_the_reference_in_each_text() -> None:
     assert len({tokens[-1] >= BEGIN for tokens in texts}) == 2
 
 
+BEHIND = BEGIN + 1501
+WITH_ADDED = replace(SPECIAL, n_ids=BEHIND + 4, added_text=(BEHIND, BEHIND + 2), unused=(BEHIND + 1,))
+"""Behind the timestamps: text, an id without a token, text, a special token; further rows are padding."""
+
+
+def test_tokens_that_are_text() -> None:
+    below, above = SPECIAL.end_of_text - 1, SPECIAL.end_of_text
+    tokens = jnp.array([[0, below, above], [BEHIND, BEHIND + 1, BEHIND + 2]])
+    assert is_text(tokens, WITH_ADDED).tolist() == [[True, True, False], [True, False, True]]
+    assert is_text(tokens, SPECIAL).tolist() == [[True, True, False], [False, False, False]]
+
+
+def rules_with_added(*suppress_tokens: int) -> DecodingRules:
+    options = ModelOptions(beam_size=1, suppress_tokens=suppress_tokens)
+    return make_rules(WITH_ADDED, DecodingConfig(), options, multilingual=True)
+
+
+def allowed_ids(history: History, step: Step, rules: DecodingRules) -> set[int]:
+    logits = jnp.zeros((1, N_VOCAB + 60)).at[:, BEGIN:BEHIND].set(-99)  # so that times do not outweigh text
+    return set(np.flatnonzero(np.isfinite(allowed_logits(logits, history, step, rules)[0])).tolist())
+
+
+def test_tokens_behind_the_timestamps_are_no_times() -> None:
+    rules, step = rules_with_added(-1), steps(5, [True], np.array([[LAST, LAST]]))
+    after_text = History(jnp.array([False]), jnp.array([False]), jnp.array([BEGIN + 9]))
+    allowed = allowed_ids(after_text, step, rules)
+    assert {i for i in allowed if i >= BEGIN} == {*range(BEGIN + 10, BEHIND), BEHIND, BEHIND + 2, BEHIND + 3}
+    unpaired = History(jnp.array([True]), jnp.array([False]), jnp.array([BEGIN + 9]))
+    allowed = allowed_ids(unpaired, step, rules)
+    assert {i for i in allowed if i >= BEHIND} == {BEHIND + 3}  # text must not follow the end of a segment
+    first = allowed_ids(initial_history(1), steps(0, [True], np.array([[LAST, LAST]])), rules)
+    assert first == set(range(BEGIN, BEGIN + 51))
+    without = allowed_ids(after_text, steps(5, [False], np.array([[LAST, LAST]])), rules)
+    assert {i for i in without if i >= BEGIN} == {BEHIND, BEHIND + 2, BEHIND + 3}
+    assert BEHIND + 2 not in allowed_ids(after_text, step, rules_with_added(BEHIND + 2))
+
+
+def test_a_written_token_behind_the_timestamps_is_text_in_the_history() -> None:
+    rules, limits = rules_with_added(-1), np.array([[LAST, LAST]])
+    history = initial_history(1)
+    for n_written, token in enumerate((BEGIN, BEHIND)):
+        history = update_history(history, jnp.asarray([token]), steps(n_written, [True], limits), rules)
+    assert [x.tolist() for x in history] == [[False], [True], [BEGIN]]
+
+
+def test_the_best_token_may_be_one_behind_the_timestamps() -> None:
+    rules, rng = rules_with_added(-1), np.random.default_rng(1)
+    logits = rng.standard_normal((N, N_VOCAB + 60)).astype(np.float32)
+    logits[:, BEGIN:BEHIND] -= 4
+    logits[np.arange(N), rng.choice([3, BEGIN + 700, BEHIND, BEHIND + 2, BEHIND + 50], N)] += 12
+    history = History(jnp.zeros(N, bool), jnp.zeros(N, bool), jnp.full(N, BEGIN + 9))
+    step = steps(5, [True] * N, np.full((N, 2), LAST))
+    best, logprob = best_token(jnp.asarray(logits), history, step, rules)
+    allowed = jax.nn.log_softmax(allowed_logits(jnp.asarray(logits), history, step, rules))
+    assert best.tolist() == allowed.argmax(axis=-1).tolist()
+    assert {3, BEGIN + 700, BEHIND, BEHIND + 2} <= set(best.tolist())
+    assert max(best.tolist()) < BEHIND + 4
+    np.testing.assert_allclose(logprob, allowed.max(axis=-1), atol=1e-4)
+
+
 @pytest.mark.parametrize("n_written", [0, 5])
 def test_the_best_token_is_the_likeliest_of_the_allowed_ones(n_written: int) -> None:
     rng = np.random.default_rng(n_written)
@@ -187,7 +248,7 @@ def test_suppressed_tokens_are_the_users_and_the_checkpoints_where_asked_for() -
     assert END not in special
 
 
-@pytest.mark.parametrize("token", [-2, BEGIN])
+@pytest.mark.parametrize("token", [-2, BEGIN, BEHIND + 4])
 def test_an_id_that_cannot_be_suppressed_is_named(token: int) -> None:
     with pytest.raises(ValueError, match=f"no token has the id {token}"):
-        rules_of(token)
+        rules_with_added(token)

@@ -215,6 +215,14 @@ def test_a_window_that_repeats_itself_is_stopped_at_once(rules: DecodingRules, p
     assert int(generated.n_tokens[0]) <= period + n_repeated
 
 
+@pytest.mark.parametrize("rules", [RULES, BEAMS])
+def test_tokens_that_fine_tuning_added_count_as_repetition(rules: DecodingRules) -> None:
+    script: Likes = [{token: 20.0} for token in (EN, FR) * 200]
+    added = replace(rules, special=replace(SPECIAL, added_text=(EN, FR)))
+    assert run(script, added, timestamps=False).repeated[0]
+    assert not run(script, rules, timestamps=False).repeated[0]
+
+
 def test_times_between_copies_do_not_hide_a_repetition() -> None:
     script = [
         like

@@ -7,13 +7,17 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tokenizers import AddedToken, Tokenizer
 
 from model.checkpoint import Checkpoint
+from model.config import DecodingConfig
 from model.languages import LANGUAGES
+from model.special_tokens import SpecialTokens
 from model.tokens import TokenizerError, WhisperTokenizer, compression_ratio, segments_of
 from tests.support.tiny_model import tiny_tokenizer
 
 BEGIN = 50_364
+SPECIAL = SpecialTokens(501, 500, 502, 503, 504, 505, 506, 999, 1000, {})
 
 
 @pytest.fixture(scope="module")
@@ -95,7 +99,11 @@ def test_segments_of_whitespace_are_dropped(tokenizer: WhisperTokenizer) -> None
 def test_no_text_is_lost_and_times_stay_in_the_window(times: list[int], n_samples: int, words: int) -> None:
     # No fixture: hypothesis calls this many times, and the ids need no real text.
     class FakeTokenizer:
-        special = type("S", (), {"end_of_text": 500, "timestamp_begin": 1000})
+        special = SPECIAL
+
+        @staticmethod
+        def is_text(token: int) -> bool:
+            return token < 500
 
         @staticmethod
         def decode(ids: list[int]) -> str:
@@ -135,7 +143,6 @@ def test_a_file_that_was_replaced_is_read_again(tmp_path: Path) -> None:
 
 
 def test_a_tokenizer_of_another_model_raises(tmp_path: Path) -> None:
-    from tokenizers import Tokenizer
     from tokenizers.models import BPE
 
     Tokenizer(BPE({"a": 0}, [])).save(str(tmp_path / "tokenizer.json"))
@@ -148,10 +155,60 @@ def test_old_checkpoints_without_tokenizer_json(tmp_path: Path) -> None:
     (tmp_path / "merges.txt").write_text("#version: 0.2\na b\n")
     specials = ["startoftranscript", "en", "translate", "transcribe", "startoflm", "startofprev", "nospeech"]
     added = {f"<|{name}|>": 4 + i for i, name in enumerate([*specials, "notimestamps"])}
+    last = max(added.values())
+    added |= {f"<|{i * 0.02:.2f}|>": last + 1 + i for i in range(1501)}
+    added |= {"[UH]": last + 1502, "[noise]": last + 1503}
+    (tmp_path / "special_tokens_map.json").write_text(json.dumps({"additional_special_tokens": ["[noise]"]}))
     (tmp_path / "added_tokens.json").write_text(json.dumps(added))
     tokenizer = WhisperTokenizer(tmp_path)
-    assert tokenizer.decode([2, 0]) == "aba"
+    assert tokenizer.decode([2, 0, last + 1503, last + 1502]) == "aba[UH]"
     assert tokenizer.special.languages == {"en": added["<|en|>"]}
+
+
+def with_tokens_behind() -> tuple[Tokenizer, int]:
+    """The tiny tokenizer with tokens behind the timestamps, and the id of the first."""
+    tokenizer = tiny_tokenizer()
+    first = tokenizer.get_vocab_size(with_added_tokens=True)
+    tokenizer.add_tokens(["[UH]", " ñandú"])
+    tokenizer.add_special_tokens([AddedToken("<|noise|>", special=True)])
+    return tokenizer, first
+
+
+def test_added_tokens_are_text_unless_they_are_special(tmp_path: Path) -> None:
+    added, first = with_tokens_behind()
+    added.save(str(tmp_path / "tokenizer.json"))
+    tokenizer = WhisperTokenizer(tmp_path / "tokenizer.json")
+    one = tokenizer.encode_text(" one")
+    assert first == BEGIN + 1501
+    assert tokenizer.decode([*one, first, first + 2, first + 1]) == " one[UH] ñandú"
+    segments = segments_of([at(0), *one, first, first + 2, at(2), first, at(3)], tokenizer, 480_000)
+    assert [(s.start, s.stop, s.text, len(s.tokens)) for s in segments] == [
+        (0, 32_000, " one[UH]", len(one) + 1),
+        (32_000, 48_000, "[UH]", 1),
+    ]
+    assert tokenizer.encode_text("[UH]<|noise|><|0.00|>") == [first]
+
+
+def test_broken_characters_are_those_of_openai(tokenizer: WhisperTokenizer) -> None:
+    letters = {tokenizer.bytes_of(i): i for i in range(256)}
+    for data in (
+        b"a\xe7\xa7 b",
+        b"\xe7",
+        b"\xff\xfe\xe7\xa7\x81",
+        b"\xf0\x9f\x98",
+        b"\xed\xa0\x80!",
+        b"\xc3\xa9",
+    ):
+        ids = [letters[bytes([byte])] for byte in data]
+        assert tokenizer.decode(ids) == data.decode(errors="replace")
+        (segment,) = segments_of([at(0), *ids, at(1)], tokenizer, 480_000)
+        assert segment.text == data.decode(errors="replace")
+
+
+def test_a_tokenizer_of_other_weights_is_refused(tmp_path: Path) -> None:
+    tiny_tokenizer().save(str(tmp_path / "tokenizer.json"))
+    with pytest.raises(TokenizerError, match=r"tokenizer\.json: it does not fit the weights"):
+        WhisperTokenizer(tmp_path / "tokenizer.json", DecodingConfig(), 51_864)
 
 
 @pytest.mark.weights

@@ -21,8 +21,11 @@ class ByteTokenizer(WhisperTokenizer):
     def __init__(self) -> None:
         self.token_bytes = [t.encode("latin-1") if t in "\xc3\xa9" else t.encode() for t in VOCABULARY]
 
-    def decode(self, ids: Sequence[int]) -> str:
-        return b"".join(self.token_bytes[i] for i in ids).decode(errors="replace")
+    def is_text(self, token: int) -> bool:
+        return 0 <= token < len(VOCABULARY)
+
+    def bytes_of(self, token: int) -> bytes:
+        return self.token_bytes[token]
 
 
 def segment(tokens: Sequence[str], start: int = 0, stop: int = 0) -> Segment:

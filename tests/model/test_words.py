@@ -1,4 +1,4 @@
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 import pytest
 from hypothesis import given, settings
@@ -16,14 +16,14 @@ class ByteTokenizer(WhisperTokenizer):
     def __init__(self, *token_texts: str | bytes) -> None:
         self.token_texts = [text.encode() if isinstance(text, str) else text for text in token_texts]
 
-    def decode(self, ids: Sequence[int]) -> str:
-        return b"".join(self.token_texts[i] for i in ids).decode(errors="replace")
+    def bytes_of(self, token: int) -> bytes:
+        return self.token_texts[token]
 
 
 def split(*token_texts: str | bytes, language: str = "en") -> list[tuple[str, int]]:
     tokenizer = ByteTokenizer(*token_texts)
     ids = range(len(token_texts))
-    return [tuple(word) for word in split_words(tokenizer.decode(ids), ids, tokenizer, language)]
+    return [tuple(word) for word in split_words(ids, tokenizer, language)]
 
 
 @pytest.mark.parametrize(
@@ -57,17 +57,23 @@ def test_languages_without_spaces_are_cut_between_characters() -> None:
 def test_invalid_utf8_is_not_lost() -> None:
     assert split(" a", b"\xe7\xa7", " b", language="en") == [(" a�", 2), (" b", 1)]
     assert split(" a", b"\xe7", language="ja") == [(" a", 1), ("�", 1)]
-    # Two tokens that decode to one replacement character, as the first one alone does.
-    assert split(b"\xe7", b"\xa7", " b") == [("�", 1), (" b", 2)]
+    # Two tokens that are one broken character, as the first one alone is.
+    assert split(b"\xe7", b"\xa7", " b") == [("�", 2), (" b", 1)]
     assert split(" b", b"\xe7", b"\xa7") == [(" b�", 3)]
 
 
-def test_text_that_differs_from_its_tokens_is_still_complete() -> None:
-    tokenizer = ByteTokenizer(" one", " two", " three")
-    assert split_words(" one two", [0, 1, 2], tokenizer, "en") == [(" one", 1), (" two", 2)]
-    assert split_words(" one two three", [0, 1], tokenizer, "en") == [(" one", 1), (" two three", 1)]
-    assert split_words(" other", [0, 1], tokenizer, "en") == [(" other", 2)]
-    assert split_words("", [0, 1], tokenizer, "en") == [("", 2)]
+def test_a_broken_character_costs_itself_alone() -> None:
+    # Once, all that follows a character whose tokens are broken each for themselves was one word.
+    texts = (" a", b"\xe7", b"\xa7", " b", " c", b"\xff", " d", b"\xf0\x9f")
+    assert split(*texts) == [(" a�", 3), (" b", 1), (" c�", 2), (" d�", 2)]
+    assert split(*texts, language="ja") == [
+        *((" a", 1), ("�", 2), (" b", 1), (" c", 1), ("�", 1), (" d", 1), ("�", 1)),
+    ]
+
+
+def test_tokens_without_a_character_are_counted() -> None:
+    assert split(" one", "", " two", "") == [(" one", 1), (" two", 3)]
+    assert split("", "") == [("", 2)]
 
 
 @settings(max_examples=200, deadline=None)
@@ -129,7 +135,7 @@ def test_the_real_vocabulary(packaged: Callable[[str], Checkpoint]) -> None:
     tokenizer = WhisperTokenizer(packaged("openai/whisper-base").tokenizer)
 
     def words(text: str, language: str) -> list[str]:
-        split = split_words(text, tokenizer.encode_text(text), tokenizer, language)
+        split = split_words(tokenizer.encode_text(text), tokenizer, language)
         assert "".join(word.text for word in split) == text
         timed = [Word(0, 0, word.text, 1.0) for word in split]
         return [word.text for word in merge_punctuation(timed)]

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import pickle
 import shutil
 import subprocess
@@ -9,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from model.checkpoint import CheckpointError
+from model.config import CheckpointDefaults
 from model.interface import ModelOptions
 from model.transcriber import WhisperTranscriber
 from pipelines import backend
@@ -16,6 +18,7 @@ from pipelines.backend import (
     WHISPER,
     load_whisper,
     start_loading_whisper,
+    whisper_defaults,
     whisper_languages,
     whisper_weights,
 )
@@ -80,6 +83,18 @@ def test_languages_of_a_checkpoint() -> None:
     languages = whisper_languages("openai/whisper-base")
     assert len(languages) == 99
     assert {"en", "fr", "ja"} <= set(languages)
+
+
+def test_defaults_of_a_checkpoint(tmp_path: Path) -> None:
+    folder = save_huggingface(tmp_path / "tiny", tiny_weights())
+    assert whisper_defaults(str(folder)) == CheckpointDefaults()
+    generation = json.loads((folder / "generation_config.json").read_text())
+    forced = {**generation, "forced_decoder_ids": [[1, 50_265], [2, 50_358]]}
+    (folder / "generation_config.json").write_text(json.dumps(forced))
+    assert whisper_defaults(str(folder)) == CheckpointDefaults("fr", "translate")
+    named = {**forced, "language": "german"}
+    (folder / "generation_config.json").write_text(json.dumps(named))
+    assert whisper_defaults(str(folder)) == CheckpointDefaults("de", None)
 
 
 def test_loader_can_be_pickled_without_jax() -> None:

@@ -19,6 +19,7 @@ from apache_beam.transforms.trigger import AccumulationMode, AfterCount, Repeate
 from apache_beam.transforms.window import FixedWindows, GlobalWindows
 
 from model.checkpoint import PACKAGED_MODELS
+from model.config import CheckpointDefaults
 from model.interface import SAMPLE_RATE
 from model.model_names import HUB_NAMES
 from pipelines import beam_transform
@@ -289,6 +290,13 @@ def test_what_the_model_lacks_is_refused_when_it_is_applied(
     uris = beam.Pipeline(runner=FnApiRunner()) | beam.Create(["a.wav"])
     with pytest.raises(OptionsError, match=message):
         uris | Transcribe(backend=backend, **options)
+
+
+def test_what_the_checkpoint_is_configured_for_is_followed(talk: str) -> None:
+    backend = replace(TONES, defaults=lambda _: CheckpointDefaults("fr", None))
+    with beam.Pipeline(runner=FnApiRunner()) as pipeline:
+        rows, _ = pipeline | beam.Create([talk]) | Transcribe(backend=backend)
+        assert_that(rows | beam.Map(lambda row: row["text"]), equal_to(["fr0 fr1 fr2"]))
 
 
 def test_known_models_need_no_files_where_the_pipeline_is_built(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,6 +7,7 @@ import logging
 import os
 import threading
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ import numpy as np
 import pytest
 import soundfile
 
+from model.config import CheckpointDefaults
 from model.interface import SAMPLE_RATE
 from pipelines.audio_input import AudioInputError, from_file
 from pipelines.inference import Inference, OptionsError, Result, TranscriptionError, to_result
@@ -82,6 +84,18 @@ def test_options_of_a_call_reach_the_model(tmp_path: Path) -> None:
     assert (second.task, second.prompt) == ("translate", "")
     assert (words.word_timestamps, words.hotwords) == (True, "Mainz")
     assert (last.language, last.prompt, last.hotwords) == ("fr", "Dear sir", "")
+
+
+def test_calls_follow_what_the_checkpoint_is_configured_for(tmp_path: Path) -> None:
+    path = write_talk(tmp_path / "a.wav", 3)
+    backend = replace(TONES, defaults=lambda _: CheckpointDefaults("fr", "translate"))
+    with Inference("m", backend=backend) as inference:
+        assert inference(path)["text"] == "fr0 fr1 fr2"
+        assert inference(path, language=None)["language"] == "en"
+        assert inference(path, task="transcribe", languages=["en", "de"])["language"] == "en"
+    assert [request.task for request in REQUESTS] == ["translate", "translate", "transcribe"]
+    with Inference("m", backend=backend, language="de") as inference:
+        assert inference(path)["text"] == "de0 de1 de2"
 
 
 def test_without_timestamps_a_window_is_a_segment(inference: Inference, tmp_path: Path) -> None:

@@ -35,20 +35,26 @@ def test_a_dtype_may_be_a_type(dtype: object) -> None:
         ({"return_timestamps": "word"}, {"word_timestamps": True}),
         ({"return_timestamps": False}, {"return_timestamps": False}),
         ({"return_timestamps": True, "word_timestamps": True}, {"word_timestamps": True}),
-        ({"language": None}, {}),
+        ({"language": None}, {"language": "auto"}),
         ({"language": "French", "task": "translate"}, {"language": "French", "task": "translate"}),
         ({"channels": 1}, {"channels": "1"}),
         ({"audio_stream": 1}, {"audio_stream": "1"}),
         ({"temperature": 0.5}, {"temperature": (0.5,)}),
         ({"stride_length_s": 4}, {"stride_length_s": 4.0}),
         ({"chunk_length_s": np.float32(20)}, {"chunk_length_s": 20.0}),
-        ({"languages": ["en", "German"]}, {"languages": ("en", "German")}),
+        ({"languages": ["en", "German"]}, {"languages": ("en", "German"), "language": "auto"}),
         ({"seed": np.int64(3), "initial_prompt": "Dear sir"}, {"seed": 3, "initial_prompt": "Dear sir"}),
         ({"initial_prompt": None, "hotwords": None}, {}),
     ],
 )
 def test_options_of_a_call_replace_the_defaults(given: dict[str, Any], changed: dict[str, Any]) -> None:
     assert changed_options(DEFAULTS, given) == replace(DEFAULTS, **changed)
+
+
+def test_languages_of_a_call_replace_the_language_of_all_calls() -> None:
+    french = first_options("m", {"language": "fr"})
+    changed = changed_options(french, {"languages": ["en", "de"]})
+    assert (changed.language, changed.languages) == ("auto", ("en", "de"))
 
 
 def test_timestamps_of_a_call_replace_those_of_all_calls() -> None:

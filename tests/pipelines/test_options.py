@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 from apache_beam.transforms.resources import parse_resource_hints
 
+from model.config import CheckpointDefaults
 from model.interface import DecodingOptions, ModelOptions
 from model.option_fields import option_fields, select_options
 from pipelines.option_checks import language_code
@@ -16,6 +17,7 @@ from pipelines.options import (
     check_model_fits,
     grouped_options,
     shaping_options,
+    with_checkpoint_defaults,
 )
 from transforms.recognition.fallback import FallbackPolicy
 from transforms.recognition.hallucinations import FILTERS
@@ -73,6 +75,22 @@ def test_an_unknown_language_or_task_of_the_model_is_refused() -> None:
         check_model_fits(options(language="fr"), ["en"])
     with pytest.raises(OptionsError, match="--task translate: openai/whisper-base knows only en"):
         check_model_fits(options(task="translate"), ["en"])
+    check_model_fits(options(task="translate"), ["ru"])  # pruned to one language, from which it translates
+
+
+def test_what_the_checkpoint_is_configured_for_applies_where_nothing_is_given() -> None:
+    russian = CheckpointDefaults("ru", "translate")
+
+    def language_and_task(
+        given: TranscribeOptions, defaults: CheckpointDefaults
+    ) -> tuple[str | None, str | None]:
+        changed = with_checkpoint_defaults(given, defaults)
+        return changed.language, changed.task
+
+    assert language_and_task(options(), CheckpointDefaults()) == ("auto", "transcribe")
+    assert language_and_task(options(), russian) == ("ru", "translate")
+    assert language_and_task(options(language="auto", task="transcribe"), russian) == ("auto", "transcribe")
+    assert language_and_task(options(languages=("en", "fr")), russian) == ("auto", "translate")
 
 
 @pytest.mark.parametrize(

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import fsspec
 import pyarrow.parquet as pq
 import pytest
 
+from model.config import CheckpointDefaults
 from model.interface import SAMPLE_RATE
 from pipelines.transcribe import main
 from tests.support.tone_backend import (
@@ -45,6 +47,39 @@ def test_recordings_become_rows(tmp_path: Path, out: Path, capsys: pytest.Captur
     assert "en0 en1 en2" in output.out
     assert "2 of 2 recordings transcribed" in output.out
     assert "Done: all 2 recordings" in output.err
+
+
+@pytest.mark.parametrize(
+    ("flags", "language", "task", "reported"),
+    [
+        ([], "fr", "translate", ["--language fr", "--task translate"]),
+        (["--language", "auto"], "en", "translate", ["--task translate"]),
+        (["--languages", "en,de"], "en", "translate", ["--task translate"]),
+        (["--language", "de", "--task", "transcribe"], "de", "transcribe", []),
+    ],
+)
+def test_what_the_checkpoint_is_configured_for_is_followed_and_reported(
+    tmp_path: Path,
+    out: Path,
+    capsys: pytest.CaptureFixture[str],
+    flags: list[str],
+    language: str,
+    task: str,
+    reported: list[str],
+) -> None:
+    write_talk(tmp_path / "a.wav", 3)
+    backend = replace(TONES, defaults=lambda _: CheckpointDefaults("fr", "translate"))
+    assert main(["--input", str(tmp_path / "a.wav"), "--output", str(out), *flags], backend) == 0
+    (row,) = rows(out)
+    assert (row["language"], row["task"]) == (language, task)
+    options = json.loads((out / "run.json").read_text())["options"]
+    assert (options["language"], options["task"]) == ("auto" if language == "en" else language, task)
+    lines = [line for line in capsys.readouterr().err.splitlines() if "is configured for" in line]
+    assert len(lines) == len(reported)
+    assert all(
+        f"is configured for {one}, which is followed" in line
+        for one, line in zip(reported, lines, strict=True)
+    )
 
 
 def test_run_json_and_success_are_written(tmp_path: Path, out: Path) -> None:

@@ -6,28 +6,37 @@ import gzip
 import io
 import json
 import tempfile
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
 import msgspec
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-from safetensors.numpy import save
+from safetensors.numpy import load, save
 
-from model.checkpoint import CheckpointError, find_checkpoint
-from model.tokens import TokenizerError, WhisperTokenizer
+from model.checkpoint import Checkpoint, CheckpointError, find_checkpoint
+from model.formats.adapters import base_name, open_adapter
+from model.formats.mapped_file import FormatError
+from model.tokens import TokenizerError, tokenizer_of
 from tests.support.archive_builders import ARCHIVE_BUILDERS
 from tests.support.fuzzing import small_files
+from tests.support.ggml_files import ggml_bytes, gguf_bytes, tensor_bytes
+from tests.support.tiny_formats import DIMS, openai_weights, save_flax, save_mlx
 from tests.support.tiny_model import (
     CTRANSLATE2_CONFIG,
+    D_MODEL,
     GENERATION_CONFIG,
     TINY_CONFIG,
+    Weights,
     ctranslate2_bytes,
     ctranslate2_variables,
     tiny_tokenizer,
     tiny_weights,
 )
+from tests.support.torch_files import openai_pt, weights_zip
 from transforms.audio.container_lengths import declared_size, has_audio_signature
 from transforms.audio.mp4_counts import declared_samples
 from transforms.audio.mpeg_audio import mp3_declared_s, mpeg_frame
@@ -50,6 +59,7 @@ MANIFESTS = {
     ".jsonl.gz": gzip.compress(b'{"audio": "a.wav", "language": "deu"}\n{"audio": "b.wav"}\n' * 9, mtime=0),
     ".txt": b"a.wav\nhttps://example.org/b.wav?token=1\n\ntalks/c.mp3\n",
 }
+REFERENCES = Path(__file__).parents[1] / "model" / "formats" / "references"
 SOURCE = AudioSource("0" * 16, "a.wav")
 
 
@@ -155,14 +165,27 @@ def _read_checkpoint(path: str, data: bytes) -> str:
             if checkpoint_folder == wanted:
                 (Path(folder) / name).write_bytes(data if name == damaged else content)
         try:
-            checkpoint = find_checkpoint(folder)
+            checkpoint = _read_adapter(Path(folder)) if wanted == "adapter" else find_checkpoint(folder)
             for _, weight in checkpoint.weights():
                 assert weight.nbytes >= 0
-            tokenizer = WhisperTokenizer(checkpoint.tokenizer)
+            tokenizer = tokenizer_of(checkpoint)
             tokenizer.decode(tokenizer.encode_text("heard"))
         except (CheckpointError, TokenizerError) as error:
             return _refused(error)
     return "read"
+
+
+def _read_adapter(folder: Path) -> Checkpoint:
+    """Opens an adapter with its base in the same folder: a damaged name of a base is looked for nowhere."""
+    base = find_checkpoint(str(folder))
+    try:
+        base_name(folder)
+        merged = open_adapter(folder, base)
+    except FormatError as error:
+        raise CheckpointError(str(error)) from error
+    return replace(
+        base, config=merged.config, weight_files=merged.weight_files, read_weights=merged.read_weights
+    )
 
 
 def _refused(error: Exception) -> str:
@@ -202,17 +225,74 @@ def _parquet() -> bytes:
 def _checkpoint_files() -> tuple[tuple[str, str, bytes], ...]:
     """Returns the files of a small checkpoint in each format: folder, file name and content."""
     weights = tiny_weights()
-    for name in ("encoder.embed_positions", "decoder.embed_positions", "decoder.embed_tokens"):
-        weights[f"model.{name}.weight"] = weights[f"model.{name}.weight"][:8]
-    tokenizer = tiny_tokenizer(n_text=300).to_str().encode()
+    small = tiny_tokenizer(n_text=300)
+    n_vocab = small.get_vocab_size(with_added_tokens=True)
+    rows = {"encoder.embed_positions": 8, "decoder.embed_positions": 8, "decoder.embed_tokens": n_vocab}
+    for name, n in rows.items():
+        weights[f"model.{name}.weight"] = weights[f"model.{name}.weight"][:n]
+    tokenizer = small.to_str().encode()
+    generation = {
+        **GENERATION_CONFIG,
+        "is_multilingual": True,
+        "lang_to_id": {"<|en|>": 302},
+        "task_to_id": {"transcribe": 402},
+        "no_timestamps_token_id": 406,
+        "language": "en",
+        "forced_decoder_ids": [[1, 302], [2, 402]],
+    }
     index = {"weight_map": dict.fromkeys(weights, "model.safetensors")}
     return (
         ("huggingface", "model.safetensors", save(weights)),
         ("huggingface", "model.safetensors.index.json", json.dumps(index).encode()),
         ("huggingface", "config.json", json.dumps(TINY_CONFIG).encode()),
-        ("huggingface", "generation_config.json", json.dumps(GENERATION_CONFIG).encode()),
+        ("huggingface", "generation_config.json", json.dumps(generation).encode()),
         ("huggingface", "tokenizer.json", tokenizer),
         ("ctranslate2", "model.bin", ctranslate2_bytes(ctranslate2_variables(weights))),
-        ("ctranslate2", "config.json", json.dumps(CTRANSLATE2_CONFIG).encode()),
+        ("ctranslate2", "config.json", json.dumps({**CTRANSLATE2_CONFIG, "lang_ids": [302]}).encode()),
         ("ctranslate2", "tokenizer.json", tokenizer),
+        *((folder, name, data) for folder, files in _further_files(weights) for name, data in files.items()),
     )
+
+
+def _with_a_wide_head(weights: Weights) -> Weights:
+    """Repeats weights, so that a head is 64 wide; the vocabulary is that of `tiny_tokenizer(n_text=300)`."""
+    wide = {n: np.tile(w, [2 if size == D_MODEL else 1 for size in w.shape]) for n, w in weights.items()}
+    embedding = np.zeros((tiny_tokenizer(n_text=300).get_vocab_size(), 2 * D_MODEL), np.float16)
+    return {**wide, "model.decoder.embed_tokens.weight": embedding}  # type: ignore[dict-item]  # fewer bytes
+
+
+def _further_files(weights: Weights) -> Iterator[tuple[str, dict[str, bytes]]]:
+    """Yields folders of further formats: their names, and their files."""
+    tokenizer = tiny_tokenizer(n_text=300)
+    common = {"tokenizer.json": tokenizer.to_str().encode()}
+    configured = {**common, "config.json": json.dumps(TINY_CONFIG).encode()}
+    dims = {**DIMS, "n_vocab": tokenizer.get_vocab_size()}
+    with tempfile.TemporaryDirectory() as name:
+        flax = (save_flax(Path(name), weights) / "flax_model.msgpack").read_bytes()
+        mlx = (save_mlx(Path(name), weights) / "weights.npz").read_bytes()
+    yield "pytorch", {**configured, "pytorch_model.bin": weights_zip(weights)}
+    yield "pytorch_legacy", {**configured, "pytorch_model.bin": (REFERENCES / "legacy.bin").read_bytes()}
+    yield "flax", {**configured, "flax_model.msgpack": flax}
+    yield "openai", {**common, "a.pt": openai_pt(openai_weights(weights), dims)}
+    tokens = [bytes([byte]) for byte in range(256)]
+    kernel = tensor_bytes("decoder.blocks.0.mlp.0.bias", (2, 256), 14, bytes(2 * 210))
+    yield "ggml", {**common, "ggml-a.bin": ggml_bytes(openai_weights(weights), dims, tokens)}
+    yield "ggml_quantised", {**common, "ggml-a.bin": ggml_bytes({}, dims, tokens) + kernel}
+    yield "gguf", {**common, "a.gguf": gguf_bytes(_with_a_wide_head(weights), {"a": [1, 2], "b": ["c", "d"]})}
+    yield "mlx", {**common, "weights.npz": mlx, "config.json": json.dumps(dims).encode()}
+    folder = REFERENCES / "adapters" / "all"
+    adapter = {
+        name: (folder / name).read_bytes() for name in ("adapter_config.json", "adapter_model.safetensors")
+    }
+    config = {**json.loads(adapter["adapter_config.json"]), "base_model_name_or_path": "base"}
+    adapter["adapter_config.json"] = json.dumps(config).encode()
+    yield "adapter", {**common, **adapter, **_base_of_adapter(tokenizer.get_vocab_size())}
+
+
+def _base_of_adapter(n_vocab: int) -> dict[str, bytes]:
+    """The model that an adapter changes, with the vocabulary of a tokenizer."""
+    weights = load((REFERENCES / "model.safetensors").read_bytes())
+    name = "model.decoder.embed_tokens.weight"
+    weights[name] = np.zeros((n_vocab, weights[name].shape[1]), np.float16)
+    config = {**json.loads((REFERENCES / "config.json").read_bytes()), "vocab_size": n_vocab}
+    return {"model.safetensors": save(weights), "config.json": json.dumps(config).encode()}

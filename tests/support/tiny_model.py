@@ -19,7 +19,7 @@ D_MODEL, D_MLP, N_HEADS, N_MELS, N_VOCAB = 32, 64, 2, 80, 51_865
 Weights = dict[str, NDArray[np.float32]]
 
 
-def tiny_weights(seed: int = 0) -> Weights:
+def tiny_weights(seed: int = 0, d_mlp: int = D_MLP) -> Weights:
     """Random weights under their names in transformers."""
     random = np.random.default_rng(seed)
 
@@ -46,7 +46,7 @@ def tiny_weights(seed: int = 0) -> Weights:
                 weights[f"{name}.weight"] = normal(D_MODEL, D_MODEL)
                 if projection != "k_proj":
                     weights[f"{name}.bias"] = normal(D_MODEL)
-        for linear, outputs, inputs in (("fc1", D_MLP, D_MODEL), ("fc2", D_MODEL, D_MLP)):
+        for linear, outputs, inputs in (("fc1", d_mlp, D_MODEL), ("fc2", D_MODEL, d_mlp)):
             weights[f"model.{side}.layers.0.{linear}.weight"] = normal(outputs, inputs)
             weights[f"model.{side}.layers.0.{linear}.bias"] = normal(outputs)
     return weights
@@ -165,8 +165,9 @@ def ctranslate2_bytes(
         value = np.asarray(value)
         chunks += [string(name), struct.pack("<B", value.ndim), struct.pack(f"<{value.ndim}I", *value.shape)]
         chunks += [struct.pack("<BI", codes[value.dtype.name], value.nbytes), value.tobytes()]
-    aliased = "decoder/embeddings/weight"
-    alias = [string("decoder/projection/weight"), string(aliased)] if aliased in variables else []
+    projection, aliased = "decoder/projection/weight", "decoder/embeddings/weight"
+    is_tied = aliased in variables and projection not in variables
+    alias = [string(projection), string(aliased)] if is_tied else []
     return b"".join([*chunks, struct.pack("<I", len(alias) // 2), *alias])
 
 

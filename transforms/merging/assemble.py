@@ -132,7 +132,8 @@ def _transcript(
     """
     merged = merge_windows(windows, recording.duration_s)
     untranscribed = merged_untranscribed(windows, failed, merged, recording.duration_s)
-    problems = recording.problem, failed_seconds(untranscribed, recording.source.start_s or 0.0)
+    failed_s = failed_seconds(untranscribed, recording.source.start_s or 0.0)
+    problems = recording.problem, failed_s, _broken_characters(merged.text)
     given = settings.language_of(recording.source)
     probs = posteriors(first, settings.languages) if first and given is None else {}
     return Transcript(
@@ -157,6 +158,12 @@ def _transcript(
         untranscribed=untranscribed,
         streams=recording.streams,
     )
+
+
+def _broken_characters(text: str) -> str | None:
+    """Describes the characters of a text that the model wrote a part of; None if there are none."""
+    n_broken = text.count("\N{REPLACEMENT CHARACTER}")
+    return f"{n_broken} broken characters of the text are U+FFFD" if n_broken else None
 
 
 def _in_given_language(windows: Sequence[WindowTranscript], given: str | None) -> list[WindowTranscript]:

@@ -19,7 +19,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from model.interface import DecodingOptions, Request, WindowResult
+from model.interface import TRANSCRIBE, DecodingOptions, Request, WindowResult
 from transforms.core.text import has_letters
 from transforms.core.types import FAILED, AudioSource, Failure, Intervals, Window
 from transforms.recognition.decode_passes import DecodePass as DecodePass
@@ -124,7 +124,7 @@ class WindowDecode:
             seed=fallback.seed_of(window, temperature) if temperature else 0,
             prompt=decoding.initial_prompt or "" if self.source.prompt is None else self.source.prompt,
             hotwords=decoding.hotwords or "" if self.source.hotwords is None else self.source.hotwords,
-            task=decoding.task,
+            task=decoding.task or TRANSCRIBE,
             timestamps=decoding.return_timestamps,
             word_timestamps=decoding.word_timestamps,
             full_window=piece.is_full or piece.kind not in (PieceKind.WINDOW, PieceKind.TAIL),

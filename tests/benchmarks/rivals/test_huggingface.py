@@ -11,7 +11,7 @@ from benchmarks.rivals.huggingface import (
     transformers_name,
 )
 from benchmarks.support.random_model import SHAPES, random_checkpoint
-from model.huggingface import network_name, read_config
+from model.formats.huggingface import network_name, read_config
 
 
 def test_names_equal_those_of_transformers() -> None:

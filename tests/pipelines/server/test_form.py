@@ -44,6 +44,11 @@ def test_empty_form_is_the_default() -> None:
     }
 
 
+def test_a_model_of_one_other_language_translates() -> None:
+    russian = replace(RULES, languages=("ru",))
+    assert parse(rules=russian, task="translate").language == "ru"
+
+
 @pytest.mark.parametrize("name", [MODEL, "whisper-1", "base", "house-model", "", " whisper-1 "])
 def test_aliases_are_the_model(name: str) -> None:
     assert parse(("model", name)).model == MODEL

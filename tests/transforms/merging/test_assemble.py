@@ -140,6 +140,14 @@ def test_a_window_of_the_second_pass_replaces_what_the_first_one_had_lost() -> N
     assert transcript.problem is None
 
 
+def test_broken_characters_are_counted() -> None:
+    first = [window(0, "en"), window(1, "en", "b\ufffdr\ufffd"), window(2, "en")]
+    transcript = transcript_of(first)
+    assert transcript.text == "en0 b\ufffdr\ufffd1 en2"
+    assert transcript.problem == "2 broken characters of the text are U+FFFD"
+    assert transcript_of([window(0, "en")]).problem is None
+
+
 def test_seconds_of_a_part_that_failed_are_those_of_the_file() -> None:
     source = replace(SOURCE, start_s=100.0, end_s=160.0)
     part = replace(PART, source=source, damage=Damage(n_damaged=1))

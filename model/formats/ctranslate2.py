@@ -22,20 +22,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from model.config import DecodingConfig, WhisperConfig
+from model.formats.mapped_file import FormatError
 
 _VERSION = 6
 _DTYPES = {0: np.float32, 1: np.int8, 2: np.int16, 3: np.int32, 4: np.float16, 5: ml_dtypes.bfloat16}
 _MAX_VARIABLES = 100_000  # large-v3 has fewer than 2,000
 _MAX_RANK = 4
 
+_EMBEDDING, _PROJECTION = "decoder/embeddings/weight", "decoder/projection/weight"
+
 _ATTENTIONS = {
     "encoder": {"self_attention": "attention"},
     "decoder": {"self_attention": "self_attention", "attention": "cross_attention"},
 }
-
-
-class FormatError(ValueError):
-    """The bytes are not a Whisper model in CTranslate2's format."""
 
 
 @dataclass(frozen=True)
@@ -90,6 +89,7 @@ class CTranslate2File:
 
     def __init__(self, parts: Sequence[Path]) -> None:
         self._file = _Parts(parts)
+        self._read = set[int]()  # offsets of variables
         version = self._u32()
         if version != _VERSION:
             raise FormatError(
@@ -138,6 +138,28 @@ class CTranslate2File:
         scale = scale.reshape(scale.shape + (1,) * (values.ndim - scale.ndim))  # one per row, or one for all
         return values.astype(np.float32) / scale
 
+    def is_same(self, name: str, other: str) -> bool:
+        """Whether two variables have the same values, as an alias has.
+
+        Raises:
+            FormatError: no variable of one of the names.
+        """
+        is_alias = self._entry(name) == self._entry(other)
+        return is_alias or np.array_equal(self.read(name), self.read(other))
+
+    def skip(self, name: str) -> None:
+        """Counts a variable as read."""
+        self._read |= {self._entries[one].offset for one in (name, f"{name}_scale") if one in self._entries}
+
+    def check_all_read(self) -> None:
+        """Raises `FormatError` if a variable was not read; single numbers are settings."""
+        entries = self._entries.items()
+        surplus = sorted(name for name, entry in entries if entry.shape and entry.offset not in self._read)
+        if surplus:
+            raise FormatError(
+                f"it has the variables {', '.join(surplus[:5])}, which belong to no part of a Whisper"
+            )
+
     def matrix(self, name: str) -> NDArray[np.generic]:
         """Returns a variable of two dimensions, like `read`.
 
@@ -149,6 +171,7 @@ class CTranslate2File:
 
     def _stored(self, name: str) -> NDArray[np.generic]:
         entry = self._entry(name)
+        self._read.add(entry.offset)
         self._file.seek(entry.offset)
         return np.frombuffer(self._file.read(entry.n_bytes), entry.dtype).reshape(entry.shape)
 
@@ -202,7 +225,7 @@ def read_config(file: CTranslate2File) -> WhisperConfig:
         ValueError: sizes that are not valid for Whisper.
     """
     d_model, n_mels, _ = file.shape("encoder/conv1/weight", 3)
-    n_vocab, _ = file.shape("decoder/embeddings/weight", 2)
+    n_vocab, _ = file.shape(_EMBEDDING, 2)
     return WhisperConfig(
         n_mels=n_mels,
         d_model=d_model,
@@ -212,19 +235,23 @@ def read_config(file: CTranslate2File) -> WhisperConfig:
         decoder_layers=_count_layers(file, "decoder"),
         decoder_heads=_number(file, "decoder/num_heads"),
         n_vocab=n_vocab,
+        has_projection=not file.is_same(_PROJECTION, _EMBEDDING),
     )
 
 
 def read_decoding(values: Mapping[str, Any]) -> DecodingConfig:
-    """Returns suppressed tokens and alignment heads, from the content of `config.json`.
+    """Returns suppressed tokens, alignment heads and languages, from the content of `config.json`.
+
+    Lists that are null are empty. The converter lists languages of English-only models, too.
 
     Raises:
         ValueError, TypeError: values that are not lists of whole numbers.
     """
     return DecodingConfig(
-        suppress_ids=tuple(values.get("suppress_ids", ())),
-        begin_suppress_ids=tuple(values.get("suppress_ids_begin", ())),
-        alignment_heads=tuple((layer, head) for layer, head in values.get("alignment_heads", ())),
+        suppress_ids=tuple(values.get("suppress_ids") or ()),
+        begin_suppress_ids=tuple(values.get("suppress_ids_begin") or ()),
+        alignment_heads=tuple((layer, head) for layer, head in values.get("alignment_heads") or ()),
+        languages=tuple(("", token) for token in values.get("lang_ids") or ()),
     )
 
 
@@ -241,13 +268,18 @@ def read_weights(file: CTranslate2File, config: WhisperConfig) -> Iterator[tuple
     """Yields each weight under its name in `model.network`, kernels as (inputs, outputs).
 
     Raises:
-        FormatError: a variable is missing, or has other dimensions.
+        FormatError: a variable is missing, has other dimensions, or belongs to nothing in the network.
     """
     yield from _front_weights(file)
+    if config.has_projection:
+        yield "decoder.projection.embedding", file.read(_PROJECTION)
+    else:
+        file.skip(_PROJECTION)
     for side, n_layers in (("encoder", config.encoder_layers), ("decoder", config.decoder_layers)):
         yield from _norm(file, f"{side}/layer_norm", f"{side}.norm")
         for layer in range(n_layers):
             yield from _layer_weights(file, f"{side}/layer_{layer}", f"{side}.layers.{layer}", side)
+    file.check_all_read()
 
 
 def _count_layers(file: CTranslate2File, side: str) -> int:
@@ -263,7 +295,7 @@ def _front_weights(file: CTranslate2File) -> Iterator[tuple[str, NDArray[np.gene
         yield f"encoder.{conv}.bias", file.read(f"encoder/{conv}/bias")
     yield "encoder.positions", file.read("encoder/position_encodings/encodings")
     yield "decoder.positions", file.read("decoder/position_encodings/encodings")
-    yield "decoder.embedding.embedding", file.read("decoder/embeddings/weight")
+    yield "decoder.embedding.embedding", file.read(_EMBEDDING)
 
 
 def _layer_weights(

@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from model.ctranslate2 import CTranslate2File, FormatError, read_config, read_weights
-from model.huggingface import read_weights as read_safetensors
+from model.config import DecodingConfig
+from model.formats.ctranslate2 import CTranslate2File, FormatError, read_config, read_decoding, read_weights
+from model.formats.huggingface import read_weights as read_safetensors
 from tests.support.tiny_model import ctranslate2_bytes, ctranslate2_variables, tiny_weights
 
 
@@ -53,6 +54,45 @@ def test_parts_read_as_one(tmp_path: Path, variables: dict[str, NDArray[np.gener
 def test_an_alias_refers_to_its_variable(tmp_path: Path, variables: dict[str, NDArray[np.generic]]) -> None:
     file = CTranslate2File([save(tmp_path, ctranslate2_bytes(variables))])
     assert file.shape("decoder/projection/weight") == (51_865, 32)
+
+
+def test_a_projection_that_is_no_alias_is_read_if_it_differs(
+    tmp_path: Path, variables: dict[str, NDArray[np.generic]]
+) -> None:
+    embedding = variables["decoder/embeddings/weight"]
+    for projection, differs in ((embedding.copy(), False), (embedding[::-1].copy(), True)):
+        content = ctranslate2_bytes({**variables, "decoder/projection/weight": projection})
+        file = CTranslate2File([save(tmp_path, content)])
+        config = read_config(file)
+        assert config.has_projection is differs
+        weights = dict(read_weights(file, config))
+        assert ("decoder.projection.embedding" in weights) is differs
+        if differs:
+            np.testing.assert_array_equal(weights["decoder.projection.embedding"], projection)
+
+
+def test_a_missing_projection_is_named(tmp_path: Path, variables: dict[str, NDArray[np.generic]]) -> None:
+    content = ctranslate2_bytes(variables).replace(b"decoder/projection/weight", b"decoder/protection/weight")
+    with pytest.raises(FormatError, match="no variable 'decoder/projection/weight'"):
+        read_config(CTranslate2File([save(tmp_path, content)]))
+
+
+def test_a_surplus_variable_is_named(tmp_path: Path, variables: dict[str, NDArray[np.generic]]) -> None:
+    setting, adapter = np.array(1, np.int8), np.zeros((2, 2), np.float32)
+    for name, value in (("decoder/pre_norm", setting), ("decoder/layer_0/adapter/weight", adapter)):
+        file = CTranslate2File([save(tmp_path, ctranslate2_bytes({**variables, name: value}))])
+        if value is setting:
+            assert dict(read_weights(file, read_config(file)))
+        else:
+            with pytest.raises(FormatError, match="has the variables decoder/layer_0/adapter/weight, which"):
+                list(read_weights(file, read_config(file)))
+
+
+def test_null_lists_are_empty_and_languages_are_ids() -> None:
+    assert read_decoding(dict.fromkeys(("suppress_ids", "suppress_ids_begin", "alignment_heads"))) == (
+        DecodingConfig()
+    )
+    assert read_decoding({"lang_ids": [5, 6]}).languages == (("", 5), ("", 6))
 
 
 def test_int8_weights_are_dequantized(tmp_path: Path) -> None:
