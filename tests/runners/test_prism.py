@@ -7,9 +7,8 @@ import signal
 
 import pytest
 
-from pipelines.output.run_files import LOG_FOLDER
 from tests.support.runner_fixtures import RunnerHarness, children, free_port, wait_for_port, wait_until
-from tests.support.runner_program import LOAD_LOG, REQUEST_LOG
+from tests.support.runner_program import LOAD_LOG, NO_MODEL, REQUEST_LOG
 
 
 @pytest.fixture(params=["loopback", "external", "job server"])
@@ -102,12 +101,11 @@ def test_interrupt_while_the_job_is_submitted_ends_the_program(
 def test_error_in_a_worker_ends_the_program(
     harness: RunnerHarness, prism: str, request: pytest.FixtureRequest
 ) -> None:
-    flags = ["--runner", "PrismRunner", "--prism_location", prism, "--max_span_s", "30"]
-    run = harness.run(request.node.name, *flags)
-    harness.wait_for_batches(1)
-    log = harness.folder / request.node.name / LOG_FOLDER
-    log.rename(log.with_name("moved"))
-    log.touch()  # commits are written to files in it
+    (harness.folder / NO_MODEL).touch()
+    run = harness.run(request.node.name, "--runner", "PrismRunner", "--prism_location", prism)
     code, stderr = run.end()
+    (harness.folder / NO_MODEL).unlink()
     assert code == 1, stderr
+    assert "there is no model" in stderr
+    assert harness.log_lines(LOAD_LOG)
     wait_until(lambda: not run.is_left())

@@ -19,6 +19,8 @@ from tests.support.tone_backend import ToneDetector, ToneTranscriber, languages_
 
 WINDOW_S = 0.1
 LOAD_LOG, REQUEST_LOG = "loaded.log", "requests.log"
+NO_MODEL = "no_model"
+"""A file with which workers cannot load the model."""
 
 
 class LoggingToneTranscriber(ToneTranscriber):
@@ -36,6 +38,8 @@ class LoggingToneTranscriber(ToneTranscriber):
 
 def load_logging(folder: Path, options: ModelOptions) -> LoggingToneTranscriber:
     note(folder / LOAD_LOG, f"{os.getpid()}")
+    if (folder / NO_MODEL).exists():
+        raise OSError("there is no model")
     return LoggingToneTranscriber(options.batch_size, folder)
 
 
