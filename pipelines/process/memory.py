@@ -43,24 +43,31 @@ def keep_returning_free_memory(interval_s: float = RETURN_MEMORY_S) -> threading
     Returns:
         The event that ends the thread; it keeps no process from its end.
     """
+    return _returning_thread(interval_s)[1]
+
+
+@contextmanager
+def returning_free_memory(interval_s: float = RETURN_MEMORY_S) -> Iterator[None]:
+    """Returns free memory now and then during a block: to load programs alone leaves 130 MB of it."""
+    thread, ended = _returning_thread(interval_s)
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join()
+
+
+def _returning_thread(interval_s: float) -> tuple[threading.Thread, threading.Event]:
+    """Starts a thread that returns free memory until the event is set."""
     ended = threading.Event()
 
     def keep_returning() -> None:
         while not ended.wait(interval_s):
             return_free_memory()
 
-    threading.Thread(target=keep_returning, name="return-memory", daemon=True).start()
-    return ended
-
-
-@contextmanager
-def returning_free_memory(interval_s: float = RETURN_MEMORY_S) -> Iterator[None]:
-    """Returns free memory now and then during a block: to load programs alone leaves 130 MB of it."""
-    ended = keep_returning_free_memory(interval_s)
-    try:
-        yield
-    finally:
-        ended.set()
+    thread = threading.Thread(target=keep_returning, name="return-memory", daemon=True)
+    thread.start()
+    return thread, ended
 
 
 _BLOCKS = threading.Lock()

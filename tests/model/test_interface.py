@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from model.config import MAX_TEXT_POSITIONS
-from model.interface import DecodingOptions, ModelOptions, Request
+from model.interface import TRANSCRIBE, DecodingOptions, ModelOptions, Request
 from model.option_fields import option_fields
 
 
@@ -32,7 +32,8 @@ def test_half_of_the_positions_are_for_new_tokens() -> None:
 
 def test_a_request_is_transcribed_with_timestamps_by_default() -> None:
     request, options = Request(np.zeros(1, np.float32)), DecodingOptions()
-    assert (request.task, request.timestamps) == (options.task, options.return_timestamps)
+    assert options.task is None  # what the checkpoint is configured for, else:
+    assert (request.task, request.timestamps) == (TRANSCRIBE, options.return_timestamps)
     assert (request.word_timestamps, request.prompt, request.hotwords) == (options.word_timestamps, "", "")
 
 

@@ -7,6 +7,7 @@ import fsspec
 import pytest
 from apache_beam.options.pipeline_options import PipelineOptions
 
+from model.checkpoint import Checkpoint
 from pipelines import run as run_module
 from pipelines.options import TranscribeOptions
 from pipelines.runners.dry_run import GraphSize, format_plan
@@ -64,11 +65,15 @@ def test_dry_run_for_dataflow_needs_neither_credentials_nor_packages(
 
 
 def test_dry_run_says_what_memory_the_model_takes(
-    tmp_path: Path, out: Path, tiny_folder: Path, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path,
+    out: Path,
+    tiny_folder: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Of a Whisper model, for each size of card, without its weights; a card of this machine is named too."""
     recording = write_talk(tmp_path / "a.wav", 1)
-    (tiny_folder / "model.safetensors").write_bytes(b"damaged")
+    monkeypatch.setattr(Checkpoint, "weights", lambda _: pytest.fail("weights are read"))
     flags = ["--input", str(recording), "--output", str(out), "--model", str(tiny_folder), "--dry_run"]
     assert main([*flags, "--beam_size", "1"]) == 0
     printed = capsys.readouterr().out
