@@ -78,6 +78,8 @@ class Request:
         seed: seed of the sampling, 0 <= seed < 2**64. The same request has the same result in every batch.
         prompt: text that may have come before, as a hint of style and spelling.
         hotwords: names and terms to be expected, put before the prompt.
+        previous: segments that came before the window, as the model wrote them; as many of their last tokens
+            as fit are put behind the prompt.
         task: `transcribe` in the language spoken, or `translate` to English.
         timestamps: whether the model writes times; without, a window is one segment.
         word_timestamps: whether segments have their words, each with its time.
@@ -90,6 +92,7 @@ class Request:
     seed: int = 0
     prompt: str = ""
     hotwords: str = ""
+    previous: tuple[Segment, ...] = ()
     task: str = TRANSCRIBE
     timestamps: bool = True
     word_timestamps: bool = False
@@ -248,6 +251,11 @@ class DecodingOptions:
         None,
         "names and terms that are likely to occur; a recording can have its own in the column hotwords",
         metavar="TEXT",
+    )
+    condition_on_previous_text: bool = option(
+        False,
+        "give the model the text of the windows before as context, as openai/whisper does by default; the "
+        "windows of each half hour of a recording are then decoded one after the other",
     )
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import jax.numpy as jnp
 import numpy as np
 from numpy.typing import NDArray
@@ -48,7 +50,7 @@ class RowInputs:
 
     def kind(self, request: Request) -> BatchKind:
         """Returns the kind of the batches that can take a request."""
-        n_prompt = len(self._prompt(request))
+        n_prompt = len(self._previous_text(request))
         return BatchKind(
             length=decoded_length(self.encoded_length(request)),
             n_before=next(n for n in _PROMPT_SLOTS if n_prompt <= n),
@@ -81,7 +83,7 @@ class RowInputs:
         task = self._task_id(request.task)
         prefix += [task] if self.codes else []
         prefix += [] if request.timestamps else [special.no_timestamps]
-        prompt, length = self._prompt(request), self.encoded_length(request)
+        prompt, length = self._previous_text(request), self.encoded_length(request)
         last_start, last_time = last_times(len(request.samples), length)
         uniforms = np.zeros(rules.max_new_tokens, np.float32)
         if request.temperature > 0:
@@ -108,16 +110,26 @@ class RowInputs:
         tokens = [special.languages[language], self._task_id(task)] if self.codes else []
         return [special.start_of_transcript, *tokens, special.no_timestamps]
 
-    def _prompt(self, request: Request) -> list[int]:
-        """Returns the ids of the previous text: hot words first, then as many of the prompt's last as fit."""
+    def _previous_text(self, request: Request) -> list[int]:
+        """Returns the ids before the prefix: hot words, the end of the prompt, that of previous segments."""
         hotwords, prompt = (
             self._tokenizer.encode_text(f" {text.strip()}") if text.strip() else []
             for text in (request.hotwords, request.prompt)
         )
         n_free = max(self._rules.max_prompt(timestamps=request.timestamps) - 1, 0)
         kept = hotwords[:n_free]
-        kept += prompt[max(len(prompt) - (n_free - len(kept)), 0) :]
+        for ids in (prompt, list(self._previous_ids(request))):
+            kept += ids[max(len(ids) - (n_free - len(kept)), 0) :]
         return [self._tokenizer.special.start_of_previous, *kept] if kept else []
+
+    def _previous_ids(self, request: Request) -> Iterator[int]:
+        """Yields the ids of previous segments; with timestamps, between those of their times."""
+        begin = self._tokenizer.special.timestamp_begin
+        for segment in request.previous:
+            first, last = (
+                begin + round(time / SAMPLES_PER_TIMESTAMP) for time in (segment.start, segment.stop)
+            )
+            yield from (first, *segment.tokens, last) if request.timestamps else segment.tokens
 
     def _language_index(self, code: str | None) -> int:
         if code is None:

@@ -236,8 +236,10 @@ class Inference:
         With timestamps, or without, as `return_timestamps` was given to `Inference`.
 
         Args:
-            prompts: also those of calls with prompts or hotwords.
+            prompts: also those of calls with prompts or hotwords, or where the options of `Inference` have
+                `condition_on_previous_text`.
         """
+        prompts |= self.options.condition_on_previous_text
         timestamps = (self.options.return_timestamps,)
         self._model.transcriber.warm_up(prompts=prompts, timestamps=timestamps)
         with suppress(TranscriptionError):  # of options that do not fit this recording, such as `channel`

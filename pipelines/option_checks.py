@@ -93,7 +93,7 @@ def check_model(options: ModelOptions) -> None:
 
 def check_decoding(options: DecodingOptions, max_new_tokens: int) -> None:
     """Checks the language, and that a prompt has room beside the tokens to be written."""
-    if options.initial_prompt or options.hotwords:
+    if options.initial_prompt or options.hotwords or options.condition_on_previous_text:
         _check_range("max_new_tokens", max_new_tokens, 1, MAX_NEW_TOKENS_PROMPTED)
     language_code(options.language)
     for language in options.languages:

@@ -50,6 +50,7 @@ from pipelines.option_groups import (
     SafeguardOptions,
     WindowOptions,
 )
+from transforms.core.sections import SPAN_S
 from transforms.merging.settings import MergeSettings
 from transforms.windows.plan import WindowPlan
 
@@ -65,7 +66,7 @@ HELP_GROUPS: Mapping[str, tuple[str, ...]] = {
     "How to transcribe": (
         *("model", "dtype", "quantization", "language", "languages", "task", "channels", "audio_stream"),
         *("return_timestamps", "chunk_length_s", "stride_length_s", "windows", "word_timestamps"),
-        *("initial_prompt", "hotwords"),
+        *("initial_prompt", "hotwords", "condition_on_previous_text"),
         *("beam_size", "patience", "length_penalty", "full_windows", "suppress_tokens", "max_new_tokens"),
     ),
     "Safeguards": (
@@ -171,6 +172,11 @@ class TranscribeOptions(RecordingOptions, InputOptions, OutputOptions, RunOption
         check_input(self)
         check_output(self)
         check_run(self)
+        if self.condition_on_previous_text and self.span_s() % SPAN_S:
+            raise OptionsError(
+                f"--max_span_s {self.max_span_s:g}: with --condition_on_previous_text the windows of half an "
+                f"hour depend on each other; give a multiple of {SPAN_S}"
+            )
 
     def row_formats(self) -> tuple[str, ...]:
         """Returns the formats of the rows: those of `--format`, or Parquet, from which reports are made."""

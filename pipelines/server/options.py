@@ -29,7 +29,8 @@ HELP_GROUPS: Mapping[str, tuple[str, ...]] = {
         ),
     ),
     "Defaults of requests": (
-        *("language", "languages", "initial_prompt", "hotwords", "channels"),
+        *("language", "languages", "initial_prompt", "hotwords", "condition_on_previous_text"),
+        *("channels",),
         *("audio_stream", "chunk_length_s", "stride_length_s", "windows"),
     ),
     "Safeguards": PIPELINE_GROUPS["Safeguards"],

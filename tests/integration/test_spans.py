@@ -83,6 +83,24 @@ def test_files_do_not_depend_on_the_length_of_spans(
     assert files(tmp_path) == whole
 
 
+@pytest.mark.parametrize("shared", [False, True])
+@pytest.mark.parametrize("windows", ["grid", "speech"])
+def test_previous_text_does_not_depend_on_spans_and_workers(
+    talks: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, shared: bool, windows: str
+) -> None:
+    monkeypatch.setattr(options, "SPAN_S", 120)
+    flags = ("--condition_on_previous_text", "--windows", windows, "--batch_size", "3")
+    assert run(talks, tmp_path / "whole", *flags) == 0
+    monkeypatch.setattr(run_module, "in_this_process", lambda *args: not shared)
+    assert run(talks, tmp_path / "spans", *flags, "--max_span_s", "120") == 0
+    assert files(tmp_path / "spans") == files(tmp_path / "whole")
+    long, _ = rows(tmp_path / "spans")
+    scores = [segment["avg_logprob"] for segment in long["segments"]]
+    begun = [number for number, score in enumerate(scores) if score == -0.5]
+    assert {number // 120 for number in begun} == {0, 1, 2}  # anew in each section, and in French
+    assert min(scores) < -0.58
+
+
 def test_committed_spans_are_not_decoded_again(talks: Path, tmp_path: Path, whole: dict[str, bytes]) -> None:
     assert run(talks, tmp_path, "--max_span_s", "60") == 0
     done = [line for line in take_log(tmp_path) if b'"done"' in line]

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from model.checkpoint import Checkpoint
-from model.interface import SAMPLE_RATE, WINDOW_SAMPLES, ModelOptions, Request
+from model.interface import SAMPLE_RATE, WINDOW_SAMPLES, ModelOptions, Request, Segment
 from model.row_inputs import RowInputs
 from model.rows import DETECT_LANGUAGE, UNKNOWN_TOKEN, RowInput
 from model.rules import DecodingRules, make_rules
@@ -89,6 +89,25 @@ def test_hot_words_come_before_the_prompt_and_are_kept_first(
     assert len(long) == rules.max_prompt(timestamps=True)
     assert long[1 : 1 + len(encode(" Caxton"))] == encode(" Caxton")
     assert long[-len(encode(" last")) :] == encode(" last")
+
+
+def test_previous_segments_come_behind_the_prompt_with_their_times(
+    inputs: RowInputs, tokenizer: WhisperTokenizer, rules: DecodingRules
+) -> None:
+    special, encode = tokenizer.special, tokenizer.encode_text
+    first, second = tuple(encode(" one two")), tuple(encode(" three"))
+    previous = (Segment(0, 16_000, " one two", first), Segment(16_000, 40_001, " three", second))
+    begin = special.timestamp_begin
+    times = [begin, *first, begin + 50, begin + 50, *second, begin + 125]
+    assert prompt(inputs, previous=previous) == [special.start_of_previous, *times]
+    plain = prompt(inputs, previous=previous, timestamps=False)
+    assert plain == [special.start_of_previous, *first, *second]
+    after = prompt(inputs, previous=previous, hotwords="Mainz", prompt="of the talk")
+    assert after == [special.start_of_previous, *encode(" Mainz"), *encode(" of the talk"), *times]
+    long = prompt(inputs, previous=previous * 80, prompt="of the talk")
+    assert len(long) == rules.max_prompt(timestamps=True)
+    assert long[1 : 1 + len(encode(" of the talk"))] == encode(" of the talk")
+    assert long[-len(times) :] == times
 
 
 @pytest.mark.parametrize(

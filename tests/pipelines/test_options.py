@@ -46,6 +46,15 @@ def options(**changed: Any) -> TranscribeOptions:  # noqa: ANN401  # of whatever
             "--mesh: batch_size 8 cannot be divided over the mesh axis data=3",
         ),
         ({"task": "summarise"}, "--task summarise: not one of transcribe, translate"),
+        (
+            {"condition_on_previous_text": True, "max_span_s": 600.0},
+            "--max_span_s 600: with --condition_on_previous_text the windows of half an hour depend on each "
+            "other; give a multiple of 1800",
+        ),
+        (
+            {"condition_on_previous_text": True, "max_new_tokens": 400},
+            "--max_new_tokens 400: must be between 1 and 384",
+        ),
         ({"language": "frensh"}, "--language frensh: no such language (did you mean french?)"),
         ({"input": ()}, "give --input or --dataset"),
     ],

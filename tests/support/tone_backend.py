@@ -34,7 +34,10 @@ REQUESTS: list[Request] = []
 
 
 class ToneTranscriber:
-    """Transcribes a second with the tone of second 17 (`tone`) as `en17` or `fr17`, by its amplitude."""
+    """Transcribes a second with the tone of second 17 (`tone`) as `en17` or `fr17`, by its amplitude.
+
+    The score tells how many segments came before the window.
+    """
 
     max_concurrent_calls = 2
     compile_s = 0.0
@@ -59,9 +62,10 @@ class ToneTranscriber:
         assert 1 <= len(requests) <= self.batch_size
         LANGUAGES_REQUESTED.extend(request.language for request in requests)
         REQUESTS.extend(requests)
-        return [self._recognise(request.samples, request.language) for request in requests]
+        return [self._recognise(request) for request in requests]
 
-    def _recognise(self, samples: Samples, language: str | None) -> WindowResult:
+    def _recognise(self, request: Request) -> WindowResult:
+        samples, language = request.samples, request.language
         detected = "fr" if np.abs(samples).max() > 0.5 else "en"
         segments = tuple(
             Segment(start, start + SAMPLE_RATE, f" {language or detected}{second_of(second)}")
@@ -69,7 +73,10 @@ class ToneTranscriber:
             if (second := samples[start : start + SAMPLE_RATE]).any()
         )
         probs = {} if language else {detected: 0.9, "de": 0.1}
-        return WindowResult(segments, language or detected, probs, avg_logprob=-0.5, compression_ratio=1.0)
+        avg_logprob = -0.5 - len(request.previous) / 1000
+        return WindowResult(
+            segments, language or detected, probs, avg_logprob=avg_logprob, compression_ratio=1.0
+        )
 
 
 def second_of(samples: Samples) -> int:

@@ -46,6 +46,11 @@ class AudioSpan(Record):
     all_streams: bool = False
 
     @property
+    def is_whole(self) -> bool:
+        """Whether all windows of the range are wanted, as in a first pass."""
+        return self.windows is None and not self.extra
+
+    @property
     def has_tracks(self) -> bool:
         """Whether each channel, or each audio stream, is a recording of its own."""
         return self.split or self.all_streams
@@ -81,6 +86,8 @@ class Window:
         n_unshared: number of leading samples not covered by any later window.
         language: code of the language to decode in; None to detect it.
         speech: intervals of speech in the window, in samples of the window; None without VAD.
+        section: number of the section that it belongs to (`transforms.core.sections`); None if it is decoded
+            without the windows before it, as in a second pass.
     """
 
     audio_id: str
@@ -90,6 +97,7 @@ class Window:
     n_unshared: int
     language: str | None = None
     speech: Intervals | None = None
+    section: int | None = None
 
 
 @dataclass(frozen=True)

@@ -70,6 +70,11 @@ class TranscribeSpans(beam.PTransform[PCollection[AudioSpan], dict[str, PCollect
     resume: ResumeSettings | None = None
     index: Shared = field(default_factory=Shared)
 
+    def __post_init__(self) -> None:
+        section_s = self.plan.sections.length_s
+        if self.decoding.condition_on_previous_text and self.span_s % section_s:
+            raise ValueError(f"span_s {self.span_s}: with previous text, give a multiple of {section_s} s")
+
     def expand(self, spans: PCollection[AudioSpan]) -> dict[str, PCollection[Any]]:
         """Skips, reads, transcribes and commits; Beam fuses these steps, as no grouping separates them."""
         committed = spans | "Skip what is done" >> beam.ParDo(SkipDone(self.resume, self.index)).with_outputs(

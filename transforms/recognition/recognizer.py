@@ -7,16 +7,18 @@ for a stream of requests; a batch scheduler implements it today.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 from model.interface import DecodingOptions, Request, WindowResult, code_of
-from transforms.core.types import AudioSource, Failure, Window, WindowTranscript
+from transforms.core.types import AudioSource, Failure, Segment, Window, WindowTranscript
+from transforms.recognition.decode_passes import DecodePass
 from transforms.recognition.fallback import FallbackPolicy
 from transforms.recognition.hallucinations import FILTERS, FilterInput, apply_filters
 from transforms.recognition.pieces import PieceKind
 from transforms.recognition.window_decode import WindowDecode
+from transforms.recognition.window_order import WindowOrder
 from transforms.recognition.window_transcript import (
     failed_window,
     to_window_transcript,
@@ -55,12 +57,14 @@ class FinishedWindow:
     Attributes:
         key: the key that it was submitted with.
         transcript: its transcript; if no decoding succeeded (`failures`), without text and language.
+        passes: its decodings with the segments that were not removed and that no later window has, too.
         failures: failures of its decodings.
         counts: additions to the counters of the run, by name.
     """
 
     key: str
     transcript: WindowTranscript
+    passes: tuple[DecodePass, ...] = ()
     failures: tuple[Failure, ...] = ()
     counts: Mapping[str, int] = field(default_factory=dict)
 
@@ -86,6 +90,7 @@ class Recognizer:
         self._policy, self._filters = fallback, filters
         self._languages = tuple(filter(None, map(code_of, decoding.languages)))
         self._pending: dict[int, tuple[str, WindowDecode]] = {}  # by the identity of their request
+        self._order = WindowOrder()
 
     def submit(self, source: AudioSource, window: Window, key: str = "") -> None:
         """Adds a window.
@@ -95,7 +100,11 @@ class Recognizer:
             window: the window; its samples are kept until it is finished.
             key: returned with the result.
         """
-        self._request(key, WindowDecode(source, window, languages=self._languages))
+        decode = WindowDecode(source, window, languages=self._languages)
+        if not self._decoding.condition_on_previous_text or window.section is None:
+            self._request(key, decode)
+        elif (next_one := self._order.added(key, decode)) is not None:
+            self._request(*next_one)
 
     def completed(self, *, wait: bool) -> Iterator[list[FinishedWindow]]:
         """Yields lists of finished windows, as the model completes requests; lists may be empty.
@@ -109,7 +118,7 @@ class Recognizer:
                 early, all windows are dropped.
         """
         try:
-            while answers := self._client.completed(wait=wait):
+            while answers := self._client.completed(wait=wait or self._order.is_full):
                 yield [finished for request, answer in answers for finished in self._step(request, answer)]
         except BaseException:
             self.cancel()
@@ -119,14 +128,18 @@ class Recognizer:
         """Drops all windows."""
         self._client.cancel()
         self._pending.clear()
+        self._order = WindowOrder()
 
     def _step(self, request: Request, answer: WindowResult | Exception) -> Iterator[FinishedWindow]:
         key, decode = self._pending.pop(id(request))
         decode = next_step(decode, answer, self._policy)
-        if decode.is_finished:
-            yield finish(key, decode, self._filters)
-        else:
+        if not decode.is_finished:
             self._request(key, decode)
+            return
+        finished = finish(key, decode, self._filters)
+        if decode.previous is not None and (next_one := self._order.after(decode, finished.passes)):
+            self._request(*next_one)
+        yield finished
 
     def _request(self, key: str, decode: WindowDecode) -> None:
         request = decode.request(self._decoding, self._policy)
@@ -158,15 +171,37 @@ def finish(key: str, decode: WindowDecode, filters: tuple[str, ...]) -> Finished
     """Returns the result of a finished decode: filtered, with segments trimmed to their speech."""
     counts = Counter(decode.counts)
     if not decode.passes:
-        return FinishedWindow(key, failed_window(decode.window, decode.dropped), decode.failures, counts)
+        failed = failed_window(decode.window, decode.dropped)
+        return FinishedWindow(key, failed, failures=decode.failures, counts=counts)
     repeated = tuple(
         to_window_transcript(decode.window, [one]).segments for one in decode.passes if one.result.repeated
     )
     transcript = to_window_transcript(decode.window, decode.passes, decode.dropped)
-    transcript, n_removed = apply_filters(FilterInput(transcript, repeated), filters)
+    filtered, n_removed = apply_filters(FilterInput(transcript, repeated), filters)
     counts["windows"] += 1
     counts["windows_fallback"] += any(one.fallback for one in decode.passes)
-    counts["windows_without_text"] += not transcript.segments
+    counts["windows_without_text"] += not filtered.segments
     for name, n_segments in n_removed.items():
         counts[f"filtered_{name}"] += n_segments
-    return FinishedWindow(key, within_speech(transcript), decode.failures, counts)
+    passes = tuple(_kept_passes(decode, transcript.segments, filtered.segments))
+    return FinishedWindow(key, within_speech(filtered), passes, decode.failures, counts)
+
+
+def _kept_passes(
+    decode: WindowDecode, segments: Sequence[Segment], kept: Collection[Segment]
+) -> Iterator[DecodePass]:
+    """Yields the passes of a decode with the segments that later windows follow.
+
+    Args:
+        decode: a finished decode.
+        segments: its segments in seconds, before the filters.
+        kept: those that the filters left as they were, and others.
+    """
+    in_seconds = iter(segments)
+    for one in decode.passes:
+        followed = tuple(
+            segment
+            for (_, stop, segment), filtered in zip(one.placed(), in_seconds, strict=False)
+            if filtered in kept and stop <= decode.window.n_unshared
+        )
+        yield replace(one, result=replace(one.result, segments=followed))

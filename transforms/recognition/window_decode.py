@@ -36,6 +36,7 @@ from transforms.recognition.holes import (
     without_filled,
 )
 from transforms.recognition.pieces import Piece, PieceKind, part_of, pieces_of
+from transforms.recognition.previous_text import PreviousText
 from transforms.recognition.short_windows import is_doubtful
 from transforms.recognition.tails import REMAINDER, rejected_tail, silenced, tail_start
 from transforms.recognition.window_languages import (
@@ -77,6 +78,7 @@ class WindowDecode:
         first: the first decoding of the window, while its languages are detected.
         has_languages: whether the languages of the pieces were detected; this happens once.
         has_holes: whether holes were decoded; this happens once, and once more after languages were detected.
+        previous: the text of the windows before, if the model is given it.
     """
 
     source: AudioSource
@@ -93,6 +95,7 @@ class WindowDecode:
     first: WindowResult | None = None
     has_languages: bool = False
     has_holes: bool = False
+    previous: PreviousText | None = None
 
     @property
     def is_finished(self) -> bool:
@@ -124,6 +127,7 @@ class WindowDecode:
             seed=fallback.seed_of(window, temperature) if temperature else 0,
             prompt=decoding.initial_prompt or "" if self.source.prompt is None else self.source.prompt,
             hotwords=decoding.hotwords or "" if self.source.hotwords is None else self.source.hotwords,
+            previous=self.previous.before(piece, self.passes) if self.previous else (),
             task=decoding.task or TRANSCRIBE,
             timestamps=decoding.return_timestamps,
             word_timestamps=decoding.word_timestamps,
@@ -166,9 +170,8 @@ class WindowDecode:
             return failed._rejecting(FAILED)._after_piece(fallback)
         if piece.kind is PieceKind.TAIL:
             stop = self.window.n_unshared
-        failed = replace(
-            failed, dropped=(*self.dropped, DroppedRange(piece.start, stop, FAILED)), attempts=()
-        )
+        lost = DroppedRange(piece.start, stop, FAILED)
+        failed = replace(failed, dropped=(*self.dropped, lost), attempts=())
         if piece.kind is PieceKind.WINDOW:
             return replace(failed, pieces=())
         return failed._after_piece(fallback)
@@ -185,7 +188,7 @@ class WindowDecode:
     def _decided(self, attempts: tuple[WindowResult, ...], fallback: FallbackPolicy) -> WindowDecode:
         """Accepts or rejects the last attempt at the current piece."""
         kind, result = self.pieces[0].kind, attempts[-1]
-        if kind is PieceKind.HOLE:  # holes are rare speech or common noise: they get one attempt
+        if kind is PieceKind.HOLE:  # rare speech or common noise: one attempt
             return self._with_hole(result, fallback)
         if kind is PieceKind.TAIL:  # the previous pass wrote no text there: it must pass every threshold
             failed, hopeless = not fallback.is_sure(result), fallback.is_silent(result)
@@ -246,9 +249,8 @@ class WindowDecode:
         if done.kind is PieceKind.HOLE:
             return after._with_holes_filled()
         if done.kind is PieceKind.RUN:
-            after = replace(
-                after, passes=(self.passes[0], *sorted(self.passes[1:], key=lambda one: one.offset))
-            )
+            in_order = sorted(self.passes[1:], key=lambda one: one.offset)
+            after = replace(after, passes=(self.passes[0], *in_order))
         return after._with_holes()
 
     def _in_parts(self, result: WindowResult, fallback: FallbackPolicy) -> WindowDecode | None:
@@ -344,8 +346,7 @@ class WindowDecode:
 
     def _with_hole(self, result: WindowResult, fallback: FallbackPolicy) -> WindowDecode:
         """Adds the decoding of a piece of a hole, if it passes every threshold."""
-        text = "".join(segment.text for segment in result.segments)
-        if not has_letters(text):
+        if not has_letters(text := "".join(segment.text for segment in result.segments)):
             return self._after_piece(fallback)
         if not fallback.is_sure(result):
             return self._rejecting(NO_TEXT, text)._after_piece(fallback)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 
 from model.interface import SAMPLE_RATE, Samples
 from transforms.audio.clip import Clip
@@ -102,6 +103,8 @@ class WindowStream:
             window = Window(
                 audio_id, planned.index, planned.stretches, samples, planned.n_unshared, language, speech
             )
+            if self._span.is_whole:
+                window = replace(window, section=self._plan.sections.at(planned.position / SAMPLE_RATE))
             yield planned, None if speech == () else window
 
     def _blocks(self) -> Iterator[Samples]:
