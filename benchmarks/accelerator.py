@@ -2,7 +2,7 @@
 
     python -m benchmarks.accelerator
     python -m benchmarks.accelerator --torch_python ../torch/bin/python    # a Python with torch for the GPU
-    python -m benchmarks.accelerator --shapes tiny --batch_sizes 2 4        # to test the program on a CPU
+    python -m benchmarks.accelerator --shapes smallest --batch_sizes 2 4        # to test the program on a CPU
 
 The models have the sizes of large-v3-turbo and large-v3, and seeded random weights; every window is 30 s of
 noise and gets exactly `--n_tokens` tokens. whisper-beam is timed from samples on the host to ids on the host,
@@ -13,7 +13,7 @@ shown separately. All times are medians of `--repeat` calls, after one warm-up c
 
 The limit is computed in `benchmarks/support/costs.py`: for the encoder and each step of the decoder, the
 longer of computing at the rate of a large product of bfloat16 matrices and of reading memory at the rate of a
-copy. Both rates are measured first. Models that fit into a cache (`tiny`) may exceed the limit.
+copy. Both rates are measured first. Models that fit into a cache (`smallest`) may exceed the limit.
 """
 
 from __future__ import annotations

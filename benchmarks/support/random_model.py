@@ -36,11 +36,16 @@ def _config(d_model: int, encoder_layers: int, decoder_layers: int) -> WhisperCo
 
 
 SHAPES: Mapping[str, WhisperConfig] = {
+    "tiny": _config(384, 4, 4),
+    "base": _config(512, 6, 6),
+    "small": _config(768, 12, 12),
+    "medium": _config(1024, 24, 24),
     "large-v3-turbo": _config(1280, 32, 4),
+    "distil-large-v3": _config(1280, 32, 2),
     "large-v3": _config(1280, 32, 32),
-    "tiny": _config(64, 1, 1),
+    "smallest": _config(64, 1, 1),
 }
-"""Sizes of models by name; `tiny` is for tests of a program."""
+"""Sizes of models by name; `smallest` is for tests of a program."""
 
 
 def random_checkpoint(shape: str) -> Checkpoint:
