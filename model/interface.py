@@ -132,7 +132,8 @@ class ModelOptions:
 
     model: str = option(
         "openai/whisper-base",
-        "name, folder or file of a Whisper model, in any format of docs/models.md",
+        "name, folder or file of a Whisper model, in any format of docs/models.md; OWNER/NAME:FILE is one "
+        "file of a repository on the Hugging Face Hub",
         metavar="NAME",
     )
     dtype: str = option(

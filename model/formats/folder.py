@@ -8,7 +8,7 @@ openai/whisper or whisper.cpp.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any
 
 from tokenizers import Tokenizer
@@ -76,6 +76,12 @@ def is_adapter(folder: Path) -> bool:
     singles = (huggingface.SINGLE_FILE, *_HUGGING_FACE, *mlx.WEIGHT_FILES)
     names = ("model.bin", *singles, *(f"{single}.index.json" for single in singles))
     return (folder / CONFIG_FILE).is_file() and not any((folder / name).is_file() for name in names)
+
+
+def is_single_file(name: str) -> bool:
+    """Whether a file may be a model by itself, by its name: of openai/whisper, whisper.cpp or GGUF."""
+    path = PurePath(name)
+    return path.suffix in (".pt", ".bin", ".gguf") and not path.name.startswith(_OF_A_TRAINING)
 
 
 def open_file(path: Path) -> ModelFiles:
@@ -158,8 +164,7 @@ def _open_huggingface(folder: Path, files: Sequence[Path], read: huggingface.Ten
 
 def _open_single(folder: Path) -> ModelFiles:
     """Opens the only file of openai/whisper or whisper.cpp in a folder."""
-    files = (path for path in folder.iterdir() if path.suffix in (".pt", ".bin", ".gguf") and path.is_file())
-    candidates = sorted(path for path in files if not path.name.startswith(_OF_A_TRAINING))
+    candidates = sorted(path for path in folder.iterdir() if is_single_file(path.name) and path.is_file())
     found = [opened for opened in map(_open_openai, candidates) if opened is not None]
     if len(found) == 1:
         return _with_tokenizer(found[0], folder)

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from safetensors.numpy import save_file
 
 from model import checkpoint
 from model.checkpoint import (
@@ -19,6 +20,8 @@ from model.config import DecodingConfig
 from model.pypi_files import PackagedFile
 from model.tokens import TokenizerError, WhisperTokenizer
 from pipelines.transcribe import main
+from tests.support.hub import serve_hub
+from tests.support.tiny_formats import D_MLP, OF_OPENAI
 from tests.support.tiny_model import save_ctranslate2, tiny_weights
 from tests.support.torch_files import torch_zip
 
@@ -200,6 +203,51 @@ def test_an_unknown_name_raises(name: str, monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     with pytest.raises(CheckpointError, match=f"'{name}'"):
         find_checkpoint(name)
+
+
+@pytest.mark.parametrize("kind", OF_OPENAI)
+def test_models_on_the_hub_are_those_of_local_files(
+    tmp_path: Path, kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = OF_OPENAI[kind](tmp_path / "model", tiny_weights(d_mlp=D_MLP))
+    serve_hub(monkeypatch, {"owner/model": folder}, tmp_path / "cache")
+    local = find_checkpoint(str(folder))
+    files = [f"owner/model:{path.name}" for path in local.weight_files if kind != "mlx"]
+    for name in ("owner/model", *files):
+        found = find_checkpoint(name)
+        assert (found.name, found.digest()) == (name, local.digest())
+        assert not is_local(name)
+
+
+def test_an_adapter_on_the_hub_of_a_base_on_the_hub(
+    tmp_path: Path, tiny_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "adapter").mkdir()
+    config = {"peft_type": "LORA", "base_model_name_or_path": "owner/base", "lora_alpha": 2}
+    (tmp_path / "adapter" / "adapter_config.json").write_text(json.dumps(config))
+    module = "base_model.model.model.decoder.layers.0.fc1"
+    parts = {f"{module}.lora_A.weight": np.ones((1, 32), np.float32)}
+    parts[f"{module}.lora_B.weight"] = np.ones((64, 1), np.float32)
+    save_file(parts, tmp_path / "adapter" / "adapter_model.safetensors")
+    folders = {"owner/adapter": tmp_path / "adapter", "owner/base": tiny_folder}
+    serve_hub(monkeypatch, folders, tmp_path / "cache")
+    base, found = (dict(find_checkpoint(name).weights()) for name in ("owner/base", "owner/adapter"))
+    np.testing.assert_allclose(
+        found["decoder.layers.0.mlp.up.kernel"], base["decoder.layers.0.mlp.up.kernel"] + 2
+    )
+
+
+def test_files_of_the_hub_that_cannot_be_chosen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "model").mkdir()
+    for name in ("ggml-base.bin", "ggml-tiny.bin"):
+        (tmp_path / "model" / name).touch()
+    serve_hub(monkeypatch, {"owner/model": tmp_path / "model"}, tmp_path / "cache")
+    with pytest.raises(
+        CheckpointError, match=r"model 'owner/model': .* name one as owner/model:FILE, of ggml"
+    ):
+        find_checkpoint("owner/model")
+    with pytest.raises(CheckpointError, match=r"model 'owner/model:x\.pt': owner/model has no file x\.pt"):
+        find_checkpoint("owner/model:x.pt")
 
 
 @pytest.mark.parametrize(
