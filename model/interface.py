@@ -144,7 +144,8 @@ class ModelOptions:
         "arithmetic of matrix products: a8 is 8-bit weights and activations; bf16 is bfloat16 with float32 "
         "sums; bf16-a8 is bf16 in the encoder and a8 in the decoder; w8 is 8-bit weights only, which saves "
         "memory; none follows --dtype; auto is, on a CPU with --dtype auto, the fastest for its "
-        "instruction set (AMX: a8, else AVX512-BF16: bf16-a8, else VNNI: a8), and none otherwise",
+        "instruction set (AMX: a8, else AVX512-BF16: bf16-a8, else VNNI: a8), and none otherwise and on "
+        "ARM",
         choices=QUANTIZATIONS,
     )
     mesh: str = option(
@@ -305,6 +306,10 @@ class Transcriber(Protocol):
     @property
     def max_concurrent_calls(self) -> int:
         """The number of batches that are worth running at the same time."""
+
+    @property
+    def arithmetic(self) -> str:
+        """The arithmetic of the products in words, with its reason, for users; empty where none is known."""
 
     @property
     def compile_s(self) -> float:

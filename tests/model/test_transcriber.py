@@ -13,6 +13,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from model import transcriber
+from model.arithmetic import Arithmetic
 from model.checkpoint import Checkpoint
 from model.config import WhisperConfig
 from model.interface import ModelOptions, Request, Transcriber, WindowResult
@@ -27,9 +29,9 @@ BASE = WhisperConfig(80, 512, 2048, 6, 8, 6, 8, 51_865)
 
 
 def test_it_is_a_transcriber(tiny: WhisperTranscriber) -> None:
-    transcriber: Transcriber = tiny
+    ours: Transcriber = tiny
     (request,) = requests_of([noise(3)], ["de"])
-    batch = transcriber.new_batch(transcriber.batch_group(request))
+    batch = ours.new_batch(ours.batch_group(request))
     batch.add([request])
     ((answered, result),) = batch.advance()
     assert answered is request
@@ -91,6 +93,22 @@ def test_rows_of_a_batch(
     batch = tiny.new_batch(tiny.batch_group(Request(noise(1))), n_rows)
     assert (batch.n_free, batch.n_refilled) == (size, n_encoded)
     assert batch.requests == []
+
+
+def test_it_says_what_it_computes_with(
+    tiny_folder: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(transcriber, "cpu_features", lambda: frozenset({"avx512_bf16"}))
+    with caplog.at_level("INFO", "model.transcriber"):
+        loaded = load(tiny_folder, quantization="auto")
+    assert loaded.precision.arithmetic is Arithmetic.BF16_A8
+    assert (
+        "encoder bfloat16 products, decoder 8-bit weights and activations (bf16-a8, ch" in loaded.arithmetic
+    )
+    assert f"{tiny_folder} computes on a CPU: {loaded.arithmetic}" in caplog.messages
+    assert load(tiny_folder, quantization="none").arithmetic.startswith(
+        "encoder and decoder float32 (none, as"
+    )
 
 
 def test_as_many_calls_are_worth_making_as_there_are_cores_or_as_is_asked_for(tiny_folder: Path) -> None:
