@@ -16,9 +16,10 @@ from model.checkpoint import (
     find_checkpoint,
     is_local,
 )
-from model.config import DecodingConfig
+from model.config import CheckpointDefaults, DecodingConfig
 from model.pypi_files import PackagedFile
 from model.tokens import TokenizerError, WhisperTokenizer
+from pipelines.backend import whisper_defaults
 from pipelines.transcribe import main
 from tests.support.hub import serve_hub
 from tests.support.tiny_formats import D_MLP, OF_OPENAI
@@ -42,6 +43,27 @@ def test_a_ctranslate2_folder_has_the_same_weights(tmp_path: Path, tiny_folder: 
     for name, weight in theirs.weights():
         np.testing.assert_array_equal(weight, weights.pop(name))
     assert not weights
+
+
+def test_a_generation_config_beside_ctranslate2_is_read(tmp_path: Path) -> None:
+    folder = save_ctranslate2(tmp_path / "ct2", tiny_weights())
+    before = find_checkpoint(str(folder))
+    generation = {"suppress_tokens": [5], "language": "de", "task": "translate"}
+    (folder / "generation_config.json").write_text(json.dumps(generation))
+    found = find_checkpoint(str(folder))
+    assert (found.decoding.suppress_ids, before.decoding.suppress_ids) == ((5,), (1, 2, 7))
+    assert found.decoding.begin_suppress_ids == before.decoding.begin_suppress_ids != ()
+    assert whisper_defaults(str(folder)) == CheckpointDefaults("de", "translate")
+    assert found.digest() != before.digest()
+    for wrong in (
+        "[]",
+        '{"suppress_tokens": ["x"]}',
+        '{"lang_to_id": [1]}',
+        '{"max_initial_timestamp_index": -1}',
+    ):
+        (folder / "generation_config.json").write_text(wrong)
+        with pytest.raises(CheckpointError, match="config"):
+            find_checkpoint(str(folder))
 
 
 def test_a_folder_is_local_and_a_name_on_the_hub_is_not(tiny_folder: Path) -> None:
