@@ -13,6 +13,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from model.languages import code_among as code_among
 from model.languages import code_of as code_of
 from model.languages import is_undetermined as is_undetermined
 from model.option_fields import option as option

@@ -249,8 +249,8 @@ def read_config(file: CTranslate2File) -> WhisperConfig:
 def read_decoding(values: Mapping[str, Any], generation: Mapping[str, Any]) -> DecodingConfig:
     """Returns what two configs tell about decoding; `generation_config.json` overrides `config.json`.
 
-    The converter copies suppressed tokens, alignment heads and ids of languages from the one to the other, and
-    leaves the rest out. Lists that are null are empty. It lists languages of English-only models, too.
+    The converter copies suppressed tokens, alignment heads and ids of languages, and leaves the rest out.
+    Lists that are null are empty. It lists languages of English-only models, too.
 
     Args:
         values: content of CTranslate2's `config.json`.

@@ -1,3 +1,4 @@
+import json
 import os
 import subprocess
 import sys
@@ -22,6 +23,9 @@ from model.method_programs import Batch, BatchKind
 from model.rows import Written
 from model.sharding import DATA, MODEL
 from model.transcriber import WhisperTranscriber, default_batch_size, precision_of
+from pipelines.backend import whisper_languages
+from pipelines.inference import Inference
+from pipelines.options import OptionsError
 from tests.support.tiny_model import save_huggingface, tiny_weights
 from tests.support.transcribers import load, noise, requests_of
 
@@ -93,6 +97,19 @@ def test_rows_of_a_batch(
     batch = tiny.new_batch(tiny.batch_group(Request(noise(1))), n_rows)
     assert (batch.n_free, batch.n_refilled) == (size, n_encoded)
     assert batch.requests == []
+
+
+def test_a_language_that_only_the_model_has(tmp_path: Path) -> None:
+    folder = save_huggingface(tmp_path / "m", tiny_weights())
+    generation = json.loads((folder / "generation_config.json").read_text())
+    languages = {"<|en|>": 50_259, "<|xyz|>": 50_300}
+    (folder / "generation_config.json").write_text(json.dumps({**generation, "lang_to_id": languages}))
+    assert whisper_languages(str(folder)) == ("en", "xyz")
+    with Inference(folder, language="XYZ", batch_size=1, vad=False) as inference:
+        assert inference.options.language == "xyz"
+        assert inference(noise(2), sampling_rate=16_000)["language"] == "xyz"
+        with pytest.raises(OptionsError, match=r"language abc: .* knows only en, xyz$"):
+            inference(noise(2), sampling_rate=16_000, language="abc")
 
 
 def test_it_says_what_it_computes_with(

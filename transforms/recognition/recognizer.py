@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from model.interface import DecodingOptions, Request, WindowResult, code_of
+from model.interface import DecodingOptions, Request, WindowResult
 from transforms.core.types import AudioSource, Failure, Window, WindowTranscript
 from transforms.recognition.fallback import FallbackPolicy
 from transforms.recognition.hallucinations import FILTERS, FilterInput, apply_filters
@@ -70,7 +70,7 @@ class Recognizer:
 
     Args:
         client: client of the model, used only by this recognizer.
-        decoding: options of each request.
+        decoding: options of each request; its languages are codes of the model.
         policy: decides when a window is decoded again.
         filters: names of the hallucination filters that are on.
     """
@@ -84,7 +84,6 @@ class Recognizer:
     ) -> None:
         self._client, self._decoding = client, decoding
         self._policy, self._filters = fallback, filters
-        self._languages = tuple(filter(None, map(code_of, decoding.languages)))
         self._pending: dict[int, tuple[str, WindowDecode]] = {}  # by the identity of their request
 
     def submit(self, source: AudioSource, window: Window, key: str = "") -> None:
@@ -95,7 +94,7 @@ class Recognizer:
             window: the window; its samples are kept until it is finished.
             key: returned with the result.
         """
-        self._request(key, WindowDecode(source, window, languages=self._languages))
+        self._request(key, WindowDecode(source, window, languages=self._decoding.languages))
 
     def completed(self, *, wait: bool) -> Iterator[list[FinishedWindow]]:
         """Yields lists of finished windows, as the model completes requests; lists may be empty.
