@@ -20,9 +20,10 @@ import numpy as np
 from benchmarks.support.cpu import describe_machine
 from benchmarks.support.network_parts import AudioParts
 from benchmarks.support.timing import markdown_head, markdown_row, time_jax
+from model.arithmetic import Arithmetic
 from model.config import WhisperConfig
 from model.interface import SAMPLE_RATE
-from model.precision import Arithmetic, Precision
+from model.precision import Precision
 
 BASE = WhisperConfig(80, 512, 2048, 6, 8, 6, 8, 51_865)
 _N_CALLS = 8  # of each of two threads

@@ -43,12 +43,13 @@ from benchmarks.support.recording_backend import BACKEND, LOG_VARIABLE
 from benchmarks.support.speed_systems import GREEDY
 from benchmarks.support.timing import markdown_head, markdown_row
 from model.alignment_heads import heads_of
+from model.arithmetic import Arithmetic
 from model.checkpoint import find_checkpoint
 from model.config import WhisperConfig
 from model.interface import ModelOptions
 from model.memory import MIN_ROWS
 from model.option_fields import select_options
-from model.precision import Arithmetic, Precision
+from model.precision import Precision
 from model.rules import make_rules
 from model.tokens import WhisperTokenizer
 from model.transcriber import load_transcriber

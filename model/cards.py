@@ -1,4 +1,4 @@
-"""Memory of GPUs, and the default number of rows on each, as text for `--dry_run`. No JAX."""
+"""The arithmetic of this CPU, the memory of GPUs and their rows, as text for `--dry_run`. No JAX."""
 
 from __future__ import annotations
 
@@ -9,7 +9,9 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import NamedTuple
 
+from model.arithmetic import describe_arithmetic
 from model.config import WhisperConfig
+from model.cpu_features import cpu_features
 from model.interface import AUTO, ModelOptions
 from model.memory import MemoryModel, MemoryUse, number_sizes
 from model.mesh_shape import parse_mesh
@@ -82,6 +84,15 @@ def describe_memory(config: WhisperConfig, options: ModelOptions) -> list[str]:
         is_tight = not memory.fits(rows, jax_bytes(card.n_bytes))
         lines.append(f"this GPU    {card.name}: {rows} rows" + (", which may not fit" if is_tight else ""))
     return lines
+
+
+def describe_cpu(options: ModelOptions) -> str:
+    """Returns a line on what a model with these options computes with on the CPU of this machine."""
+    activations = "float32" if options.dtype == AUTO else options.dtype
+    choice = describe_arithmetic(
+        options.quantization, options.dtype, backend="cpu", features=cpu_features(), activations=activations
+    )
+    return f"on this CPU {choice}"
 
 
 def format_use(use: MemoryUse) -> str:

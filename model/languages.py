@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 from model.language_names import ISO_CODES, NAMES, REGISTERED_TAGS, UNDETERMINED
 
 # Codes and English names, in the order of the language tokens (`whisper/tokenizer.py`).
+_FORM_OF_CODE = re.compile(r"(?=.{2,8}\Z)[A-Za-z]+(?:[-_][A-Za-z]+)*")
+
 LANGUAGES: Mapping[str, str] = {
     "en": "english",
     "zh": "chinese",
@@ -133,6 +135,30 @@ def code_of(language: str) -> str | None:
             return _CODES[words]
     codes = {_code_of_tag(part.strip()) for part in re.split(r"[;,/]", wanted)}
     return codes.pop() if len(codes) == 1 else None  # several languages are not one
+
+
+def code_among(language: str, codes: Collection[str]) -> str | None:
+    """Returns the code that a model has for a language; None if it has none.
+
+    A model that was trained further may have languages of its own: a code of the model is taken as it is
+    written, before `code_of` is asked, which takes some for dialects of Whisper's languages.
+
+    Args:
+        language: a code of the model, in upper or lower case, or what `code_of` takes.
+        codes: those of the model.
+
+    >>> code_among("XYZ", ["en", "xyz"]), code_among("German", ["de"]), code_among("hak", ["hak", "zh"])
+    ('xyz', 'de', 'hak')
+    """
+    wanted = language.strip().casefold()
+    own = next((code for code in codes if code.casefold() == wanted), None)
+    code = own or code_of(language)
+    return code if code in codes else None
+
+
+def may_be_code(language: str) -> bool:
+    """Whether a text has the form of a code: 2 to 8 letters, in parts between hyphens or underscores."""
+    return bool(_FORM_OF_CODE.fullmatch(language))
 
 
 def is_undetermined(language: str) -> bool:

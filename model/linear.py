@@ -9,7 +9,8 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from model.precision import Arithmetic, Precision, quantize
+from model.arithmetic import Arithmetic
+from model.precision import Precision, quantize
 
 
 class Linear(nnx.Module):

@@ -53,6 +53,11 @@ def is_checkpoint_folder(folder: Path) -> bool:
     return any((folder / file).is_file() for file in _CHECKPOINT_FILES)
 
 
+def is_known_by_name(name: str) -> bool:
+    """Whether a canonical name is that of an alias on the Hub, and of no checkpoint in a folder here."""
+    return name in HUB_NAMES and not is_checkpoint_folder(Path(name))
+
+
 def similar_names(name: str) -> list[str]:
     """Returns up to three aliases that resemble an unknown name, the most similar first."""
     short_name = name.lower().rpartition("/")[2].removeprefix("whisper-")

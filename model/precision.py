@@ -15,23 +15,10 @@ import jax.numpy as jnp
 import numpy as np
 from numpy.typing import NDArray
 
+from model.arithmetic import Arithmetic
+
 _MAX_INT8 = 127  # -128 is not used: symmetric quantisation
 _MIN_ABS_MAX = 1e-12  # keeps the scale of a row of zeros above zero
-
-
-class Arithmetic(StrEnum):
-    """Arithmetic of the matrix products with weights."""
-
-    NONE = "none"
-    """The dtype of the activations."""
-    BF16 = "bf16"
-    """bfloat16 operands, float32 sums and activations."""
-    A8 = "a8"
-    """8-bit weights and activations, 32-bit sums: W8A8."""
-    BF16_A8 = "bf16-a8"
-    """bfloat16 in the encoder, 8 bits in the decoder."""
-    W8 = "w8"
-    """8-bit weights, widened to the dtype of the activations: saves memory only."""
 
 
 class EncoderAttention(StrEnum):
@@ -101,36 +88,6 @@ class Precision:
     def has_quantized_kv(self) -> bool:
         """Whether the cross-attention K/V cache is stored in 8 bits: it is read at every token."""
         return self.arithmetic in (Arithmetic.A8, Arithmetic.BF16)
-
-
-def choose_arithmetic(quantization: str, dtype: str, *, backend: str, features: frozenset[str]) -> Arithmetic:
-    """Resolves `--quantization` for this machine.
-
-    `auto` is the arithmetic that was measured to be fastest without loss of accuracy (docs/performance.md).
-    XLA multiplies 8-bit numbers ten times as fast as float32 on AMX, where it has no fast path for bfloat16.
-    Without AMX, bfloat16 is faster in the encoder, which is bound by arithmetic, and 8 bits in the decoder,
-    which is bound by memory. A dtype that the user chose explicitly is kept.
-
-    Args:
-        quantization: `auto`, or a value of `Arithmetic`.
-        dtype: see `ModelOptions`.
-        backend: JAX's name of the backend.
-        features: instruction sets of the processor, as Linux names them.
-
-    Raises:
-        ValueError: the quantization is unknown.
-    """
-    if quantization != "auto":
-        if quantization not in set(Arithmetic):
-            raise ValueError(f"quantization {quantization!r} is unknown; use auto, {', '.join(Arithmetic)}")
-        return Arithmetic(quantization)
-    if backend != "cpu" or dtype != "auto":
-        return Arithmetic.NONE
-    if "amx_int8" in features:
-        return Arithmetic.A8
-    if "avx512_bf16" in features:
-        return Arithmetic.BF16_A8
-    return Arithmetic.A8 if {"avx512_vnni", "avx_vnni"} & features else Arithmetic.NONE
 
 
 class QuantizedArray(NamedTuple):

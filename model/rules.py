@@ -20,7 +20,7 @@ from model.interface import ModelOptions
 from model.special_tokens import SpecialTokens
 
 SUGGESTED = -1  # among `suppress_tokens`: the ids that the checkpoint names
-MAX_INITIAL_TIMESTAMP = 50  # steps of 20 ms: the first segment starts in the first second
+MAX_INITIAL_TIMESTAMP = 50  # steps of 20 ms, 1 s: openai/whisper's, where the checkpoint names none
 
 
 @dataclass(frozen=True)
@@ -33,6 +33,7 @@ class DecodingRules:
         begin_suppress_ids: not written as the first token.
         language_ids: one of these and the task follow the start of the transcript; empty for English-only
             models, which have neither.
+        max_initial_timestamp: the latest time at which the first segment may start, in steps of 20 ms.
         max_new_tokens: the maximum number of tokens written per window.
         beam_size: hypotheses at temperature 0; 1 is greedy.
         patience: a search ends once this many times `beam_size` hypotheses have ended (Kasai et al., 2022).
@@ -43,6 +44,7 @@ class DecodingRules:
     suppress_ids: tuple[int, ...]
     begin_suppress_ids: tuple[int, ...]
     language_ids: tuple[int, ...]
+    max_initial_timestamp: int
     max_new_tokens: int
     beam_size: int
     patience: float
@@ -101,11 +103,13 @@ def make_rules(
     if SUGGESTED in suppress_tokens:
         suppressed |= set(decoding.suppress_ids)
     _check_suppressed(suppress_tokens, special)
+    latest = decoding.max_initial_timestamp
     return DecodingRules(
         special=special,
         suppress_ids=tuple(sorted(suppressed)),
         begin_suppress_ids=decoding.begin_suppress_ids,
         language_ids=tuple(special.languages.values()) if multilingual else (),
+        max_initial_timestamp=MAX_INITIAL_TIMESTAMP if latest is None else latest,
         max_new_tokens=options.max_new_tokens,
         beam_size=options.beam_size,
         patience=options.patience,
@@ -267,7 +271,7 @@ def _allowed_times(history: History, step: Step, rules: DecodingRules, n_times: 
     # Times never decrease, and no segment is empty: only a start may equal the timestamp before it, an end.
     is_start = history.last_is_timestamp & ~history.before_is_timestamp
     floor = jnp.where(history.last_timestamp == 0, begin, history.last_timestamp + ~is_start)
-    first = jnp.minimum(begin + MAX_INITIAL_TIMESTAMP, jnp.maximum(step.last_start, begin))
+    first = jnp.minimum(begin + rules.max_initial_timestamp, jnp.maximum(step.last_start, begin))
     ceiling = jnp.where(step.n_written == 0, first, jnp.where(is_start, step.last_start, step.last_time))
     in_range = (ids >= floor[:, None]) & (ids <= ceiling[:, None])
     return in_range & ~(paired | ~step.timestamps)[:, None]

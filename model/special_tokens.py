@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import lru_cache
 
@@ -104,7 +104,7 @@ def find_special(tokenizer: Tokenizer, decoding: DecodingConfig, n_vocab: int | 
     no_timestamps = configured("notimestamps", decoding.no_timestamps_id)
     languages = _languages(tokenizer, decoding)
     special = SpecialTokens(
-        start_of_transcript=find("startoftranscript"),
+        start_of_transcript=_start(tokenizer, decoding.start_id, find),
         end_of_text=find("endoftext"),
         transcribe=configured(TRANSCRIBE, tasks.get(TRANSCRIBE)),
         translate=configured(TRANSLATE, tasks.get(TRANSLATE)),
@@ -117,6 +117,26 @@ def find_special(tokenizer: Tokenizer, decoding: DecodingConfig, n_vocab: int | 
         is_multilingual=bool(languages),
     )
     return _with_ids(special, tokenizer, n_vocab)
+
+
+def _start(tokenizer: Tokenizer, configured: int | None, find: Callable[[str], int]) -> int:
+    """Returns the id of the token that starts the transcript.
+
+    Raises:
+        TokenizerError: the configs name an id which the tokenizer has for something else.
+    """
+    if configured is None:
+        return find("startoftranscript")
+    name = tokenizer.id_to_token(configured)
+    if name == "<|startoftranscript|>":
+        return configured
+    if name is not None:
+        raise TokenizerError(
+            f"decoder_start_token_id of the configs is {configured}, which the tokenizer has for "
+            f"{name!r:.100}, and not for <|startoftranscript|>: correct generation_config.json"
+        )
+    _LOGGER.warning("decoder_start_token_id is %d, for which the tokenizer has no token", configured)
+    return configured
 
 
 def _languages(tokenizer: Tokenizer, decoding: DecodingConfig) -> dict[str, int]:
@@ -166,7 +186,10 @@ def _with_ids(special: SpecialTokens, tokenizer: Tokenizer, n_vocab: int | None)
     """Adds what the ids besides the special ones stand for."""
     added = tokenizer.get_added_tokens_decoder()
     highest, unused = _used_ids(tokenizer)
-    known = (special.transcribe, special.translate, *special.languages.values())
+    known = (
+        *(special.start_of_transcript, special.transcribe, special.translate),
+        *special.languages.values(),
+    )
     n_ids = max(highest + 1, special.timestamp_stop, *(token + 1 for token in known))
     if n_vocab is not None and n_ids > n_vocab:
         raise TokenizerError(

@@ -15,6 +15,7 @@ import numpy as np
 from jax.sharding import Mesh
 from numpy.typing import NDArray
 
+from model.arithmetic import choose_arithmetic, describe_arithmetic
 from model.attention_choice import choose_attention
 from model.caches import cache_folder
 from model.checkpoint import Checkpoint, find_checkpoint
@@ -25,7 +26,7 @@ from model.interface import SAMPLE_RATE, WINDOW_SAMPLES, ModelOptions, Request, 
 from model.memory import MIN_ROWS, MemoryModel, encoded_together, lanes_of_accelerator, number_sizes
 from model.mesh_shape import MeshShape, parse_mesh
 from model.method_programs import BatchKind
-from model.precision import Precision, choose_arithmetic
+from model.precision import Precision
 from model.program_store import jax_keeps_programs
 from model.programs import Programs
 from model.row_inputs import RowInputs, check_samples
@@ -69,6 +70,7 @@ class WhisperTranscriber:
     Attributes:
         tokenizer: tokenizer of the checkpoint.
         precision: precision of the weights and products.
+        arithmetic: the same in words, with the reason; see `model.interface.Transcriber`.
     """
 
     def __init__(
@@ -76,6 +78,14 @@ class WhisperTranscriber:
     ) -> None:
         """Loads a checkpoint; `folder` is that of compiled programs, None where JAX caches them."""
         self.precision = precision_of(options, mesh, checkpoint.config)
+        self.arithmetic = describe_arithmetic(
+            options.quantization,
+            options.dtype,
+            backend=_platform(mesh),
+            features=cpu_features(),
+            activations=self.precision.dtype.name,
+        )
+        _LOGGER.info("%s computes on a %s: %s", checkpoint.name, _platform(mesh).upper(), self.arithmetic)
         self._batch_size = options.batch_size or default_batch_size(
             options, mesh, checkpoint.config, self.precision
         )

@@ -30,7 +30,7 @@ class Backend:
             model. By default, models are known by their names alone.
         start_loading: starts to load the model in a thread, for a call of `load` with the same options in
             this process, which then waits for it; None where models are loaded on demand only.
-        memory: returns lines on the memory that a model takes, for `--dry_run`; it loads no weights.
+        memory: returns lines on a model's arithmetic and memory, for `--dry_run`; it loads no weights.
         defaults: returns the language and the task that the model of that name is configured for; raises
             `ValueError` for an unknown model. By default, models are configured for none.
     """
@@ -142,15 +142,15 @@ def whisper_weights(model: str) -> str:
 
 
 def whisper_memory(options: ModelOptions) -> Sequence[str]:
-    """Returns lines on the memory of GPUs that a checkpoint takes.
+    """Returns lines on what a checkpoint computes with on this CPU, and on the memory of GPUs that it takes.
 
     Raises:
         CheckpointError: the checkpoint does not exist or cannot be read.
     """
-    from model.cards import describe_memory
+    from model.cards import describe_cpu, describe_memory
     from model.checkpoint import find_checkpoint
 
-    return describe_memory(find_checkpoint(options.model).config, options)
+    return [describe_cpu(options), *describe_memory(find_checkpoint(options.model).config, options)]
 
 
 def silero_detector() -> SpeechDetector:

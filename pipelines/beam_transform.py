@@ -10,7 +10,6 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields
-from pathlib import Path
 from typing import Any, NamedTuple, get_args
 from weakref import WeakKeyDictionary
 
@@ -26,14 +25,14 @@ from apache_beam.utils.shared import Shared
 from model.config import CheckpointDefaults
 from model.interface import DecodingOptions, ModelOptions
 from model.languages import LANGUAGES
-from model.model_names import HUB_NAMES, is_checkpoint_folder
+from model.model_names import is_known_by_name
 from model.option_fields import select_options
 from pipelines.backend import WHISPER, Backend
 from pipelines.option_checks import nearest
 from pipelines.options import (
     OptionsError,
     RecordingOptions,
-    check_model_fits,
+    fitted_to_model,
     with_checkpoint_defaults,
 )
 from pipelines.runners import local_workers  # noqa: F401  # its workers do not outlive an interrupted program
@@ -105,8 +104,7 @@ class Transcribe(beam.PTransform[PCollection[Any], Transcribed]):
         """
         _check_windowing(uris)
         languages = _languages(self._options.model, self._backend)
-        check_model_fits(self._options, languages)
-        options = self._options_of_model()
+        options = self._options_of_model(fitted_to_model(self._options, languages))
         keyed, row = _types_of(uris.element_type)
         distinct = (
             uris
@@ -129,12 +127,12 @@ class Transcribe(beam.PTransform[PCollection[Any], Transcribed]):
             failures | "Failure row" >> beam.Map(_to_row, failure_row).with_output_types(row),
         )
 
-    def _options_of_model(self) -> RecordingOptions:
-        """Returns the options, with what the checkpoint is configured for where none is given."""
-        model = self._options.model
+    def _options_of_model(self, options: RecordingOptions) -> RecordingOptions:
+        """Returns options with what the checkpoint is configured for, where none is given."""
+        model = options.model
         is_known = _is_known_by_name(model, self._backend)
         defaults = CheckpointDefaults() if is_known else self._backend.defaults(model)
-        return with_checkpoint_defaults(self._options, defaults)
+        return with_checkpoint_defaults(options, defaults)
 
 
 def transcribe_work(
@@ -239,7 +237,7 @@ def _is_known_by_name(model: str, backend: Backend) -> bool:
 
     The machine that builds the pipeline need not have their files. They are configured for no language.
     """
-    return backend == WHISPER and model in HUB_NAMES and not is_checkpoint_folder(Path(model))
+    return backend == WHISPER and is_known_by_name(model)
 
 
 def _languages(model: str, backend: Backend) -> Sequence[str]:

@@ -39,7 +39,7 @@ from pipelines.inference_results import Word as Word
 from pipelines.inference_results import to_result as to_result
 from pipelines.inference_results import to_segment
 from pipelines.option_checks import OptionsError as OptionsError
-from pipelines.options import RecordingOptions, check_model_fits, with_checkpoint_defaults
+from pipelines.options import RecordingOptions, fitted_to_model, with_checkpoint_defaults
 from transforms.core.cancellation import StopRequestedError
 from transforms.core.metrics import NO_METRICS, Metrics
 from transforms.core.progress import Progress
@@ -111,8 +111,8 @@ class Inference:
     ) -> None:
         first = first_options(model, options)
         self.languages = tuple(backend.languages(first.model))
-        check_model_fits(first, self.languages)
-        self.options = with_checkpoint_defaults(first, backend.defaults(first.model))
+        fitted = fitted_to_model(first, self.languages)
+        self.options = with_checkpoint_defaults(fitted, backend.defaults(first.model))
         self._detector = backend.detector
         transcriber = backend.load(select_options(self.options, ModelOptions))
         self._model = LoadedModel(transcriber, reserve_s)
@@ -196,8 +196,7 @@ class Inference:
             OptionsError: see `__call__`.
         """
         n_windows = max_windows(options.pop("batch_size", None))
-        changed = changed_options(self.options, options)
-        check_model_fits(changed, self.languages)
+        changed = fitted_to_model(changed_options(self.options, options), self.languages)
         return Call(
             audio=audio,
             options=changed,

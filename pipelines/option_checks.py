@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 from model.interface import AUTO, AUTO_PER_WINDOW, DecodingOptions, ModelOptions
-from model.languages import LANGUAGES, code_of
+from model.languages import LANGUAGES, code_among, code_of, may_be_code
 from model.mesh_shape import MeshError, parse_mesh
 from model.option_fields import option_fields
 from pipelines.option_groups import (
@@ -91,13 +91,21 @@ def check_model(options: ModelOptions) -> None:
         )
 
 
-def check_decoding(options: DecodingOptions, max_new_tokens: int) -> None:
-    """Checks the language, and that a prompt has room beside the tokens to be written."""
+def check_decoding(options: DecodingOptions, max_new_tokens: int, *, own_codes: bool = False) -> None:
+    """Checks the language, and that a prompt has room beside the tokens to be written.
+
+    Args:
+        options: the options.
+        max_new_tokens: the maximum number of tokens written per window.
+        own_codes: whether the model may have languages that Whisper does not have. Codes of these are checked
+            once the model is known (`fitted_to_model`).
+    """
     if options.initial_prompt or options.hotwords or options.condition_on_previous_text:
         _check_range("max_new_tokens", max_new_tokens, 1, MAX_NEW_TOKENS_PROMPTED)
-    language_code(options.language)
+    _check_language(options.language, "language", own_codes=own_codes)
     for language in options.languages:
-        if language_code(language, "languages") is None:
+        _check_language(language, "languages", own_codes=own_codes)
+        if language_code(language) is None:
             raise OptionsError(f"--languages {language}: give codes or English names, such as en,de")
     if options.languages and options.language not in (None, AUTO):
         raise OptionsError(
@@ -194,28 +202,28 @@ def check_streams(audio_stream: str, channels: str) -> None:
         )
 
 
-def language_code(language: str | None, flag: str = "language") -> str | None:
+def language_code(language: str | None, *, known: Collection[str] = ()) -> str | None:
     """Returns `fr` for `fr`, `FR` or `French`; None for `auto` and `auto-per-window`.
 
     Args:
-        language: the language; None if none is given.
-        flag: the option that it was given with, for the message.
-
-    Raises:
-        OptionsError: the language is none of Whisper's.
+        language: the language; None if none is given. One that is not known is returned in lower case.
+        known: codes of the languages that the model knows, if it is known.
     """
     wanted = AUTO if language is None else language.strip().lower()
     if wanted in (AUTO, AUTO_PER_WINDOW):
         return None
-    code = code_of(wanted)
-    if code is None:
+    return code_among(wanted, known) or code_of(wanted) or wanted
+
+
+def _check_language(language: str | None, flag: str, *, own_codes: bool) -> None:
+    code = language_code(language)
+    if code is not None and code not in LANGUAGES and not (own_codes and may_be_code(code)):
         names = ", ".join(f"{known} ({name})" for known, name in LANGUAGES.items())
-        similar = nearest(wanted, list(LANGUAGES.values()))
+        similar = nearest(code, list(LANGUAGES.values()))
         raise OptionsError(
             f"--{flag} {language}: no such language{similar}; give auto, auto-per-window, or a code or "
             f"English name of: {names}"
         )
-    return code
 
 
 def nearest(word: str, known: Sequence[str] | Mapping[str, str], prefix: str = "") -> str:

@@ -5,7 +5,7 @@ Nothing heavy is imported here, so that `--help` answers at once.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import Field, dataclass, fields, replace
 from typing import Any, TypeVar
 
@@ -18,7 +18,8 @@ from model.interface import (
     ModelOptions,
     SpeechDetector,
 )
-from model.model_names import canonical_name
+from model.languages import LANGUAGES
+from model.model_names import canonical_name, is_known_by_name
 from model.option_fields import option_fields
 from pipelines.option_checks import OptionsError as OptionsError
 from pipelines.option_checks import (
@@ -33,6 +34,7 @@ from pipelines.option_checks import (
     check_streams,
     check_windows,
     language_code,
+    nearest,
     row_formats,
     stream_choice,
 )
@@ -102,12 +104,16 @@ class RecordingOptions(AudioOptions, WindowOptions, ModelOptions, DecodingOption
         check_streams(self.audio_stream, self.channels)
         check_windows(self)
         check_model(self)
-        check_decoding(self, self.max_new_tokens)
+        check_decoding(self, self.max_new_tokens, own_codes=not is_known_by_name(self.model))
         check_safeguards(self)
 
-    def language_code(self) -> str | None:
-        """Returns the code of the language given, None to detect it."""
-        return language_code(self.language)
+    def language_code(self, languages: Collection[str]) -> str | None:
+        """Returns the code of the language given, None to detect it.
+
+        Args:
+            languages: codes of the languages that the model knows.
+        """
+        return language_code(self.language, known=languages)
 
     def channel(self) -> int | None:
         """Returns the channel to be transcribed, from 0; None for a mix of all, or each apart."""
@@ -149,13 +155,13 @@ class RecordingOptions(AudioOptions, WindowOptions, ModelOptions, DecodingOption
             languages: codes of the languages that the model knows; only `en` for an English-only one.
         """
         return MergeSettings(
-            languages[0] if len(languages) == 1 else self.language_code(),
+            languages[0] if len(languages) == 1 else self.language_code(languages),
             per_window=self.language == AUTO_PER_WINDOW,
             redecode_below=self.redecode_boundaries,
             window_s=self.chunk_length_s,
             task=self.task or TRANSCRIBE,
             model=self.model,
-            languages=tuple(filter(None, map(language_code, self.languages))),
+            languages=tuple(filter(None, (language_code(one, known=languages) for one in self.languages))),
         )
 
 
@@ -219,21 +225,30 @@ def with_checkpoint_defaults(options: Options, defaults: CheckpointDefaults) -> 
     )
 
 
-def check_model_fits(options: RecordingOptions, languages: Sequence[str]) -> None:
-    """Raises `OptionsError` if the model lacks the language or the task of the options.
+def fitted_to_model(options: Options, languages: Sequence[str]) -> Options:
+    """Returns options with the codes that the model has for their languages.
 
     Args:
         options: options of the recordings.
         languages: codes of the languages that the model knows; only `en` for an English-only one.
+
+    Raises:
+        OptionsError: the model lacks the language or the task of the options.
     """
-    allowed = ", ".join(languages)
-    for flag, given in (("language", (options.language,)), ("languages", options.languages)):
-        for language in given:
-            code = language_code(language)
-            if code is not None and code not in languages:
-                raise OptionsError(f"--{flag} {language}: {options.model} knows only {allowed}")
+
+    def code_in_model(flag: str, language: str) -> str | None:
+        code = language_code(language, known=languages)
+        if code is None or code in languages:
+            return code
+        names = [*languages, *(LANGUAGES[known] for known in languages if known in LANGUAGES)]
+        similar = nearest(language.strip().lower(), names)
+        raise OptionsError(f"--{flag} {language}: {options.model} knows only {', '.join(languages)}{similar}")
+
+    code = None if options.language is None else code_in_model("language", options.language)
+    several = [code_in_model("languages", one) or one for one in options.languages]
     if options.task == "translate" and tuple(languages) == ("en",):
         raise OptionsError(
             f"--task translate: {options.model} knows only en; give --task transcribe, or a "
             "multilingual model such as openai/whisper-base"
         )
+    return replace(options, language=code or options.language, languages=tuple(several))

@@ -26,7 +26,7 @@ from pipelines.graph import Destination, build
 from pipelines.options import (
     OptionsError,
     TranscribeOptions,
-    check_model_fits,
+    fitted_to_model,
     with_checkpoint_defaults,
 )
 from pipelines.output.finished_run import FinishedRun
@@ -155,8 +155,7 @@ def _identify(
             raise
         model, defaults = earlier, CheckpointDefaults()
         print(f"{error}. Only what was transcribed before can be written.", file=sys.stderr)
-    check_model_fits(options, model.languages)
-    return _with_defaults(options, defaults), model
+    return _with_defaults(fitted_to_model(options, model.languages), defaults), model
 
 
 def _with_defaults(options: TranscribeOptions, defaults: CheckpointDefaults) -> TranscribeOptions:
@@ -194,8 +193,7 @@ def _check_token(options: TranscribeOptions) -> None:
 def _dry_run(options: TranscribeOptions, beam_options: PipelineOptions, backend: Backend) -> int:
     """Prints a description of the run without its runner, which may need credentials or a download."""
     languages = backend.languages(options.model)
-    check_model_fits(options, languages)
-    options = _with_defaults(options, backend.defaults(options.model))
+    options = _with_defaults(fitted_to_model(options, languages), backend.defaults(options.model))
     listed = CountingMetrics()
     work = list_work(options, listed)
     pipeline = beam.Pipeline(runner=FnApiRunner(), options=beam_options)
@@ -219,7 +217,7 @@ def _build(
     *,
     share: bool,
 ) -> None:
-    language = languages[0] if len(languages) == 1 else options.language_code()
+    language = languages[0] if len(languages) == 1 else options.language_code(languages)
     share = share and not options.partial  # whether a recording is finished is known for all of it
     build(pipeline, work, options, language, languages, backend, destination, share=share)
 

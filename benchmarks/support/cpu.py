@@ -10,7 +10,10 @@ from pathlib import Path
 
 from model.cpu_features import cpu_features
 
-FLAGS = ("avx2", "avx512f", "avx_vnni", "avx512_vnni", "avx512_bf16", "amx_bf16", "amx_int8")
+FLAGS = (
+    *("avx2", "avx512f", "avx_vnni", "avx512_vnni", "avx512_bf16", "amx_bf16", "amx_int8"),
+    *("asimddp", "i8mm", "bf16", "sve", "sme"),
+)
 PACKAGES = ("jax", "jaxlib", "apache-beam", "faster-whisper", "ctranslate2")
 
 

@@ -21,6 +21,7 @@ class NullTranscriber:
     """A `Transcriber` that returns a constant text immediately."""
 
     max_concurrent_calls = 2
+    arithmetic = ""
     compile_s = 0.0
 
     def __init__(self, options: ModelOptions) -> None:

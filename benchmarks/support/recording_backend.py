@@ -48,6 +48,11 @@ class InstrumentedTranscriber:
         return self._transcriber.max_concurrent_calls
 
     @property
+    def arithmetic(self) -> str:
+        """Arithmetic of the wrapped transcriber."""
+        return self._transcriber.arithmetic
+
+    @property
     def compile_s(self) -> float:
         """Seconds of compiling of the wrapped transcriber."""
         return self._transcriber.compile_s

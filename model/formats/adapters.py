@@ -26,6 +26,7 @@ from model.formats.pytorch import open_torch, state_dict, tensors
 CONFIG_FILE = "adapter_config.json"
 _WEIGHT_FILES = ("adapter_model.safetensors", "adapter_model.bin")
 _PREFIX = "base_model.model."
+_EMBEDDING = f"{_PREFIX}model.decoder.embed_tokens"
 # The name of a module, and which part of its change a tensor is.
 _PART = re.compile(
     r"(?P<module>.+)\.(?P<part>lora_A\.weight|lora_B\.weight|lora_B\.bias|lora_embedding_[AB]"
@@ -95,7 +96,12 @@ def open_adapter(folder: Path, base: ModelFiles) -> ModelFiles:
     config = read_json(folder / CONFIG_FILE)
     _scaling(config, "", 1)  # its numbers are checked before anything is loaded
     try:
-        has_projection = base.config.has_projection or any(map(_changes_projection, _names(file)))
+        names = _names(file)
+        has_projection = (
+            base.config.has_projection
+            or any(name.startswith(f"{_PREFIX}proj_out.") for name in names)
+            or _changes_embedding_alone(names, config)
+        )
     except SafetensorError as error:
         raise FormatError(f"{file} cannot be read: {error}") from error
     return replace(
@@ -103,7 +109,9 @@ def open_adapter(folder: Path, base: ModelFiles) -> ModelFiles:
         config=replace(base.config, has_projection=has_projection),
         weight_files=(*base.weight_files, file, folder / CONFIG_FILE),
         tokenizer=tokenizer_files(folder) or base.tokenizer,
-        read_weights=lambda: _merged(base, _read(config, _tensors(file))),
+        read_weights=lambda: _merged(
+            base, _read(config, _tensors(file)), unties=has_projection and not base.config.has_projection
+        ),
     )
 
 
@@ -114,8 +122,19 @@ def _names(file: Path) -> list[str]:
         return list(stored.keys())
 
 
-def _changes_projection(name: str) -> bool:
-    return name.startswith(f"{_PREFIX}proj_out.")
+def _changes_embedding_alone(names: Collection[str], config: Mapping[str, Any]) -> bool:
+    """Whether an adapter changes the embedding, and leaves the projection as its base has it.
+
+    PEFT computes so, although both are one table in the base. Its merge adds the change of LoRA to both, so
+    that the merged model is another one than was trained; of `modules_to_save` it keeps them apart. A whole
+    embedding that is saved for other reasons takes the place of both.
+    """
+    if any(name.startswith(f"{_EMBEDDING}.lora_") for name in names):
+        return True
+    saved = (str(module).rpartition(".")[2] for module in config.get("modules_to_save") or ())
+    return (
+        "embed_tokens" in saved and f"{_EMBEDDING}.weight" in names and not config.get("ensure_weight_tying")
+    )
 
 
 def _tensors(file: Path) -> Iterator[tuple[str, Array]]:
@@ -145,15 +164,20 @@ def _read(config: Mapping[str, Any], arrays: Iterable[tuple[str, Array]]) -> _Ad
     return adapter
 
 
-def _merged(base: ModelFiles, adapter: _Adapter) -> Weights:
+def _merged(base: ModelFiles, adapter: _Adapter, *, unties: bool) -> Weights:
+    """Yields the weights of a base with the changes; `unties` if they make a projection of its own."""
     kernels = {network_name(f"{module}.weight"): module for module in adapter.changes}
     biases = {
         network_name(f"{module}.bias"): module
         for module, parts in adapter.changes.items()
         if "lora_B.bias" in parts
     }
+    if (
+        unties and EMBEDDING in kernels and EMBEDDING in adapter.replaced
+    ):  # the table of both, before the change
+        adapter.replaced.setdefault(PROJECTION, adapter.replaced[EMBEDDING])
     unused = {*adapter.replaced, *kernels, *biases}
-    for name, weight in _with_projection(base, unused):
+    for name, weight in _with_projection(base) if unties else base.read_weights():
         unused.discard(name)
         if name in adapter.replaced:
             if adapter.replaced[name].shape != weight.shape:
@@ -171,12 +195,11 @@ def _merged(base: ModelFiles, adapter: _Adapter) -> Weights:
         )
 
 
-def _with_projection(base: ModelFiles, changed: Collection[str]) -> Weights:
-    """Yields the weights of a base, with a projection that an adapter changes apart from the embedding."""
-    is_untied = PROJECTION in changed and not base.config.has_projection
+def _with_projection(base: ModelFiles) -> Weights:
+    """Yields the weights of a base, with its embedding as the projection, too."""
     for name, weight in base.read_weights():
         yield name, weight
-        if name == EMBEDDING and is_untied:
+        if name == EMBEDDING:
             yield PROJECTION, weight
 
 

@@ -13,7 +13,7 @@ import math
 import re
 import struct
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from model.config import DecodingConfig, WhisperConfig
+from model.formats import huggingface
 from model.formats.mapped_file import FormatError
 
 _VERSION = 6
@@ -34,6 +35,12 @@ _EMBEDDING, _PROJECTION = "decoder/embeddings/weight", "decoder/projection/weigh
 _ATTENTIONS = {
     "encoder": {"self_attention": "attention"},
     "decoder": {"self_attention": "self_attention", "attention": "cross_attention"},
+}
+
+_COPIED = {  # names in CTranslate2's `config.json`, and in transformers' configs
+    "suppress_ids": "suppress_tokens",
+    "suppress_ids_begin": "begin_suppress_tokens",
+    "alignment_heads": "alignment_heads",
 }
 
 
@@ -239,20 +246,24 @@ def read_config(file: CTranslate2File) -> WhisperConfig:
     )
 
 
-def read_decoding(values: Mapping[str, Any]) -> DecodingConfig:
-    """Returns suppressed tokens, alignment heads and languages, from the content of `config.json`.
+def read_decoding(values: Mapping[str, Any], generation: Mapping[str, Any]) -> DecodingConfig:
+    """Returns what two configs tell about decoding; `generation_config.json` overrides `config.json`.
 
-    Lists that are null are empty. The converter lists languages of English-only models, too.
+    The converter copies suppressed tokens, alignment heads and ids of languages, and leaves the rest out.
+    Lists that are null are empty. It lists languages of English-only models, too.
+
+    Args:
+        values: content of CTranslate2's `config.json`.
+        generation: content of transformers' `generation_config.json`; empty if there is none.
 
     Raises:
-        ValueError, TypeError: values that are not lists of whole numbers.
+        ValueError, TypeError, AttributeError: values of other types.
     """
-    return DecodingConfig(
-        suppress_ids=tuple(values.get("suppress_ids") or ()),
-        begin_suppress_ids=tuple(values.get("suppress_ids_begin") or ()),
-        alignment_heads=tuple((layer, head) for layer, head in values.get("alignment_heads") or ()),
-        languages=tuple(("", token) for token in values.get("lang_ids") or ()),
-    )
+    copied = {theirs: values.get(ours) for ours, theirs in _COPIED.items()}
+    decoding = huggingface.read_decoding(copied, generation)
+    if decoding.languages:
+        return decoding
+    return replace(decoding, languages=tuple(("", token) for token in values.get("lang_ids") or ()))
 
 
 def _number(file: CTranslate2File, name: str) -> int:

@@ -53,12 +53,33 @@ def read_tensors(
     """
     for path in files:
         file = MappedFile(path)
-        for names, weight in _arrays(file, ()):
-            name = _torch_name(names[1:] if names[0] == "params" else names)
-            if is_read(name):
-                yield name, weight.transpose() if names[-1] == "kernel" else weight
+        for path_in_tree, stored in _arrays(file, ()):
+            without_params = path_in_tree[1:] if path_in_tree[0] == "params" else path_in_tree
+            for names, weight in _unscanned(without_params, stored):
+                name = _torch_name(names)
+                if is_read(name):
+                    yield name, weight.transpose() if names[-1] == "kernel" else weight
         if file.position != file.size:
             raise FormatError(f"{path.name} goes on behind the weights: it is damaged")
+
+
+def _unscanned(
+    names: tuple[str, ...], weight: NDArray[np.generic]
+) -> Iterator[tuple[tuple[str, ...], NDArray[np.generic]]]:
+    """Yields the weights of layers that `flax.linen.scan` stacked along the first axis, or the weight itself.
+
+    Trainings with `use_scan` have them below `layers`, where the numbers of layers would be: in a module such
+    as `FlaxEncoderScanLayers`, or without one.
+    """
+    place = names.index("layers") + 1 if "layers" in names else len(names)
+    if place >= len(names) or names[place].isdigit():
+        yield names, weight
+        return
+    if weight.ndim < 2:
+        raise FormatError(f"it has no axis of layers in {'/'.join(names)!r:.200}")
+    inner = names[place + 1 :] if names[place].endswith("ScanLayers") else names[place:]
+    for number, one in enumerate(weight):
+        yield (*names[:place], str(number), *inner), one
 
 
 def _torch_name(names: tuple[str, ...]) -> str:

@@ -8,7 +8,8 @@ openai/whisper or whisper.cpp.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
+from pathlib import Path, PurePath
+from types import MappingProxyType
 from typing import Any
 
 from tokenizers import Tokenizer
@@ -61,7 +62,7 @@ def open_folder(folder: Path) -> ModelFiles:
     if (folder / "model.bin").is_file():
         config = folder / "config.json"
         values = read_json(config) if config.is_file() else {}
-        return open_ctranslate2((folder / "model.bin",), values, _tokenizer_in(folder))
+        return open_ctranslate2((folder / "model.bin",), values, _tokenizer_in(folder), _generation(folder))
     for single, read in _HUGGING_FACE.items():
         if files := huggingface.weight_files(folder, single):
             return _open_huggingface(folder, files, read)
@@ -76,6 +77,12 @@ def is_adapter(folder: Path) -> bool:
     singles = (huggingface.SINGLE_FILE, *_HUGGING_FACE, *mlx.WEIGHT_FILES)
     names = ("model.bin", *singles, *(f"{single}.index.json" for single in singles))
     return (folder / CONFIG_FILE).is_file() and not any((folder / name).is_file() for name in names)
+
+
+def is_single_file(name: str) -> bool:
+    """Whether a file may be a model by itself, by its name: of openai/whisper, whisper.cpp or GGUF."""
+    path = PurePath(name)
+    return path.suffix in (".pt", ".bin", ".gguf") and not path.name.startswith(_OF_A_TRAINING)
 
 
 def open_file(path: Path) -> ModelFiles:
@@ -93,13 +100,19 @@ def open_file(path: Path) -> ModelFiles:
     return _with_tokenizer(opened, path.parent)
 
 
-def open_ctranslate2(parts: Sequence[Path], values: Mapping[str, Any], tokenizer: Path) -> ModelFiles:
+def open_ctranslate2(
+    parts: Sequence[Path],
+    values: Mapping[str, Any],
+    tokenizer: Path,
+    generation: Mapping[str, Any] = MappingProxyType({}),
+) -> ModelFiles:
     """Opens a model of CTranslate2.
 
     Args:
         parts: the parts of `model.bin`.
         values: content of its `config.json`.
         tokenizer: see `ModelFiles`.
+        generation: content of its `generation_config.json`.
 
     Raises:
         FormatError: damage, or values that no Whisper has.
@@ -110,8 +123,8 @@ def open_ctranslate2(parts: Sequence[Path], values: Mapping[str, Any], tokenizer
     except (ValueError, OSError) as error:
         raise FormatError(f"{parts[0]}: {error}") from error
     try:
-        decoding = ctranslate2.read_decoding(values)
-    except (ValueError, TypeError) as error:
+        decoding = ctranslate2.read_decoding(values, generation)
+    except (ValueError, TypeError, AttributeError) as error:
         raise FormatError(f"invalid config: {error}") from error
     return ModelFiles(
         config, decoding, tuple(parts), tokenizer, lambda: ctranslate2.read_weights(file, config)
@@ -136,8 +149,7 @@ def _open_huggingface(folder: Path, files: Sequence[Path], read: huggingface.Ten
     if missing := [file.name for file in files if not file.is_file()]:
         raise FormatError(f"{folder} lacks the shards {', '.join(missing)}")
     values = read_json(folder / "config.json")
-    generation_file = folder / "generation_config.json"
-    generation = read_json(generation_file) if generation_file.is_file() else {}
+    generation = _generation(folder)
     try:
         has_projection = huggingface.has_projection(read(files, huggingface.is_table), values)
     except huggingface.SafetensorError as error:
@@ -156,10 +168,14 @@ def _open_huggingface(folder: Path, files: Sequence[Path], read: huggingface.Ten
     )
 
 
+def _generation(folder: Path) -> dict[str, Any]:
+    file = folder / "generation_config.json"
+    return read_json(file) if file.is_file() else {}
+
+
 def _open_single(folder: Path) -> ModelFiles:
     """Opens the only file of openai/whisper or whisper.cpp in a folder."""
-    files = (path for path in folder.iterdir() if path.suffix in (".pt", ".bin", ".gguf") and path.is_file())
-    candidates = sorted(path for path in files if not path.name.startswith(_OF_A_TRAINING))
+    candidates = sorted(path for path in folder.iterdir() if is_single_file(path.name) and path.is_file())
     found = [opened for opened in map(_open_openai, candidates) if opened is not None]
     if len(found) == 1:
         return _with_tokenizer(found[0], folder)

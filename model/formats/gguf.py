@@ -4,7 +4,7 @@ The format (little endian): magic; u32 version; u64 numbers of tensors and of me
 key, u32 type, value; of each tensor string name, u32 number of dimensions, its dimensions (u64, the last axis
 first), u32 type, u64 offset; then, aligned, their data. A string is a u64 length and its bytes. Source:
 `docs/gguf.md` of ggml-org/ggml. Programs do not agree on metadata of Whisper, so that the sizes follow from
-the shapes.
+the shapes; only the number of heads is read, where a file has it.
 """
 
 from __future__ import annotations
@@ -40,6 +40,8 @@ _N_BYTES = {
     12: 8,
 }  # of metadata, by their types
 _UINT32, _STRING, _ARRAY = 4, 8, 9
+_INTEGERS = {0: "B", 1: "b", 2: "H", 3: "h", 4: "I", 5: "i", 10: "Q", 11: "q"}
+_HEADS = re.compile(r"whisper\.(?:(?P<side>encoder|decoder)\.)?attention\.head_count")
 _MAX_ENTRIES = 1_000_000  # of metadata, and of an array in them: vocabularies have 50,000
 _MAX_TENSORS, _MAX_RANK, _MAX_TEXT = 100_000, 4, 1 << 16
 
@@ -56,7 +58,7 @@ def open_gguf(path: Path) -> OpenAIModel:
     version, n_tensors, n_metadata = file.unpack("IQQ")
     if version not in _VERSIONS or n_tensors > _MAX_TENSORS or n_metadata > _MAX_ENTRIES:
         raise FormatError(f"{path.name} has version {version}, {n_tensors} tensors, {n_metadata} metadata")
-    alignment = _alignment(file, n_metadata)
+    alignment, heads = _metadata(file, n_metadata)
     tensors = _tensors(file, n_tensors, alignment)
     is_openai = any(".blocks." in name for name in tensors)
     renamed = openai.network_name if is_openai else huggingface.network_name
@@ -71,15 +73,18 @@ def open_gguf(path: Path) -> OpenAIModel:
 
     has_projection = not is_openai and huggingface.has_projection(arrays(huggingface.is_table), {})
     try:
-        sizes = _config({renamed(name): tensor.shape for name, tensor in tensors.items()})
+        sizes = _config({renamed(name): tensor.shape for name, tensor in tensors.items()}, heads)
         config = replace(sizes, has_projection=has_projection)
     except ValueError as error:
         raise FormatError(f"{path.name}: {error}") from error
     return OpenAIModel(config, (path,), read)
 
 
-def _config(shapes: Mapping[str, tuple[int, ...]]) -> WhisperConfig:
-    """Returns the sizes that the shapes of weights imply; those of kernels are (outputs, inputs[, width])."""
+def _config(shapes: Mapping[str, tuple[int, ...]], heads: Mapping[str, int]) -> WhisperConfig:
+    """Returns the sizes that the shapes of weights imply; those of kernels are (outputs, inputs[, width]).
+
+    Heads of which the metadata has no number are as wide as in each model of OpenAI.
+    """
 
     def shape(name: str, rank: int) -> tuple[int, ...]:
         if len(shapes.get(name, ())) != rank:
@@ -87,17 +92,22 @@ def _config(shapes: Mapping[str, tuple[int, ...]]) -> WhisperConfig:
         return shapes[name]
 
     d_model, n_mels, _ = shape("encoder.conv1.kernel", 3)
-    if d_model % _HEAD_WIDTH:
-        raise ValueError(f"its width {d_model} does not divide into heads of {_HEAD_WIDTH}")
+
+    def n_heads(side: str) -> int:
+        found = heads.get(side, heads.get(""))
+        if found is None and d_model % _HEAD_WIDTH:
+            raise ValueError(f"its width {d_model} does not divide into heads of {_HEAD_WIDTH}")
+        return d_model // _HEAD_WIDTH if found is None else found
+
     numbers = {side: _n_layers(shapes, side) for side in ("encoder", "decoder")}
     return WhisperConfig(
         n_mels=n_mels,
         d_model=d_model,
         d_mlp=shape("encoder.layers.0.mlp.up.kernel", 2)[0],
         encoder_layers=numbers["encoder"],
-        encoder_heads=d_model // _HEAD_WIDTH,
+        encoder_heads=n_heads("encoder"),
         decoder_layers=numbers["decoder"],
-        decoder_heads=d_model // _HEAD_WIDTH,
+        decoder_heads=n_heads("decoder"),
         n_vocab=shape("decoder.embedding.embedding", 2)[0],
     )
 
@@ -107,18 +117,23 @@ def _n_layers(shapes: Mapping[str, tuple[int, ...]], side: str) -> int:
     return 1 + max((int(match[1]) for match in found if match), default=-1)
 
 
-def _alignment(file: MappedFile, n_metadata: int) -> int:
-    """Reads past the metadata, and returns the only one that is needed."""
-    alignment = 32
+def _metadata(file: MappedFile, n_metadata: int) -> tuple[int, dict[str, int]]:
+    """Reads past the metadata, and returns those that are needed: the alignment, and the heads by side.
+
+    The side is empty for heads of both.
+    """
+    alignment, heads = 32, dict[str, int]()
     for _ in range(n_metadata):
         key, kind = _text(file), file.unpack("I")[0]
-        if key == "general.alignment" and kind == _UINT32:
+        if (match := _HEADS.fullmatch(key)) and kind in _INTEGERS:
+            (heads[match["side"] or ""],) = file.unpack(_INTEGERS[kind])
+        elif key == "general.alignment" and kind == _UINT32:
             (alignment,) = file.unpack("I")
             if alignment not in (1, 8, 16, 32, 64, 128, 256, 512, 1024, 2048, 4096):
                 raise FormatError(f"it has an alignment of {alignment} bytes")
         else:
             _skip(file, kind)
-    return alignment
+    return alignment, heads
 
 
 def _skip(file: MappedFile, kind: int) -> None:

@@ -155,6 +155,8 @@ def read_decoding(values: Mapping[str, Any], generation: Mapping[str, Any]) -> D
         forced_ids=_forced_ids(
             generation.get("forced_decoder_ids") or values.get("forced_decoder_ids") or ()
         ),
+        start_id=found("decoder_start_token_id"),
+        max_initial_timestamp=found("max_initial_timestamp_index"),
     )
 
 

@@ -146,6 +146,7 @@ def _details(report: Mapping[str, Any]) -> Iterator[str]:
         ("Counts", report["counts"]),
         ("Options", report["options"]),
         ("Versions", report["versions"]),
+        ("Arithmetic: how often a model was loaded that computes so", report.get("arithmetic", {})),
     ):
         yield f"<details><summary>{name}</summary>"
         yield from table(("", ""), [(key, _format_value(value)) for key, value in values.items()], "words")

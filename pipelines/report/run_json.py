@@ -54,6 +54,7 @@ def make_report(
         "identity": identity.digest,
         "options": public_options(options),
         "versions": {"python": sys.version.split()[0], **dict(_versions())},
+        "arithmetic": _by_name(counters, "arithmetic_"),
         "counts": {
             **_recordings(counters),
             "passed_over": passed_over(counters),
@@ -124,6 +125,8 @@ def summary(report: Report, folder: RunFolder) -> str:
         f"{report['times_real_time']:.1f} times real time",
         f"seconds spent: {seconds}",
     ]
+    if report.get("arithmetic"):  # missing in reports of earlier versions
+        lines.append(f"computed with: {'; '.join(report['arithmetic'])}")
     if counts["done_before"]:
         lines.append(f"of these, done by an earlier run: {counts['done_before']}; the speed excludes them")
     if report["skipped_hours"]:

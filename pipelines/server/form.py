@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Final
 from urllib.parse import urlsplit
 
-from model.interface import AUTO, TRANSLATE, code_of
+from model.interface import AUTO, TRANSLATE, code_among, code_of
 from model.model_names import MODEL_ALIASES
 from pipelines.server.chunking import check_chunking_strategy
 from pipelines.server.errors import invalid_request, model_not_found, one_of, quoted
@@ -193,11 +193,11 @@ def _languages(form: _Form, rules: FormRules) -> tuple[str | None, tuple[str, ..
 
 
 def _language(value: str, param: str, rules: FormRules) -> str:
-    code = code_of(value)
-    if code in rules.languages:
+    code = code_among(value, rules.languages)
+    if code is not None:
         return code
     known = one_of(rules.languages)
-    if code is None:
+    if code_of(value) is None:
         message = f"{param} {quoted(value)}: no such language; give a code, English name or tag of: {known}"
         raise invalid_request(f"{message}, or 'auto' to detect it.", param, "unknown_language")
     message = f"{param} {quoted(value)}: {rules.model} knows only {known}."

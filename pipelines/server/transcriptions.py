@@ -13,7 +13,7 @@ from starlette.responses import Response
 from starlette.types import Message, Receive, Scope, Send
 
 from model.interface import AUTO
-from pipelines.option_checks import OptionsError
+from pipelines.option_checks import OptionsError, language_code
 from pipelines.options import RecordingOptions
 from pipelines.server.engine import Engine, Finished, Job
 from pipelines.server.errors import ApiError, internal_error, invalid_file, invalid_request, unavailable
@@ -186,7 +186,7 @@ class RulesOf:
             model=self._model,
             aliases=self._aliases,
             languages=inference.languages,
-            default_language=inference.options.language_code(),
+            default_language=inference.options.language_code(inference.languages),
             allow_urls=self._allow_urls,
         )
 
@@ -198,7 +198,7 @@ def call_options(request: TranscriptionRequest, defaults: RecordingOptions) -> d
         options |= {"language": request.language, "languages": ()}
     elif request.languages:
         options |= {"language": AUTO, "languages": request.languages}
-    elif defaults.language_code() is not None:  # the request asks for detection
+    elif language_code(defaults.language) is not None:  # the request asks for detection
         options["language"] = AUTO
     if request.prompt is not None:
         options["initial_prompt"] = request.prompt

@@ -44,7 +44,7 @@ def transcriber(options: TranscribeOptions, backend: Backend, context: RunContex
             over_speech=options.windows == SPEECH,
         ),
         merge=MergeSettings(
-            languages[0] if len(languages) == 1 else options.language_code(),
+            languages[0] if len(languages) == 1 else options.language_code(languages),
             per_window=options.language == AUTO_PER_WINDOW,
             redecode_below=options.redecode_boundaries,
             window_s=options.chunk_length_s,

@@ -4,7 +4,17 @@ from pathlib import Path
 
 import pytest
 
-from model.cards import CARDS, Card, describe_memory, format_rows, gpu_memory, jax_bytes, local_card
+from model import cards
+from model.cards import (
+    CARDS,
+    Card,
+    describe_cpu,
+    describe_memory,
+    format_rows,
+    gpu_memory,
+    jax_bytes,
+    local_card,
+)
 from model.config import WhisperConfig
 from model.interface import ModelOptions
 from model.memory import MemoryModel
@@ -52,6 +62,12 @@ def test_auto_is_float16_without_quantization() -> None:
     assert gpu_memory(LARGE, ModelOptions(quantization="w8")).weights() < 0.51 * memory.weights()
     assert gpu_memory(LARGE, ModelOptions(parallel_batches=3, mesh="")).n_lanes == 3
     assert gpu_memory(LARGE, ModelOptions(mesh="data=2,model=4")).mesh == (2, 4)
+
+
+def test_the_arithmetic_of_this_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cards, "cpu_features", lambda: frozenset({"avx512_vnni"}))
+    assert "CPU encoder and decoder 8-bit weights and activations (a8, chosen" in describe_cpu(ModelOptions())
+    assert describe_cpu(ModelOptions(dtype="bfloat16")) == "on this CPU encoder and decoder bfloat16"
 
 
 def test_without_a_card_rows_are_listed_by_card(path: Path) -> None:

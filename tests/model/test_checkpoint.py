@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from safetensors.numpy import save_file
 
 from model import checkpoint
 from model.checkpoint import (
@@ -15,10 +16,13 @@ from model.checkpoint import (
     find_checkpoint,
     is_local,
 )
-from model.config import DecodingConfig
+from model.config import CheckpointDefaults, DecodingConfig
 from model.pypi_files import PackagedFile
 from model.tokens import TokenizerError, WhisperTokenizer
+from pipelines.backend import whisper_defaults
 from pipelines.transcribe import main
+from tests.support.hub import serve_hub
+from tests.support.tiny_formats import D_MLP, OF_OPENAI
 from tests.support.tiny_model import save_ctranslate2, tiny_weights
 from tests.support.torch_files import torch_zip
 
@@ -39,6 +43,27 @@ def test_a_ctranslate2_folder_has_the_same_weights(tmp_path: Path, tiny_folder: 
     for name, weight in theirs.weights():
         np.testing.assert_array_equal(weight, weights.pop(name))
     assert not weights
+
+
+def test_a_generation_config_beside_ctranslate2_is_read(tmp_path: Path) -> None:
+    folder = save_ctranslate2(tmp_path / "ct2", tiny_weights())
+    before = find_checkpoint(str(folder))
+    generation = {"suppress_tokens": [5], "language": "de", "task": "translate"}
+    (folder / "generation_config.json").write_text(json.dumps(generation))
+    found = find_checkpoint(str(folder))
+    assert (found.decoding.suppress_ids, before.decoding.suppress_ids) == ((5,), (1, 2, 7))
+    assert found.decoding.begin_suppress_ids == before.decoding.begin_suppress_ids != ()
+    assert whisper_defaults(str(folder)) == CheckpointDefaults("de", "translate")
+    assert found.digest() != before.digest()
+    for wrong in (
+        "[]",
+        '{"suppress_tokens": ["x"]}',
+        '{"lang_to_id": [1]}',
+        '{"max_initial_timestamp_index": -1}',
+    ):
+        (folder / "generation_config.json").write_text(wrong)
+        with pytest.raises(CheckpointError, match="config"):
+            find_checkpoint(str(folder))
 
 
 def test_a_folder_is_local_and_a_name_on_the_hub_is_not(tiny_folder: Path) -> None:
@@ -200,6 +225,51 @@ def test_an_unknown_name_raises(name: str, monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     with pytest.raises(CheckpointError, match=f"'{name}'"):
         find_checkpoint(name)
+
+
+@pytest.mark.parametrize("kind", OF_OPENAI)
+def test_models_on_the_hub_are_those_of_local_files(
+    tmp_path: Path, kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = OF_OPENAI[kind](tmp_path / "model", tiny_weights(d_mlp=D_MLP))
+    serve_hub(monkeypatch, {"owner/model": folder}, tmp_path / "cache")
+    local = find_checkpoint(str(folder))
+    files = [f"owner/model:{path.name}" for path in local.weight_files if kind != "mlx"]
+    for name in ("owner/model", *files):
+        found = find_checkpoint(name)
+        assert (found.name, found.digest()) == (name, local.digest())
+        assert not is_local(name)
+
+
+def test_an_adapter_on_the_hub_of_a_base_on_the_hub(
+    tmp_path: Path, tiny_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "adapter").mkdir()
+    config = {"peft_type": "LORA", "base_model_name_or_path": "owner/base", "lora_alpha": 2}
+    (tmp_path / "adapter" / "adapter_config.json").write_text(json.dumps(config))
+    module = "base_model.model.model.decoder.layers.0.fc1"
+    parts = {f"{module}.lora_A.weight": np.ones((1, 32), np.float32)}
+    parts[f"{module}.lora_B.weight"] = np.ones((64, 1), np.float32)
+    save_file(parts, tmp_path / "adapter" / "adapter_model.safetensors")
+    folders = {"owner/adapter": tmp_path / "adapter", "owner/base": tiny_folder}
+    serve_hub(monkeypatch, folders, tmp_path / "cache")
+    base, found = (dict(find_checkpoint(name).weights()) for name in ("owner/base", "owner/adapter"))
+    np.testing.assert_allclose(
+        found["decoder.layers.0.mlp.up.kernel"], base["decoder.layers.0.mlp.up.kernel"] + 2
+    )
+
+
+def test_files_of_the_hub_that_cannot_be_chosen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "model").mkdir()
+    for name in ("ggml-base.bin", "ggml-tiny.bin"):
+        (tmp_path / "model" / name).touch()
+    serve_hub(monkeypatch, {"owner/model": tmp_path / "model"}, tmp_path / "cache")
+    with pytest.raises(
+        CheckpointError, match=r"model 'owner/model': .* name one as owner/model:FILE, of ggml"
+    ):
+        find_checkpoint("owner/model")
+    with pytest.raises(CheckpointError, match=r"model 'owner/model:x\.pt': owner/model has no file x\.pt"):
+        find_checkpoint("owner/model:x.pt")
 
 
 @pytest.mark.parametrize(

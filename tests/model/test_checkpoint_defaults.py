@@ -35,6 +35,12 @@ def test_forced_tokens(forced: tuple[int | None, ...], language: str | None, tas
     assert defaults(forced_ids=forced) == CheckpointDefaults(language, task)
 
 
+def test_a_language_that_only_the_model_has() -> None:
+    special = replace(SPECIAL, languages={**SPECIAL.languages, "xyz": EN + 90})
+    for language in ("xyz", "<|xyz|>", "XYZ"):
+        assert defaults_of(special, DecodingConfig(language=language)).language == "xyz"
+
+
 def test_names_precede_forced_tokens() -> None:
     assert defaults(task="transcribe", forced_ids=(FR, TRANSLATE)) == CheckpointDefaults(None, "transcribe")
 

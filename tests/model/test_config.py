@@ -33,10 +33,14 @@ def test_sizes_that_no_whisper_has(name: str, size: object) -> None:
         {"task_ids": (("transcribe", None),)},
         {"no_timestamps_id": 1.5},
         {"forced_ids": (None, "x")},
+        {"start_id": "50258"},
+        {"max_initial_timestamp": -1},
+        {"max_initial_timestamp": 1.0},
+        {"max_initial_timestamp": True},
     ],
 )
 def test_ids_that_are_none(wrong: dict[str, Any]) -> None:
-    with pytest.raises(ValueError, match="a whole number was expected"):
+    with pytest.raises(ValueError, match=r"a whole number .*was expected"):
         DecodingConfig(**wrong)
 
 

@@ -2,8 +2,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from model.arithmetic import Arithmetic
 from model.linear import Embedding, Linear
-from model.precision import Arithmetic, Precision, quantize_weight
+from model.precision import Precision, quantize_weight
 
 RANDOM = np.random.default_rng(0)
 ERRORS = {Arithmetic.NONE: 1e-5, Arithmetic.BF16: 0.01, Arithmetic.A8: 0.02, Arithmetic.W8: 0.01}

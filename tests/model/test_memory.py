@@ -14,6 +14,7 @@ from flax import nnx
 
 from benchmarks.support.random_model import special_tokens
 from model import beam_search, sampling
+from model.arithmetic import Arithmetic
 from model.config import DecodingConfig, WhisperConfig
 from model.decoder import Decoder
 from model.interface import ModelOptions
@@ -30,7 +31,7 @@ from model.memory import (
 from model.mesh_shape import MeshShape
 from model.method_programs import MethodPrograms, empty_input
 from model.network import Whisper
-from model.precision import Arithmetic, EncoderAttention, Precision
+from model.precision import EncoderAttention, Precision
 from model.rules import DecodingRules, make_rules
 from model.sharding import make_mesh
 

@@ -2,10 +2,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from model.arithmetic import Arithmetic
 from model.precision import (
-    Arithmetic,
     Precision,
-    choose_arithmetic,
     from_bits,
     quantize,
     quantize_weight,
@@ -55,34 +54,6 @@ def test_two_digits_have_about_fifteen_bits() -> None:
     one = quantize(x)
     coarse = np.einsum("btk,kn->btn", np.asarray(one.values * one.scale), np.asarray(matrix, np.float64))
     assert error < np.abs(coarse - exact).max() / 100
-
-
-@pytest.mark.parametrize(
-    ("features", "expected"),
-    [
-        ({"amx_int8", "avx512_vnni", "avx512_bf16"}, Arithmetic.A8),
-        ({"avx512_vnni", "avx512_bf16"}, Arithmetic.BF16_A8),
-        ({"avx512_vnni"}, Arithmetic.A8),
-        ({"avx_vnni"}, Arithmetic.A8),
-        ({"avx2"}, Arithmetic.NONE),
-        (set(), Arithmetic.NONE),
-    ],
-)
-def test_auto_depends_on_the_processor(features: set[str], expected: Arithmetic) -> None:
-    known = frozenset(features)
-    assert choose_arithmetic("auto", "auto", backend="cpu", features=known) is expected
-    # Explicit dtypes and quantizations are kept, and accelerators use their dtype.
-    assert choose_arithmetic("auto", "float32", backend="cpu", features=known) is Arithmetic.NONE
-    assert choose_arithmetic("auto", "auto", backend="gpu", features=known) is Arithmetic.NONE
-    assert choose_arithmetic("a8", "float32", backend="cpu", features=known) is Arithmetic.A8
-    assert choose_arithmetic("none", "auto", backend="cpu", features=known) is Arithmetic.NONE
-
-
-def test_an_unknown_quantization_raises() -> None:
-    with pytest.raises(
-        ValueError, match="quantization 'int4' is unknown; use auto, none, bf16, a8, bf16-a8, w8"
-    ):
-        choose_arithmetic("int4", "auto", backend="cpu", features=frozenset())
 
 
 def test_encoder_and_decoder_may_differ() -> None:

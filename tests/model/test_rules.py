@@ -193,6 +193,15 @@ def test_a_window_whose_last_start_is_in_its_first_second_begins_by_then(last: i
     assert np.flatnonzero(np.isfinite(allowed)).tolist() == list(range(BEGIN, last + 1))
 
 
+@pytest.mark.parametrize(("latest", "n_allowed"), [(None, 51), (0, 1), (1, 2), (1500, 61), (10**9, 61)])
+def test_a_checkpoint_may_name_the_latest_first_timestamp(latest: int | None, n_allowed: int) -> None:
+    options = ModelOptions(beam_size=1)
+    rules = make_rules(SPECIAL, DecodingConfig(max_initial_timestamp=latest), options, multilingual=True)
+    step = steps(0, [True], np.array([[BEGIN + 60, BEGIN + 60]]))
+    allowed = allowed_logits(jnp.zeros((1, N_VOCAB)), initial_history(1), step, rules)[0]
+    assert np.flatnonzero(np.isfinite(allowed)).tolist() == list(range(BEGIN, BEGIN + n_allowed))
+
+
 def test_behind_the_last_start_only_the_text_can_end() -> None:
     history = History(jnp.array([True]), jnp.array([False]), jnp.array([BEGIN + 36]))
     logits = jnp.zeros((1, N_VOCAB))

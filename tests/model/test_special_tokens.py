@@ -85,6 +85,21 @@ def test_tokens_of_tasks_and_times_are_those_of_the_config(caplog: pytest.LogCap
     assert len(caplog.messages) == 3
 
 
+def test_the_start_token_of_the_config(caplog: pytest.LogCaptureFixture) -> None:
+    tokenizer = tokenizer_of()
+    start = find(tokenizer).start_of_transcript
+    assert find(tokenizer, start_id=start).start_of_transcript == start == 6
+    with pytest.raises(TokenizerError, match=r"is 5, which the tokenizer has for '<\|endoftext\|>', and not"):
+        find(tokenizer, start_id=5)
+    assert caplog.messages == []
+    n_ids = find(tokenizer).n_ids
+    special = find(tokenizer, n_ids + 8, start_id=n_ids + 3)
+    assert (special.start_of_transcript, special.n_ids) == (n_ids + 3, n_ids + 4)
+    assert caplog.messages == [f"decoder_start_token_id is {n_ids + 3}, for which the tokenizer has no token"]
+    with pytest.raises(TokenizerError, match=f"its highest id is {n_ids + 3}, and theirs is {n_ids + 2}"):
+        find(tokenizer, n_ids + 3, start_id=n_ids + 3)
+
+
 def test_times_end_at_30_s_and_tokens_behind_them_are_text_or_special() -> None:
     special = find(tokenizer_of(behind={"[UH]": False, "<|noise|>": True, "[UM]": False, "<|x|>": False}))
     stop = special.timestamp_stop

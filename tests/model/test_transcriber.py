@@ -1,3 +1,4 @@
+import json
 import os
 import subprocess
 import sys
@@ -13,6 +14,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from model import transcriber
+from model.arithmetic import Arithmetic
 from model.checkpoint import Checkpoint
 from model.config import WhisperConfig
 from model.interface import ModelOptions, Request, Transcriber, WindowResult
@@ -20,6 +23,9 @@ from model.method_programs import Batch, BatchKind
 from model.rows import Written
 from model.sharding import DATA, MODEL
 from model.transcriber import WhisperTranscriber, default_batch_size, precision_of
+from pipelines.backend import whisper_languages
+from pipelines.inference import Inference
+from pipelines.options import OptionsError
 from tests.support.tiny_model import save_huggingface, tiny_weights
 from tests.support.transcribers import load, noise, requests_of
 
@@ -27,9 +33,9 @@ BASE = WhisperConfig(80, 512, 2048, 6, 8, 6, 8, 51_865)
 
 
 def test_it_is_a_transcriber(tiny: WhisperTranscriber) -> None:
-    transcriber: Transcriber = tiny
+    ours: Transcriber = tiny
     (request,) = requests_of([noise(3)], ["de"])
-    batch = transcriber.new_batch(transcriber.batch_group(request))
+    batch = ours.new_batch(ours.batch_group(request))
     batch.add([request])
     ((answered, result),) = batch.advance()
     assert answered is request
@@ -91,6 +97,35 @@ def test_rows_of_a_batch(
     batch = tiny.new_batch(tiny.batch_group(Request(noise(1))), n_rows)
     assert (batch.n_free, batch.n_refilled) == (size, n_encoded)
     assert batch.requests == []
+
+
+def test_a_language_that_only_the_model_has(tmp_path: Path) -> None:
+    folder = save_huggingface(tmp_path / "m", tiny_weights())
+    generation = json.loads((folder / "generation_config.json").read_text())
+    languages = {"<|en|>": 50_259, "<|xyz|>": 50_300}
+    (folder / "generation_config.json").write_text(json.dumps({**generation, "lang_to_id": languages}))
+    assert whisper_languages(str(folder)) == ("en", "xyz")
+    with Inference(folder, language="XYZ", batch_size=1, vad=False) as inference:
+        assert inference.options.language == "xyz"
+        assert inference(noise(2), sampling_rate=16_000)["language"] == "xyz"
+        with pytest.raises(OptionsError, match=r"language abc: .* knows only en, xyz$"):
+            inference(noise(2), sampling_rate=16_000, language="abc")
+
+
+def test_it_says_what_it_computes_with(
+    tiny_folder: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(transcriber, "cpu_features", lambda: frozenset({"avx512_bf16"}))
+    with caplog.at_level("INFO", "model.transcriber"):
+        loaded = load(tiny_folder, quantization="auto")
+    assert loaded.precision.arithmetic is Arithmetic.BF16_A8
+    assert (
+        "encoder bfloat16 products, decoder 8-bit weights and activations (bf16-a8, ch" in loaded.arithmetic
+    )
+    assert f"{tiny_folder} computes on a CPU: {loaded.arithmetic}" in caplog.messages
+    assert load(tiny_folder, quantization="none").arithmetic.startswith(
+        "encoder and decoder float32 (none, as"
+    )
 
 
 def test_as_many_calls_are_worth_making_as_there_are_cores_or_as_is_asked_for(tiny_folder: Path) -> None:

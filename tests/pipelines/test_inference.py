@@ -292,7 +292,7 @@ def test_silence_is_an_empty_text(inference: Inference, tmp_path: Path) -> None:
 
 def test_a_model_that_does_not_work_is_an_error_of_its_own(tmp_path: Path) -> None:
     class Broken:
-        max_concurrent_calls, batch_size, compile_s = 1, 2, 0.0
+        max_concurrent_calls, batch_size, compile_s, arithmetic = 1, 2, 0.0, ""
         batch_group = staticmethod(lambda request: None)
         token_ids = staticmethod(list)
 

@@ -53,6 +53,11 @@ def test_a_group_is_checked_by_itself() -> None:
         check_decoding(DecodingOptions(hotwords="Mainz"), 443)
     with pytest.raises(OptionsError, match="no such language"):
         check_decoding(DecodingOptions(language="frensh"), 224)
+    check_decoding(DecodingOptions(language="xyz", languages=()), 224, own_codes=True)
+    check_decoding(DecodingOptions(languages=("xyz", "a_b-c")), 224, own_codes=True)
+    for language in ("x", "x1", "x y", "-xy", "xy_", "xxxxxxxxx", "\u00e4b"):
+        with pytest.raises(OptionsError, match="no such language"):
+            check_decoding(DecodingOptions(language=language), 224, own_codes=True)
     with pytest.raises(OptionsError, match="give at least one"):
         check_fallback(FallbackPolicy(temperature=()))
     with pytest.raises(OptionsError, match="must be between 0 and 5"):

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,7 +15,7 @@ from pipelines.options import (
     HELP_GROUPS,
     OptionsError,
     TranscribeOptions,
-    check_model_fits,
+    fitted_to_model,
     grouped_options,
     shaping_options,
     with_checkpoint_defaults,
@@ -78,13 +79,39 @@ def test_a_language_is_named_by_code_or_name(given: str, code: str | None) -> No
 
 
 def test_an_unknown_language_or_task_of_the_model_is_refused() -> None:
-    check_model_fits(options(language="English"), ["en"])
-    check_model_fits(options(language="fr", task="translate"), ["en", "fr"])
-    with pytest.raises(OptionsError, match="--language fr: openai/whisper-base knows only en"):
-        check_model_fits(options(language="fr"), ["en"])
+    fitted_to_model(options(language="English"), ["en"])
+    fitted_to_model(options(language="fr", task="translate"), ["en", "fr"])
+    with pytest.raises(OptionsError, match=r"--language fr: openai/whisper-base knows only en$"):
+        fitted_to_model(options(language="fr"), ["en"])
     with pytest.raises(OptionsError, match="--task translate: openai/whisper-base knows only en"):
-        check_model_fits(options(task="translate"), ["en"])
-    check_model_fits(options(task="translate"), ["ru"])  # pruned to one language, from which it translates
+        fitted_to_model(options(task="translate"), ["en"])
+    fitted_to_model(options(task="translate"), ["ru"])  # pruned to one language, from which it translates
+
+
+def test_languages_that_only_the_model_has(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    own = options(model="own", language="XYZ")
+    fitted = fitted_to_model(own, ["en", "xyz"])
+    assert (fitted.language, fitted.language_code(["en", "xyz"])) == ("xyz", "xyz")
+    several = fitted_to_model(options(model="own", languages=("Zh-TW", "German")), ["de", "zh-tw"])
+    assert several.languages == several.merge_settings(["de", "zh-tw"]).languages == ("zh-tw", "de")
+    # A code of the model precedes Whisper's language that it is a dialect of.
+    assert fitted_to_model(options(model="own", language="hak"), ["zh", "hak"]).language == "hak"
+    assert fitted_to_model(options(model="own", language="hak"), ["zh"]).language == "zh"
+    with pytest.raises(OptionsError, match=r"--language XYZ: own knows only en, fr$"):
+        fitted_to_model(own, ["en", "fr"])
+    with pytest.raises(
+        OptionsError, match=r"--languages frensh: own knows only en, fr \(did you mean french\?\)$"
+    ):
+        fitted_to_model(options(model="own", languages=("frensh",)), ["en", "fr"])
+    with pytest.raises(OptionsError, match="--language klingon-tlh: no such language"):  # too long for a code
+        options(model="own", language="klingon-tlh")
+    # OpenAI's models are known to have none.
+    with pytest.raises(OptionsError, match="--language xyz: no such language"):
+        options(model="turbo", language="xyz")
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "turbo").mkdir()
+    (tmp_path / "turbo" / "config.json").touch()
+    assert options(model="turbo", language="xyz").language == "xyz"
 
 
 def test_what_the_checkpoint_is_configured_for_applies_where_nothing_is_given() -> None:
@@ -139,7 +166,7 @@ def test_one_temperature_may_be_a_number() -> None:
 
 @pytest.mark.parametrize("language", ["auto", "auto-per-window", "Auto-Per-Window"])
 def test_the_languages_that_are_detected(language: str) -> None:
-    assert options(language=language).language_code() is None
+    assert options(language=language).language_code(["en"]) is None
 
 
 def test_rows_are_written_whatever_the_formats() -> None:

@@ -170,6 +170,7 @@ def test_ctrl_c_during_imports_shows_no_traceback(module: str, tmp_path: Path) -
 
 class InterruptedTranscriber(ToneTranscriber):
     max_concurrent_calls = 1
+    arithmetic = ""
     compile_s = 0.0
 
     def transcribe(self, requests: Sequence[Request]) -> list[WindowResult]:

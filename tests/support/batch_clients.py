@@ -83,6 +83,7 @@ class StepTranscriber:
     """
 
     compile_s = 0.0
+    arithmetic = ""
 
     def __init__(self, batch_size: int = 4, n_lanes: int = 1) -> None:
         self.batch_size, self.max_concurrent_calls = batch_size, n_lanes

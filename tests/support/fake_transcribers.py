@@ -27,6 +27,7 @@ class FakeTranscriber:
     """
 
     max_concurrent_calls = 1
+    arithmetic = ""
     compile_s = 0.0
 
     def __init__(self, batch_size: int = 8) -> None:
@@ -136,6 +137,7 @@ class ConcurrentTranscriber(FakeTranscriber):
     """Does not return before calls on two threads have started."""
 
     max_concurrent_calls = 2
+    arithmetic = ""
 
     def __init__(self) -> None:
         super().__init__(batch_size=2)

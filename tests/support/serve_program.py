@@ -23,6 +23,7 @@ class HeldToneTranscriber(ToneTranscriber):
     """Waits for `GATE` in each call."""
 
     max_concurrent_calls = 1
+    arithmetic = ""
 
     def transcribe(self, requests: Sequence[Request]) -> list[WindowResult]:
         while not Path(os.environ.get("GATE", "/")).exists():

@@ -65,6 +65,7 @@ class HeldTranscriber(WordTranscriber):
     """A `WordTranscriber` whose calls wait for a gate, one at a time."""
 
     max_concurrent_calls = 1
+    arithmetic = ""
 
     def __init__(self, batch_size: int, gate: Gate) -> None:
         super().__init__(batch_size)

@@ -40,6 +40,7 @@ class ToneTranscriber:
     """
 
     max_concurrent_calls = 2
+    arithmetic = "tones (none, for a test)"
     compile_s = 0.0
 
     def __init__(self, batch_size: int) -> None:

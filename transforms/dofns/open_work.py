@@ -71,7 +71,7 @@ class OpenWork(beam.DoFn):
     def process(self, work: Work) -> Iterator[AudioSpan | TaggedOutput[str, Any]]:
         """Opens a work item row by row, so that the audio of one row is in memory at a time."""
         for found in errors_as_failures(
-            timed(open_work(work, self._policy, BEAM_METRICS), "read", BEAM_METRICS),
+            timed(open_work(work, self._policy, BEAM_METRICS, self._known), "read", BEAM_METRICS),
             failure_source(work),
             "list",
         ):

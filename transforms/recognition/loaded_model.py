@@ -76,8 +76,10 @@ def _started_threads(n_threads: int) -> ThreadPoolExecutor:
 
 
 def load_model(load: LoadTranscriber, options: ModelOptions, metrics: Metrics) -> LoadedModel:
-    """Loads a model and counts the seconds that it took."""
+    """Loads a model, and counts the seconds that it took and what it computes with."""
     started = perf_counter()
     model = LoadedModel(load(options))
     count_seconds(metrics, "load", perf_counter() - started)
+    if model.transcriber.arithmetic:
+        metrics.count(f"arithmetic_{model.transcriber.arithmetic}")
     return model

@@ -11,7 +11,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Protocol
 
-from model.interface import DecodingOptions, Request, WindowResult, code_of
+from model.interface import DecodingOptions, Request, WindowResult
 from transforms.core.types import AudioSource, Failure, Segment, Window, WindowTranscript
 from transforms.recognition.decode_passes import DecodePass
 from transforms.recognition.fallback import FallbackPolicy
@@ -74,7 +74,7 @@ class Recognizer:
 
     Args:
         client: client of the model, used only by this recognizer.
-        decoding: options of each request.
+        decoding: options of each request; its languages are codes of the model.
         policy: decides when a window is decoded again.
         filters: names of the hallucination filters that are on.
     """
@@ -88,7 +88,6 @@ class Recognizer:
     ) -> None:
         self._client, self._decoding = client, decoding
         self._policy, self._filters = fallback, filters
-        self._languages = tuple(filter(None, map(code_of, decoding.languages)))
         self._pending: dict[int, tuple[str, WindowDecode]] = {}  # by the identity of their request
         self._order = WindowOrder()
 
@@ -100,7 +99,7 @@ class Recognizer:
             window: the window; its samples are kept until it is finished.
             key: returned with the result.
         """
-        decode = WindowDecode(source, window, languages=self._languages)
+        decode = WindowDecode(source, window, languages=self._decoding.languages)
         if not self._decoding.condition_on_previous_text or window.section is None:
             self._request(key, decode)
         elif (next_one := self._order.added(key, decode)) is not None:

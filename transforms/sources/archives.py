@@ -13,7 +13,7 @@ neither recordings nor the texts of one are counted (`transforms.sources.passed_
 from __future__ import annotations
 
 import posixpath
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, replace
 
 from transforms.core.errors import AudioError, to_failure
@@ -51,7 +51,10 @@ class ArchiveShard:
 
 
 def read_archive(
-    shard: ArchiveShard, policy: FetchPolicy = DEFAULT_POLICY, metrics: Metrics = NO_METRICS
+    shard: ArchiveShard,
+    policy: FetchPolicy = DEFAULT_POLICY,
+    metrics: Metrics = NO_METRICS,
+    languages: Collection[str] = (),
 ) -> Iterator[AudioSource | Failure]:
     """Yields an archive's recordings in order, with their bytes as `payload`: one at a time is in memory.
 
@@ -61,6 +64,7 @@ def read_archive(
         shard: the archive.
         policy: which URIs may be fetched.
         metrics: sink of the counts of members that are passed over.
+        languages: see `apply_row`.
 
     Raises:
         AudioError: the archive cannot be fetched or read to its end, or contains no audio; recordings before
@@ -68,7 +72,7 @@ def read_archive(
     """
     with open_audio(audio_source(shard.uri), policy) as file:
         passed_over = PassedOver(ARCHIVES, metrics)
-        samples = _Samples(shard, passed_over)
+        samples = _Samples(shard, passed_over, languages)
         broken = None
         try:
             for member in read_members(file):
@@ -88,8 +92,9 @@ def read_archive(
 class _Samples:
     """Groups members into recordings: a recording waits for texts that may follow it."""
 
-    def __init__(self, shard: ArchiveShard, passed_over: PassedOver) -> None:
+    def __init__(self, shard: ArchiveShard, passed_over: PassedOver, languages: Collection[str]) -> None:
         self.names: set[str] = set()
+        self._languages = languages
         self._shard, self._passed_over = shard, passed_over
         self._key: str | None = None
         self._waiting: tuple[str, bytes] | None = None  # a recording's name and bytes
@@ -139,7 +144,8 @@ class _Samples:
         text_column = choose_column(columns.keys(), self._shard.text_column, TEXT_COLUMNS)
         text = self._text(name, TEXT_SUFFIX)
         reference = get_text(columns, text_column) if text is None else text.strip()
-        yield apply_row(replace(source, reference=reference), columns, {text_column})
+        source = replace(source, reference=reference)
+        yield apply_row(source, columns, {text_column}, languages=self._languages)
 
     def _add_audio(self, member: Member) -> Iterator[AudioSource | Failure]:
         self._several = self._several or self._waiting is not None

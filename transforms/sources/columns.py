@@ -15,7 +15,7 @@ import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 
-from model.interface import code_of, is_undetermined
+from model.interface import code_among, code_of, is_undetermined
 from transforms.core.types import AudioSource, Metadata
 
 AUDIO_COLUMNS = ("audio", "audio_filepath", "path", "uri", "url", "file", "wav")
@@ -66,29 +66,35 @@ def get_text(row: Row, column: str | None) -> str | None:
 
 
 def apply_row(
-    source: AudioSource, row: Row, used: Collection[str | None], remarks: Iterable[str] = ()
+    source: AudioSource,
+    row: Row,
+    used: Collection[str | None],
+    remarks: Iterable[str] = (),
+    languages: Collection[str] = (),
 ) -> AudioSource:
     """Returns the recording with the hints and the metadata of its row.
 
     Args:
         source: the recording, with its reference.
-        row: values by column; a language that Whisper does not know is kept as metadata, with a remark.
+        row: values by column; a language that neither the model nor Whisper knows is kept as metadata, with a
+            remark.
         used: columns that are neither hint nor metadata: the audio, the reference.
         remarks: what else was not understood of the row.
+        languages: codes of the languages that the model knows, for those that only it knows.
     """
     prompt, hotwords, language = (
         choose_column(row.keys(), None, usual)
         for usual in (PROMPT_COLUMNS, HOTWORDS_COLUMNS, LANGUAGE_COLUMNS)
     )
     named = get_text(row, language) or ""
-    code = code_of(named) if named else None
+    code = code_among(named, languages) or code_of(named) if named else None
     known = {*used, prompt, hotwords, language if code else None}
     kept = {name: value for name, value in row.items() if name not in known}
     sentences = list(remarks)
     if named and code is None and not is_undetermined(named):
         sentences.append(
-            f"{language} is {named[:100]!r}, which is no code, tag or name of a language that Whisper knows: "
-            "it is kept as metadata, and the recording is transcribed as without it"
+            f"{language} is {named[:100]!r}, which is no code, tag or name of a language that Whisper or the "
+            "model knows: it is kept as metadata, and the recording is transcribed as without it"
         )
     return replace(
         source,

@@ -14,7 +14,7 @@ from __future__ import annotations
 import hashlib
 import io
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from itertools import chain, dropwhile, takewhile
@@ -152,11 +152,16 @@ def manifest_shards(
 
 
 def read_manifest_shard(
-    shard: ManifestShard, policy: FetchPolicy = DEFAULT_POLICY
+    shard: ManifestShard, policy: FetchPolicy = DEFAULT_POLICY, languages: Collection[str] = ()
 ) -> Iterator[AudioSource | Failure]:
     """Yields the recordings of a shard, line by line; an invalid line is a `Failure`.
 
     So is a line with a forbidden URI (`transforms.sources.trust`), unless the policy trusts the manifest.
+
+    Args:
+        shard: the lines.
+        policy: which URIs may be fetched, and which the manifest may contain.
+        languages: see `apply_row`.
 
     Raises:
         AudioError: with stage `list`, if the manifest was changed since it was listed.
@@ -165,7 +170,8 @@ def read_manifest_shard(
     files = ListedFiles(shard.uri, shard.header or ())
     for record in _records_of(shard, kind, policy):
         try:
-            yield _source(shard, record, kind, files, policy.trust_manifests)
+            source, row, used, remarks = _source(shard, record, kind, files, policy.trust_manifests)
+            yield apply_row(source, row, used, remarks, languages)
         except ColumnError as error:
             yield _bad_line(shard.uri, record, "bad_line", str(error))
         except AudioError as error:
@@ -264,7 +270,8 @@ def _check_columns(columns: Sequence[str], audio_column: str | None, text_column
 
 def _source(
     shard: ManifestShard, record: Record, kind: str, files: ListedFiles, trusted: bool
-) -> AudioSource:
+) -> tuple[AudioSource, Row, Collection[str | None], Sequence[str]]:
+    """Returns the recording of a line, and what else `apply_row` takes."""
     row = parse_row(record, kind, shard.header, shard.delimiter)
     audio_column = choose_listed_audio(row.keys(), shard.audio_column)
     text_column = choose_column(row.keys(), shard.text_column, TEXT_COLUMNS)
@@ -283,7 +290,7 @@ def _source(
     if shard.has_clips:
         source, used, not_understood = apply_part(source, row)
         remarks += not_understood
-    return apply_row(source, row, {audio_column, text_column, *used}, remarks)
+    return source, row, {audio_column, text_column, *used}, remarks
 
 
 def _encoding_remarks(encoding: str | None) -> tuple[str, ...]:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import mmap
 import posixpath
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import BinaryIO
 
@@ -93,8 +93,15 @@ def parquet_shards(
     return [DatasetShard(name, split, i, path, audio, text) for i, path in enumerate(paths)]
 
 
-def read_shard(shard: DatasetShard, policy: FetchPolicy = DEFAULT_POLICY) -> Iterator[AudioSource | Failure]:
+def read_shard(
+    shard: DatasetShard, policy: FetchPolicy = DEFAULT_POLICY, languages: Collection[str] = ()
+) -> Iterator[AudioSource | Failure]:
     """Yields a shard's recordings in order, one row at a time.
+
+    Args:
+        shard: the file.
+        policy: which URIs may be fetched, and which the dataset may contain.
+        languages: see `apply_row`.
 
     Yields:
         For a row with audio bytes or samples, a source with `payload`, whose URI consists of the dataset,
@@ -109,7 +116,7 @@ def read_shard(shard: DatasetShard, policy: FetchPolicy = DEFAULT_POLICY) -> Ite
     try:
         with open_audio(audio_source(shard.path), policy) as file:
             for index, row in enumerate(_rows(file, shard)):
-                yield _checked_source(shard, index, row, policy.trust_manifests)
+                yield _checked_source(shard, index, row, policy.trust_manifests, languages)
     except AudioError as error:
         raise AudioError("list", error.kind, f"{shard.path}: {error.message}", error.retryable) from error
     except (OSError, UnicodeDecodeError, pa.ArrowException) as error:
@@ -155,10 +162,10 @@ def _check_has(shard: DatasetShard, schema: pa.Schema) -> None:
 
 
 def _checked_source(
-    shard: DatasetShard, index: int, row: pa.RecordBatch, trusted: bool
+    shard: DatasetShard, index: int, row: pa.RecordBatch, trusted: bool, languages: Collection[str]
 ) -> AudioSource | Failure:
     try:
-        return _source(shard, index, row, trusted)
+        return _source(shard, index, row, trusted, languages)
     except AudioError as error:
         return to_failure(audio_source(f"{shard}/{index}"), error)
     except UnicodeDecodeError as error:  # Arrow decodes text only when it is accessed
@@ -166,7 +173,9 @@ def _checked_source(
         return to_failure(audio_source(f"{shard}/{index}"), invalid)
 
 
-def _source(shard: DatasetShard, index: int, row: pa.RecordBatch, trusted: bool) -> AudioSource:
+def _source(
+    shard: DatasetShard, index: int, row: pa.RecordBatch, trusted: bool, languages: Collection[str]
+) -> AudioSource:
     audio = audio_of(row, shard.audio_column)
     values, remarks = row_values(row, shard.audio_column, shard.text_column)
     reference = get_text(values, shard.text_column)
@@ -176,7 +185,7 @@ def _source(shard: DatasetShard, index: int, row: pa.RecordBatch, trusted: bool)
     else:
         uri = "/".join([f"{shard}/{index}", *([posixpath.basename(audio.path)] if audio.path else [])])
         source = audio_source(uri, audio.payload or b"", reference)
-    return apply_row(source, values, {shard.text_column}, remarks)
+    return apply_row(source, values, {shard.text_column}, remarks, languages)
 
 
 def _schema(path: str, policy: FetchPolicy) -> pa.Schema:

@@ -6,7 +6,7 @@ import bz2
 import io
 import pickle
 import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import replace
 
 from transforms.core.metrics import NO_METRICS, Metrics
@@ -55,7 +55,10 @@ def _deflated(work: Work) -> Work:
 
 
 def open_work(
-    work: Work, policy: FetchPolicy = DEFAULT_POLICY, metrics: Metrics = NO_METRICS
+    work: Work,
+    policy: FetchPolicy = DEFAULT_POLICY,
+    metrics: Metrics = NO_METRICS,
+    languages: Collection[str] = (),
 ) -> Iterator[AudioSource | Failure]:
     """Yields the recordings of a work item, one at a time, and a failure for each invalid entry.
 
@@ -63,6 +66,7 @@ def open_work(
         work: the work item.
         policy: which URIs may be fetched, and which a list may contain.
         metrics: sink of the counts of files in archives that are passed over.
+        languages: codes of the languages that the model knows; rows may name those that only it knows.
 
     Raises:
         AudioError: with stage `list`: the work item cannot be read to its end.
@@ -73,11 +77,11 @@ def open_work(
         case FileShard():
             return read_files(work)
         case ManifestShard():
-            return in_reading_order(read_manifest_shard(work, policy))
+            return in_reading_order(read_manifest_shard(work, policy, languages))
         case ArchiveShard():
-            return read_archive(work, policy, metrics)
+            return read_archive(work, policy, metrics, languages)
         case DatasetShard():
-            return read_shard(work, policy)
+            return read_shard(work, policy, languages)
 
 
 def failure_source(work: Work) -> AudioSource:

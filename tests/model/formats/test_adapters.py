@@ -56,6 +56,7 @@ def change_weights(folder: Path, **changed: NDArray[np.generic] | None) -> Path:
 def test_adapters_are_merged_as_peft_merges_them(tmp_path: Path, base: Path, kind: str) -> None:
     found = find_checkpoint(str(adapter(tmp_path / kind, base, kind)))
     original = dict(find_checkpoint(str(base)).weights())
+    original["decoder.projection.embedding"] = original["decoder.embedding.embedding"]  # where it is untied
     merged = load_file(REFERENCES / "adapters" / kind / "merged.safetensors")
     expected = {network_name(name): network_layout(network_name(name), w) for name, w in merged.items()}
     assert expected
@@ -93,6 +94,65 @@ def test_a_changed_projection_is_one_of_its_own(
     found = dict(changed.weights())
     np.testing.assert_array_equal(found["decoder.embedding.embedding"], embedding)
     np.testing.assert_allclose(found["decoder.projection.embedding"], expected, rtol=1e-5, atol=1e-5)
+
+
+EMBEDDING = "base_model.model.model.decoder.embed_tokens"
+
+
+def lora_of_embedding(n_vocab: int) -> dict[str, NDArray[np.float32]]:
+    rng = np.random.default_rng(0)
+    shapes = {"lora_embedding_A": (2, n_vocab), "lora_embedding_B": (8, 2)}
+    return {
+        f"{EMBEDDING}.{part}": rng.normal(size=shape).astype(np.float32) for part, shape in shapes.items()
+    }
+
+
+@pytest.mark.parametrize("kind", ["lora", "lora with its base", "saved", "saved and tied", "whole"])
+def test_an_embedding_that_is_changed_alone(tmp_path: Path, base: Path, kind: str) -> None:
+    """As PEFT 0.21 computes it: a change of the embedding is none of the projection that it is tied to.
+
+    Its merge of LoRA changes both, and computes something else. A whole embedding is that of both, unless it
+    was trained by itself.
+    """
+    original = dict(find_checkpoint(str(base)).weights())["decoder.embedding.embedding"]
+    lora = lora_of_embedding(len(original))
+    change = 2 * (lora[f"{EMBEDDING}.lora_embedding_B"] @ lora[f"{EMBEDDING}.lora_embedding_A"]).T
+    saved = {"modules_to_save": ["decoder.embed_tokens"]}
+    other = np.float32(0.5) * original
+    weights, config, embedding, projection = {
+        "lora": (lora, {}, original + change, original),
+        "lora with its base": (
+            {**lora, f"{EMBEDDING}.base_layer.weight": other}, {}, other + change, other,
+        ),
+        "saved": ({f"{EMBEDDING}.weight": other}, saved, other, original),
+        "saved and tied": (
+            {f"{EMBEDDING}.weight": other}, {**saved, "ensure_weight_tying": True}, other, None,
+        ),
+        "whole": ({f"{EMBEDDING}.weight": other}, {}, other, None),
+    }[kind]  # fmt: skip
+    folder = adapter(tmp_path / "a", base, lora_alpha=4, **config)
+    save_file(weights, folder / "adapter_model.safetensors")
+    found = find_checkpoint(str(folder))
+    read = dict(found.weights())
+    np.testing.assert_allclose(read["decoder.embedding.embedding"], embedding, rtol=1e-5, atol=1e-5)
+    assert found.config.has_projection == (projection is not None)
+    if projection is None:
+        assert "decoder.projection.embedding" not in read
+    else:
+        np.testing.assert_array_equal(read["decoder.projection.embedding"], projection)
+
+
+def test_an_embedding_of_a_base_with_its_own_projection(tmp_path: Path, base: Path) -> None:
+    own = Path(shutil.copytree(base, tmp_path / "own"))
+    weights = load_file(own / "model.safetensors")
+    embedding = weights["model.decoder.embed_tokens.weight"]
+    save_file({**weights, "proj_out.weight": embedding + 1}, own / "model.safetensors")
+    folder = adapter(tmp_path / "a", own)
+    base_layer = {f"{EMBEDDING}.base_layer.weight": embedding}
+    save_file({**lora_of_embedding(len(embedding)), **base_layer}, folder / "adapter_model.safetensors")
+    read = dict(find_checkpoint(str(folder)).weights())
+    np.testing.assert_array_equal(read["decoder.projection.embedding"], embedding + 1)
+    assert not np.allclose(read["decoder.embedding.embedding"], embedding)
 
 
 def test_weights_that_torch_saved(tmp_path: Path, base: Path) -> None:

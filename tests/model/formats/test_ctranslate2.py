@@ -89,10 +89,40 @@ def test_a_surplus_variable_is_named(tmp_path: Path, variables: dict[str, NDArra
 
 
 def test_null_lists_are_empty_and_languages_are_ids() -> None:
-    assert read_decoding(dict.fromkeys(("suppress_ids", "suppress_ids_begin", "alignment_heads"))) == (
-        DecodingConfig()
+    null = dict.fromkeys(("suppress_ids", "suppress_ids_begin", "alignment_heads"))
+    assert read_decoding(null, {}) == DecodingConfig()
+    assert read_decoding({"lang_ids": [5, 6]}, {}).languages == (("", 5), ("", 6))
+
+
+def test_generation_config_overrides_config() -> None:
+    values = {
+        **{"suppress_ids": [1], "suppress_ids_begin": [2], "alignment_heads": [[0, 0]], "lang_ids": [5, 6]},
+        **{"task": "translate", "forced_decoder_ids": [[1, 5]]},  # names that CTranslate2 does not have
+    }
+    assert read_decoding(values, {}) == DecodingConfig((1,), (2,), ((0, 0),), languages=(("", 5), ("", 6)))
+    generation = {
+        **{"suppress_tokens": [7, 8], "begin_suppress_tokens": None, "is_multilingual": True},
+        **{
+            "lang_to_id": {"<|en|>": 5},
+            "task_to_id": {"translate": 9},
+            "language": "en",
+            "task": "translate",
+        },
+        **{"no_timestamps_token_id": 12, "max_initial_timestamp_index": 3, "decoder_start_token_id": 4},
+    }
+    assert read_decoding(values, generation) == DecodingConfig(
+        (7, 8),
+        (),
+        ((0, 0),),
+        is_multilingual=True,
+        languages=(("en", 5),),
+        task_ids=(("translate", 9),),
+        no_timestamps_id=12,
+        language="en",
+        task="translate",
+        start_id=4,
+        max_initial_timestamp=3,
     )
-    assert read_decoding({"lang_ids": [5, 6]}).languages == (("", 5), ("", 6))
 
 
 def test_int8_weights_are_dequantized(tmp_path: Path) -> None:

@@ -30,6 +30,29 @@ def test_arrays_that_flax_wrote(tmp_path: Path, dtype: type, n: int) -> None:
     np.testing.assert_array_equal(found["decoder.layers.0.mlp.up.kernel"], kernel)
 
 
+@pytest.mark.parametrize("scanned", ["FlaxDecoderScanLayers", ""])
+def test_layers_that_were_scanned_are_taken_apart(tmp_path: Path, scanned: str) -> None:
+    layers = np.arange(3 * 4 * 2, dtype=np.float32).reshape(3, 4, 2)
+    stacked = {"fc1": {"kernel": layers, "bias": layers[:, 0]}, "final_layer_norm": {"scale": layers[:, 1]}}
+    norm = {"scale": layers[0, 0], "bias": layers[0, 1]}
+    decoder = {"layers": {scanned: stacked} if scanned else stacked, "layer_norm": norm}
+    path = saved(tmp_path, msgpack_serialize({"model": {"decoder": decoder}}))
+    found = dict(read_weights([path], read_tensors))
+    assert len(found) == 3 * 3 + 2
+    for number, layer in enumerate(layers):
+        name = f"decoder.layers.{number}"
+        np.testing.assert_array_equal(found[f"{name}.mlp.up.kernel"], layer)
+        np.testing.assert_array_equal(found[f"{name}.mlp.up.bias"], layer[0])
+        np.testing.assert_array_equal(found[f"{name}.mlp_norm.scale"], layer[1])
+    np.testing.assert_array_equal(found["decoder.norm.scale"], layers[0, 0])
+
+
+def test_a_scanned_weight_needs_an_axis_of_layers(tmp_path: Path) -> None:
+    tree = {"model": {"decoder": {"layers": {"fc1": {"bias": np.zeros(3, np.float32)}}}}}
+    with pytest.raises(FormatError, match="no axis of layers in 'model/decoder/layers/fc1/bias'"):
+        dict(read_tensors([saved(tmp_path, msgpack_serialize(tree))]))
+
+
 def array(shape: object, dtype: object, content: object, code: int = 1) -> bytes:
     extension = msgpack.ExtType(code, msgpack.packb((shape, dtype, content)))
     return bytes(msgpack.packb({"a": extension}))

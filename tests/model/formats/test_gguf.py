@@ -134,6 +134,47 @@ def test_damaged_files_are_refused(tmp_path: Path, content: bytes, message: str)
         tracemalloc.stop()
 
 
+@pytest.mark.parametrize(
+    ("metadata", "encoder", "decoder"),
+    [
+        ({"whisper.encoder.attention.head_count": 2, "whisper.decoder.attention.head_count": 4}, 2, 4),
+        ({"whisper.attention.head_count": 2}, 2, 2),
+        ({"whisper.attention.head_count": 2, "whisper.decoder.attention.head_count": 8}, 2, 8),
+        ({"whisper.encoder.attention.head_count": 2, "other.decoder.attention.head_count": 9}, 2, 1),
+        ({"whisper.encoder.attention.head_count": "2"}, 1, 1),
+    ],
+)
+def test_the_number_of_heads_is_read(
+    tmp_path: Path, weights: Weights, metadata: dict[str, object], encoder: int, decoder: int
+) -> None:
+    config = open_gguf(saved(tmp_path, gguf_bytes(weights, metadata))).config
+    assert (config.encoder_heads, config.decoder_heads) == (encoder, decoder)
+
+
+def test_heads_of_any_width_are_read(tmp_path: Path) -> None:
+    heads = {"whisper.encoder.attention.head_count": 2, "whisper.decoder.attention.head_count": 2}
+    config = open_gguf(saved(tmp_path, gguf_bytes(tiny_weights(), heads))).config
+    assert (config.d_model, config.encoder_heads, config.decoder_heads) == (32, 2, 2)
+
+
+@pytest.mark.parametrize(
+    ("kind", "letter"), [(0, "B"), (1, "b"), (2, "H"), (3, "h"), (5, "i"), (10, "Q"), (11, "q")]
+)
+def test_integers_of_every_size(tmp_path: Path, weights: Weights, kind: int, letter: str) -> None:
+    content = gguf_bytes(weights, {})
+    value = text(b"whisper.attention.head_count") + struct.pack(f"<I{letter}", kind, 4)
+    value += text(b"pad") + struct.pack("<IQ", 8, pad := -(len(value) + 3 + 20) % 32) + bytes(pad)
+    (n_tensors,) = struct.unpack("<Q", content[8:16])
+    config = open_gguf(saved(tmp_path, header(n_tensors, 2) + value + content[24:])).config
+    assert (config.encoder_heads, config.decoder_heads) == (4, 4)
+
+
+@pytest.mark.parametrize("number", [0, 3])
+def test_heads_that_do_not_divide_the_width(tmp_path: Path, weights: Weights, number: int) -> None:
+    with pytest.raises(FormatError, match="encoder_heads"):
+        open_gguf(saved(tmp_path, gguf_bytes(weights, {"whisper.encoder.attention.head_count": number})))
+
+
 def test_heads_of_another_width_are_not_guessed(tmp_path: Path) -> None:
     with pytest.raises(FormatError, match="width 32 does not divide into heads of 64"):
         open_gguf(saved(tmp_path, gguf_bytes(tiny_weights(), {})))

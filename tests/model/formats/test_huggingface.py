@@ -131,12 +131,15 @@ def test_what_generation_config_tells_of_the_tokens() -> None:
         "language": "<|ru|>",
         "task": "transcribe",
         "forced_decoder_ids": [[1, None], [2, 11]],
+        "max_initial_timestamp_index": 1,
     }
     found = read_decoding({"forced_decoder_ids": [[1, 8], [2, 11]], "language": "en"}, generation)
     assert found.is_multilingual is True
     assert dict(found.languages) == {"ru": 9, "en": 8}
     assert dict(found.task_ids) == {"transcribe": 11, "translate": 10}
     assert found.no_timestamps_id == 15
+    assert (found.max_initial_timestamp, found.start_id) == (1, None)
+    assert read_decoding({"decoder_start_token_id": 7}, generation).start_id == 7
     assert (found.language, found.task, found.forced_ids) == ("<|ru|>", "transcribe", (None, 11))
     older = read_decoding({"forced_decoder_ids": [[1, 8], [2, 11]]}, {"forced_decoder_ids": None})
     assert older.forced_ids == (8, 11)

@@ -44,6 +44,7 @@ COUNTERS = {
     "filtered_rate": 0,
     "filtered_no_speech": 7,
     "audio_ms": 7_200_000,
+    "arithmetic_encoder and decoder float32 (none, chosen for ARM)": 2,
     "read_us": 1_500_000,
     "model_us": 60_000_000,
 }
@@ -104,6 +105,7 @@ def test_report_has_counts_times_and_files(folder: RunFolder) -> None:
         "fallback_by_reason": {"avg_logprob": 4, "loop": 1},
         "segments_filtered": {"no_speech": 7},
     }
+    assert content["arithmetic"] == {"encoder and decoder float32 (none, chosen for ARM)": 2}
     assert (content["speech_hours"], content["skipped_hours"]) == (1.0, 0.020833)
     assert content["untranscribed_s"] == {"no_speech": 0.75}
     assert (content["audio_hours"], content["wall_s"], content["times_real_time"]) == (2.0, 720.0, 9.0)
@@ -141,6 +143,7 @@ def test_summary_of_a_small_run_shows_the_text(folder: RunFolder, monkeypatch: p
     assert lines[lines.index("b.wav [en]") + 1] == "  (no words)"
     text = "\n".join(lines)
     assert "of these, done by an earlier run: 1;" in text
+    assert "computed with: encoder and decoder float32 (none, chosen for ARM)\n" in text
     assert "skipped as non-speech: 0.02 hours" in text
     assert "seconds without text, or with text deleted: no_speech 0.8; see untranscribed in" in text
     assert "2 of 3 recordings transcribed, 2.00 hours of audio in 12 min 00 s: 9.0 times real time" in text

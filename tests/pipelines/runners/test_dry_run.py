@@ -77,11 +77,17 @@ def test_dry_run_says_what_memory_the_model_takes(
     flags = ["--input", str(recording), "--output", str(out), "--model", str(tiny_folder), "--dry_run"]
     assert main([*flags, "--beam_size", "1"]) == 0
     printed = capsys.readouterr().out
+    assert re.search(
+        r"^on this CPU encoder (and decoder )?(bfloat16|8-bit|float32) .* chosen for ", printed, re.M
+    )
     assert re.search(r"^on a GPU    0\.\d GB \(weights 0\.0, cross-attention caches 0\.", printed, re.M)
     assert re.search(r"^rows        T4 16 GB: 64, .*H200 141 GB: 64$", printed, re.M)
-    assert main([*flags, "--batch_size", "16"]) == 0
+    assert main([*flags, "--batch_size", "16", "--quantization", "a8"]) == 0
     printed = capsys.readouterr().out
     assert "for batches of 16 rows\n" in printed
+    assert (
+        "on this CPU encoder and decoder 8-bit weights and activations (a8, as it was asked for)\n" in printed
+    )
     assert "rows        T4" not in printed
 
 

@@ -27,6 +27,14 @@ def parse(
     return parse_form(fields, rules, task).request
 
 
+def test_a_language_that_only_the_model_has() -> None:
+    own = FormRules(model=MODEL, aliases=frozenset(), languages=("de", "hak", "xyz"))
+    for named, code in (("XYZ", "xyz"), ("hak", "hak"), ("German", "de")):
+        assert parse(("language", named), rules=own).language == code
+    with pytest.raises(ApiError, match="no such language"):
+        parse(("language", "abc"), rules=own)
+
+
 def test_empty_form_is_the_default() -> None:
     assert asdict(parse()) == {
         "model": MODEL,

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import io
 import logging
+import tarfile
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -21,6 +23,7 @@ from transforms.core.uris import audio_source
 from transforms.dofns.open_work import OpenWork
 from transforms.dofns.tags import FAILURES, LISTED, ORIGINS, SHARED
 from transforms.fetch.policy import FetchPolicy
+from transforms.sources.archives import ArchiveShard
 from transforms.sources.hf_datasets import dataset_work
 from transforms.sources.manifests import manifest_shards
 from transforms.sources.parquet import DatasetShard
@@ -93,6 +96,24 @@ def test_a_recording_has_its_own_language_if_the_model_knows_it() -> None:
     (failure,) = found[FAILURES]
     assert (failure.stage, failure.kind) == ("list", "other_language")
     assert "'tlh', but the model knows only de, en, fr" in failure.message
+
+
+def test_rows_may_name_languages_that_only_the_model_has(tmp_path: Path) -> None:
+    (tmp_path / "m.csv").write_text("path,language\na.wav,XYZ\nb.wav,hak\nc.wav,abc\nd.wav,ko\n")
+    pq.write_table(
+        pa.table({"audio": [{"bytes": b"x", "path": None}], "language": ["xyz"]}), tmp_path / "d.parquet"
+    )
+    with tarfile.open(tmp_path / "a.tar", "w") as tar:
+        for name, data in (("a.wav", b"x"), ("a.json", b'{"language": "xyz"}')):
+            member = tarfile.TarInfo(name)
+            member.size = len(data)
+            tar.addfile(member, io.BytesIO(data))
+    dataset = DatasetShard("d", "train", 0, f"{tmp_path}/d.parquet", "audio", None)
+    work = [*manifest_shards(f"{tmp_path}/m.csv"), ArchiveShard(f"{tmp_path}/a.tar"), dataset]
+    found = [by_tag(OpenWork("en", ("en", "hak", "xyz", "zh")).process(one)) for one in work]
+    languages = [span.language for one in found for span in one[MAIN]]
+    assert languages == ["xyz", "hak", "en", "xyz", "xyz"]
+    assert [failure.kind for one in found for failure in one.get(FAILURES, [])] == ["other_language"]
 
 
 def test_an_invalid_line_of_a_manifest_is_a_failure_and_counts_as_a_recording(tmp_path: Path) -> None:

@@ -28,6 +28,7 @@ class CompilingTranscriber(FakeTranscriber):
     """Takes 60 s for a call; that of the first one is for compiling, but for 20 s."""
 
     max_concurrent_calls = 2
+    arithmetic = ""
 
     def __init__(self, clock: Clock, batch_size: int = 8) -> None:
         super().__init__(batch_size=batch_size)
@@ -159,6 +160,16 @@ def test_a_client_keeps_its_model() -> None:
     del client
     gc.collect()
     assert reference() is None
+
+
+def test_what_it_computes_with_is_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    metrics = CountingMetrics()
+    load_model(lambda _: FakeTranscriber(), ModelOptions(), metrics).close()
+    assert metrics.counters.keys() == {"load_us"}
+    monkeypatch.setattr(FakeTranscriber, "arithmetic", "float32")
+    for _ in range(2):
+        load_model(lambda _: FakeTranscriber(), ModelOptions(), metrics).close()
+    assert metrics.counters["arithmetic_float32"] == 2
 
 
 def test_its_threads_run_from_the_start_until_it_is_closed() -> None:

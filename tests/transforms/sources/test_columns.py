@@ -39,6 +39,13 @@ def test_unknown_language_is_metadata_with_a_remark(language: object) -> None:
     assert metadata == {"language": language}
 
 
+def test_a_language_that_only_the_model_has_is_no_metadata() -> None:
+    for given, code in (("XYZ", "xyz"), ("hak", "hak"), ("German", "de"), ("fr", "fr")):
+        row = {"language": given}
+        source = apply_row(AudioSource("id", "a.wav"), row, (), languages=("de", "hak", "xyz"))
+        assert (source.language, source.metadata) == (code, ())
+
+
 @pytest.mark.parametrize("language", ["und", "mul", "auto", "Unknown", "", None, float("nan")])
 def test_undetermined_language_is_no_remark(language: object) -> None:
     source = apply_row(AudioSource("id", "a.wav"), {"language": language}, ())
