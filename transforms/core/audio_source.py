@@ -6,6 +6,7 @@ import re
 from dataclasses import dataclass, field, replace
 
 from transforms.core.audio_streams import StreamChoice
+from transforms.core.clips import ClipTimes
 from transforms.core.record import Record
 
 _AUDIO_ID = re.compile(r"([^-]*)(-s\d+)?(-\d+)?")
@@ -35,6 +36,8 @@ class AudioSource(Record):
         metadata: further columns of its row, (name, value as JSON) each.
         channel: the channel to transcribe, from 0; None for a mix of all.
         stream: the audio stream to transcribe, of a file with several; None for the default one.
+        clip_timestamps: the clips of it that are transcribed, (start, end) in seconds from `start_s` on, as
+            `transforms.core.clips.checked_clips` returns them; empty for all of it.
     """
 
     audio_id: str
@@ -49,6 +52,7 @@ class AudioSource(Record):
     metadata: Metadata = ()
     channel: int | None = None
     stream: StreamChoice = None
+    clip_timestamps: ClipTimes = ()
 
     @property
     def name(self) -> str:

@@ -130,7 +130,7 @@ class SpanReader:
         start_s, stop_s = next(ranges)
         self._counted_s = float(start_s)
         yield self._started(SpanStart(track, start_s))
-        stream = self._stream(file, source, self._plan.sections.at(start_s))
+        stream = self._stream(file, source, self._plan.section_at(source, start_s))
         try:
             yield from self._spans(stream, source, track, (start_s, stop_s), ranges)
         except AudioError as error:
@@ -185,16 +185,30 @@ class SpanReader:
         if span.start_s and stream.ends_before(span.start_s):
             if span.start_s > self._unit.span.start_s:
                 yield _shortened(source, span.start_s)
+            elif self._is_last_range(source):
+                yield from self._close(span, None)
+                return
             yield SpanEnded()
             return
         while True:
-            is_last = stream.ends_before(span.stop_s)
+            is_last = stream.ends_before(span.stop_s) and self._may_end(source)
             yield from self._close(span, None if is_last else span.stop_s)
             following = None if is_last else next(ranges, None)
             if following is None:
                 return
             span = SpanProgress(stream, source, following)
             yield self._started(SpanStart(track, span.start_s))
+
+    def _is_last_range(self, source: AudioSource) -> bool:
+        """Whether the recording ends with this range, even if the file does before it.
+
+        Where a recording has clips, no range before need have been read as far as the file ends.
+        """
+        return bool(source.clip_timestamps) and self._unit.span.stop_s is None
+
+    def _may_end(self, source: AudioSource) -> bool:
+        """Whether the recording may end in this range: with clips, in the last one only."""
+        return not source.clip_timestamps or self._unit.span.stop_s is None
 
     def _close(self, span: SpanProgress, stop_s: int | None) -> Iterator[ReadEvent]:
         part = span.part(stop_s)

@@ -139,7 +139,10 @@ class _Samples:
         text_column = choose_column(columns.keys(), self._shard.text_column, TEXT_COLUMNS)
         text = self._text(name, TEXT_SUFFIX)
         reference = get_text(columns, text_column) if text is None else text.strip()
-        yield apply_row(replace(source, reference=reference), columns, {text_column})
+        try:
+            yield apply_row(replace(source, reference=reference), columns, {text_column})
+        except ColumnError as error:
+            yield to_failure(source, AudioError("list", "bad_clips", f"its {COLUMNS_SUFFIX} file: {error}"))
 
     def _add_audio(self, member: Member) -> Iterator[AudioSource | Failure]:
         self._several = self._several or self._waiting is not None
