@@ -66,6 +66,11 @@ class AudioSource(Record):
         return f"{name}{'&' if name != self.uri else '#'}track={self.stream}"
 
     @property
+    def is_part(self) -> bool:
+        """Whether it is a time range of a file."""
+        return self.start_s is not None or self.end_s is not None
+
+    @property
     def is_channel(self) -> bool:
         """Whether a channel of a file is a recording of its own."""
         return bool(split_id(self.audio_id)[2])

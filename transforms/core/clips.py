@@ -18,6 +18,13 @@ END = 1 << 62
 
 FORM = "START,END,START,END,... in seconds, in order, where the last END may be missing"
 
+SEVERAL_CLIPS = "several_clips"
+"""Kind of the failure of a recording that is listed with different clips."""
+
+SEVERAL_CLIPS_ADVICE = (
+    "it is listed several times, with different clip_timestamps; list it once, with all of its clips"
+)
+
 _SHOWN = 100  # characters of a value that a message quotes
 
 
@@ -76,6 +83,17 @@ def checked_clips(times_s: Sequence[float]) -> ClipTimes:
                 f"the clip from {start_s:g} s begins before the one before it ends, at {end_s:g} s"
             )
     return clips
+
+
+def check_clip_times(clips: ClipTimes) -> None:
+    """Checks clips that a caller has made.
+
+    Raises:
+        ValueError: they are not as `checked_clips` returns them.
+    """
+    checked = checked_clips([time_s for clip in clips for time_s in clip if time_s is not None])
+    if checked != tuple(clips):
+        raise ValueError(f"clip_timestamps {repr(clips)[:_SHOWN]}: give (start, end) of each, in seconds")
 
 
 def _seconds(word: object) -> float:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
+from transforms.core.clips import SEVERAL_CLIPS, SEVERAL_CLIPS_ADVICE
 from transforms.core.errors import AudioError, to_failure
 from transforms.core.failures import unexpected_failure
 from transforms.core.recording_parts import complete_parts, join_parts, missing_clips
@@ -75,10 +76,7 @@ def assemble(
 def _unusable_clips(recording: Recording, parts: Iterable[RecordingPart]) -> AudioError | None:
     """Returns why the clips of a recording give no transcript; None if they do, or there are none."""
     if len({part.source.clip_timestamps for part in parts}) > 1:
-        reason = (
-            "it is listed several times, with different clip_timestamps; list it once, with all of its clips"
-        )
-        return AudioError("list", "several_clips", reason)
+        return AudioError("list", SEVERAL_CLIPS, SEVERAL_CLIPS_ADVICE)
     clips = recording.source.clip_timestamps
     if clips and clips[0][0] >= recording.duration_s:
         return AudioError(

@@ -39,8 +39,7 @@ def split_into_ranges(source: AudioSource, length_s: int, policy: FetchPolicy) -
         length_s: maximum seconds in a range.
         policy: which URIs may be fetched.
     """
-    is_part = source.start_s is not None or source.end_s is not None
-    if source.payload is not None or is_part or is_http(source.uri):
+    if source.payload is not None or source.is_part or is_http(source.uri):
         return WHOLE
     try:
         with open_in_place(source, policy) as file:

@@ -182,16 +182,15 @@ class SpanReader:
         ranges: Iterator[Range],
     ) -> Iterator[ReadEvent]:
         """Closes the spans that have no further window."""
-        if span.start_s and stream.ends_before(span.start_s):
+        is_before = span.start_s > 0 and stream.ends_before(span.start_s)
+        if is_before and not self._has_no_end_of_its_own(source, span):
             if span.start_s > self._unit.span.start_s:
                 yield _shortened(source, span.start_s)
-            elif self._is_last_range(source):
-                yield from self._close(span, None)
-                return
             yield SpanEnded()
             return
+        may_end = not source.clip_timestamps or self._unit.span.stop_s is None
         while True:
-            is_last = stream.ends_before(span.stop_s) and self._may_end(source)
+            is_last = may_end and stream.ends_before(span.stop_s)
             yield from self._close(span, None if is_last else span.stop_s)
             following = None if is_last else next(ranges, None)
             if following is None:
@@ -199,16 +198,14 @@ class SpanReader:
             span = SpanProgress(stream, source, following)
             yield self._started(SpanStart(track, span.start_s))
 
-    def _is_last_range(self, source: AudioSource) -> bool:
-        """Whether the recording ends with this range, even if the file does before it.
+    def _has_no_end_of_its_own(self, source: AudioSource, span: SpanProgress) -> bool:
+        """Whether a span is closed although the recording ends before it.
 
-        Where a recording has clips, no range before need have been read as far as the file ends.
+        Where a recording has clips, nobody reads all of it. So the reader of its last range closes it,
+        wherever the file ends, and no other one does.
         """
-        return bool(source.clip_timestamps) and self._unit.span.stop_s is None
-
-    def _may_end(self, source: AudioSource) -> bool:
-        """Whether the recording may end in this range: with clips, in the last one only."""
-        return not source.clip_timestamps or self._unit.span.stop_s is None
+        unit = self._unit.span
+        return bool(source.clip_timestamps) and (unit.stop_s is not None or span.start_s == unit.start_s)
 
     def _close(self, span: SpanProgress, stop_s: int | None) -> Iterator[ReadEvent]:
         part = span.part(stop_s)

@@ -138,7 +138,7 @@ class FixedStrideCutter:
         self._places = iter(places)
         self._next = next(self._places, None)
         self._clips = clips
-        self._n_samples = 0
+        self._n_samples = self._settled = 0
 
     @property
     def done(self) -> bool:
@@ -148,7 +148,10 @@ class FixedStrideCutter:
     @property
     def position(self) -> int:
         """See `WindowCutter`."""
-        return self._n_samples if self._next is None else self._next.start
+        position = self._n_samples if self._next is None else self._next.start
+        if self._clips.is_whole:
+            return position
+        return min(position, self._clips.first_from(self._settled))  # the next clip may be hours away
 
     @property
     def needed(self) -> Intervals:
@@ -162,7 +165,7 @@ class FixedStrideCutter:
 
     def windows(self, state: StreamState) -> Iterator[PlannedWindow]:
         """See `WindowCutter`. No window follows one that reaches the end."""
-        self._n_samples = state.n_samples
+        self._n_samples, self._settled = state.n_samples, state.settled
         while self._next is not None:
             place = self._next
             # VAD must have decided on the chunk that the window ends in. Without a sample behind it, it may

@@ -78,6 +78,8 @@ class WindowPlan:
 
     def first_section(self, span: AudioSpan) -> int:
         """Returns the section to start with, to find the windows that a second pass wants."""
+        if span.source.is_part:
+            return 0  # it is read from its start, as its samples are counted from there
         starts = [start for _, start in span.extra]
         if self.over_speech and self.detector is not None:
             sections = [WindowId.from_index(index).section for index in span.windows or ()]
@@ -89,8 +91,11 @@ class WindowPlan:
     def section_at(self, source: AudioSource, start_s: int) -> int:
         """Returns the section to start with, to find all windows of a recording from a second on.
 
-        It is that of the first clip from there on, as sections before it have no window.
+        It is that of the first clip from there on, as sections before it have no window; 0 for a part of a
+        file, as in `first_section`.
         """
+        if source.is_part:
+            return 0
         clips = Clips.of(source.clip_timestamps)
         # The first window of a section may start in the warm-up before it, and so in a clip that ends there.
         first = clips.first_from(max(start_s - WARMUP_S, 0) * SAMPLE_RATE)

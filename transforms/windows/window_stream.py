@@ -46,7 +46,7 @@ class WindowStream:
     ) -> None:
         self._span, self._plan, self._first = span, plan, first
         source, sections = span.source, plan.sections
-        self._is_part = source.start_s is not None or source.end_s is not None
+        self._is_part = source.is_part
         self._clips = Clips.of(source.clip_timestamps)
         # A part of a file is read in the blocks of the file, from the block that it starts in.
         self._origin_s = int(source.start_s or 0) // BLOCK_S * BLOCK_S

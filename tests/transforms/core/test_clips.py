@@ -9,6 +9,7 @@ from transforms.core.clips import (
     END,
     Clips,
     ClipTimes,
+    check_clip_times,
     checked_clips,
     parse_clip_times,
     parse_clip_timestamps,
@@ -59,6 +60,17 @@ def test_clips_are_named_as_in_openai_whisper(value: object, clips: ClipTimes) -
 def test_what_names_no_clips_is_an_error(value: object, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         parse_clip_timestamps(value)
+
+
+def test_clips_of_a_caller_are_checked() -> None:
+    check_clip_times(((0.0, 1.0), (2, None)))
+    for clips, message in (
+        (((0.0, None), (2.0, 3.0)), "clip_timestamps .*: give"),
+        (((3.0, 2.0),), "ends at 2 s"),
+        (((3.0, 4.0), (1.0, 2.0)), "begins before"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            check_clip_times(clips)
 
 
 def test_clips_that_touch_are_one() -> None:

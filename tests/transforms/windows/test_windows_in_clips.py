@@ -106,12 +106,12 @@ def test_second_pass_reads_the_same_windows_and_nothing_outside_of_clips(
     recording, blocks = case
     clips, first = Clips.of(times), cut(plan, blocks, span_of(times))
     wanted = frozenset(planned.index for planned, _, _ in first[1::2])
-    span = span_of(times, windows=wanted, extra=((-1, extra),))
-    again = cut(plan, blocks, span)
+    stop = extra + plan.window_samples
+    extras = ((-1, extra),) if stop < len(recording) else ()  # about a boundary, so that it ends before
+    again = cut(plan, blocks, span_of(times, windows=wanted, extra=extras))
     assert [one for one, _, _ in again if one.index >= 0] == [planned for planned, _, _ in first[1::2]]
-    stretches = [one.stretches for one, _, _ in again if one.index == -1]
-    inside = clips.within(extra, min(extra + plan.window_samples, max(len(recording), extra)))
-    assert stretches == ([inside] if inside else [])
+    inside = clips.within(extra, stop) if extras else ()
+    assert [one.stretches for one, _, _ in again if one.index == -1] == ([inside] if inside else [])
 
 
 def test_speech_that_goes_on_between_clips_is_cut_out() -> None:
