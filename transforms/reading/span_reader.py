@@ -201,7 +201,7 @@ class SpanReader:
     def _has_no_end_of_its_own(self, source: AudioSource, span: SpanProgress) -> bool:
         """Whether a span is closed although the recording ends before it.
 
-        Where a recording has clips, nobody reads all of it. So the reader of its last range closes it,
+        Where a recording has clips, no reader may read all of it. So that of its last range closes it,
         wherever the file ends, and no other one does.
         """
         unit = self._unit.span
