@@ -10,9 +10,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from transforms.core.uris import audio_id_of
+from transforms.writing.rows import SCHEMA
 
 Row = dict[str, Any]
-from transforms.writing.rows import SCHEMA
 
 
 def row(uri: str, text: str, reference: str | None = None, language: str = "en", **more: Any) -> Row:  # noqa: ANN401
