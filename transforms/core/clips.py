@@ -144,7 +144,7 @@ class Clips:
     def within(self, start: int, stop: int) -> tuple[tuple[int, int], ...]:
         """Returns the parts of an interval that lie in clips."""
         found = []
-        for number in range(bisect_right(self._stops, start), len(self.intervals)):
+        for number in range(self.number_at(start), len(self.intervals)):
             first, last = self.intervals[number]
             if max(first, start) >= stop:
                 break
@@ -155,7 +155,11 @@ class Clips:
         """Returns the parts of several intervals that lie in clips."""
         return [part for start, stop in intervals for part in self.within(start, stop)]
 
+    def number_at(self, sample: int) -> int:
+        """Returns the number of the clip that has a sample, from 0; that of the next one if none has it."""
+        return bisect_right(self._stops, sample)
+
     def first_from(self, sample: int) -> int:
         """Returns the first sample of a clip that is not before a sample; `END` if there is none."""
-        number = bisect_right(self._stops, sample)
+        number = self.number_at(sample)
         return END if number == len(self.intervals) else max(self.intervals[number][0], sample)

@@ -189,7 +189,10 @@ class FixedStrideCutter:
 
 
 class SpeechCutter:
-    """Packs windows with speech, section by section.
+    """Packs windows with speech, section by section, and clip by clip.
+
+    Text could not be told apart at a splice in the middle of speech, where its time would be that of another
+    clip. So no window has speech of two.
 
     Args:
         make_packing: returns an empty packing.
@@ -217,6 +220,7 @@ class SpeechCutter:
         self._clips = clips
         self._section = max(first - 1, 0)  # it ends within the warm-up of the first
         self._packing = make_packing()
+        self._clip = 0  # the number of the one that was packed last
         self._n_packed = 0  # windows of the section
         self._waiting: list[SpeechPart] = []  # of this section, or of the next one
         self._state = StreamState(0, [], 0, ended=False)
@@ -253,12 +257,26 @@ class SpeechCutter:
             if state.n_samples <= bound or not (state.ended or state.settled > bound):
                 break
             ending, self._waiting = split_at_section(self._waiting, bound, self._shared)
-            yield from self._planned(self._packing.add(ending))
+            yield from self._planned(self._packed(ending))
             yield from self._planned(self._packing.finish())
             self._section, self._packing, self._n_packed = self._section + 1, self._make_packing(), 0
-        yield from self._planned(self._packing.add(self._decided(state.ended)))
-        if state.ended:
+        yield from self._planned(self._packed(self._decided(state.ended)))
+        if state.ended or self._clip_has_ended:
             yield from self._planned(self._packing.finish())
+
+    def _packed(self, parts: Iterable[SpeechPart]) -> Iterator[PackedWindow]:
+        """Packs speech of the section; before that of another clip, yields the windows that are left."""
+        for part in parts:
+            clip = self._clips.number_at(part.start)
+            if clip != self._clip:
+                yield from self._packing.finish()
+            self._clip = clip
+            yield from self._packing.add([part])
+
+    @property
+    def _clip_has_ended(self) -> bool:
+        """Whether no more speech of the clip follows that was packed last."""
+        return not self._waiting and self._clips.number_at(self._state.settled) > self._clip
 
     @property
     def _next_index(self) -> int:

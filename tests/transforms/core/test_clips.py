@@ -99,6 +99,8 @@ def test_parts_in_clips_are_those_of_each_sample(times: list[int], one: int, oth
     assert [sample for first, last in found for sample in range(first, last)] == sorted(
         covered & set(range(start, stop))
     )
+    number = clips.number_at(start)
+    assert number == sum(last <= start for _, last in clips.intervals)
     following = clips.first_from(start)
     assert following == min((sample for sample in covered if sample >= start), default=END)
     assert clips.within_all([(start, stop), (stop, stop + 3)]) == [*found, *clips.within(stop, stop + 3)]

@@ -64,6 +64,7 @@ def test_windows_lie_in_clips_and_do_not_depend_on_the_blocks(
     ]
     for planned, samples, speech in found:
         assert tuple(clips.within_all(planned.stretches)) == planned.stretches
+        assert len({clips.number_at(start) for start, _ in planned.stretches}) == 1
         assert samples.tolist() == np.concatenate([recording[a:b] for a, b in planned.stretches]).tolist()
         assert 0 < samples.size <= plan.window_samples
         assert all(0 <= start < stop <= samples.size for start, stop in speech or ())
@@ -116,10 +117,11 @@ def test_second_pass_reads_the_same_windows_and_nothing_outside_of_clips(
 
 def test_speech_that_goes_on_between_clips_is_cut_out() -> None:
     found = cut(SPEECH_PLAN, [sound((12, 0.3))], span_of(((1.0, 2.0), (2.1, 2.6), (7.0, 7.5))))
-    ((planned, samples, speech),) = found
-    assert planned.stretches == ((16_000, 32_000), (33_600, 41_600), (112_000, 120_000))
-    assert samples.size == planned.n_unshared == 32_000
-    assert speech == ((0, 16_000), (16_000, 24_000), (24_000, 32_000))
+    assert [(planned.stretches, planned.n_unshared, speech) for planned, _, speech in found] == [
+        (((16_000, 32_000),), 16_000, ((0, 16_000),)),
+        (((33_600, 41_600),), 8_000, ((0, 8_000),)),
+        (((112_000, 120_000),), 8_000, ((0, 8_000),)),
+    ]
 
 
 SECTIONED_PLANS = [
