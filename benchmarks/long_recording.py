@@ -22,8 +22,8 @@ import numpy as np
 from benchmarks.support.processes import peak_mb
 from model.interface import SAMPLE_RATE
 from transforms.core.types import AudioSource, AudioSpan
+from transforms.windows.clipped_detector import MakeDetector
 from transforms.windows.plan import WindowPlan
-from transforms.windows.speech_tracker import MakeDetector
 from transforms.windows.window_stream import WindowStream
 
 RATE = 44_100  # Hz

@@ -170,6 +170,7 @@ def transcribe_work(
         split=options.splits_channels(),
         stream=options.stream(),
         all_streams=options.takes_all_streams(),
+        clips=options.clips(),
         policy=policy,
         max_range_s=span_s if share else None,
         list_ids=resume is not None,

@@ -215,7 +215,12 @@ class Inference:
             TranscriptionError, CancelledError, ModelError: see `__call__`.
         """
         options = call.options
-        source = replace(call.audio.source, channel=options.channel(), stream=options.stream())
+        source = replace(
+            call.audio.source,
+            channel=options.channel(),
+            stream=options.stream(),
+            clip_timestamps=options.clips(),
+        )
         numbers = itertools.count()
         try:
             recording = yield from _mapped(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numbers
 import os
+from argparse import ArgumentTypeError
 from collections.abc import Mapping
 from dataclasses import replace
 from types import UnionType
@@ -14,6 +15,7 @@ import numpy as np
 from model.interface import AUTO, ModelOptions
 from model.option_fields import option_fields
 from pipelines.option_checks import OptionsError, nearest
+from pipelines.option_groups import parse_clips
 from pipelines.options import RecordingOptions
 
 WORD = "word"
@@ -85,18 +87,27 @@ def _values(given: Mapping[str, Any]) -> dict[str, Any]:
     for name in values:
         if name not in types:
             raise OptionsError(f"{name}: no such option{nearest(name, list(types))}")
+    values = _converted(values)
+    for name, value in values.items():
+        if not _fits(value, types[name]):
+            raise OptionsError(f"{name} {value!r}: give {_described(types[name])}")
+    return values
+
+
+def _converted(given: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns options with values that other Whisper libraries take converted to those of the fields."""
+    values = dict(given)
     if "return_timestamps" in values:
         values |= _timestamps(values["return_timestamps"], values.get("word_timestamps"))
     if values.get("language", "") is None:
         values["language"] = AUTO
     if "dtype" in values:
         values["dtype"] = _dtype_name(values["dtype"])
+    if isinstance(values.get("clip_timestamps"), str):
+        values["clip_timestamps"] = _clip_times(values["clip_timestamps"])
     for name in ("channels", "audio_stream"):
         if _fits(values.get(name), int):
             values[name] = str(values[name])
-    for name, value in values.items():
-        if not _fits(value, types[name]):
-            raise OptionsError(f"{name} {value!r}: give {_described(types[name])}")
     return values
 
 
@@ -107,6 +118,14 @@ def _timestamps(wanted: object, words: object) -> dict[str, object]:
             raise OptionsError(f"return_timestamps {wanted!r}: give True, False or {WORD!r}")
         return {"return_timestamps": True, "word_timestamps": True}
     return {"return_timestamps": wanted, "word_timestamps": False if words is None else words}
+
+
+def _clip_times(text: str) -> tuple[float, ...]:
+    """Returns the times of clips that are given as openai/whisper takes them, as one text."""
+    try:
+        return parse_clips(text)
+    except ArgumentTypeError as error:
+        raise OptionsError(f"clip_timestamps {text!r}: {error}") from error
 
 
 def _dtype_name(dtype: object) -> object:

@@ -23,6 +23,7 @@ from pipelines.option_groups import (
     SafeguardOptions,
     WindowOptions,
 )
+from transforms.core.clips import Clips, ClipTimes, checked_clips
 from transforms.recognition.fallback import FallbackPolicy
 
 CHANNELS = {"left": 0, "right": 1}
@@ -70,6 +71,20 @@ def check_output(options: OutputOptions) -> None:
         )
     if "parquet" not in row_formats(options.format):
         raise OptionsError("--push_to_hub uploads Parquet files: add parquet to --format")
+
+
+def clips_of(clip_timestamps: Sequence[float]) -> ClipTimes:
+    """Returns the clips that the option names; none if they are all of a recording.
+
+    Raises:
+        OptionsError: a time is no number of seconds, or a clip is empty or does not follow the one before.
+    """
+    try:
+        clips = checked_clips(clip_timestamps)
+    except ValueError as error:
+        given = ",".join(f"{time_s:g}" for time_s in clip_timestamps)
+        raise OptionsError(f"--clip_timestamps {given}: {error}") from error
+    return () if Clips.of(clips).is_whole else clips
 
 
 def check_windows(options: WindowOptions) -> None:

@@ -6,9 +6,11 @@ Each option is declared once, here or in `model.interface`, `transforms.fetch.po
 
 from __future__ import annotations
 
+from argparse import ArgumentTypeError
 from dataclasses import MISSING, dataclass
 
 from model.option_fields import option, parse_words
+from transforms.core.clips import parse_clip_times
 from transforms.core.sections import SPAN_S
 from transforms.fetch.policy import FetchOptions
 from transforms.recognition.fallback import FallbackPolicy
@@ -24,6 +26,18 @@ FILTERS = ("length", "no_speech", "rate", "repeats")
 NONE = "none"
 SPAN_STEP_S = 30
 """Seconds; the length of a span is a multiple of it."""
+
+
+def parse_clips(text: str) -> tuple[float, ...]:
+    """Returns the times of `--clip_timestamps`.
+
+    Raises:
+        ArgumentTypeError: they name no clips; argparse shows its message.
+    """
+    try:
+        return parse_clip_times(text)
+    except ValueError as error:
+        raise ArgumentTypeError(str(error)) from error
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,6 +57,14 @@ class AudioOptions(FetchOptions):
         "the file marks as its default, or else the first with speech; all transcribes each as a recording "
         "of its own; a language (en, deu) or a number counted from 0 selects one",
         metavar="default|all|LANGUAGE|N",
+    )
+    clip_timestamps: tuple[float, ...] = option(
+        (),
+        "transcribe only these parts of each recording: START,END,START,END,... in seconds from its start; "
+        "the last END may be left out, for the end of the recording; a recording can have its own in the "
+        "column clip_timestamps",
+        metavar="START,END,START,END,...",
+        parse=parse_clips,
     )
 
 

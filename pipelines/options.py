@@ -33,6 +33,7 @@ from pipelines.option_checks import (
     check_safeguards,
     check_streams,
     check_windows,
+    clips_of,
     language_code,
     nearest,
     row_formats,
@@ -52,6 +53,7 @@ from pipelines.option_groups import (
     SafeguardOptions,
     WindowOptions,
 )
+from transforms.core.clips import ClipTimes
 from transforms.core.sections import SPAN_S
 from transforms.merging.settings import MergeSettings
 from transforms.windows.plan import WindowPlan
@@ -67,6 +69,7 @@ HELP_GROUPS: Mapping[str, tuple[str, ...]] = {
     ),
     "How to transcribe": (
         *("model", "dtype", "quantization", "language", "languages", "task", "channels", "audio_stream"),
+        "clip_timestamps",
         *("return_timestamps", "chunk_length_s", "stride_length_s", "windows", "word_timestamps"),
         *("initial_prompt", "hotwords", "condition_on_previous_text"),
         *("beam_size", "patience", "length_penalty", "full_windows", "suppress_tokens", "max_new_tokens"),
@@ -102,6 +105,7 @@ class RecordingOptions(AudioOptions, WindowOptions, ModelOptions, DecodingOption
         check_fields(self)
         channel_number(self.channels)
         check_streams(self.audio_stream, self.channels)
+        clips_of(self.clip_timestamps)
         check_windows(self)
         check_model(self)
         check_decoding(self, self.max_new_tokens, own_codes=not is_known_by_name(self.model))
@@ -130,6 +134,10 @@ class RecordingOptions(AudioOptions, WindowOptions, ModelOptions, DecodingOption
     def takes_all_streams(self) -> bool:
         """Whether each audio stream is a recording of its own."""
         return self.audio_stream == ALL_STREAMS
+
+    def clips(self) -> ClipTimes:
+        """Returns the clips to be transcribed of each recording; empty for all of it."""
+        return clips_of(self.clip_timestamps)
 
     def filters(self) -> tuple[str, ...]:
         """Returns the hallucination filters that are on."""

@@ -6,6 +6,7 @@ import heapq
 import math
 from collections import Counter
 from dataclasses import dataclass, field
+from typing import Any
 
 from pipelines.output.finished_run import FinishedRun, Row
 from transforms.checkpoint.spans import QUARANTINED
@@ -19,6 +20,8 @@ NO_LANGUAGE = ""  # the language of recordings without speech
 _COLUMNS = (
     "uri",
     "duration_s",
+    "clips.list.element.start",
+    "clips.list.element.end",
     "speech_s",
     "language",
     "untranscribed.list.element.start",
@@ -95,7 +98,7 @@ class RunTally:
     def add(self, row: Row) -> None:
         """Counts a transcript."""
         self.rows += 1
-        self.seconds_by_language[row["language"] or NO_LANGUAGE] += row["duration_s"]
+        self.seconds_by_language[row["language"] or NO_LANGUAGE] += _audio_s(row)
         for one in row["untranscribed"]:
             self.untranscribed_s[one["reason"]] += one["end"] - one["start"]
         scores = [math.exp(one["avg_logprob"]) for one in row["segments"] if one["avg_logprob"] is not None]
@@ -116,12 +119,18 @@ class RunTally:
             examples.append((row["uri"], row["message"]))
 
     def _keep(self, row: Row, confidence: float | None) -> None:
-        segments, duration_s = row["segments"], row["duration_s"]
+        segments, duration_s = row["segments"], _audio_s(row)
         fallback_share = sum(one["fallback"] is not None for one in segments) / max(len(segments), 1)
         decoded_s = duration_s if row["speech_s"] is None else row["speech_s"]
         recording = LongRecording(decoded_s, row["uri"], duration_s, fallback_share, confidence)
         keep = heapq.heappush if len(self.longest) < MAX_LONGEST else heapq.heappushpop
         keep(self.longest, recording)
+
+
+def _audio_s(row: Row) -> Any:  # noqa: ANN401  # a number of JSON
+    """Returns the seconds of audio of a row: those of its clips, if it has some."""
+    clips_s = [clip["end"] - clip["start"] for clip in row["clips"]]
+    return sum(clips_s) if clips_s else row["duration_s"]
 
 
 def tally_run(run: FinishedRun) -> RunTally:

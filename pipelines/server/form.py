@@ -19,6 +19,7 @@ from pipelines.server.request import (
     VERBOSE_JSON,
     TranscriptionRequest,
 )
+from transforms.core.clips import parse_clip_times
 
 OPENAI_NAME = "whisper-1"
 """The name of the model that many clients have written into them."""
@@ -32,7 +33,15 @@ SPEAKER_FIELDS = ("known_speaker_names", "known_speaker_references")
 KNOWN_FIELDS = frozenset(
     {
         *("model", "language", "languages", "prompt", "keywords", "hotwords", "response_format", "url"),
-        *("temperature", "timestamp_granularities", "stream", "include", CHUNKING, *SPEAKER_FIELDS),
+        *(
+            "clip_timestamps",
+            "temperature",
+            "timestamp_granularities",
+            "stream",
+            "include",
+            CHUNKING,
+            *SPEAKER_FIELDS,
+        ),
     }
 )
 MAX_URL = 8192  # characters
@@ -116,6 +125,7 @@ def parse_form(
         languages=languages,
         prompt=form.one("prompt") or None,
         hotwords=_hotwords(form),
+        clip_timestamps=_clip_timestamps(form),
         temperature=_temperature(form),
         response_format=response_format,
         words=words,
@@ -207,6 +217,15 @@ def _language(value: str, param: str, rules: FormRules) -> str:
 def _hotwords(form: _Form) -> str | None:
     words = [word.strip() for word in (*form.every("keywords"), *form.every("hotwords"))]
     return ", ".join(word for word in words if word) or None
+
+
+def _clip_timestamps(form: _Form) -> tuple[float, ...]:
+    """Returns the times of clips: of one text, or of a list with a time each."""
+    times = [value for value in form.every("clip_timestamps") if value.strip()]
+    try:
+        return parse_clip_times(",".join(times))
+    except ValueError as error:
+        raise invalid_request(f"clip_timestamps: {error}.", "clip_timestamps") from error
 
 
 def _response_format(form: _Form, task: str) -> str:

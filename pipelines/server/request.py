@@ -21,6 +21,7 @@ class TranscriptionRequest:
         languages: codes that the detection is restricted to; empty for all of the model's.
         prompt: text that may have come before; None for none.
         hotwords: names and terms to be expected, joined with commas; None for none.
+        clip_timestamps: START, END, START, ... of the clips to transcribe, in seconds; empty for all.
         temperature: 0 for the fallback ladder; above 0, this temperature alone. At most 1.
         response_format: one of `RESPONSE_FORMATS`.
         words: whether `verbose_json` has words.
@@ -35,6 +36,7 @@ class TranscriptionRequest:
     languages: tuple[str, ...]
     prompt: str | None
     hotwords: str | None
+    clip_timestamps: tuple[float, ...]
     temperature: float
     response_format: str
     words: bool

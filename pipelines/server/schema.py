@@ -128,6 +128,7 @@ FORM_FIELDS: Mapping[str, Json] = {
     "prompt": _text("text that precedes the recording"),
     "keywords[]": _texts("names and terms that may occur"),
     "hotwords": _text("likewise, in one text"),
+    "clip_timestamps": _text("only these parts are transcribed: START,END,START,END,... in seconds"),
     "response_format": {"type": "string", "enum": list(RESPONSE_FORMATS), "default": JSON},
     "temperature": {
         "type": "number",

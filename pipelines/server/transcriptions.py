@@ -204,6 +204,8 @@ def call_options(request: TranscriptionRequest, defaults: RecordingOptions) -> d
         options["initial_prompt"] = request.prompt
     if request.hotwords is not None:
         options["hotwords"] = request.hotwords
+    if request.clip_timestamps:
+        options["clip_timestamps"] = request.clip_timestamps
     if request.temperature:
         options["temperature"] = (request.temperature,)
     return options

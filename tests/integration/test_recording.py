@@ -65,7 +65,11 @@ def compare(paths: list[Path], out: Path, backend: Backend, **given: Any) -> Non
     options = TranscribeOptions(input=tuple(map(str, paths)), output=str(out), **given)
     context = RunContext(CountingMetrics())
     own = transcriber(options, backend, context)
-    outcomes = [own.transcribe(replace(audio_source(str(path)), channel=options.channel())) for path in paths]
+    sources = [
+        replace(audio_source(str(path)), channel=options.channel(), clip_timestamps=options.clips())
+        for path in paths
+    ]
+    outcomes = [own.transcribe(source) for source in sources]
     assert lines(transcript_row(one.transcript) for one in outcomes if one.transcript) == written
     assert lines(failure_row(failure) for one in outcomes for failure in one.failures) == failed
     assert context.progress.tally().recordings == len(paths)
@@ -74,8 +78,8 @@ def compare(paths: list[Path], out: Path, backend: Backend, **given: Any) -> Non
     assert {name: context.metrics.counters[name] for name in COUNTED} == {
         name: counts[name] for name in COUNTED
     }
-    for path, outcome in zip(paths, outcomes, strict=True):
-        segments = tuple(own.stream(replace(audio_source(str(path)), channel=options.channel())))
+    for source, outcome in zip(sources, outcomes, strict=True):
+        segments = tuple(own.stream(source))
         assert outcome.transcript is None or segments == outcome.transcript.segments
 
 
@@ -86,6 +90,8 @@ def compare(paths: list[Path], out: Path, backend: Backend, **given: Any) -> Non
         {"language": "fr"},
         {"language": AUTO_PER_WINDOW, "windows": "grid"},
         {"vad": False, "redecode_boundaries": 0.9},
+        {"clip_timestamps": (2.0, 7.5, 34.0, 79.0, 500.0), "redecode_boundaries": 0.9},
+        {"clip_timestamps": (60.0,), "windows": "grid", "language": "en"},
         {"channels": "right", "language": "en", "task": "translate"},
     ],
 )

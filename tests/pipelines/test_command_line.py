@@ -45,6 +45,7 @@ GIVEN: dict[str, Any] = {
     "task": "translate",
     "channels": "split",
     "audio_stream": "de",
+    "clip_timestamps": (0.0, 12.5, 60.0),
     "return_timestamps": False,
     "chunk_length_s": 20.0,
     "stride_length_s": 2.5,
@@ -84,7 +85,7 @@ def test_every_option_can_be_given_on_the_command_line() -> None:
     argv += ["--format=parquet,srt", "--word_timestamps", "--no-vad", "--temperature=0,0.5"]
     argv += ["--allow_private_hosts", "--trust_manifests", "--max_span_s=600", "--dry_run"]
     argv += ["--suppress_tokens=-1,220", "--hallucination_filters=rate", "--no-return_timestamps"]
-    argv += ["--languages=en,de", "--remove_unlisted", "--full_windows"]
+    argv += ["--clip_timestamps=0,12.5,60", "--languages=en,de", "--remove_unlisted", "--full_windows"]
     for name, value in GIVEN.items():
         if not isinstance(value, tuple | bool):
             argv += [f"--{name}", str(value)]
@@ -229,6 +230,8 @@ def test_flags_are_not_abbreviated() -> None:
     [
         ([], "required: --output"),
         (["--output", "out"], "give --input or --dataset"),
+        ([*REQUIRED, "--clip_timestamps", "9,3"], "--clip_timestamps: the clip from 9 s ends at 3 s, which"),
+        ([*REQUIRED, "--clip_timestamps", "0:10"], "--clip_timestamps: '0:10' is no number of seconds: give"),
         ([*REQUIRED, "--batch_size", "x"], "invalid int value: 'x'"),
         (
             [*REQUIRED, "--format", "parquet,tsw"],

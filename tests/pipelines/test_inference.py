@@ -109,6 +109,21 @@ def test_chunks_have_the_length_that_is_asked_for(inference: Inference, talk: Pa
     assert len(REQUESTS) >= 100 / 8
 
 
+def test_clips_may_be_chosen(inference: Inference, tmp_path: Path) -> None:
+    path = write_talk(tmp_path / "a.wav", 20)
+    for clips in ("3,5,12.0,13,18", [3, 5, 12.0, 13, 18]):
+        result = inference(path, clip_timestamps=clips, language="en")
+        assert result["text"] == "en3 en4 en12 en18 en19"
+        assert [segment["start"] for segment in result["segments"]] == [3.0, 4.0, 12.0, 18.0, 19.0]
+        assert result["row"]["clips"] == [
+            {"start": 3.0, "end": 5.0}, {"start": 12.0, "end": 13.0}, {"start": 18.0, "end": 20.0},
+        ]  # fmt: skip
+    with pytest.raises(
+        TranscriptionError, match="no_such_clip: the clip begins after the end of the recording"
+    ):
+        inference(path, clip_timestamps=[20, 21])
+
+
 def test_a_channel_may_be_chosen(inference: Inference) -> None:
     both = np.stack([tone(3), tone(40)], axis=1)
     assert inference((both, SAMPLE_RATE), channels="left")["text"] == "en3"

@@ -20,6 +20,7 @@ from pipelines.options import (
     shaping_options,
     with_checkpoint_defaults,
 )
+from transforms.core.clips import ClipTimes
 from transforms.recognition.fallback import FallbackPolicy
 from transforms.recognition.hallucinations import FILTERS
 
@@ -245,6 +246,36 @@ def test_audio_streams(audio_stream: str, stream: int | str | None, takes_all: b
 def test_impossible_audio_streams_are_refused(given: dict[str, str], message: str) -> None:
     with pytest.raises(OptionsError, match=re.escape(message)):
         options(**given)
+
+
+@pytest.mark.parametrize(
+    ("given", "clips"),
+    [
+        ((), ()),
+        ((0.0,), ()),  # all of a recording, as openai/whisper has it by default
+        ((30.0,), ((30.0, None),)),
+        ((0.0, 12.5, 60.0), ((0.0, 12.5), (60.0, None))),
+        ([1, 2], ((1, 2),)),
+        (5.5, ((5.5, None),)),
+    ],
+)
+def test_clips(given: Any, clips: ClipTimes) -> None:  # noqa: ANN401  # as callers in Python give them
+    assert options(clip_timestamps=given).clips() == clips
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ((5.0, 3.0), "--clip_timestamps 5,3: the clip from 5 s ends at 3 s, which is not after its start"),
+        ((5.0, 5.0), "--clip_timestamps 5,5: the clip from 5 s ends at 5 s"),
+        ((0.0, 9.0, 8.0), "--clip_timestamps 0,9,8: the clip from 8 s begins before the one before it ends"),
+        ((-1.0, 3.0), "--clip_timestamps -1,3: -1 is no time of a recording: give START,END,START,END,..."),
+        ((float("nan"),), "--clip_timestamps nan: nan is no time"),
+    ],
+)
+def test_impossible_clips_are_refused(given: tuple[float, ...], message: str) -> None:
+    with pytest.raises(OptionsError, match=re.escape(message)):
+        options(clip_timestamps=given)
 
 
 @pytest.mark.parametrize("seconds", [float("inf"), float("nan"), 29.9, 0.0, 360_001.0])

@@ -21,6 +21,7 @@ def request_of(response_format: str = "json", **fields: Any) -> TranscriptionReq
         "languages": (),
         "prompt": None,
         "hotwords": None,
+        "clip_timestamps": (),
         "temperature": 0.0,
         "words": False,
         "segments": True,

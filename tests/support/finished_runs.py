@@ -10,6 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from transforms.core.uris import audio_id_of
+from transforms.writing.rows import SCHEMA
 
 Row = dict[str, Any]
 
@@ -42,7 +43,7 @@ def write_run(
         path.parent.mkdir(parents=True, exist_ok=True)
         rows = sorted(rows, key=lambda one: (one["uri"], one["audio_id"]))
         if name.endswith(".parquet"):
-            pq.write_table(pa.Table.from_pylist(rows), path)
+            pq.write_table(_table(rows), path)
         else:
             path.write_text("".join(json.dumps(one, ensure_ascii=False) + "\n" for one in rows), "utf-8")
     report = {
@@ -54,6 +55,14 @@ def write_run(
     (out / "run.json").write_text(json.dumps(report, indent=2) + "\n")
     (out / "_SUCCESS").touch()
     return out
+
+
+def _table(rows: list[Row]) -> pa.Table:
+    """Returns the rows as a table, whose empty lists have the type that they have in a real run."""
+    found = pa.Table.from_pylist(rows)
+    empty = {field.name for field in found.schema if field.type == pa.list_(pa.null())}
+    fields = [SCHEMA.field(one.name) if one.name in empty else one for one in found.schema]
+    return found.cast(pa.schema(fields))
 
 
 def evaluation(out: Path) -> Row:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 
 from model.interface import SAMPLE_RATE, Samples
+from transforms.core.clips import END
 from transforms.core.errors import AudioError
 from transforms.core.types import AudioSource
 
@@ -18,15 +19,18 @@ class Clip:
     Args:
         source: the recording, with `start_s` and `end_s` of the range.
         first: index in the file of the first sample of the blocks; 0 if they begin at the file's start.
+        stop: samples of the range from which on none is wanted.
 
     Attributes:
         n_samples: samples read so far, counted from the start of the range.
         problem: message that the file ended before the range did; None if it did not.
     """
 
-    def __init__(self, source: AudioSource, first: int = 0) -> None:
+    def __init__(self, source: AudioSource, first: int = 0, stop: int = END) -> None:
         self._start = round((source.start_s or 0.0) * SAMPLE_RATE)
-        self._stop = None if source.end_s is None else max(round(source.end_s * SAMPLE_RATE), self._start + 1)
+        end = None if source.end_s is None else max(round(source.end_s * SAMPLE_RATE), self._start + 1)
+        self._end = END if end is None else end
+        self._stop = min(self._end, self._start + stop)
         self._first = first
         self.n_samples = max(first - self._start, 0)
         self.problem: str | None = None
@@ -40,11 +44,11 @@ class Clip:
         n_read = self._first
         for block in blocks:
             first, n_read = n_read, n_read + len(block)
-            part = block[max(self._start - first, 0) : None if self._stop is None else self._stop - first]
+            part = block[max(self._start - first, 0) : max(self._stop - first, 0)]
             self.n_samples += len(part)
             if len(part):
                 yield part
-            if self._stop is not None and n_read >= self._stop:
+            if n_read >= self._stop:
                 return
         self._check_end(n_read)
 
@@ -55,7 +59,7 @@ class Clip:
                 f"the requested part begins at {self._start / SAMPLE_RATE:g} s, the file ends at {file_s:g} s"
             )
             raise AudioError("decode", "empty", message)
-        if self._stop is not None and self._stop - n_read > TOLERANCE_S * SAMPLE_RATE:
+        if END > self._end > n_read + TOLERANCE_S * SAMPLE_RATE:
             self.problem = (
-                f"the requested part ends at {self._stop / SAMPLE_RATE:g} s, the file at {file_s:g} s"
+                f"the requested part ends at {self._end / SAMPLE_RATE:g} s, the file at {file_s:g} s"
             )

@@ -6,6 +6,7 @@ import re
 from dataclasses import dataclass, field, replace
 
 from transforms.core.audio_streams import StreamChoice
+from transforms.core.clips import ClipTimes
 from transforms.core.record import Record
 
 _AUDIO_ID = re.compile(r"([^-]*)(-s\d+)?(-\d+)?")
@@ -35,6 +36,8 @@ class AudioSource(Record):
         metadata: further columns of its row, (name, value as JSON) each.
         channel: the channel to transcribe, from 0; None for a mix of all.
         stream: the audio stream to transcribe, of a file with several; None for the default one.
+        clip_timestamps: the clips of it that are transcribed, (start, end) in seconds from `start_s` on, as
+            `transforms.core.clips.checked_clips` returns them; empty for all of it.
     """
 
     audio_id: str
@@ -49,6 +52,7 @@ class AudioSource(Record):
     metadata: Metadata = ()
     channel: int | None = None
     stream: StreamChoice = None
+    clip_timestamps: ClipTimes = ()
 
     @property
     def name(self) -> str:
@@ -60,6 +64,11 @@ class AudioSource(Record):
         if not split_id(self.audio_id)[1]:
             return name
         return f"{name}{'&' if name != self.uri else '#'}track={self.stream}"
+
+    @property
+    def is_part(self) -> bool:
+        """Whether it is a time range of a file."""
+        return self.start_s is not None or self.end_s is not None
 
     @property
     def is_channel(self) -> bool:

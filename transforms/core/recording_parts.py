@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator, Sequence
 
 from model.interface import SAMPLE_RATE
 from transforms.core.audio_streams import choice_remark
+from transforms.core.clips import END, Clips
 from transforms.core.damage import Damage
-from transforms.core.types import Intervals, Recording, RecordingPart
+from transforms.core.types import AudioSource, Intervals, Recording, RecordingPart
 
 TOLERANCE_S, TOLERANCE = 0.1, 0.001  # tolerated error of a header, absolute and relative
 
 
 def truncated_and_problem(
-    damage: Damage, declared_s: float | None, decoded_s: float
+    damage: Damage, declared_s: float | None, decoded_s: float, wanted_s: float = math.inf
 ) -> tuple[bool, str | None]:
     """Returns whether a recording counts as truncated, and a message that says what is wrong with it.
 
@@ -21,6 +23,7 @@ def truncated_and_problem(
         damage: the damage of the whole recording.
         declared_s: seconds that its header declares; None if it declares none.
         decoded_s: seconds that could be decoded.
+        wanted_s: seconds of it that were to be decoded, at most.
 
     Returns:
         True if reading failed, the file is cut short, more than 0.1 s is missing or invalid, or the declared
@@ -28,7 +31,7 @@ def truncated_and_problem(
         missing or damaged, or None if nothing is.
     """
     declared_s = declared_s or 0.0
-    is_short = declared_s - decoded_s > max(TOLERANCE_S, TOLERANCE * declared_s)
+    is_short = min(declared_s, wanted_s) - decoded_s > max(TOLERANCE_S, TOLERANCE * declared_s)
     problems = [damage.read_error] if damage.read_error is not None else []
     if damage.is_cut:
         problems.append("the end of the file is not whole: it was cut short")
@@ -54,6 +57,9 @@ def truncated_and_problem(
 
 MIN_GAP = SAMPLE_RATE
 """Samples, 1 s: shorter stretches that are cut out are not reported."""
+
+MAX_NAMED = 3
+"""Clips that a sentence names."""
 
 Range = tuple[int, int | None]
 """(start, stop) in seconds, multiples of 30; None for the end of the recording."""
@@ -107,8 +113,8 @@ def _split_range(start_s: int, stop_s: int | None, length_s: int) -> Iterator[Ra
 
 def is_damaged(part: RecordingPart) -> bool:
     """Whether audio is missing in a part, or at the end of the recording if the part ends there."""
-    decoded_s = (part.n_samples or 0) / SAMPLE_RATE
-    return truncated_and_problem(part.damage, part.declared_s, decoded_s)[0]
+    decoded_s, wanted_s = (part.n_samples or 0) / SAMPLE_RATE, _wanted_s(part.source)
+    return truncated_and_problem(part.damage, part.declared_s, decoded_s, wanted_s)[0]
 
 
 def complete_parts(parts: Iterable[RecordingPart]) -> list[RecordingPart] | None:
@@ -131,39 +137,65 @@ def complete_parts(parts: Iterable[RecordingPart]) -> list[RecordingPart] | None
 def join_parts(parts: Sequence[RecordingPart]) -> Recording:
     """Joins consecutive parts, from the start of a recording to its end."""
     last = parts[-1]
-    n_samples = last.n_samples or 0
+    n_samples, clips = last.n_samples or 0, Clips.of(last.source.clip_timestamps)
     damage = sum((part.damage for part in parts), Damage())
-    truncated, problem = truncated_and_problem(damage, last.declared_s, n_samples / SAMPLE_RATE)
+    duration_s = n_samples / SAMPLE_RATE
+    truncated, problem = truncated_and_problem(damage, last.declared_s, duration_s, _wanted_s(last.source))
     n_speech_samples = [part.n_speech_samples for part in parts if part.n_speech_samples is not None]
     has_speech = not n_speech_samples or sum(n_speech_samples) > 0
     remark = choice_remark(last.streams, last.source.stream, has_speech=has_speech)
     return Recording(
         source=last.source,
-        duration_s=n_samples / SAMPLE_RATE,
+        duration_s=duration_s,
         n_windows=sum(part.n_windows for part in parts),
         n_skipped=sum(part.n_skipped for part in parts),
         speech_s=sum(n_speech_samples) / SAMPLE_RATE if n_speech_samples else None,
-        skipped=tuple(_skipped(parts, n_samples)),
+        skipped=tuple(_in_seconds(clips.within_all(_skipped(parts, n_samples)), MIN_GAP)),
         truncated=truncated,
-        problem="; ".join(filter(None, (problem, remark))) or None,
+        problem="; ".join(filter(None, (problem, missing_clips(last.source, duration_s), remark))) or None,
         declared_s=last.declared_s,
         streams=last.streams,
+        clips=() if clips.is_whole else tuple(_in_seconds(clips.within(0, n_samples))),
     )
 
 
-def _skipped(parts: Iterable[RecordingPart], n_samples: int) -> Iterator[tuple[float, float]]:
-    """Yields the stretches of a second or more that no window covers, in seconds."""
+def missing_clips(source: AudioSource, duration_s: float) -> str | None:
+    """Returns a sentence about clips that begin after the end of a recording; None if there are none.
+
+    Args:
+        source: the recording.
+        duration_s: seconds of it that could be decoded.
+    """
+    offset_s, clips = source.start_s or 0.0, source.clip_timestamps
+    missing = [clip for clip in clips if clip[0] >= duration_s]
+    if not missing:
+        return None
+    named = ", ".join(f"{offset_s + start_s:g} s" for start_s, _ in missing[:MAX_NAMED])
+    more = ", ..." if len(missing) > MAX_NAMED else ""
+    count = f"{len(missing)} of {len(clips)} clips begin" if len(clips) > 1 else "the clip begins"
+    return f"{count} after the end of the recording, at {offset_s + duration_s:.2f} s: {named}{more}"
+
+
+def _wanted_s(source: AudioSource) -> float:
+    """Returns the end of the last clip in seconds; infinite if it is that of the recording."""
+    stop = Clips.of(source.clip_timestamps).stop
+    return math.inf if stop == END else stop / SAMPLE_RATE
+
+
+def _skipped(parts: Iterable[RecordingPart], n_samples: int) -> Iterator[tuple[int, int]]:
+    """Yields the stretches that no window covers, in samples."""
     covered = 0
     for part in parts:
         if part.covered is not None:
             first, last = part.covered
-            yield from _gap(covered, first)
-            for gap in part.gaps:
-                yield from _gap(*gap)
+            yield covered, first
+            yield from part.gaps
             covered = max(covered, last)
-    yield from _gap(covered, n_samples)
+    yield covered, n_samples
 
 
-def _gap(start: int, stop: int) -> Iterator[tuple[float, float]]:
-    if stop - start >= MIN_GAP:
-        yield start / SAMPLE_RATE, stop / SAMPLE_RATE
+def _in_seconds(intervals: Iterable[tuple[int, int]], min_samples: int = 0) -> Iterator[tuple[float, float]]:
+    """Yields intervals, given in samples, in seconds, without those that are shorter than the minimum."""
+    for start, stop in intervals:
+        if stop - start >= min_samples:
+            yield start / SAMPLE_RATE, stop / SAMPLE_RATE

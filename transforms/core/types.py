@@ -141,15 +141,17 @@ class Recording:
 
     Attributes:
         source: with `payload` None.
-        duration_s: seconds that could be decoded.
+        duration_s: seconds that could be decoded, up to the end of the last clip.
         n_windows: windows of the plan. Windows packed with speech do not cover non-speech.
         n_skipped: windows at a fixed stride without speech, which were not transcribed.
         speech_s: seconds of speech; None without VAD.
-        skipped: stretches of a second or more that no transcribed window covers, (start, end) in seconds.
+        skipped: stretches of a second or more, in its clips if it has some, that no transcribed window
+            covers, (start, end) in seconds.
         truncated: less could be decoded than the file declares, or decoding ended with an error.
         problem: message that says what is missing or damaged; None if nothing is.
         declared_s: seconds that the header of the file declares; None if it declares none.
         streams: the audio streams of a file with several; empty for one.
+        clips: what was to be transcribed, (start, end) in seconds, where it was not all of the recording.
     """
 
     source: AudioSource
@@ -162,6 +164,7 @@ class Recording:
     problem: str | None = None
     declared_s: float | None = None
     streams: tuple[StreamInfo, ...] = ()
+    clips: tuple[tuple[float, float], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -293,7 +296,7 @@ class Transcript:
     Attributes:
         language: code of the language; None if there is no speech and no language was set.
         language_probs: result of the vote of the windows; empty if a language was set.
-        speech_s, skipped, declared_s, problem, streams: see `Recording`.
+        speech_s, skipped, declared_s, problem, streams, clips: see `Recording`.
         channel: see `AudioSource`.
         boundaries: joins of neighbouring windows, in order.
         untranscribed: seconds that the model was given and that have no text, or have lost some, in order.
@@ -320,6 +323,7 @@ class Transcript:
     metadata: Metadata = ()
     streams: tuple[StreamInfo, ...] = ()
     untranscribed: tuple[Untranscribed, ...] = ()
+    clips: tuple[tuple[float, float], ...] = ()
 
 
 @dataclass(frozen=True)

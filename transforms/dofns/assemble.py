@@ -42,10 +42,16 @@ def count_transcript(recording: Recording, transcript: Transcript) -> None:
     """Adds a transcript to the counters of the run."""
     skipped_s = sum(end_s - start_s for start_s, end_s in recording.skipped)
     BEAM_METRICS.count("transcribed")
-    BEAM_METRICS.count("audio_ms", round(transcript.duration_s * 1000))
+    BEAM_METRICS.count("audio_ms", round(1000 * _audio_s(transcript)))
     BEAM_METRICS.count("skipped_ms", round(1000 * skipped_s))
     BEAM_METRICS.count("speech_ms", round((recording.speech_s or 0.0) * 1000))
     BEAM_METRICS.distribute("recording_s", transcript.duration_s)
     for boundary in transcript.boundaries:
         if boundary.kind is not CutKind.DISJOINT:  # disjoint windows share nothing to disagree on
             BEAM_METRICS.distribute("boundary_agreement_percent", 100 * boundary.agreement)
+
+
+def _audio_s(transcript: Transcript) -> float:
+    """Returns the seconds of audio that were asked for: those of the clips, if there are some."""
+    clips_s = [end_s - start_s for start_s, end_s in transcript.clips]
+    return sum(clips_s) if clips_s else transcript.duration_s

@@ -14,6 +14,7 @@ import apache_beam as beam
 from apache_beam.coders import FastPrimitivesCoder
 from apache_beam.pvalue import TaggedOutput
 
+from transforms.core.clips import SEVERAL_CLIPS, SEVERAL_CLIPS_ADVICE, check_clip_times
 from transforms.core.errors import AudioError, to_failure
 from transforms.core.types import AudioSource, Failure, Transcript, file_id, media_fragment
 from transforms.core.uris import audio_id_of, audio_source, plain
@@ -40,7 +41,7 @@ def name_work(element: Any) -> tuple[str, Any]:  # noqa: ANN401  # an element of
 
     Raises:
         TypeError: it is nothing of the kind.
-        ValueError: the `audio_id` of an `AudioSource` cannot be used.
+        ValueError: the `audio_id` or the clips of an `AudioSource` cannot be used.
     """
     is_pair = isinstance(element, tuple) and len(element) == 2
     key, one = ((element[0],), element[1]) if is_pair else ((), element)
@@ -62,10 +63,14 @@ def merge_keys(grouped: tuple[str, Iterable[tuple[Key, Work | Failure]]]) -> Ite
     """Emits a work item once, with all of its keys; an invalid one as a failure for each key.
 
     Of recordings that have the same id but other hints, the first by its description is taken in every run.
+    Other clips make a failure: what is asked for is not clear.
     """
     values = list(grouped[1])
     keys = _distinct(key for key, _ in values)
     work = min((work for _, work in values), key=repr)
+    clips = {work.clip_timestamps for _, work in values if isinstance(work, AudioSource)}
+    if isinstance(work, AudioSource) and len(clips) > 1:
+        work = to_failure(work, AudioError("list", SEVERAL_CLIPS, SEVERAL_CLIPS_ADVICE))
     if not isinstance(work, Failure):
         yield keys, work
         return
@@ -141,6 +146,7 @@ def _work_or_failure(uri: str) -> Work | Failure:
 
 def _identified(source: AudioSource) -> AudioSource:
     """Returns the source with an id: that of its place, as of a URI, unless it has one."""
+    check_clip_times(source.clip_timestamps)
     if not source.audio_id:
         uri = absolute(plain(source.uri)) if source.payload is None else source.uri
         fragment = media_fragment(source.start_s, source.end_s)

@@ -10,6 +10,7 @@ import apache_beam as beam
 from apache_beam.pvalue import TaggedOutput
 
 from transforms.core.audio_streams import StreamChoice
+from transforms.core.clips import ClipTimes
 from transforms.core.errors import AudioError, to_failure
 from transforms.core.failures import errors_as_failures
 from transforms.core.log_redaction import hide_secrets
@@ -36,6 +37,8 @@ class OpenWork(beam.DoFn):
         stream: the audio stream to transcribe, of a file with several; None for the default one. A
             recording's own takes precedence.
         all_streams: whether each audio stream is a recording, unless a recording has a stream of its own.
+        clips: the clips of each recording to transcribe; empty for all of it. A recording's own take
+            precedence.
         policy: which URIs may be fetched, and which a list may contain.
         max_range_s: maximum seconds of a recording for one worker; a longer one is split into ranges, on
             `SHARED`. None for no maximum.
@@ -51,6 +54,7 @@ class OpenWork(beam.DoFn):
         split: bool = False,
         stream: StreamChoice = None,
         all_streams: bool = False,
+        clips: ClipTimes = (),
         policy: FetchPolicy = DEFAULT_POLICY,
         max_range_s: int | None = None,
         list_ids: bool = False,
@@ -60,6 +64,7 @@ class OpenWork(beam.DoFn):
         self._channel = channel
         self._split = split
         self._stream, self._all_streams = stream, all_streams
+        self._clips = clips
         self._policy = policy
         self._max_range_s = max_range_s
         self._list_ids = list_ids
@@ -95,6 +100,7 @@ class OpenWork(beam.DoFn):
                 source,
                 channel=source.channel if has_channel else self._channel,
                 stream=source.stream if has_stream else self._stream,
+                clip_timestamps=source.clip_timestamps or self._clips,
             ),
             language,
             split=self._split and not has_channel,

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
+from transforms.core.clips import SEVERAL_CLIPS, SEVERAL_CLIPS_ADVICE
 from transforms.core.errors import AudioError, to_failure
 from transforms.core.failures import unexpected_failure
-from transforms.core.recording_parts import complete_parts, join_parts
+from transforms.core.recording_parts import complete_parts, join_parts, missing_clips
 from transforms.core.types import Failure, Recording, RecordingPart, Transcript, WindowTranscript
 from transforms.core.window_index import is_extra
 from transforms.merging.language_vote import outvoted, posteriors
@@ -52,6 +53,9 @@ def assemble(
     if not complete:
         return Assembled()
     recording = join_parts(complete)
+    unusable = _unusable_clips(recording, parts)
+    if unusable is not None:
+        return Assembled(recording, failures=(to_failure(recording.source, unusable),))
     failures = list(truncation(recording))
     failed = [window for window in first if not window.is_decoded]
     decoded = [window for window in first if window.is_decoded]
@@ -67,6 +71,18 @@ def assemble(
     if settings.votes_on(recording.source) and transcript.language is not None:
         failures += language_failures(recording, transcript.language, windows, settings.languages)
     return Assembled(recording, shifted(transcript, recording.source.start_s or 0.0), tuple(failures))
+
+
+def _unusable_clips(recording: Recording, parts: Iterable[RecordingPart]) -> AudioError | None:
+    """Returns why the clips of a recording give no transcript; None if they do, or there are none."""
+    if len({part.source.clip_timestamps for part in parts}) > 1:
+        return AudioError("list", SEVERAL_CLIPS, SEVERAL_CLIPS_ADVICE)
+    clips = recording.source.clip_timestamps
+    if clips and clips[0][0] >= recording.duration_s:
+        return AudioError(
+            "decode", "no_such_clip", missing_clips(recording.source, recording.duration_s) or ""
+        )
+    return None
 
 
 def choose_windows(
@@ -157,6 +173,7 @@ def _transcript(
         metadata=recording.source.metadata,
         untranscribed=untranscribed,
         streams=recording.streams,
+        clips=recording.clips,
     )
 
 

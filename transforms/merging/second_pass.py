@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from transforms.core.audio_streams import StreamChoice
+from transforms.core.clips import ClipTimes
 from transforms.core.failures import errors_as_failures
 from transforms.core.types import AudioSource, AudioSpan, Failure, WindowTranscript, file_id
 from transforms.fetch.policy import DEFAULT_POLICY, FetchPolicy
@@ -25,7 +26,7 @@ class SecondPass:
         language: code of the language to decode them in.
         windows: indices of windows of the plan.
         extra: windows outside the plan, see `AudioSpan`.
-        channel, stream: see `AudioSource`.
+        channel, stream, clip_timestamps: see `AudioSource`.
     """
 
     audio_id: str
@@ -34,6 +35,7 @@ class SecondPass:
     extra: tuple[tuple[int, int], ...]
     channel: int | None = None
     stream: StreamChoice = None
+    clip_timestamps: ClipTimes = ()
 
     def span_of(self, source: AudioSource) -> AudioSpan:
         """Returns the span of the recording to read for it.
@@ -41,7 +43,13 @@ class SecondPass:
         Args:
             source: the file that the recording is, or is an audio stream or a channel of.
         """
-        recording = replace(source, audio_id=self.audio_id, channel=self.channel, stream=self.stream)
+        recording = replace(
+            source,
+            audio_id=self.audio_id,
+            channel=self.channel,
+            stream=self.stream,
+            clip_timestamps=self.clip_timestamps,
+        )
         return AudioSpan(recording, self.language, self.windows, self.extra)
 
 
@@ -67,7 +75,9 @@ def second_pass_of(
     extra = weak_boundary_windows(settled, settings.redecode_below, settings.window_s)
     if not indices and not extra:
         return None
-    return SecondPass(source.audio_id, language, indices, extra, source.channel, source.stream)
+    return SecondPass(
+        source.audio_id, language, indices, extra, source.channel, source.stream, source.clip_timestamps
+    )
 
 
 def reopen(

@@ -16,6 +16,7 @@ def shifted(transcript: Transcript, by_s: float) -> Transcript:
         segments=tuple(shifted_segment(segment, by_s) for segment in transcript.segments),
         skipped=tuple((start_s + by_s, end_s + by_s) for start_s, end_s in transcript.skipped),
         untranscribed=tuple(_untranscribed(one, by_s) for one in transcript.untranscribed),
+        clips=tuple((start_s + by_s, end_s + by_s) for start_s, end_s in transcript.clips),
         boundaries=tuple(_boundary(boundary, by_s) for boundary in transcript.boundaries),
     )
 

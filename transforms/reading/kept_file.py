@@ -31,8 +31,7 @@ class KeptFile:
         One that may crash the process is read by itself, from a file of its own.
         """
         source = unit.span.source
-        is_part = source.start_s is not None or source.end_s is not None
-        return is_part and source.payload is None and not unit.is_suspect
+        return source.is_part and source.payload is None and not unit.is_suspect
 
     def is_of(self, unit: WorkUnit) -> bool:
         """Whether a unit is a part of the file that is open."""

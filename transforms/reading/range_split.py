@@ -12,7 +12,9 @@ from typing import BinaryIO
 
 import av
 
+from model.interface import SAMPLE_RATE
 from transforms.audio.ffmpeg import MAX_DURATION_S, open_container
+from transforms.core.clips import Clips
 from transforms.core.recording_parts import Range, missing_ranges
 from transforms.core.types import AudioSource, AudioSpan
 from transforms.core.uris import is_http
@@ -28,7 +30,8 @@ MIN_BYTES_PER_S = 10
 def split_into_ranges(source: AudioSource, length_s: int, policy: FetchPolicy) -> tuple[Range, ...]:
     """Returns the ranges of a recording, of at most `length_s` seconds; one range for one worker.
 
-    Each worker reads the file by itself. So a member of an archive and a part of a file are a single range,
+    A range without clips, where the recording has clips, is a part of the one before it. Each worker reads
+    the file by itself. So a member of an archive and a part of a file are a single range,
     and so is a file on a web server, which should not serve the same file to many workers at once.
 
     Args:
@@ -36,8 +39,7 @@ def split_into_ranges(source: AudioSource, length_s: int, policy: FetchPolicy) -
         length_s: maximum seconds in a range.
         policy: which URIs may be fetched.
     """
-    is_part = source.start_s is not None or source.end_s is not None
-    if source.payload is not None or is_part or is_http(source.uri):
+    if source.payload is not None or source.is_part or is_http(source.uri):
         return WHOLE
     try:
         with open_in_place(source, policy) as file:
@@ -45,7 +47,13 @@ def split_into_ranges(source: AudioSource, length_s: int, policy: FetchPolicy) -
     except Exception:  # any error is reported when the recording is read
         return WHOLE
     found = list(missing_ranges(0, int(declared_s), (), length_s))
-    return (*found[:-1], (found[-1][0], None)) if found else WHOLE
+    clips = Clips.of(source.clip_timestamps)
+    starts = [
+        start_s
+        for start_s, stop_s in found
+        if not start_s or clips.within(start_s * SAMPLE_RATE, (stop_s or start_s) * SAMPLE_RATE)
+    ]
+    return tuple(zip(starts, [*starts[1:], None], strict=True)) if starts else WHOLE
 
 
 def key_by_range(span: AudioSpan) -> tuple[tuple[str, int], AudioSpan]:

@@ -130,7 +130,7 @@ class SpanReader:
         start_s, stop_s = next(ranges)
         self._counted_s = float(start_s)
         yield self._started(SpanStart(track, start_s))
-        stream = self._stream(file, source, self._plan.sections.at(start_s))
+        stream = self._stream(file, source, self._plan.section_at(source, start_s))
         try:
             yield from self._spans(stream, source, track, (start_s, stop_s), ranges)
         except AudioError as error:
@@ -182,19 +182,30 @@ class SpanReader:
         ranges: Iterator[Range],
     ) -> Iterator[ReadEvent]:
         """Closes the spans that have no further window."""
-        if span.start_s and stream.ends_before(span.start_s):
+        is_before = span.start_s > 0 and stream.ends_before(span.start_s)
+        if is_before and not self._has_no_end_of_its_own(source, span):
             if span.start_s > self._unit.span.start_s:
                 yield _shortened(source, span.start_s)
             yield SpanEnded()
             return
+        may_end = not source.clip_timestamps or self._unit.span.stop_s is None
         while True:
-            is_last = stream.ends_before(span.stop_s)
+            is_last = may_end and stream.ends_before(span.stop_s)
             yield from self._close(span, None if is_last else span.stop_s)
             following = None if is_last else next(ranges, None)
             if following is None:
                 return
             span = SpanProgress(stream, source, following)
             yield self._started(SpanStart(track, span.start_s))
+
+    def _has_no_end_of_its_own(self, source: AudioSource, span: SpanProgress) -> bool:
+        """Whether a span is closed although the recording ends before it.
+
+        Where a recording has clips, no reader may read all of it. So that of its last range closes it,
+        wherever the file ends, and no other one does.
+        """
+        unit = self._unit.span
+        return bool(source.clip_timestamps) and (unit.stop_s is not None or span.start_s == unit.start_s)
 
     def _close(self, span: SpanProgress, stop_s: int | None) -> Iterator[ReadEvent]:
         part = span.part(stop_s)

@@ -145,7 +145,10 @@ class _Samples:
         text = self._text(name, TEXT_SUFFIX)
         reference = get_text(columns, text_column) if text is None else text.strip()
         source = replace(source, reference=reference)
-        yield apply_row(source, columns, {text_column}, languages=self._languages)
+        try:
+            yield apply_row(source, columns, {text_column}, languages=self._languages)
+        except ColumnError as error:
+            yield to_failure(source, AudioError("list", "bad_clips", f"its {COLUMNS_SUFFIX} file: {error}"))
 
     def _add_audio(self, member: Member) -> Iterator[AudioSource | Failure]:
         self._several = self._several or self._waiting is not None

@@ -3,8 +3,9 @@
 The audio is in the first existing one of the columns `audio`, `audio_filepath`, `path`, `uri`, `url`, `file`,
 `wav`, in a list of files also in `file_name` or the only `*_file_name`. The reference is in the first
 existing one of `text`, `sentence`, `transcription`, `transcript`, `reference`. A prompt is in
-`initial_prompt`, hot words in `hotwords`, the language in `language`. Other columns are kept unchanged. A
-value that is not understood is kept too, and a remark says so.
+`initial_prompt`, hot words in `hotwords`, the language in `language`, clips in `clip_timestamps`. Other
+columns are kept unchanged. A value that is not understood is kept too, and a remark says so; clips that are
+not understood are an error, as all of the recording is not what was asked for.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 
 from model.interface import code_among, code_of, is_undetermined
+from transforms.core.clips import ClipTimes, parse_clip_timestamps
 from transforms.core.types import AudioSource, Metadata
 
 AUDIO_COLUMNS = ("audio", "audio_filepath", "path", "uri", "url", "file", "wav")
@@ -23,6 +25,7 @@ TEXT_COLUMNS = ("text", "sentence", "transcription", "transcript", "reference")
 PROMPT_COLUMNS = ("initial_prompt",)  # in corpora of read speech, `prompt` is the text to read
 HOTWORDS_COLUMNS = ("hotwords",)
 LANGUAGE_COLUMNS = ("language",)
+CLIPS_COLUMN = "clip_timestamps"
 FILE_NAME_COLUMN = "file_name"  # of audio folders; since `datasets` 4 also `audio_file_name` and the like
 
 _FILE_NAME = re.compile(rf"[^,;\t]*_{FILE_NAME_COLUMN}")
@@ -81,6 +84,9 @@ def apply_row(
         used: columns that are neither hint nor metadata: the audio, the reference.
         remarks: what else was not understood of the row.
         languages: codes of the languages that the model knows, for those that only it knows.
+
+    Raises:
+        ColumnError: its clips cannot be used.
     """
     prompt, hotwords, language = (
         choose_column(row.keys(), None, usual)
@@ -88,7 +94,7 @@ def apply_row(
     )
     named = get_text(row, language) or ""
     code = code_among(named, languages) or code_of(named) if named else None
-    known = {*used, prompt, hotwords, language if code else None}
+    known = {*used, prompt, hotwords, language if code else None, CLIPS_COLUMN}
     kept = {name: value for name, value in row.items() if name not in known}
     sentences = list(remarks)
     if named and code is None and not is_undetermined(named):
@@ -101,8 +107,16 @@ def apply_row(
         prompt=get_text(row, prompt) or None,  # None for an empty field
         hotwords=get_text(row, hotwords) or None,
         language=code,
+        clip_timestamps=_clips_of(row),
         metadata=encode_metadata(kept) + _encoded_remarks(sentences, kept),
     )
+
+
+def _clips_of(row: Row) -> ClipTimes:
+    try:
+        return parse_clip_timestamps(row.get(CLIPS_COLUMN))
+    except ValueError as error:
+        raise ColumnError(f"{CLIPS_COLUMN}: {error}") from error
 
 
 def _encoded_remarks(remarks: Sequence[str], row: Row) -> Metadata:

@@ -21,7 +21,14 @@ from transforms.fetch.open_audio import open_audio, open_in_place
 from transforms.fetch.policy import DEFAULT_POLICY, FetchPolicy
 from transforms.sources.arrow_audio import SAMPLES_FIELD, audio_of, can_be_audio
 from transforms.sources.arrow_values import decoded_type, row_values
-from transforms.sources.columns import AUDIO_COLUMNS, TEXT_COLUMNS, apply_row, choose_column, get_text
+from transforms.sources.columns import (
+    AUDIO_COLUMNS,
+    TEXT_COLUMNS,
+    ColumnError,
+    apply_row,
+    choose_column,
+    get_text,
+)
 from transforms.sources.trust import check_listed
 
 ARROW_SUFFIX = ".arrow"
@@ -168,6 +175,9 @@ def _checked_source(
         return _source(shard, index, row, trusted, languages)
     except AudioError as error:
         return to_failure(audio_source(f"{shard}/{index}"), error)
+    except ColumnError as error:
+        invalid = AudioError("list", "bad_row", f"{shard}/{index}: {error}")
+        return to_failure(audio_source(f"{shard}/{index}"), invalid)
     except UnicodeDecodeError as error:  # Arrow decodes text only when it is accessed
         invalid = AudioError("list", "bad_row", f"{shard}/{index} holds text that is not UTF-8: {error}")
         return to_failure(audio_source(f"{shard}/{index}"), invalid)

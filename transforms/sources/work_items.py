@@ -124,5 +124,5 @@ def fingerprint(work: Work) -> str:
     if isinstance(work, DatasetShard):
         return f"{work!r} {file_stamp(work.path)}"
     stamp = file_stamp(work.uri)
-    hints = "".join(f" {hint!r}" for hint in (work.prompt, work.hotwords) if hint)
+    hints = "".join(f" {hint!r}" for hint in (work.prompt, work.hotwords, work.clip_timestamps) if hint)
     return f"{work.audio_id}{hints}" if stamp is None else f"{work.audio_id} {stamp}{hints}"

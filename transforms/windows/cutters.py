@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
 from model.interface import SAMPLE_RATE, SPEECH_CHUNK, SPEECH_DELAY
+from transforms.core.clips import Clips
 from transforms.core.sections import Sections
 from transforms.core.types import Intervals
 from transforms.core.window_index import WindowId
@@ -15,6 +17,8 @@ from transforms.windows.speech_intervals import PADDING_SAMPLES, SpeechPart, who
 
 SEARCH_SAMPLES = 30 * SAMPLE_RATE
 """Samples before the nominal end of a section in which a pause is searched for, to end the section there."""
+
+WHOLE = Clips()
 
 
 class StreamState(NamedTuple):
@@ -77,23 +81,64 @@ class WindowCutter(Protocol):
         """Yields the windows that are complete now; the caller must consume all of them."""
 
 
-class FixedStrideCutter:
-    """Cuts windows of one length at fixed places.
+class Place(NamedTuple):
+    """Where a window at a fixed place lies, in samples.
 
-    Args:
-        starts: first sample and index of each window, in order; the last window is the first one that
-            reaches the end of the recording.
-        window_samples: samples in a window; the end of the recording may cut it short.
-        hop_samples: samples from one window to the next at the fixed stride. A window that starts elsewhere
-            has no unshared samples.
+    Attributes:
+        start: its first sample.
+        window_index: `index` of the window, see `transforms.core.types.Window`.
+        stop: one past its last sample; the end of the recording may cut it short.
+        n_shared: leading samples that the window before it has too.
+        hop_samples: samples from its start to the next window at the fixed stride; 0 for one outside of it,
+            which has no unshared samples.
+        is_last: whether no later window at the fixed stride has a sample of it.
     """
 
-    def __init__(self, starts: Iterable[tuple[int, int]], window_samples: int, hop_samples: int) -> None:
-        self._starts = iter(starts)
-        self._next = next(self._starts, None)
-        self._window_samples = window_samples
-        self._hop_samples = hop_samples
-        self._n_samples = 0
+    start: int
+    window_index: int
+    stop: int
+    n_shared: int = 0
+    hop_samples: int = 0
+    is_last: bool = False
+
+
+def fixed_stride(clips: Clips, window_samples: int, hop_samples: int, first: int = 0) -> Iterator[Place]:
+    """Yields the windows at the fixed stride, which begins anew with each clip; without end for an open clip.
+
+    They are numbered through the recording.
+
+    Args:
+        clips: the clips of the recording.
+        window_samples: samples in a window; the end of a clip may cut it short.
+        hop_samples: samples from one window to the next.
+        first: windows that start before this sample are left out.
+    """
+    n_shared, index = window_samples - hop_samples, 0
+    for clip_start, clip_stop in clips.intervals:
+        for start in itertools.count(clip_start, hop_samples):
+            stop, is_last = min(start + window_samples, clip_stop), start + window_samples >= clip_stop
+            if start >= first:
+                shared = n_shared if start > clip_start else 0
+                yield Place(start, index, stop, shared, hop_samples, is_last)
+            index += 1
+            if is_last:
+                break
+
+
+class FixedStrideCutter:
+    """Cuts windows at fixed places.
+
+    Args:
+        places: of the windows, in order; the last window is the first one that reaches the end of the
+            recording.
+        clips: what a window may have of the recording; the rest is cut out of it.
+    """
+
+    def __init__(self, places: Iterable[Place], clips: Clips = WHOLE) -> None:
+        self._places = iter(places)
+        self._next = next(self._places, None)
+        self._clips = clips
+        self._n_samples = self._settled = 0
 
     @property
     def done(self) -> bool:
@@ -103,7 +148,10 @@ class FixedStrideCutter:
     @property
     def position(self) -> int:
         """See `WindowCutter`."""
-        return self._n_samples if self._next is None else self._next[0]
+        position = self._n_samples if self._next is None else self._next.start
+        if self._clips.is_whole:
+            return position
+        return min(position, self._clips.first_from(self._settled))  # the next clip may be hours away
 
     @property
     def needed(self) -> Intervals:
@@ -117,34 +165,34 @@ class FixedStrideCutter:
 
     def windows(self, state: StreamState) -> Iterator[PlannedWindow]:
         """See `WindowCutter`. No window follows one that reaches the end."""
-        self._n_samples = state.n_samples
+        self._n_samples, self._settled = state.n_samples, state.settled
         while self._next is not None:
-            start, index = self._next
-            stop = start + self._window_samples
+            place = self._next
             # VAD must have decided on the chunk that the window ends in. Without a sample behind it, it may
             # turn out to be the last one.
-            is_complete = stop + SPEECH_CHUNK + SPEECH_DELAY <= state.n_samples and state.settled >= start
-            if not self._has_new_samples(start, index) or not (state.ended or is_complete):
+            is_complete = (
+                place.stop + SPEECH_CHUNK + SPEECH_DELAY <= state.n_samples and state.settled >= place.start
+            )
+            # The recording, as read so far, must continue after the previous window.
+            has_new_samples = place.start + place.n_shared < state.n_samples
+            if not has_new_samples or not (state.ended or is_complete):
                 return
-            is_last = state.ended and stop >= state.n_samples
-            stop = min(stop, state.n_samples)
-            n_unshared = 0
-            if self._is_at_stride(start, index):
-                n_unshared = stop - start if is_last else self._hop_samples
-            yield PlannedWindow(index, start, ((start, stop),), n_unshared)
-            self._next = None if is_last else next(self._starts, None)
+            ends = state.ended and place.stop >= state.n_samples
+            yield from self._planned(place, min(place.stop, state.n_samples), is_last=ends or place.is_last)
+            self._next = None if ends else next(self._places, None)
 
-    def _has_new_samples(self, start: int, index: int) -> bool:
-        """Whether the recording, as read so far, continues after the previous window."""
-        shared = self._window_samples - self._hop_samples if index and self._is_at_stride(start, index) else 0
-        return start + shared < self._n_samples
-
-    def _is_at_stride(self, start: int, index: int) -> bool:
-        return start == index * self._hop_samples
+    def _planned(self, place: Place, stop: int, *, is_last: bool) -> Iterator[PlannedWindow]:
+        stretches = self._clips.within(place.start, stop)
+        n_unshared = stop - place.start if is_last and place.hop_samples else place.hop_samples
+        if stretches:
+            yield PlannedWindow(place.window_index, place.start, stretches, n_unshared)
 
 
 class SpeechCutter:
-    """Packs windows with speech, section by section.
+    """Packs windows with speech, section by section, and clip by clip.
+
+    Text could not be told apart at a splice in the middle of speech, where its time would be that of another
+    clip. So no window has speech of two.
 
     Args:
         make_packing: returns an empty packing.
@@ -152,6 +200,7 @@ class SpeechCutter:
         first: the section to start with; speech before it is not packed.
         shared: samples that two sections share if there is no pause between them.
         wanted: indices of the windows wanted; None for all.
+        clips: the clips of the recording, in which all speech lies.
     """
 
     def __init__(
@@ -161,14 +210,17 @@ class SpeechCutter:
         first: int = 0,
         shared: int = 0,
         wanted: frozenset[int] | None = None,
+        clips: Clips = WHOLE,
     ) -> None:
         self._make_packing = make_packing
         self._sections = sections
         self._first = first
         self._shared = shared
         self._wanted = wanted
+        self._clips = clips
         self._section = max(first - 1, 0)  # it ends within the warm-up of the first
         self._packing = make_packing()
+        self._clip = 0  # the number of the one that was packed last
         self._n_packed = 0  # windows of the section
         self._waiting: list[SpeechPart] = []  # of this section, or of the next one
         self._state = StreamState(0, [], 0, ended=False)
@@ -181,8 +233,9 @@ class SpeechCutter:
     @property
     def position(self) -> int:
         """See `WindowCutter`."""
-        ahead = [*self._packing.waiting, *self._parts, (self._state.settled, self._state.settled)]
-        return max(ahead[0][0], self._sections.start_s(self._section) * SAMPLE_RATE)
+        ahead = [start for start, _ in (*self._packing.waiting, *self._parts)]
+        ahead.append(self._clips.first_from(self._state.settled))
+        return max(ahead[0], self._sections.start_s(self._section) * SAMPLE_RATE)
 
     @property
     def needed(self) -> Intervals:
@@ -204,12 +257,26 @@ class SpeechCutter:
             if state.n_samples <= bound or not (state.ended or state.settled > bound):
                 break
             ending, self._waiting = split_at_section(self._waiting, bound, self._shared)
-            yield from self._planned(self._packing.add(ending))
+            yield from self._planned(self._packed(ending))
             yield from self._planned(self._packing.finish())
             self._section, self._packing, self._n_packed = self._section + 1, self._make_packing(), 0
-        yield from self._planned(self._packing.add(self._decided(state.ended)))
-        if state.ended:
+        yield from self._planned(self._packed(self._decided(state.ended)))
+        if state.ended or self._clip_has_ended:
             yield from self._planned(self._packing.finish())
+
+    def _packed(self, parts: Iterable[SpeechPart]) -> Iterator[PackedWindow]:
+        """Packs speech of the section; before that of another clip, yields the windows that are left."""
+        for part in parts:
+            clip = self._clips.number_at(part.start)
+            if clip != self._clip:
+                yield from self._packing.finish()
+            self._clip = clip
+            yield from self._packing.add([part])
+
+    @property
+    def _clip_has_ended(self) -> bool:
+        """Whether no more speech of the clip follows that was packed last."""
+        return not self._waiting and self._clips.number_at(self._state.settled) > self._clip
 
     @property
     def _next_index(self) -> int:

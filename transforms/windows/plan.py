@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
 from model.interface import SAMPLE_RATE
-from transforms.core.sections import Sections
-from transforms.core.types import AudioSpan
+from transforms.core.clips import END, Clips
+from transforms.core.sections import WARMUP_S, Sections
+from transforms.core.types import AudioSource, AudioSpan
 from transforms.core.window_index import WindowId
-from transforms.windows.cutters import FixedStrideCutter, SpeechCutter, WindowCutter
+from transforms.windows.clipped_detector import MakeDetector
+from transforms.windows.cutters import FixedStrideCutter, Place, SpeechCutter, WindowCutter, fixed_stride
 from transforms.windows.packing import Packing
-from transforms.windows.speech_tracker import MakeDetector
 
 
 @dataclass(frozen=True)
@@ -63,28 +64,49 @@ class WindowPlan:
             span: the windows that are wanted.
             first: the section to start with.
         """
-        extra = [(start, index) for index, start in span.extra]
+        clips = Clips.of(span.source.clip_timestamps)
+        extra = [Place(start, index, start + self.window_samples) for index, start in span.extra]
         if self.over_speech and self.detector is not None:
             shared = self.window_samples - self.hop_samples
-            packed = SpeechCutter(self._make_packing, self.sections, first, shared, span.windows)
-            return [packed, self._at(sorted(extra))]
+            packed = SpeechCutter(self._make_packing, self.sections, first, shared, span.windows, clips)
+            return [packed, FixedStrideCutter(sorted(extra), clips)]
+        places: Iterable[Place] = self._wanted(span, clips)
         if span.windows is None:
-            start = -(-self.sections.start_s(first) * SAMPLE_RATE // self.hop_samples)
-            return [self._at((index * self.hop_samples, index) for index in itertools.count(start))]
-        return [self._at(sorted([*extra, *((index * self.hop_samples, index) for index in span.windows)]))]
+            start = self.sections.start_s(first) * SAMPLE_RATE
+            places = fixed_stride(clips, self.window_samples, self.hop_samples, start)
+        return [FixedStrideCutter(sorted([*extra, *places]) if extra else places, clips)]
 
     def first_section(self, span: AudioSpan) -> int:
         """Returns the section to start with, to find the windows that a second pass wants."""
+        if span.source.is_part:
+            return 0  # it is read from its start, as its samples are counted from there
         starts = [start for _, start in span.extra]
         if self.over_speech and self.detector is not None:
             sections = [WindowId.from_index(index).section for index in span.windows or ()]
         else:
-            starts += [index * self.hop_samples for index in span.windows or ()]
+            starts += [place.start for place in self._wanted(span, Clips.of(span.source.clip_timestamps))]
             sections = []
         return min(sections + [self.sections.at(start / SAMPLE_RATE) for start in starts], default=0)
 
+    def section_at(self, source: AudioSource, start_s: int) -> int:
+        """Returns the section to start with, to find all windows of a recording from a second on.
+
+        It is that of the first clip from there on, as sections before it have no window; 0 for a part of a
+        file, as in `first_section`.
+        """
+        if source.is_part:
+            return 0
+        clips = Clips.of(source.clip_timestamps)
+        # The first window of a section may start in the warm-up before it, and so in a clip that ends there.
+        first = clips.first_from(max(start_s - WARMUP_S, 0) * SAMPLE_RATE)
+        return self.sections.at(start_s if first == END else max(start_s, first // SAMPLE_RATE))
+
+    def _wanted(self, span: AudioSpan, clips: Clips) -> Iterator[Place]:
+        """Yields the places of the windows that a second pass wants, at the fixed stride."""
+        wanted = span.windows or frozenset()
+        n_windows = max(wanted, default=-1) + 1
+        places = fixed_stride(clips, self.window_samples, self.hop_samples)
+        return (place for place in itertools.islice(places, n_windows) if place.window_index in wanted)
+
     def _make_packing(self) -> Packing:
         return Packing(self.window_samples, self.hop_samples)
-
-    def _at(self, starts: Iterable[tuple[int, int]]) -> WindowCutter:
-        return FixedStrideCutter(starts, self.window_samples, self.hop_samples)

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Iterator
 
 import numpy as np
 from numpy.typing import NDArray
 
 from model.interface import SAMPLE_RATE, SPEECH_CHUNK, Samples, SpeechDetector
+from transforms.core.clips import Clips
 from transforms.core.sections import BLOCK_S, Sections
 from transforms.core.types import Intervals
+from transforms.windows.clipped_detector import ClippedDetector, MakeDetector
 from transforms.windows.speech_intervals import (
     MIN_SILENCE_SAMPLES,
     PADDING_SAMPLES,
@@ -20,8 +22,6 @@ from transforms.windows.speech_intervals import (
     padding_of,
     speech_intervals,
 )
-
-MakeDetector = Callable[[], SpeechDetector]
 
 _BLOCK = BLOCK_S * SAMPLE_RATE
 
@@ -57,12 +57,19 @@ class SpeechTracker:
         make_detector: returns a detector of a new stream; None to detect nothing.
         sections: sections of the recording.
         first: the section to start with.
+        clips: the clips of the recording; no speech is found outside of them.
     """
 
     def __init__(
-        self, make_detector: MakeDetector | None, sections: Sections | None = None, first: int = 0
+        self,
+        make_detector: MakeDetector | None,
+        sections: Sections | None = None,
+        first: int = 0,
+        clips: Clips | None = None,
     ) -> None:
         self._make_detector = make_detector
+        self._clips = clips or Clips()
+        self._last_clipped: int | None = None  # one past the last sample of speech in the clips so far
         self._sections = sections or Sections()
         self._section = first
         self._n_samples = self._sections.warmup_start_s(first) * SAMPLE_RATE
@@ -102,10 +109,31 @@ class SpeechTracker:
                 self._next = self._new_stream()
             if self._n_samples == restart + HANDOVER_SAMPLES:
                 found += self._hand_over()
-        return found
+        return self._counted(found)
 
     def finish(self) -> list[SpeechPart]:
         """Returns the parts of speech that are left at the end of the recording."""
+        return self._counted(self._finish())
+
+    def _counted(self, parts: list[SpeechPart]) -> list[SpeechPart]:
+        """Counts and returns the speech that lies in clips."""
+        found = [piece for part in parts for piece in self._clipped(part)]
+        for part in found:
+            self._n_speech_samples[part.start // _BLOCK] += part.n_samples
+        return found
+
+    def _clipped(self, part: SpeechPart) -> Iterator[SpeechPart]:
+        """Yields what of a part of speech lies in clips; where it was cut, a pause comes before the rest."""
+        if self._clips.is_whole:
+            yield part
+            return
+        pause = part.pause
+        for start, stop in self._clips.within(part.start, part.stop):
+            last = part.start if self._last_clipped is None else self._last_clipped
+            yield SpeechPart(start, stop, pause or start - last)
+            self._last_clipped, pause = stop, 0
+
+    def _finish(self) -> list[SpeechPart]:
         if self._current is None:
             return []
         probabilities, parts = self._current.finish()
@@ -188,14 +216,19 @@ class SpeechTracker:
         return ((max(start - PADDING_SAMPLES, 0), min(stop + PADDING_SAMPLES, self._n_samples)),)
 
     def _new_stream(self) -> _Stream | None:
-        return _Stream(self._make_detector(), self._n_samples) if self._make_detector else None
+        if self._make_detector is None:
+            return None
+        if self._clips.is_whole:
+            return _Stream(self._make_detector(), self._n_samples)
+        detector = ClippedDetector(self._make_detector, self._clips, self._n_samples)
+        return _Stream(detector, self._n_samples)
 
     def _hand_over(self) -> list[SpeechPart]:
         """Continues with the next detector: with its parts that end after this sample."""
         self._section += 1
         if self._current is None:
             return []
-        found = self.finish()
+        found = self._finish()
         self._speech_end = self._current.speech_end
         self._current, self._next = self._next, None
         self._handover = self._n_samples
@@ -205,16 +238,15 @@ class SpeechTracker:
         return found + self._recorded(parts)
 
     def _recorded(self, parts: list[SpeechPart]) -> list[SpeechPart]:
-        """Counts parts of speech, and lets the first one after a handover follow the speech before it."""
+        """Lets the first part of speech after a handover follow the speech before it."""
         if self._handover is not None:  # the detector before has found what ends there
             handover = self._handover
             parts = [part for part in parts if part.stop > handover]
         if parts and self._handover is not None:
             parts = [self._following(parts[0], self._handover), *parts[1:]]
             self._handover = None
-        for part in parts:
-            self._n_speech_samples[part.start // _BLOCK] += part.n_samples
-            self._last_stop = part.stop
+        if parts:
+            self._last_stop = parts[-1].stop
         return parts
 
     def _following(self, part: SpeechPart, handover: int) -> SpeechPart:

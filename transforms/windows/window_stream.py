@@ -12,7 +12,9 @@ from transforms.audio.decoded_file import AudioFile
 from transforms.audio.decoder import AudioDecoder
 from transforms.core.audio_streams import StreamInfo
 from transforms.core.cancellation import Check, check_stop
-from transforms.core.damage import Damage
+from transforms.core.clips import Clips
+from transforms.core.damage import NO_DAMAGE, Damage
+from transforms.core.recording_parts import Range
 from transforms.core.sections import BLOCK_S
 from transforms.core.types import AudioSpan, Intervals, Window
 from transforms.windows.cutters import PlannedWindow, StreamState, WindowCutter
@@ -20,6 +22,8 @@ from transforms.windows.plan import WindowPlan
 from transforms.windows.sample_buffer import SampleBuffer
 from transforms.windows.speech_tracker import SpeechTracker
 from transforms.windows.splices import in_window, joined
+
+_BLOCK = BLOCK_S * SAMPLE_RATE
 
 
 class WindowStream:
@@ -43,10 +47,11 @@ class WindowStream:
     ) -> None:
         self._span, self._plan, self._first = span, plan, first
         source, sections = span.source, plan.sections
-        self._is_clip = source.start_s is not None or source.end_s is not None
+        self._is_part = source.is_part
+        self._clips = Clips.of(source.clip_timestamps)
         # A part of a file is read in the blocks of the file, from the block that it starts in.
         self._origin_s = int(source.start_s or 0) // BLOCK_S * BLOCK_S
-        first_s = self._origin_s if self._is_clip else sections.warmup_start_s(first)
+        first_s = self._origin_s if self._is_part else sections.warmup_start_s(first)
         self._decoder = AudioDecoder(
             file,
             source.channel,
@@ -57,13 +62,16 @@ class WindowStream:
             start_s=first_s,
             check=check,
         )
-        self._clip = Clip(source, first_s * SAMPLE_RATE)
-        self._tracker = SpeechTracker(plan.detector, sections, first)
+        self._clip = Clip(source, first_s * SAMPLE_RATE, self._clips.stop)
+        self._tracker = SpeechTracker(plan.detector, sections, first, self._clips)
         self._has_started = self._has_ended = False
 
     @property
     def n_samples(self) -> int:
-        """Samples at 16 kHz from the recording's start to where it was read; all of them in the end."""
+        """Samples at 16 kHz from the recording's start to where it was read.
+
+        In the end, all of them, or those up to the end of the last clip: no more is read.
+        """
         if self._has_started or not self._has_ended:
             return self._clip.n_samples
         return min(self._clip.n_samples, round(self._decoder.decoded_s * SAMPLE_RATE))
@@ -79,7 +87,7 @@ class WindowStream:
         return self._decoder.streams
 
     def ends_before(self, time_s: int | None) -> bool:
-        """Whether the recording was read to its end, and has no sample from that second on."""
+        """Whether the recording was read to its end, or that of its last clip, and that is not behind it."""
         return self._has_ended and (time_s is None or self.n_samples <= time_s * SAMPLE_RATE)
 
     def windows(self, until_s: int | None = None) -> Iterator[tuple[PlannedWindow, Window | None]]:
@@ -118,15 +126,33 @@ class WindowStream:
         return self._tracker.n_speech_samples(start_s, stop_s)
 
     def damage(self, start_s: int, stop_s: int | None) -> Damage:
-        """Returns what is missing or damaged in a range of the recording; see `AudioDecoder.damage`."""
-        origin_s = self._origin_s
-        found = self._decoder.damage(origin_s + start_s, None if stop_s is None else origin_s + stop_s)
+        """Returns what is missing or damaged in a range of the recording; see `AudioDecoder.damage`.
+
+        Where it has clips, only what is in the blocks of clips counts: others need not have been read.
+        """
+        found, origin_s = NO_DAMAGE, self._origin_s
+        for from_s, to_s in self._damage_ranges(start_s, stop_s):
+            found += self._decoder.damage(origin_s + from_s, None if to_s is None else origin_s + to_s)
         return found if stop_s is not None else found + Damage(read_error=self._clip.problem)
+
+    def _damage_ranges(self, start_s: int, stop_s: int | None) -> Iterator[Range]:
+        """Yields the blocks in a range that clips have samples of; without stop, to where reading ended."""
+        at_s, offset = start_s, 0
+        if self._is_part:  # its blocks are those of the file
+            offset = round((self._span.source.start_s or 0.0) * SAMPLE_RATE) - self._origin_s * SAMPLE_RATE
+        for start, stop in self._clips.intervals:
+            from_s = max((start + offset) // _BLOCK * BLOCK_S, at_s)
+            to_s = max(-(-(stop + offset) // _BLOCK) * BLOCK_S, at_s)
+            if stop == self._clips.stop and stop_s is None:
+                yield from_s, None
+            elif from_s < (to_s if stop_s is None else min(to_s, stop_s)):
+                yield from_s, to_s if stop_s is None else min(to_s, stop_s)
+                at_s = to_s
 
     @property
     def declared_s(self) -> float | None:
         """Seconds that the file's header declares; None where it declares none, and for a part of a file."""
-        return None if self._is_clip else self._decoder.declared_s
+        return None if self._is_part else self._decoder.declared_s
 
 
 def cut_windows(
@@ -154,13 +180,7 @@ def cut_windows(
         for planned in itertools.chain.from_iterable(cutter.windows(state) for cutter in cutters):
             if until is not None and planned.position >= until:
                 continue
-            (start, stop), *_ = planned.stretches
-            speech = (
-                tracker.speech(start, stop - start)
-                if planned.intervals is None
-                else in_window(planned.intervals)
-            )
-            yield planned, buffer.take(planned.stretches), speech
+            yield planned, buffer.take(planned.stretches), _speech_in(planned, tracker)
         cutters = [
             cutter for cutter in cutters if not cutter.done and (until is None or cutter.position < until)
         ]
@@ -168,6 +188,20 @@ def cut_windows(
             return
         buffer.keep(joined(sorted(itertools.chain.from_iterable(cutter.needed for cutter in cutters))))
         tracker.forget(min(cutter.speech_needed_from for cutter in cutters))
+
+
+def _speech_in(planned: PlannedWindow, tracker: SpeechTracker) -> Intervals | None:
+    """Returns the intervals of speech of a window, in samples of the window; None without VAD."""
+    if planned.intervals is not None:
+        return in_window(planned.intervals)
+    found: list[tuple[int, int]] = []
+    places = in_window(planned.stretches)
+    for (start, stop), (place, _) in zip(planned.stretches, places, strict=True):
+        speech = tracker.speech(start, stop - start)
+        if speech is None:
+            return None
+        found += [(place + begin, place + end) for begin, end in speech]
+    return tuple(found)
 
 
 def _states(blocks: Iterable[Samples], tracker: SpeechTracker, buffer: SampleBuffer) -> Iterator[StreamState]:

@@ -34,6 +34,7 @@ IDENTITY = identity()
 def test_transcripts_depend_on_options_weights_and_version() -> None:
     for changed in ({"language": "fr"}, {"stride_length_s": 4.0}, {"model": "other"}, {"channels": "split"}):
         assert identity(**changed).transcripts != IDENTITY.transcripts
+    assert identity(clip_timestamps=(0.0, 9.0)).transcripts != IDENTITY.transcripts
     assert identity(of=replace(MODEL, weights="other")).transcripts != IDENTITY.transcripts
     assert replace(IDENTITY, version="9.9").transcripts != IDENTITY.transcripts
 

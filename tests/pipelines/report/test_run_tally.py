@@ -34,6 +34,7 @@ def transcript(
         "segments": segments,
         "duration_s": duration_s,
         "speech_s": None,
+        "clips": [],
         "boundaries": [],
         "untranscribed": [],
         **more,
@@ -75,6 +76,15 @@ def test_rows_of_either_format_are_summed_up(tmp_path: Path, parquet: bool) -> N
     assert tally.untranscribed_s == {"rate": 3.5, "failed": 30.0}
     assert tally.failures == {"not_found": 2, "timeout": 1}
     assert tally.examples["timeout"] == [("/y.wav", "slow")]
+
+
+@pytest.mark.parametrize("parquet", [False, True])
+def test_hours_of_a_recording_with_clips_are_those_of_the_clips(tmp_path: Path, parquet: bool) -> None:
+    clips = [{"start": 600.0, "end": 1500.0}, {"start": 3000.0, "end": 3900.0}]
+    rows = [transcript("/a.wav", 0.9, language="en", duration_s=3900.0, clips=clips)]
+    tally = tally_run(open_run(str(write_run(tmp_path, rows, parquet=parquet))))
+    assert tally.hours_by_language() == {"en": 0.5}
+    assert [(one.decoded_s, one.duration_s) for one in tally.longest] == [(1800.0, 1800.0)]
 
 
 def test_outer_bins_count_values_out_of_range_and_missing_scores_are_not_counted() -> None:

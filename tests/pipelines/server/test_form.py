@@ -43,6 +43,7 @@ def test_empty_form_is_the_default() -> None:
         "languages": (),
         "prompt": None,
         "hotwords": None,
+        "clip_timestamps": (),
         "temperature": 0.0,
         "response_format": "json",
         "words": False,
@@ -55,6 +56,20 @@ def test_empty_form_is_the_default() -> None:
 def test_a_model_of_one_other_language_translates() -> None:
     russian = replace(RULES, languages=("ru",))
     assert parse(rules=russian, task="translate").language == "ru"
+
+
+def test_clips_are_one_text_or_a_list() -> None:
+    assert parse(("clip_timestamps", "0,12.5,60")).clip_timestamps == (0.0, 12.5, 60.0)
+    times = [("clip_timestamps[]", time) for time in ("0", "12.5", "60")]
+    assert parse(*times).clip_timestamps == (0.0, 12.5, 60.0)
+    assert parse(("clip_timestamps", " ")).clip_timestamps == ()
+
+
+@pytest.mark.parametrize("value", ["12.5,0", "x", "nan", "-1", "0,1,0.5", "0,,1"])
+def test_invalid_clips_are_refused(value: str) -> None:
+    with pytest.raises(ApiError, match="clip_timestamps: ") as caught:
+        parse(("clip_timestamps", value))
+    assert (caught.value.status, caught.value.param) == (400, "clip_timestamps")
 
 
 @pytest.mark.parametrize("name", [MODEL, "whisper-1", "base", "house-model", "", " whisper-1 "])

@@ -65,5 +65,5 @@ def test_options_of_recordings_are_those_of_inference() -> None:
 def test_each_option_is_in_the_help_once_except_those_without_a_use() -> None:
     shown = [one.name for _, one in grouped_options()]
     assert len(shown) == len(set(shown))
-    left_out = {"task", "return_timestamps", "word_timestamps", "trust_manifests"}
+    left_out = {"task", "return_timestamps", "word_timestamps", "trust_manifests", "clip_timestamps"}
     assert {one.name for one in fields(ServeOptions)} - set(shown) == left_out

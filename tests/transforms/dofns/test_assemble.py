@@ -113,3 +113,10 @@ def test_a_recording_without_speech_has_an_empty_transcript(counted: CountingMet
     (transcript,) = outputs_of(grouped([], **{PARTS: [silent]}))[MAIN]
     assert transcript.text == ""
     assert (counted.counters["skipped_ms"], counted.counters["speech_ms"]) == (60_000, 0)
+
+
+def test_hours_are_those_of_the_clips(counted: CountingMetrics) -> None:
+    recording = Recording(SOURCE, 60.0, 1)
+    transcript = Transcript("id", "a.wav", 60.0, False, "en", "transcribe", "", (), "m", clips=((1.0, 3.5),))
+    count_transcript(recording, transcript)
+    assert counted.counters["audio_ms"] == 2_500

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -101,6 +102,22 @@ def test_recording_with_several_hints_is_the_same_in_every_order() -> None:
         for order in ([french, german], [german, french])
     }
     assert found == {german}
+
+
+def test_recording_with_different_clips_is_a_failure_for_each_key(counted: CountingMetrics) -> None:
+    other = replace(A, clip_timestamps=((1.0, 2.0),))
+    outputs = by_tag(merge_keys((A.audio_id, [(("a",), A), (("b",), other)])))
+    assert [(key, failure.kind) for key, failure in outputs[FAILURES]] == [
+        ("a", "several_clips"), ("b", "several_clips"),
+    ]  # fmt: skip
+    assert counted.counters["failures"] == 2
+    ((keys, work),) = merge_keys((A.audio_id, [(("a",), other), (("b",), other)]))
+    assert (keys, work) == ((("a",), ("b",)), other)
+
+
+def test_clips_of_a_source_are_checked() -> None:
+    with pytest.raises(ValueError, match="the clip from 3 s ends at 2 s"):
+        name_work(AudioSource("", "a.wav", clip_timestamps=((3.0, 2.0),)))
 
 
 def test_invalid_item_is_a_failure_for_each_key(counted: CountingMetrics) -> None:

@@ -183,6 +183,22 @@ def test_committed_ranges_are_not_read_again(talk: AudioSource, plan: WindowPlan
     assert [one.attempt for one in found.started] == [2, 1, 1, 1]
 
 
+@pytest.mark.parametrize("plan", PLANS)
+def test_the_rest_of_a_long_part_of_a_file_is_read_from_the_start_of_the_part(
+    talk: AudioSource, plan: WindowPlan
+) -> None:
+    part = replace(talk, start_s=20.0, end_s=310.0)
+    expected = read(AudioSpan(part), plan, 60)
+    done = ((0, (0, 60)), (0, (60, 180)))
+    found = read(AudioSpan(part), plan, 60, known=replace(KNOWN, done=done))
+    assert found.failures == []
+    assert found.parts == [one for one in expected.parts if one.start_s >= 180]
+    assert windows_of(found) == windows_of(expected)[-len(found.windows) :]
+    wanted = frozenset(window.index for _, window in found.windows[-1:])
+    again = read(AudioSpan(part, windows=wanted), plan)
+    assert windows_of(again) == windows_of(found)[-1:]
+
+
 def test_reading_stops_where_no_range_is_missing(talk: AudioSource) -> None:
     done = ((0, (60, None)),)
     found = read(AudioSpan(talk), PLANS[0], 60, known=replace(KNOWN, done=done))

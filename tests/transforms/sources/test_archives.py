@@ -66,6 +66,20 @@ def test_member_names_are_not_paths_and_nothing_is_written(pack: Pack, tmp_path:
 
 
 @pytest.mark.parametrize("kind", ["zip", "tar"])
+def test_clips_of_a_member_are_in_its_columns(pack: Pack, kind: str) -> None:
+    files = {
+        "0.json": b'{"clip_timestamps": [1, 2.5, 7]}', "0.flac": b"a",
+        "1.json": b'{"clip_timestamps": "3,2"}', "1.flac": b"b",
+    }  # fmt: skip
+    zero, one = read_archive(ArchiveShard(str(pack(kind, files))))
+    assert isinstance(zero, AudioSource)
+    assert zero.clip_timestamps == ((1.0, 2.5), (7.0, None))
+    assert isinstance(one, Failure)
+    assert (one.stage, one.kind) == ("list", "bad_clips")
+    assert "clip_timestamps: the clip from 3 s ends at 2 s" in one.message
+
+
+@pytest.mark.parametrize("kind", ["zip", "tar"])
 def test_sample_has_its_text_and_columns(pack: Pack, kind: str) -> None:
     columns = {"language": "fr", "text": "unused", "hotwords": "Caxton", "speaker": 7, "start": 1, "end": 2}
     files = {

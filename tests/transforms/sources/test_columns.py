@@ -4,8 +4,9 @@ import json
 
 import pytest
 
+from transforms.core.clips import ClipTimes
 from transforms.core.types import AudioSource, media_fragment
-from transforms.sources.columns import apply_row, choose_listed_audio, encode_metadata
+from transforms.sources.columns import ColumnError, apply_row, choose_listed_audio, encode_metadata
 from transforms.writing.rows import metadata_text
 
 
@@ -27,6 +28,29 @@ def test_hints_are_no_metadata() -> None:
     source = apply_row(AudioSource("id", "a.wav"), row, {"path"})
     assert (source.language, source.prompt, source.hotwords) == ("de", None, "x")
     assert source.metadata == (("more", "1"),)
+
+
+@pytest.mark.parametrize(
+    ("value", "clips"),
+    [
+        ("0,12.5,60", ((0.0, 12.5), (60.0, None))),
+        ([3, 4.5], ((3.0, 4.5),)),
+        (7, ((7.0, None),)),
+        ("0", ((0.0, None),)),  # all of it, whatever the option says
+        (None, ()),
+        ("", ()),
+        ([], ()),
+    ],
+)
+def test_clips_are_a_column(value: object, clips: ClipTimes) -> None:
+    source = apply_row(AudioSource("id", "a.wav"), {"clip_timestamps": value}, ())
+    assert (source.clip_timestamps, source.metadata, source.audio_id) == (clips, (), "id")
+
+
+@pytest.mark.parametrize("value", ["5,3", "abc", [1, 2, 0, 3], {"start": 1}, float("nan"), -1])
+def test_clips_that_cannot_be_used_are_an_error(value: object) -> None:
+    with pytest.raises(ColumnError, match="clip_timestamps: "):
+        apply_row(AudioSource("id", "a.wav"), {"clip_timestamps": value}, ())
 
 
 @pytest.mark.parametrize("language", ["Klingon", "kab", 3, ["en", "de"]])

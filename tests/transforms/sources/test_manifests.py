@@ -136,6 +136,32 @@ def test_prompts_and_hot_words_are_columns(tmp_path: Path) -> None:
     ]
 
 
+def test_a_recording_has_clips_of_its_own_or_is_a_failure(tmp_path: Path) -> None:
+    lines = [
+        {"path": "a.wav", "clip_timestamps": "0,12.5,60"},
+        {"path": "a.wav", "clip_timestamps": [1, 2], "start": 30, "end": 40},
+        {"path": "b.wav", "clip_timestamps": "12.5,0"},
+        {"path": "c.wav", "clip_timestamps": None},
+    ]
+    jsonl = tmp_path / "talks.jsonl"
+    jsonl.write_text("\n".join(json.dumps(line) for line in lines))
+    whole, part, failure, other = found(jsonl)
+    assert isinstance(whole, AudioSource)
+    assert isinstance(part, AudioSource)
+    assert isinstance(other, AudioSource)
+    assert whole.clip_timestamps == ((0.0, 12.5), (60.0, None))
+    assert whole.audio_id == audio_id_of(str(tmp_path / "a.wav"))
+    assert (part.start_s, part.end_s, part.clip_timestamps) == (30.0, 40.0, ((1.0, 2.0),))
+    assert isinstance(failure, Failure)
+    assert "talks.jsonl:3: clip_timestamps: the clip from 12.5 s ends at 0 s" in failure.message
+    assert other.clip_timestamps == ()
+    table = tmp_path / "talks.csv"
+    table.write_text('path,clip_timestamps\na.wav,"0,12.5,60"\nb.wav,\nc.wav,30\n')
+    assert [one.clip_timestamps for one in found(table) if isinstance(one, AudioSource)] == [
+        ((0.0, 12.5), (60.0, None)), (), ((30.0, None),),
+    ]  # fmt: skip
+
+
 def found(path: Path | str) -> list[AudioSource | Failure]:
     return [one for shard in manifest_shards(str(path)) for one in read_manifest_shard(shard)]
 

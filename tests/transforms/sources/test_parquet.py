@@ -336,6 +336,20 @@ def test_prompts_and_hot_words_are_columns(tmp_path: Path) -> None:
     assert [(source.prompt, source.hotwords) for source in sources] == [("Dear sir,", None), (None, "Caxton")]
 
 
+def test_clips_are_a_column_of_texts_or_of_numbers(tmp_path: Path) -> None:
+    audio = [{"bytes": b"a", "path": "a.wav"}] * 3
+    for number, values in enumerate((["1,2.5,7", "3,2", None], [[1.0, 2.5, 7.0], [3.0, 2.0], None])):
+        path = tmp_path / f"{number}.parquet"
+        pq.write_table(pa.table({"audio": audio, "clip_timestamps": values}), path)
+        (shard,) = dataset_shards(str(path), "train")
+        clips, failure, whole = list(read_shard(shard))
+        assert isinstance(clips, AudioSource)
+        assert isinstance(whole, AudioSource)
+        assert (clips.clip_timestamps, whole.clip_timestamps) == (((1.0, 2.5), (7.0, None)), ())
+        assert isinstance(failure, Failure)
+        assert "clip_timestamps: the clip from 3 s ends at 2 s" in failure.message
+
+
 @pytest.mark.parametrize("kind", ["arrow", "parquet"])
 def test_names_of_columns_that_are_not_utf8_are_an_error(tmp_path: Path, kind: str) -> None:
     path = tmp_path / f"d.{kind}"

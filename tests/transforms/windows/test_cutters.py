@@ -1,19 +1,21 @@
 from __future__ import annotations
 
-import itertools
-
 import numpy as np
 import pytest
 
 from model.interface import SAMPLE_RATE, SPEECH_CHUNK, SPEECH_DELAY
+from transforms.core.clips import Clips
 from transforms.core.sections import Sections
 from transforms.core.window_index import WindowId
 from transforms.windows.cutters import (
+    WHOLE,
     FixedStrideCutter,
+    Place,
     PlannedWindow,
     SpeechCutter,
     StreamState,
     WindowCutter,
+    fixed_stride,
     split_at_section,
 )
 from transforms.windows.packing import Packing
@@ -22,8 +24,8 @@ from transforms.windows.speech_intervals import SpeechPart, whole_intervals
 WINDOW, HOP = 3_000, 2_000
 
 
-def fixed_stride() -> FixedStrideCutter:
-    return FixedStrideCutter(((index * HOP, index) for index in itertools.count()), WINDOW, HOP)
+def strides(clips: Clips = WHOLE, first: int = 0) -> FixedStrideCutter:
+    return FixedStrideCutter(fixed_stride(clips, WINDOW, HOP, first), clips)
 
 
 def packed(wanted: frozenset[int] | None, first: int = 0) -> SpeechCutter:
@@ -43,7 +45,7 @@ def found(cutter: WindowCutter, n_samples: int, ended: bool = True) -> list[Plan
     [(1, [0]), (3_000, [0]), (3_001, [0, 2_000]), (5_000, [0, 2_000]), (5_001, [0, 2_000, 4_000])],
 )
 def test_last_window_at_fixed_stride_is_first_that_reaches_the_end(n_samples: int, starts: list[int]) -> None:
-    windows = found(fixed_stride(), n_samples)
+    windows = found(strides(), n_samples)
     assert [window.stretches[0][0] for window in windows] == starts
     assert windows[-1].stretches[0][1] == n_samples
     assert [window.n_unshared for window in windows[:-1]] == [HOP] * (len(starts) - 1)
@@ -51,11 +53,11 @@ def test_last_window_at_fixed_stride_is_first_that_reaches_the_end(n_samples: in
 
 
 def test_empty_recording_has_no_windows() -> None:
-    assert found(fixed_stride(), 0) == []
+    assert found(strides(), 0) == []
 
 
 def test_fixed_stride_window_is_complete_once_vad_saw_its_last_chunk() -> None:
-    cutter = fixed_stride()
+    cutter = strides()
     decided = WINDOW + SPEECH_CHUNK + SPEECH_DELAY
     assert found(cutter, decided - 1, ended=False) == []
     assert (cutter.needed, cutter.speech_needed_from) == (((0, decided - 1),), 0)
@@ -66,7 +68,8 @@ def test_fixed_stride_window_is_complete_once_vad_saw_its_last_chunk() -> None:
 
 
 def test_windows_off_the_stride_have_no_unshared_samples_and_need_none_before_them() -> None:
-    cutter = FixedStrideCutter([(2_500, -1), (4_000, 2), (9_000, -5)], WINDOW, HOP)
+    places = [Place(2_500, -1, 5_500), Place(4_000, 2, 7_000, WINDOW - HOP, HOP), Place(9_000, -5, 12_000)]
+    cutter = FixedStrideCutter(places)
     assert found(cutter, 1_000, ended=False) == []
     assert cutter.needed == ((1_000, 1_000),)
     assert found(cutter, 8_000) == [
@@ -192,13 +195,13 @@ def test_recording_that_ends_at_a_section_bound_has_no_further_section() -> None
 def test_no_window_follows_one_that_reaches_the_end_wherever_reading_starts() -> None:
     n_samples = 5 * HOP + 900  # the window before reaches the end
     for first in (0, 5, 6):
-        cutter = FixedStrideCutter(((index * HOP, index) for index in itertools.count(first)), WINDOW, HOP)
+        cutter = strides(first=first * HOP)
         indices = [window.index for window in found(cutter, n_samples)]
         assert indices == list(range(first, 5))
 
 
 def test_fixed_stride_window_waits_until_speech_before_it_is_settled() -> None:
-    cutter = fixed_stride()
+    cutter = strides()
     state = StreamState(10 * WINDOW + SPEECH_DELAY, [], HOP, ended=False)
     assert [window.index for window in cutter.windows(state)] == [0, 1]
     assert cutter.position == 2 * HOP

@@ -1,196 +1,29 @@
 from __future__ import annotations
 
-import io
-from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
 import pytest
-import soundfile as sf
-from hypothesis import example, given, settings
-from hypothesis import strategies as st
 
-from model.interface import SAMPLE_RATE, SPEECH_CHUNK, Samples
+from model.interface import SAMPLE_RATE
+from tests.support.cut_recordings import PLAN, SPEECH_PLAN, VAD_STRIDE_PLAN, read, talk, wav
 from tests.support.detectors import LoudnessDetector
 from tests.support.stops import OwnStopError, StopAfter
-from transforms.checkpoint.spans import WorkUnit
 from transforms.core.errors import AudioError
-from transforms.core.recording_parts import join_parts
-from transforms.core.run_context import RunContext
 from transforms.core.sections import Sections
-from transforms.core.types import AudioSpan, Intervals, Recording, RecordingPart, Window
+from transforms.core.types import AudioSpan, Recording, Window
 from transforms.core.uris import audio_source
 from transforms.fetch.open_audio import open_audio
-from transforms.fetch.policy import DEFAULT_POLICY
-from transforms.reading.span_reader import SpanReader
 from transforms.windows.cutters import PlannedWindow
 from transforms.windows.plan import WindowPlan
-from transforms.windows.sample_buffer import SampleBuffer
-from transforms.windows.speech_intervals import PADDING_SAMPLES, speech_intervals
-from transforms.windows.speech_tracker import MAX_WORD_CLIP_SAMPLES, SpeechTracker
-from transforms.windows.splices import in_recording, in_window, joined, length
-from transforms.windows.window_stream import WindowStream, cut_windows
-
-PLAN = WindowPlan(3, 1)
-SOURCE = audio_source("x")
-
-
-SPEECH_PLAN = WindowPlan(3, 1, LoudnessDetector)
-VAD_STRIDE_PLAN = WindowPlan(3, 1, LoudnessDetector, over_speech=False)
-
-Cut = tuple[PlannedWindow, Samples, Intervals | None]
-
-
-def sound(*stretches: tuple[float, float]) -> Samples:
-    """Noise of (seconds, amplitude) stretches; above 0.1 it counts as speech."""
-    random = np.random.default_rng(0)
-    stretches = [random.uniform(0.8, 1, round(seconds * SAMPLE_RATE)) * level for seconds, level in stretches]
-    return np.concatenate([np.empty(0), *stretches]).astype(np.float32)
-
-
-def cut(plan: WindowPlan, blocks: Iterable[Samples], span: AudioSpan | None = None) -> list[Cut]:
-    return list(cut_windows(blocks, SpeechTracker(plan.detector), plan.cutters(span or AudioSpan(SOURCE))))
-
-
-@st.composite
-def recordings(draw: st.DrawFn) -> tuple[Samples, list[Samples]]:
-    """A recording of up to a quarter of a minute, and the same in blocks of any sizes."""
-    stretches = st.tuples(st.floats(0.01, 5), st.sampled_from([0.0, 0.05, 0.3]))
-    recording = sound(*draw(st.lists(stretches, max_size=8)))[: 15 * SAMPLE_RATE]
-    bounds = sorted(draw(st.lists(st.integers(0, len(recording)), max_size=10)))
-    return recording, np.split(recording, bounds)
-
-
-PLANS = st.sampled_from(
-    [PLAN, VAD_STRIDE_PLAN, SPEECH_PLAN, WindowPlan(2, 0, LoudnessDetector), WindowPlan(3, 2.9)]
-)
-SPANS = st.sampled_from(
-    [AudioSpan(SOURCE), AudioSpan(SOURCE, windows=frozenset({0, 2}), extra=((-1, 20_000), (-3, 70_000)))]
-)
-
-
-@settings(deadline=None, max_examples=60)
-@given(recordings(), PLANS, SPANS)
-def test_windows_do_not_depend_on_the_blocks(
-    case: tuple[Samples, list[Samples]], plan: WindowPlan, span: AudioSpan
-) -> None:
-    recording, blocks = case
-    expected, actual = (cut(plan, cuts, span) for cuts in ([recording], blocks))
-    assert {planned: speech for planned, _, speech in actual} == {
-        planned: speech for planned, _, speech in expected
-    }
-    assert len(actual) == len(expected)
-    for planned, samples, _ in actual:
-        assert samples.tolist() == np.concatenate([recording[a:b] for a, b in planned.stretches]).tolist()
-        assert 0 < samples.size <= plan.window_samples
-        assert samples.dtype == np.float32
-        assert samples.base is None
-
-
-@settings(deadline=None, max_examples=40)
-@given(recordings(), PLANS)
-def test_second_pass_reads_the_same_windows(case: tuple[Samples, list[Samples]], plan: WindowPlan) -> None:
-    first = cut(plan, case[1])
-    wanted = frozenset(planned.index for planned, _, _ in first[1::2])
-    again = cut(plan, case[1], AudioSpan(SOURCE, windows=wanted))
-    assert [planned for planned, _, _ in again] == [planned for planned, _, _ in first[1::2]]
-
-
-def speech_of(recording: Samples) -> Intervals:
-    """The intervals of speech; in a short recording without any, all of its loud chunks are a word."""
-    detector = LoudnessDetector()
-    probabilities = np.concatenate([detector(recording), detector.finish()])
-    intervals, n_samples = speech_intervals(probabilities, len(recording)), len(recording)
-    chunks = np.flatnonzero(probabilities).tolist()
-    if intervals or not chunks or n_samples > MAX_WORD_CLIP_SAMPLES:
-        return intervals
-    start, stop = chunks[0] * SPEECH_CHUNK, (chunks[-1] + 1) * SPEECH_CHUNK
-    return ((max(start - PADDING_SAMPLES, 0), min(stop + PADDING_SAMPLES, n_samples)),)
-
-
-@settings(deadline=None, max_examples=40)
-@given(recordings())
-@example((sound((0.1, 0.3)), [sound((0.1, 0.3))]))
-@example((sound((2, 0), (0.1, 0.3), (2, 0)), np.split(sound((2, 0), (0.1, 0.3), (2, 0)), [33_000])))
-def test_packed_windows_contain_the_speech_and_list_its_intervals(
-    case: tuple[Samples, list[Samples]],
-) -> None:
-    recording, blocks = case
-    found = cut(SPEECH_PLAN, blocks)
-    stretches = sorted(stretch for planned, _, _ in found for stretch in planned.stretches)
-    assert joined(stretches) == joined(speech_of(recording))
-    for planned, samples, speech in found:
-        assert speech is not None
-        assert joined(speech) == ((0, samples.size),)
-        assert in_recording(planned.stretches, *speech[0])[0] == planned.stretches[0][0]
-
-
-@settings(deadline=None, max_examples=40)
-@given(recordings())
-def test_fixed_stride_covers_every_sample(case: tuple[Samples, list[Samples]]) -> None:
-    recording, blocks = case
-    found = cut(PLAN, blocks)
-    assert [planned.stretches[0][0] for planned, _, _ in found] == list(
-        range(0, max(len(recording) - 16_000, min(len(recording), 1)), 32_000)
-    )
-    assert joined(planned.stretches[0] for planned, _, _ in found) == (
-        ((0, len(recording)),) if len(recording) else ()
-    )
-
-
-class Measured(SampleBuffer):
-    """Measures the maximum number of samples buffered between two blocks."""
-
-    maximum = 0
-
-    def keep(self, wanted: Intervals) -> None:
-        super().keep(wanted)
-        Measured.maximum = max(Measured.maximum, sum(len(samples) for _, samples in self._blocks))
-
-
-@pytest.mark.parametrize("plan", [PLAN, VAD_STRIDE_PLAN, SPEECH_PLAN])
-@pytest.mark.parametrize(
-    "minute", [[(60, 0.3)], [(60, 0.0)], [(0.5, 0.3), (59.5, 0.0)], [(1.6, 0.3), (0.9, 0.0)] * 24]
-)
-def test_buffered_samples_do_not_grow_with_the_recording(
-    monkeypatch: pytest.MonkeyPatch, plan: WindowPlan, minute: list[tuple[float, float]]
-) -> None:
-    monkeypatch.setattr("transforms.windows.window_stream.SampleBuffer", Measured)
-    Measured.maximum = 0
-    samples = sound(*minute)
-    blocks = np.split(samples, len(samples) // SAMPLE_RATE)
-    tracker = SpeechTracker(plan.detector)
-    for _ in cut_windows(
-        (block for _ in range(4) for block in blocks), tracker, plan.cutters(AudioSpan(SOURCE))
-    ):
-        pass
-    assert 0 < Measured.maximum <= 2 * plan.window_samples + 4 * SAMPLE_RATE
-    assert tracker._probabilities.nbytes < 2000
-
-
-def read(span: AudioSpan, plan: WindowPlan) -> Iterator[Window | Recording]:
-    """Yields all windows with speech, and the recording."""
-    reader = SpanReader(WorkUnit("key", span), plan, DEFAULT_POLICY, 1800, RunContext())
-    parts = []
-    for _, event in reader.events():
-        if isinstance(event, RecordingPart):
-            parts.append(event)
-        elif isinstance(event, tuple):
-            yield event[1]
-    yield join_parts(parts)
+from transforms.windows.splices import in_window, joined, length
+from transforms.windows.window_stream import WindowStream
 
 
 def again(span: AudioSpan) -> list[Window]:
     """Returns the windows of a second pass."""
     with open_audio(span.source) as file:
         return [window for _, window in WindowStream(file, span, PLAN).windows() if window is not None]
-
-
-def wav(seconds: float, value: float = 0.25) -> bytes:
-    file = io.BytesIO()
-    sf.write(file, np.full(round(seconds * SAMPLE_RATE), value, np.float32), SAMPLE_RATE, format="WAV")
-    return file.getvalue()
 
 
 def test_read_windows_ends_with_the_recording(tmp_path: Path) -> None:
@@ -224,12 +57,6 @@ def test_unshared_samples_are_each_sample_of_the_recording_once() -> None:
     assert [(w.stretches[0][0], w.n_unshared) for w in windows if isinstance(w, Window)] == [
         (0, 32_000), (32_000, 32_000), (64_000, 32_000), (96_000, 20_800),
     ]  # fmt: skip
-
-
-def talk(*stretches: tuple[float, float]) -> bytes:
-    file = io.BytesIO()
-    sf.write(file, sound(*stretches), SAMPLE_RATE, format="WAV", subtype="FLOAT")
-    return file.getvalue()
 
 
 def test_windows_without_speech_are_skipped_and_listed() -> None:
