@@ -17,7 +17,7 @@ import numpy as np
 
 from model.config import MAX_TEXT_POSITIONS, DecodingConfig
 from model.interface import ModelOptions
-from model.special_tokens import SpecialTokens
+from model.special_tokens import N_TIMESTAMPS, SpecialTokens
 
 SUGGESTED = -1  # among `suppress_tokens`: the ids that the checkpoint names
 MAX_INITIAL_TIMESTAMP = 50  # steps of 20 ms, 1 s: openai/whisper's, where the checkpoint names none
@@ -109,7 +109,7 @@ def make_rules(
         suppress_ids=tuple(sorted(suppressed)),
         begin_suppress_ids=decoding.begin_suppress_ids,
         language_ids=tuple(special.languages.values()) if multilingual else (),
-        max_initial_timestamp=MAX_INITIAL_TIMESTAMP if latest is None else latest,
+        max_initial_timestamp=MAX_INITIAL_TIMESTAMP if latest is None else min(latest, N_TIMESTAMPS - 1),
         max_new_tokens=options.max_new_tokens,
         beam_size=options.beam_size,
         patience=options.patience,

@@ -131,7 +131,10 @@ def _changes_embedding_alone(names: Collection[str], config: Mapping[str, Any]) 
     """
     if any(name.startswith(f"{_EMBEDDING}.lora_") for name in names):
         return True
-    saved = (str(module).rpartition(".")[2] for module in config.get("modules_to_save") or ())
+    modules = config.get("modules_to_save") or []
+    if not isinstance(modules, list):
+        raise FormatError(f"the modules_to_save of its adapter is a {type(modules).__name__}")
+    saved = [str(module).rpartition(".")[2] for module in modules]
     return (
         "embed_tokens" in saved and f"{_EMBEDDING}.weight" in names and not config.get("ensure_weight_tying")
     )

@@ -22,7 +22,7 @@ _DTYPES = {
     "float32": np.float32, "float16": np.float16, "bfloat16": ml_dtypes.bfloat16, "float64": np.float64,
 }  # fmt: skip
 _ARRAY_TYPE = 1  # of the extension types of flax
-_MAX_DEPTH, _MAX_RANK = 16, 4
+_MAX_DEPTH, _MAX_RANK, _MAX_LAYERS = 16, 4, 256
 
 # Kind of a value by its first byte, where this is followed by a length of so many bytes.
 _LENGTHS = {
@@ -75,8 +75,8 @@ def _unscanned(
     if place >= len(names) or names[place].isdigit():
         yield names, weight
         return
-    if weight.ndim < 2:
-        raise FormatError(f"it has no axis of layers in {'/'.join(names)!r:.200}")
+    if weight.ndim < 2 or len(weight) > _MAX_LAYERS:
+        raise FormatError(f"it has layers of the shape {weight.shape} in {'/'.join(names)!r:.200}")
     inner = names[place + 1 :] if names[place].endswith("ScanLayers") else names[place:]
     for number, one in enumerate(weight):
         yield (*names[:place], str(number), *inner), one

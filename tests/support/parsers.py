@@ -239,6 +239,8 @@ def _checkpoint_files() -> tuple[tuple[str, str, bytes], ...]:
         "no_timestamps_token_id": 406,
         "language": "en",
         "forced_decoder_ids": [[1, 302], [2, 402]],
+        "max_initial_timestamp_index": 50,
+        "decoder_start_token_id": 301,
     }
     index = {"weight_map": dict.fromkeys(weights, "model.safetensors")}
     return (
@@ -249,6 +251,7 @@ def _checkpoint_files() -> tuple[tuple[str, str, bytes], ...]:
         ("huggingface", "tokenizer.json", tokenizer),
         ("ctranslate2", "model.bin", ctranslate2_bytes(ctranslate2_variables(weights))),
         ("ctranslate2", "config.json", json.dumps({**CTRANSLATE2_CONFIG, "lang_ids": [302]}).encode()),
+        ("ctranslate2", "generation_config.json", json.dumps(generation).encode()),
         ("ctranslate2", "tokenizer.json", tokenizer),
         *((folder, name, data) for folder, files in _further_files(weights) for name, data in files.items()),
     )
@@ -278,7 +281,9 @@ def _further_files(weights: Weights) -> Iterator[tuple[str, dict[str, bytes]]]:
     kernel = tensor_bytes("decoder.blocks.0.mlp.0.bias", (2, 256), 14, bytes(2 * 210))
     yield "ggml", {**common, "ggml-a.bin": ggml_bytes(openai_weights(weights), dims, tokens)}
     yield "ggml_quantised", {**common, "ggml-a.bin": ggml_bytes({}, dims, tokens) + kernel}
-    yield "gguf", {**common, "a.gguf": gguf_bytes(_with_a_wide_head(weights), {"a": [1, 2], "b": ["c", "d"]})}
+    heads = {"whisper.encoder.attention.head_count": 1, "whisper.attention.head_count": 2}
+    metadata = {"a": [1, 2], "b": ["c", "d"], **heads}
+    yield "gguf", {**common, "a.gguf": gguf_bytes(_with_a_wide_head(weights), metadata)}
     yield "mlx", {**common, "weights.npz": mlx, "config.json": json.dumps(dims).encode()}
     folder = REFERENCES / "adapters" / "all"
     adapter = {
@@ -294,5 +299,7 @@ def _base_of_adapter(n_vocab: int) -> dict[str, bytes]:
     weights = load((REFERENCES / "model.safetensors").read_bytes())
     name = "model.decoder.embed_tokens.weight"
     weights[name] = np.zeros((n_vocab, weights[name].shape[1]), np.float16)
-    config = {**json.loads((REFERENCES / "config.json").read_bytes()), "vocab_size": n_vocab}
+    start = tiny_tokenizer(n_text=300).token_to_id("<|startoftranscript|>")
+    reference = json.loads((REFERENCES / "config.json").read_bytes())
+    config = {**reference, "vocab_size": n_vocab, "decoder_start_token_id": start}
     return {"model.safetensors": save(weights), "config.json": json.dumps(config).encode()}

@@ -198,6 +198,7 @@ def test_an_adapter_is_local_if_its_base_is(tmp_path: Path, base: Path) -> None:
         ({"lora_alpha": "8"}, "lora_alpha '8'"),
         ({"lora_alpha": float("inf")}, "lora_alpha inf"),
         ({"alpha_pattern": [1]}, "alpha_pattern of its adapter is a list"),
+        ({"modules_to_save": 3}, "modules_to_save of its adapter is a int"),
         ({"alpha_pattern": {"(a+)+$": 3}}, r"the expression '\(a\+\)\+\$', which is not read"),
         (
             {"base_model_name_or_path": "owner/none"},

@@ -1,3 +1,4 @@
+import re
 import tracemalloc
 from pathlib import Path
 
@@ -47,9 +48,11 @@ def test_layers_that_were_scanned_are_taken_apart(tmp_path: Path, scanned: str) 
     np.testing.assert_array_equal(found["decoder.norm.scale"], layers[0, 0])
 
 
-def test_a_scanned_weight_needs_an_axis_of_layers(tmp_path: Path) -> None:
-    tree = {"model": {"decoder": {"layers": {"fc1": {"bias": np.zeros(3, np.float32)}}}}}
-    with pytest.raises(FormatError, match="no axis of layers in 'model/decoder/layers/fc1/bias'"):
+@pytest.mark.parametrize("shape", [(3,), (2**31, 0)])
+def test_scanned_weights_need_an_axis_of_so_many_layers(tmp_path: Path, shape: tuple[int, ...]) -> None:
+    tree = {"model": {"decoder": {"layers": {"fc1": {"bias": np.zeros(shape, np.float32)}}}}}
+    message = rf"layers of the shape {re.escape(str(shape))} in 'model/decoder/layers/fc1/bias'"
+    with pytest.raises(FormatError, match=message):
         dict(read_tensors([saved(tmp_path, msgpack_serialize(tree))]))
 
 
