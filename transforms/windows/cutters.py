@@ -191,8 +191,8 @@ class FixedStrideCutter:
 class SpeechCutter:
     """Packs windows with speech, section by section, and clip by clip.
 
-    Text could not be told apart at a splice in the middle of speech, where its time would be that of another
-    clip. So no window has speech of two.
+    No window has speech of two clips: at a splice in the middle of speech, the model gives text of one clip
+    the time of the other.
 
     Args:
         make_packing: returns an empty packing.

@@ -18,7 +18,7 @@ from tests.support.dofn_outputs import MAIN, by_tag
 from transforms.core.log_redaction import _RecordFactory
 from transforms.core.metrics import CountingMetrics
 from transforms.core.progress import PROGRESS
-from transforms.core.types import AudioSpan, file_id, of_channel
+from transforms.core.types import AudioSource, AudioSpan, file_id, of_channel
 from transforms.core.uris import audio_source
 from transforms.dofns.open_work import OpenWork
 from transforms.dofns.tags import FAILURES, LISTED, ORIGINS, SHARED
@@ -180,3 +180,15 @@ def test_a_line_of_a_manifest_precedes_the_channel_of_the_run(tmp_path: Path) ->
         found = by_tag(opener.process(shard))
         assert found[MAIN] == [AudioSpan(source, "en")]
         assert found[ORIGINS] == [(file_id(source.audio_id), source)]
+
+
+def test_clips_of_a_recording_replace_those_of_the_run() -> None:
+    clips, own = ((1.0, 2.0),), ((3.0, None),)
+    opener = OpenWork("en", LANGUAGES, clips=clips)
+    for source, expected in (
+        (AudioSource("id", "a.wav"), clips),
+        (AudioSource("id", "a.wav", clip_timestamps=own), own),
+        (AudioSource("id", "a.wav", clip_timestamps=((0.0, None),)), ((0.0, None),)),
+    ):
+        (span,) = by_tag(opener.process(source))[MAIN]
+        assert span.source.clip_timestamps == expected

@@ -152,3 +152,11 @@ def test_a_window_that_is_sure_of_its_language_keeps_it() -> None:
     settings = MergeSettings(languages=("en", "fr"))
     again = second_pass_of(SOURCE, [window(0, "en"), german, window(2, "en")], settings)
     assert again == SecondPass("id", "en", frozenset({1}), ())
+
+
+def test_second_pass_reads_the_clips_of_the_first() -> None:
+    clips = ((1.0, 2.0), (3.0, None))
+    source = replace(SOURCE, clip_timestamps=clips)
+    second_pass = second_pass_of(source, [window(0, "en"), window(1, "cy"), window(2, "en")], MergeSettings())
+    assert second_pass is not None
+    assert second_pass.span_of(SOURCE).source == source  # as its list has no clips: they are the option's

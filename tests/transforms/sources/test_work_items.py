@@ -4,6 +4,7 @@ import os
 import pickle
 import random
 import zlib
+from dataclasses import replace
 from pathlib import Path
 
 from transforms.core.types import AudioSource
@@ -99,3 +100,9 @@ def test_fingerprint_depends_on_names_sizes_times_and_text_of_lists(tmp_path: Pa
 def test_fingerprint_ignores_the_signature_of_a_url() -> None:
     urls = [f"https://h/a.zip?X-Amz-Signature={n}" for n in range(2)]
     assert len({fingerprint(ArchiveShard(url)) for url in urls}) == 1
+
+
+def test_fingerprint_depends_on_the_clips() -> None:
+    source = AudioSource("id", "s3://b/a.mp3")
+    clipped = [replace(source, clip_timestamps=((start_s, None),)) for start_s in (1.0, 2.0)]
+    assert len({fingerprint(one) for one in (source, *clipped)}) == 3
