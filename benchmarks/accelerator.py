@@ -47,7 +47,7 @@ from model.cache_sizes import MAX_PREFIX
 from model.config import N_POSITIONS, DecodingConfig, WhisperConfig
 from model.decoder import CrossKV
 from model.interface import SAMPLE_RATE, WINDOW_SAMPLES, ModelOptions
-from model.method_programs import BatchKind, EncodedWindow, empty_input
+from model.method_programs import SAMPLING, BatchKind, EncodedWindow, empty_input
 from model.programs import Programs
 from model.rows import RowInput, Written
 from model.rules import DecodingRules
@@ -158,7 +158,7 @@ def greedy_input(rules: DecodingRules) -> RowInput:
 
 def decoded(programs: Programs, cross_kv: CrossKV, rules: DecodingRules) -> Written:
     """Decodes all windows of a cross-attention K/V cache greedily, in a batch of as many rows."""
-    n_rows, kind = len(jax.tree.leaves(cross_kv)[0]), BatchKind(WINDOW_SAMPLES, 0, searches=False)
+    n_rows, kind = len(jax.tree.leaves(cross_kv)[0]), BatchKind(WINDOW_SAMPLES, 0, SAMPLING)
     batch, given = programs.empty(kind, n_rows, cross_kv), greedy_input(rules)
     for row in range(n_rows):
         batch = programs.insert(kind, batch, EncodedWindow(cross_kv, row), row, given)

@@ -8,18 +8,17 @@ maximum number of tokens written, T the same with those of the prefix.
 
 from __future__ import annotations
 
-from typing import NamedTuple, TypeVar
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 
 from model.decoder import CrossKV, Decoder, TextCaches
+from model.hypotheses import flatten, score, split
 from model.repetition import RepetitionState, initial_repetition, is_repeating, update_repetition
 from model.rows import RowInput, Rows, Written, new_row, next_step, with_start
 from model.rules import DecodingRules, History, Step, allowed_logits, initial_history, is_text, update_history
 from model.text_cache import n_text_tokens, row_slots
-
-State = TypeVar("State", History, RepetitionState)
 
 
 class Finished(NamedTuple):
@@ -76,8 +75,8 @@ def new_state(row: RowInput, caches: TextCaches, rules: DecodingRules) -> BeamSt
         last=jnp.broadcast_to(row.prefix[0], (1, k)),
         # All hypotheses are still the same: one of them continues.
         sum_logprob=jnp.where(jnp.arange(k) == 0, 0.0, -jnp.inf)[None],
-        history=_split_beams(initial_history(k), k),
-        repetition=_split_beams(initial_repetition(k), k),
+        history=split(initial_history(k), k),
+        repetition=split(initial_repetition(k), k),
         repeated=jnp.zeros(1, bool),
         n_written=jnp.zeros(1, jnp.int32),
         finished=Finished(
@@ -130,8 +129,8 @@ def _write_tokens(logits: jax.Array, state: BeamState, rules: DecodingRules) -> 
     )
     flat = token.reshape(-1)
     is_written_text = is_text(flat, rules.special) & jnp.repeat(writes, k)
-    repetition = update_repetition(_flatten_beams(repetition), flat, is_written_text)
-    history = update_history(_flatten_beams(history), flat, _of_each_beam(step, k), rules)
+    repetition = update_repetition(flatten(repetition), flat, is_written_text)
+    history = update_history(flatten(history), flat, _of_each_beam(step, k), rules)
     # Of the hypotheses that repeat themselves only the likeliest counts: another may still lose.
     repeated = state.repeated | (is_repeating(repetition).reshape(parent.shape)[:, 0] & writes)
     is_here = (jnp.arange(rules.max_new_tokens) == step.n_written[:, None]) & writes[:, None]
@@ -143,8 +142,8 @@ def _write_tokens(logits: jax.Array, state: BeamState, rules: DecodingRules) -> 
         tokens=jnp.where(is_here[:, None], token[:, :, None], tokens),
         last=jnp.where(writes[:, None], token, last),
         sum_logprob=jnp.where(writes[:, None], sum_logprob, state.sum_logprob),
-        history=_split_beams(history, k),
-        repetition=_split_beams(repetition, k),
+        history=split(history, k),
+        repetition=split(repetition, k),
         repeated=repeated,
         n_written=state.n_written + writes,
         finished=finished,
@@ -158,24 +157,12 @@ def _of_each_beam(step: Step, k: int) -> Step:
     return Step(*(jnp.repeat(x, k) for x in step))
 
 
-def _flatten_beams(state: State) -> State:
-    """Reshapes arrays [B, K, ...] to [B * K, ...]."""
-    joined: State = jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), state)
-    return joined
-
-
-def _split_beams(state: State, k: int) -> State:
-    """Reshapes arrays [B * K, ...] to [B, K, ...]."""
-    split: State = jax.tree.map(lambda x: x.reshape(-1, k, *x.shape[1:]), state)
-    return split
-
-
 def _continue(logits: jax.Array, state: BeamState, rules: DecodingRules) -> _Candidates:
     """Returns the likeliest K + 1 continuations of each hypothesis; at least K of them do not end it."""
     batch, k = state.sum_logprob.shape
     logits = logits.reshape(batch * k, -1)
     step = _of_each_beam(next_step(state.rows), k)
-    allowed = allowed_logits(logits, _flatten_beams(state.history), step, rules)
+    allowed = allowed_logits(logits, flatten(state.history), step, rules)
     logprobs, tokens = jax.lax.top_k(allowed, k + 1)
     logprobs = logprobs - jax.nn.logsumexp(allowed, axis=-1, keepdims=True)
     sums = (state.sum_logprob.reshape(-1, 1) + logprobs).reshape(batch, -1)
@@ -213,7 +200,7 @@ def written(state: BeamState, rules: DecodingRules) -> Written:
     n_written = jnp.broadcast_to(state.n_written[:, None], (batch, k))
     n_tokens = jnp.concatenate([finished.n_tokens, n_written], axis=1)
     tokens = jnp.concatenate([finished.tokens, state.tokens], axis=1)
-    best = (sums / _penalty(n_tokens, rules)).argmax(axis=1)[:, None]
+    best = score(sums, n_tokens, rules).argmax(axis=1)[:, None]
     return Written(
         is_active=state.rows.is_active,
         tokens=jnp.take_along_axis(tokens, best[:, :, None], axis=1)[:, 0],
@@ -222,11 +209,3 @@ def written(state: BeamState, rules: DecodingRules) -> Written:
         repeated=state.repeated,
         start=state.rows.start,
     )
-
-
-def _penalty(n_tokens: jax.Array, rules: DecodingRules) -> jax.Array:
-    """Returns the divisor of a hypothesis's log probability (`MaximumLikelihoodRanker`)."""
-    if rules.length_penalty is None:
-        return jnp.maximum(n_tokens, 1).astype(jnp.float32)
-    penalty: jax.Array = ((5 + n_tokens) / 6) ** rules.length_penalty
-    return penalty

@@ -193,10 +193,18 @@ class ModelOptions:
         minimum=0.01,
         maximum=100,
     )
+    best_of: int = option(
+        1,
+        "texts that are sampled for a window at a temperature above 0, of which the likeliest is kept; it is "
+        "5 in openai/whisper and faster-whisper",
+        metavar="N",
+        minimum=1,
+        maximum=100,
+    )
     length_penalty: float | None = option(
         None,  # alpha of Wu et al. (2016), equation 14
-        "exponent of the length penalty of the search; by default, log probabilities are divided by the "
-        "length",
+        "exponent of the length penalty, by which the search and best_of compare hypotheses; by default, log "
+        "probabilities are divided by the length",
         metavar="X",
         parse=float,
         minimum=0,

@@ -1,9 +1,10 @@
 """Memory that a model takes on an accelerator, and the rows of a batch that fit. No JAX, for a launcher.
 
 The most that may be held at once is counted: weights; the running batches of all lanes, of which each may
-have one of 14 s, one of 30 s, and with beams one of sampling, of 30 s as no short window is sampled; and what
-the encoder and a step of the decoder compute. Caches of previous text are not counted, as few requests have
-any. The formulas are checked against the arrays of the network and XLA's own figures, in the tests.
+have one of 14 s, one of 30 s, and with beams or best_of one of sampling, of 30 s as no short window is
+sampled; and what the encoder and a step of the decoder compute. Caches of previous text are not counted, as
+few requests have any. The formulas are checked against the arrays of the network and XLA's own figures, in
+the tests.
 """
 
 from __future__ import annotations
@@ -89,6 +90,7 @@ class MemoryModel:
         config: sizes of the network.
         numbers: bytes of its numbers.
         beam_size: see `ModelOptions`.
+        best_of: see `ModelOptions`.
         max_new_tokens: see `ModelOptions`.
         n_lanes: batches that run at the same time.
         mesh: devices that the model is spread over.
@@ -97,6 +99,7 @@ class MemoryModel:
     config: WhisperConfig
     numbers: NumberSizes
     beam_size: int = 1
+    best_of: int = 1
     max_new_tokens: int = 224
     n_lanes: int = N_LANES
     mesh: MeshShape = ONE_DEVICE
@@ -107,14 +110,15 @@ class MemoryModel:
     ) -> MemoryModel:
         """Returns the count for a model with these options."""
         n_lanes = lanes_of_accelerator(options.parallel_batches, mesh)
-        return cls(config, numbers, options.beam_size, options.max_new_tokens, n_lanes, mesh)
+        widths = options.beam_size, options.best_of
+        return cls(config, numbers, *widths, options.max_new_tokens, n_lanes, mesh)
 
     def use(self, n_rows: int) -> MemoryUse:
         """Returns the memory of one device for batches of `n_rows` windows."""
         n_data, n_model = self.mesh
         own_rows = -(-n_rows // n_data)
         n_encoded = encoded_together(own_rows)
-        kinds = {(length, self.beam_size) for length in DECODED_LENGTHS} | {(WINDOW_SAMPLES, 1)}
+        kinds = {(length, self.beam_size) for length in DECODED_LENGTHS} | {(WINDOW_SAMPLES, self.best_of)}
         batches = self.n_lanes * own_rows
         cross = sum(self.cross_kv_row(length // SAMPLES_PER_TIMESTAMP) for length, _ in kinds)
         new = self.n_lanes * n_encoded * self.cross_kv_row(N_POSITIONS)
@@ -124,7 +128,7 @@ class MemoryModel:
             cross_kv=(batches * cross + new) // n_model,
             self_attention=batches * slots // n_model,
             encoding=self.n_lanes * self.encoding(n_encoded),
-            logits=self.n_lanes * self.logits(own_rows * self.beam_size),
+            logits=self.n_lanes * self.logits(own_rows * max(self.beam_size, self.best_of)),
         )
 
     def rows(self, n_bytes: int) -> int:

@@ -26,6 +26,9 @@ from model.text_cache import positions_mask, resized, room, room_sizes, with_pro
 
 Tree = TypeVar("Tree")
 
+METHODS = SAMPLING, BEAM_SEARCH, BEST_OF = "sampling", "beam_search", "best_of"
+"""The decoding methods, each a module of `model`; the first is greedy at temperature 0."""
+
 
 class BatchKind(NamedTuple):
     """Properties of a batch, besides its number of rows, on which its programs depend.
@@ -33,12 +36,12 @@ class BatchKind(NamedTuple):
     Attributes:
         length: samples that a row has room for, one of `model.window_length.DECODED_LENGTHS`.
         n_before: tokens of previous text that a row has room for.
-        searches: whether rows are decoded by a beam search; otherwise greedily or by sampling.
+        method: how rows are decoded, one of `METHODS`.
     """
 
     length: int
     n_before: int
-    searches: bool
+    method: str
 
 
 class Batch(NamedTuple):
@@ -56,7 +59,7 @@ class EncodedWindow(NamedTuple):
 
 
 class Method(Protocol):
-    """A decoding method: `model.sampling` or `model.beam_search`. Axis 0 of a state's arrays is rows."""
+    """A decoding method: one of the modules named in `METHODS`. Axis 0 of a state's arrays is rows."""
 
     __name__: str
 
@@ -155,7 +158,7 @@ class MethodPrograms:
         length = jax.tree.leaves(cross_kv)[0].shape[2]
         shapes = self._shapes.get((length, n_before))
         if shapes is None:  # tracing takes a tenth of a second
-            given, sizes = empty_input(n_before, self._rules), self.room_sizes(n_before)
+            given, sizes = empty_input(n_before, self._rules, self._k), self.room_sizes(n_before)
             new_row = functools.partial(self._new_row, n_tokens=sizes[0])
             shapes = jax.eval_shape(new_row, weights, cross_kv, jnp.int32(0), given)
             self._shapes[length, n_before] = shapes
@@ -220,7 +223,7 @@ class MethodPrograms:
         return placed
 
 
-def empty_input(n_before: int, rules: DecodingRules) -> RowInput:
+def empty_input(n_before: int, rules: DecodingRules, n_hypotheses: int = 1) -> RowInput:
     """Returns an input of zeros, with room for `n_before` tokens of previous text."""
     zero = jnp.int32(0)
     return RowInput(
@@ -231,7 +234,7 @@ def empty_input(n_before: int, rules: DecodingRules) -> RowInput:
         last_start=zero,
         last_time=zero,
         temperature=jnp.float32(0),
-        uniforms=jnp.zeros(rules.max_new_tokens),
+        uniforms=jnp.zeros((n_hypotheses, rules.max_new_tokens)),
         prompt=jnp.zeros(n_before, jnp.int32),
         n_prompt=zero,
         n_positions=zero,

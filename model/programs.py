@@ -12,7 +12,7 @@ from flax import nnx
 from jax.sharding import Mesh
 from numpy.typing import NDArray
 
-from model import beam_search, sampling
+from model import beam_search, best_of, sampling
 from model.align import Alignment, TokenBatch, align
 from model.alignment_heads import heads_of
 from model.checkpoint import Checkpoint, CheckpointError
@@ -21,6 +21,7 @@ from model.decoder import CrossKV, Decoder
 from model.layers import Weights
 from model.log_mel import log_mel
 from model.method_programs import (
+    METHODS,
     Batch,
     BatchKind,
     EncodedWindow,
@@ -113,8 +114,8 @@ class Programs:
         )
         self._align = Compiled(align_row, "align", store)
         self._methods = {
-            searches: MethodPrograms(method, decoder_of, rules, mesh, store)
-            for searches, method in ((False, sampling), (True, beam_search))
+            name: MethodPrograms(method, decoder_of, rules, mesh, store)
+            for name, method in zip(METHODS, (sampling, beam_search, best_of), strict=True)
         }
 
     def encode(self, samples: NDArray[np.float32]) -> jax.Array:
@@ -132,13 +133,13 @@ class Programs:
 
     def empty(self, kind: BatchKind, n_rows: int, encoded: CrossKV) -> Batch:
         """Returns the arrays of a batch without windows; `encoded` is the cache of windows like its own."""
-        return self._methods[kind.searches].empty(self._weights, encoded, n_rows, kind.n_before)
+        return self._methods[kind.method].empty(self._weights, encoded, n_rows, kind.n_before)
 
     def insert(
         self, kind: BatchKind, batch: Batch, encoded: EncodedWindow, row: int, given: RowInput
     ) -> Batch:
         """Returns the batch with a window in one of its rows; the arrays of `batch` are used up."""
-        return self._methods[kind.searches].insert(self._weights, batch, encoded, row, given)
+        return self._methods[kind.method].insert(self._weights, batch, encoded, row, given)
 
     def advance(
         self, kind: BatchKind, batch: Batch, *, max_active: int, max_steps: int
@@ -148,15 +149,15 @@ class Programs:
         Returns:
             The batch, for which the arrays of the old one are used up, and what is written, in numpy.
         """
-        return self._methods[kind.searches].advance(self._weights, batch, max_active, max_steps)
+        return self._methods[kind.method].advance(self._weights, batch, max_active, max_steps)
 
     def room_sizes(self, kind: BatchKind) -> tuple[int, ...]:
         """Returns the numbers of tokens that caches may have room for, the smallest first."""
-        return self._methods[kind.searches].room_sizes(kind.n_before)
+        return self._methods[kind.method].room_sizes(kind.n_before)
 
     def with_room(self, kind: BatchKind, batch: Batch, n_tokens: int) -> Batch:
         """Returns the batch with caches of another of the `room_sizes`; see `MethodPrograms.with_room`."""
-        return self._methods[kind.searches].with_room(batch, n_tokens)
+        return self._methods[kind.method].with_room(batch, n_tokens)
 
     def align(self, batch: Batch, row: int, tokens: TokenBatch) -> Alignment:
         """Aligns a text with the audio of a row, in numpy; see `model.align.align`."""

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from model.cache_sizes import MAX_PREFIX
 from model.config import MAX_TEXT_POSITIONS
 from model.interface import TASKS, TRANSLATE, WINDOW_SAMPLES, Request
-from model.method_programs import BatchKind
+from model.method_programs import BEAM_SEARCH, BEST_OF, SAMPLING, BatchKind
 from model.rows import DETECT_LANGUAGE, UNKNOWN_TOKEN, RowInput
 from model.rules import DecodingRules
 from model.tokens import SAMPLES_PER_TIMESTAMP, WhisperTokenizer
@@ -54,8 +54,13 @@ class RowInputs:
         return BatchKind(
             length=decoded_length(self.encoded_length(request)),
             n_before=next(n for n in _PROMPT_SLOTS if n_prompt <= n),
-            searches=self._rules.beam_size > 1 and request.temperature == 0,
+            method=self._method(request.temperature),
         )
+
+    def _method(self, temperature: float) -> str:
+        if temperature > 0:
+            return BEST_OF if self._rules.best_of > 1 else SAMPLING
+        return BEAM_SEARCH if self._rules.beam_size > 1 else SAMPLING
 
     def encoded_length(self, request: Request) -> int:
         """Returns the samples that the encoder is given of a request's window and its padding.
@@ -85,9 +90,10 @@ class RowInputs:
         prefix += [] if request.timestamps else [special.no_timestamps]
         prompt, length = self._previous_text(request), self.encoded_length(request)
         last_start, last_time = last_times(len(request.samples), length)
-        uniforms = np.zeros(rules.max_new_tokens, np.float32)
+        uniforms = np.zeros((1, rules.max_new_tokens), np.float32)
         if request.temperature > 0:
-            uniforms = _uniforms(request.seed, rules.max_new_tokens)
+            n_hypotheses = rules.best_of if kind.method == BEST_OF else 1
+            uniforms = _uniforms(request.seed, n_hypotheses, rules.max_new_tokens)
         begin = special.timestamp_begin
         given = (
             _padded(prefix, MAX_PREFIX),
@@ -148,6 +154,14 @@ class RowInputs:
         return special.translate if task == TRANSLATE else special.transcribe
 
 
+def hypothesis_seed(seed: int, number: int) -> int:
+    """Returns the seed of a hypothesis, by its number and its request's seed, which is that of hypothesis 0.
+
+    Philox takes 128 bits, and a request's seed has 64: no other hypothesis, or request, has the same.
+    """
+    return seed + (number << 64)
+
+
 def check_samples(samples: NDArray[np.float32]) -> None:
     """Raises `ValueError` if samples are no window: too many or none, or not finite."""
     if samples.ndim != 1 or not 1 <= len(samples) <= WINDOW_SAMPLES:
@@ -162,6 +176,7 @@ def _padded(ids: list[int], length: int) -> NDArray[np.int32]:
     return padded
 
 
-def _uniforms(seed: int, n: int) -> NDArray[np.float32]:
-    """Returns numbers in [0, 1) that depend only on the seed, by Philox (Salmon et al., 2011)."""
-    return np.random.Generator(np.random.Philox(key=seed)).random(n, np.float32)
+def _uniforms(seed: int, n_hypotheses: int, n: int) -> NDArray[np.float32]:
+    """Returns numbers in [0, 1) by Philox (Salmon et al., 2011): `n` for each hypothesis, from its seed."""
+    seeds = (hypothesis_seed(seed, number) for number in range(n_hypotheses))
+    return np.stack([np.random.Generator(np.random.Philox(key=one)).random(n, np.float32) for one in seeds])

@@ -35,7 +35,8 @@ class RowInput(NamedTuple):
         last_start: int32, id of the latest timestamp at which a segment may begin.
         last_time: int32, id of the latest timestamp.
         temperature: float32; 0 takes the most probable token, above it is sampled.
-        uniforms: float32[L] in [0, 1), one for the sampling of each token.
+        uniforms: float32[N, L] in [0, 1), one for the sampling of each token of N hypotheses; N is 1 but for
+            `model.best_of`.
         prompt: int32[P], previous text, `<|startofprev|>` included, padded at its end; P may be 0.
         n_prompt: int32, tokens of it.
         n_positions: int32, positions of the encoded audio.

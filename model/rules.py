@@ -36,6 +36,7 @@ class DecodingRules:
         max_initial_timestamp: the latest time at which the first segment may start, in steps of 20 ms.
         max_new_tokens: the maximum number of tokens written per window.
         beam_size: hypotheses at temperature 0; 1 is greedy.
+        best_of: hypotheses above temperature 0, of which the likeliest is kept.
         patience: a search ends once this many times `beam_size` hypotheses have ended (Kasai et al., 2022).
         length_penalty: alpha of Wu et al. (2016), equation 14; None divides by the length.
     """
@@ -47,6 +48,7 @@ class DecodingRules:
     max_initial_timestamp: int
     max_new_tokens: int
     beam_size: int
+    best_of: int
     patience: float
     length_penalty: float | None
 
@@ -112,6 +114,7 @@ def make_rules(
         max_initial_timestamp=MAX_INITIAL_TIMESTAMP if latest is None else min(latest, N_TIMESTAMPS - 1),
         max_new_tokens=options.max_new_tokens,
         beam_size=options.beam_size,
+        best_of=options.best_of,
         patience=options.patience,
         length_penalty=options.length_penalty,
     )

@@ -28,19 +28,25 @@ from model.rules import (
 from model.text_cache import n_text_tokens, row_slots
 
 
-class SamplingState(NamedTuple):
-    """State of the decoding loop; `temperature` and `uniforms` are those of the input."""
+class Samples(NamedTuple):
+    """Texts that are being written, greedily or by sampling; N is texts, and the axis may be [B, N]."""
 
-    rows: Rows
-    tokens: jax.Array  # int32[B, L]
-    last: jax.Array  # int32[B], the token to be run next
+    tokens: jax.Array  # int32[N, L]
+    last: jax.Array  # int32[N], the token to be run next
     history: History
     repetition: RepetitionState
-    repeated: jax.Array  # bool[B]
-    n_tokens: jax.Array  # int32[B]
-    sum_logprob: jax.Array  # float32[B]
-    temperature: jax.Array
-    uniforms: jax.Array
+    repeated: jax.Array  # bool[N]
+    n_tokens: jax.Array  # int32[N]
+    sum_logprob: jax.Array  # float32[N]
+    temperature: jax.Array  # float32[N], that of the input
+    uniforms: jax.Array  # float32[N, L], those of the input
+
+
+class SamplingState(NamedTuple):
+    """State of the decoding loop; a row writes one text."""
+
+    rows: Rows
+    samples: Samples
     caches: TextCaches
 
 
@@ -58,18 +64,22 @@ def new_state(row: RowInput, caches: TextCaches, rules: DecodingRules) -> Sampli
         caches: self-attention caches of one row, filled with its prompt.
         rules: the decoding rules.
     """
-    return SamplingState(
-        rows=new_row(row, rules),
-        tokens=jnp.full((1, rules.max_new_tokens), rules.special.end_of_text, jnp.int32),
-        last=row.prefix[None, 0],
-        history=initial_history(1),
-        repetition=initial_repetition(1),
-        repeated=jnp.zeros(1, bool),
-        n_tokens=jnp.zeros(1, jnp.int32),
-        sum_logprob=jnp.zeros(1, jnp.float32),
-        temperature=row.temperature[None],
-        uniforms=row.uniforms[None],
-        caches=caches,
+    return SamplingState(new_row(row, rules), new_samples(row, rules), caches)
+
+
+def new_samples(row: RowInput, rules: DecodingRules) -> Samples:
+    """Returns the texts of a window before their first token, one for each row of its random numbers."""
+    n, end = len(row.uniforms), rules.special.end_of_text
+    return Samples(
+        tokens=jnp.full((n, rules.max_new_tokens), end, jnp.int32),
+        last=jnp.broadcast_to(row.prefix[0], (n,)),
+        history=initial_history(n),
+        repetition=initial_repetition(n),
+        repeated=jnp.zeros(n, bool),
+        n_tokens=jnp.zeros(n, jnp.int32),
+        sum_logprob=jnp.zeros(n, jnp.float32),
+        temperature=jnp.broadcast_to(row.temperature, (n,)),
+        uniforms=row.uniforms,
     )
 
 
@@ -81,62 +91,93 @@ def write_next(
     was_run = jnp.arange(n_text_tokens(rules)) <= rows.token_index[:, None]
     slots = row_slots(state.caches, cross_kv, rows, rules, jnp.where(was_run, 0, -1)[:, None])
     position = rows.position[:, None]
-    states, caches = decoder(state.last[:, None], position, slots, state.caches, cross_kv)
+    last, position = state.samples.last[:, None], rows.position[:, None]
+    states, caches = decoder(last, position, slots, state.caches, cross_kv)
     logits = decoder.logits(states[:, 0])
     rows = with_start(rows, logits, rules)
-    return _write_token(logits, state._replace(rows=rows, caches=caches), rules)
+    chosen = _choose_token(logits, rows, state.samples, rules)
+    samples, is_over = write_token(chosen, rows, state.samples, rules)
+    return SamplingState(rows.after_step(is_over), samples, caches)
 
 
 def written(state: SamplingState, rules: DecodingRules) -> Written:
     """Returns the tokens written so far."""
     del rules  # the interface is that of `model.beam_search`
-    rows = state.rows
+    rows, samples = state.rows, state.samples
     return Written(
-        rows.is_active, state.tokens, state.n_tokens, state.sum_logprob, state.repeated, rows.start
+        rows.is_active, samples.tokens, samples.n_tokens, samples.sum_logprob, samples.repeated, rows.start
     )
 
 
-def _write_token(logits: jax.Array, state: SamplingState, rules: DecodingRules) -> SamplingState:
-    """Writes one token of each row that is active and behind its prefix."""
-    rows, step = state.rows, next_step(state.rows)
-    token, logprob = _choose_token(logits, state, step, rules)
+def write_token(
+    chosen: tuple[jax.Array, jax.Array], rows: Rows, samples: Samples, rules: DecodingRules
+) -> tuple[Samples, jax.Array]:
+    """Writes one token of each text that is active and behind its prefix.
+
+    Args:
+        chosen: int32[N], the next tokens, and float32[N], their log probabilities.
+        rows: the rows of the texts, one for each.
+        samples: the texts.
+        rules: the decoding rules.
+
+    Returns:
+        The texts, and which of them end with this token, bool[N].
+    """
+    (token, logprob), step = chosen, next_step(rows)
     writes = rows.is_active & (step.n_written >= 0)
     is_end = token == rules.special.end_of_text
-    repetition = update_repetition(state.repetition, token, writes & is_text(token, rules.special))
+    repetition = update_repetition(samples.repetition, token, writes & is_text(token, rules.special))
     repeats = is_repeating(repetition) & writes
     is_here = (jnp.arange(rules.max_new_tokens) == step.n_written[:, None]) & writes[:, None]
-    is_over = writes & (is_end | repeats | (step.n_written == rules.max_new_tokens - 1))
-    return state._replace(
-        rows=rows.after_step(is_over),
-        tokens=jnp.where(is_here, token[:, None], state.tokens),
-        last=jnp.where(writes, token, jnp.where(rows.is_active, rows.next_of_prefix, state.last)),
-        history=update_history(state.history, token, step, rules),
+    updated = samples._replace(
+        tokens=jnp.where(is_here, token[:, None], samples.tokens),
+        last=jnp.where(writes, token, jnp.where(rows.is_active, rows.next_of_prefix, samples.last)),
+        history=update_history(samples.history, token, step, rules),
         repetition=repetition,
-        repeated=state.repeated | repeats,
-        n_tokens=state.n_tokens + (writes & ~is_end),
-        sum_logprob=state.sum_logprob + jnp.where(writes, logprob, 0.0),
+        repeated=samples.repeated | repeats,
+        n_tokens=samples.n_tokens + (writes & ~is_end),
+        sum_logprob=samples.sum_logprob + jnp.where(writes, logprob, 0.0),
     )
+    return updated, writes & (is_end | repeats | (step.n_written == rules.max_new_tokens - 1))
 
 
 def _choose_token(
-    logits: jax.Array, state: SamplingState, step: Step, rules: DecodingRules
+    logits: jax.Array, rows: Rows, samples: Samples, rules: DecodingRules
 ) -> tuple[jax.Array, jax.Array]:
     """Returns the next token of each row, by its temperature, and its log probability.
 
     Sampling passes once more over the whole vocabulary, and is skipped if all temperatures are 0.
     """
-    best = best_token(logits, state.history, step, rules)
-    is_sampled = (state.temperature > 0) & state.rows.is_active
+    step = next_step(rows)
+    best = best_token(logits, samples.history, step, rules)
+    is_sampled = (samples.temperature > 0) & rows.is_active
 
     def sampled() -> tuple[jax.Array, jax.Array]:
-        index = jnp.clip(step.n_written, 0, rules.max_new_tokens - 1)
-        uniform = jnp.take_along_axis(state.uniforms, index[:, None], axis=1)[:, 0]
-        allowed = allowed_logits(logits, state.history, step, rules)
-        token, logprob = _sample(allowed, jnp.where(is_sampled, state.temperature, 1.0), uniform)
+        token, logprob = sampled_token(logits, samples, step, rules)
         return jnp.where(is_sampled, token, best[0]), jnp.where(is_sampled, logprob, best[1])
 
     chosen: tuple[jax.Array, jax.Array] = jax.lax.cond(is_sampled.any(), sampled, lambda: best)
     return chosen
+
+
+def sampled_token(
+    logits: jax.Array, samples: Samples, step: Step, rules: DecodingRules
+) -> tuple[jax.Array, jax.Array]:
+    """Returns the next token of each text as it is sampled, and its log probability.
+
+    Those at temperature 0 are arbitrary.
+
+    Args:
+        logits: float32[N, V] of the next token.
+        samples: the texts.
+        step: the token.
+        rules: the decoding rules.
+    """
+    index = jnp.clip(step.n_written, 0, rules.max_new_tokens - 1)
+    uniform = jnp.take_along_axis(samples.uniforms, index[:, None], axis=1)[:, 0]
+    allowed = allowed_logits(logits, samples.history, step, rules)
+    temperature = jnp.where(samples.temperature > 0, samples.temperature, 1.0)
+    return _sample(allowed, temperature, uniform)
 
 
 def _sample(logits: jax.Array, temperature: jax.Array, uniform: jax.Array) -> tuple[jax.Array, jax.Array]:

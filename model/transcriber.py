@@ -175,7 +175,8 @@ class WhisperTranscriber:
         lengths = ENCODED_LENGTHS if True in timestamps else ENCODED_LENGTHS[-1:]
         slots, n_ids = self._inputs.prompt_slots if prompts else [0], len(self.token_ids(" word"))
         previous = [" word" * ((n - 1) // n_ids) for n in slots]
-        temperatures = (0.0, 1.0) if self._rules.beam_size > 1 else (0.0,)
+        samples_apart = max(self._rules.beam_size, self._rules.best_of) > 1
+        temperatures = (0.0, 1.0) if samples_apart else (0.0,)
         for length in lengths:
             self._programs.cross_kv(np.zeros((self._n_encoded, length), np.float32))
         longest = {decoded_length(length): length for length in lengths}.values()

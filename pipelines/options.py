@@ -72,7 +72,8 @@ HELP_GROUPS: Mapping[str, tuple[str, ...]] = {
         "clip_timestamps",
         *("return_timestamps", "chunk_length_s", "stride_length_s", "windows", "word_timestamps"),
         *("initial_prompt", "hotwords", "condition_on_previous_text"),
-        *("beam_size", "patience", "length_penalty", "full_windows", "suppress_tokens", "max_new_tokens"),
+        *("beam_size", "patience", "best_of", "length_penalty", "full_windows", "suppress_tokens"),
+        *("max_new_tokens",),
     ),
     "Safeguards": (
         *("vad", "temperature", "compression_ratio_threshold", "logprob_threshold", "no_speech_threshold"),

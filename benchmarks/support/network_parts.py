@@ -136,7 +136,7 @@ class NetworkParts(AudioParts):
                 lambda _, state: sampling.write_next(network.decoder, cross_kv, state, self._rules),
                 state,
             )
-            return written.tokens
+            return written.samples.tokens
 
         return self._time(steps, self._cross_kv(rows)) / _STEPS
 

@@ -22,6 +22,7 @@ HELP_GROUPS: Mapping[str, tuple[str, ...]] = {
             "mesh",
             "beam_size",
             "patience",
+            "best_of",
             "length_penalty",
             "full_windows",
             "suppress_tokens",

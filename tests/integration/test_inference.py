@@ -91,7 +91,7 @@ def noises(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     "options",
     [
         {"word_timestamps": True, "language": "ja", "beam_size": 1},
-        {"beam_size": 2, "initial_prompt": "Dear sir", "temperature": (0.0, 0.8)},
+        {"beam_size": 2, "best_of": 3, "initial_prompt": "Dear sir", "temperature": (0.0, 0.8)},
     ],
 )
 def test_rows_of_a_network_are_those_of_the_pipeline(

@@ -33,9 +33,15 @@ KINDS: tuple[dict[str, Any], ...] = (
 )
 
 
-@pytest.fixture(scope="module", params=[1, 2], ids=["greedy", "beams"])
+@pytest.fixture(scope="module", params=[(1, 1), (2, 1), (1, 3)], ids=["greedy", "beams", "best of 3"])
 def transcriber(request: pytest.FixtureRequest, tiny_folder: Path) -> WhisperTranscriber:
-    return load(tiny_folder, batch_size=4, max_new_tokens=16, beam_size=request.param)
+    beam_size, n_samples = request.param
+    return load(tiny_folder, batch_size=4, max_new_tokens=16, beam_size=beam_size, best_of=n_samples)
+
+
+def samples_apart(transcriber: WhisperTranscriber) -> bool:
+    """Whether windows above temperature 0 are decoded in batches of their own."""
+    return max(transcriber._rules.beam_size, transcriber._rules.best_of) > 1
 
 
 def requests() -> list[Request]:
@@ -62,8 +68,9 @@ def test_results_do_not_depend_on_neighbours_of_the_group(transcriber: WhisperTr
         assert transcriber.transcribe(group[::-1]) == alone[::-1]
         in_turns = decoded_in_turns(transcriber.new_batch(transcriber.batch_group(group[0])), group)
         assert in_turns == alone
-    n_prompt_slots, with_beams = 3, transcriber._rules.beam_size > 1
-    assert len(groups) == n_prompt_slots * (2 + with_beams)  # the short ones, the full ones, and sampling
+    n_prompt_slots = 3
+    n_kinds = 2 + samples_apart(transcriber)  # the short ones, the full ones, and sampling
+    assert len(groups) == n_prompt_slots * n_kinds
 
 
 def test_what_selects_a_program_selects_the_group(transcriber: WhisperTranscriber) -> None:
@@ -76,7 +83,7 @@ def test_what_selects_a_program_selects_the_group(transcriber: WhisperTranscribe
     assert group(prompt="a" * 62) != group(prompt="a" * 63) == group(prompt="a" * 254)
     assert group(prompt="a" * 254) != group(prompt="a" * 255) == group(prompt="a" * 2000)
     assert group(prompt="a" * 2000) == group(hotwords="b" * 500, prompt="a")
-    assert (group() == group(temperature=0.5)) is (transcriber._rules.beam_size == 1)
+    assert (group() == group(temperature=0.5)) is not samples_apart(transcriber)
     # Rows have room for 14 s or 30 s, 2 s of silence included.
     assert group() == group(0.1) == group(12) != group(12.1) == group(30) == group(full_window=True)
     assert group() != group(timestamps=False) == group(30, timestamps=False) == group(30)

@@ -13,7 +13,7 @@ import pytest
 from flax import nnx
 
 from benchmarks.support.random_model import special_tokens
-from model import beam_search, sampling
+from model import beam_search, best_of, sampling
 from model.arithmetic import Arithmetic
 from model.config import DecodingConfig, WhisperConfig
 from model.decoder import Decoder
@@ -29,7 +29,7 @@ from model.memory import (
     number_sizes,
 )
 from model.mesh_shape import MeshShape
-from model.method_programs import MethodPrograms, empty_input
+from model.method_programs import Method, MethodPrograms, empty_input
 from model.network import Whisper
 from model.precision import EncoderAttention, Precision
 from model.rules import DecodingRules, make_rules
@@ -59,8 +59,8 @@ def network_of(config: WhisperConfig, precision: Precision) -> tuple[nnx.GraphDe
     return nnx.split(nnx.eval_shape(lambda: Whisper(config, precision=precision)))
 
 
-def rules_of(beam_size: int, max_new_tokens: int = 224) -> DecodingRules:
-    options = ModelOptions(beam_size=beam_size, max_new_tokens=max_new_tokens)
+def rules_of(k: int, max_new_tokens: int = 224) -> DecodingRules:
+    options = ModelOptions(beam_size=k, best_of=k, max_new_tokens=max_new_tokens)
     return make_rules(special_tokens(), DecodingConfig(), options, multilingual=True)
 
 
@@ -90,7 +90,7 @@ Rows = Callable[[int], Any]
 
 
 def programs_of(
-    config: WhisperConfig, dtype: str, k: int, max_new_tokens: int
+    config: WhisperConfig, dtype: str, method: Method, k: int, max_new_tokens: int = 224
 ) -> tuple[MethodPrograms, Weights, Rows]:
     """The programs of a method, the weights, and the arrays of a batch of so many rows, without numbers."""
     precision, rules = precision_of(dtype), rules_of(k, max_new_tokens)
@@ -99,11 +99,11 @@ def programs_of(
     def decoder_of(weights: Weights) -> Decoder:
         return nnx.merge(graph, weights).decoder
 
-    programs = MethodPrograms(beam_search if k > 1 else sampling, decoder_of, rules, make_mesh(), None)
+    programs = MethodPrograms(method, decoder_of, rules, make_mesh(), None)
     encoded = jax.ShapeDtypeStruct((1, 1500, config.d_model), precision.dtype)
     cross_kv = jax.eval_shape(lambda w, x: decoder_of(w).cross_kv(x), weights, encoded)
     new_row = partial(programs._new_row, n_tokens=programs.room_sizes(0)[-1])  # the most
-    row = jax.eval_shape(new_row, weights, cross_kv, jnp.int32(0), empty_input(0, rules))
+    row = jax.eval_shape(new_row, weights, cross_kv, jnp.int32(0), empty_input(0, rules, k))
 
     def batch(n_rows: int) -> Any:  # noqa: ANN401
         return jax.tree.map(lambda x: jax.ShapeDtypeStruct((n_rows, *x.shape[1:]), x.dtype), row)
@@ -111,9 +111,16 @@ def programs_of(
     return programs, weights, batch
 
 
-@pytest.mark.parametrize(("k", "max_new_tokens"), [(1, 224), (5, 224), (3, 100), (1, 443)])
-def test_the_caches_of_a_row_are_those_of_a_batch(k: int, max_new_tokens: int) -> None:
-    _, _, batch = programs_of(BASE, "float16", k, max_new_tokens)
+@pytest.mark.parametrize(
+    ("method", "k", "max_new_tokens"),
+    [
+        *((sampling, 1, 224), (sampling, 1, 443)),
+        *((beam_search, 5, 224), (beam_search, 3, 100)),
+        *((best_of, 5, 224), (best_of, 3, 443)),
+    ],
+)
+def test_the_caches_of_a_row_are_those_of_a_batch(method: Method, k: int, max_new_tokens: int) -> None:
+    _, _, batch = programs_of(BASE, "float16", method, k, max_new_tokens)
     memory = memory_of(BASE, "float16", max_new_tokens=max_new_tokens)
     caches = memory.cross_kv_row(1500) + memory.self_attention_row(k)
     assert caches <= n_bytes(batch(1)) < 1.001 * caches  # the tokens and the rest of the state
@@ -146,9 +153,9 @@ def test_xla_needs_about_as_much_for_the_encoder(config: WhisperConfig, dtype: s
     assert 0.85 < found.temp_size_in_bytes / counted < 1.15
 
 
-@pytest.mark.parametrize(("k", "n_rows"), [(1, 4), (5, 8)])
-def test_xla_needs_no_more_for_a_step(k: int, n_rows: int) -> None:
-    programs, weights, batch = programs_of(TINY, "float32", k, 224)
+@pytest.mark.parametrize(("method", "k", "n_rows"), [(sampling, 1, 4), (beam_search, 5, 8), (best_of, 5, 8)])
+def test_xla_needs_no_more_for_a_step(method: Method, k: int, n_rows: int) -> None:
+    programs, weights, batch = programs_of(TINY, "float32", method, k)
     arguments = (weights, batch(n_rows), jax.ShapeDtypeStruct((2,), jnp.int32))
     found = programs._advance._jitted.lower(*arguments).compile().memory_analysis()
     memory = memory_of(TINY, "float32", beam_size=k)
@@ -170,6 +177,11 @@ def test_what_is_held_at_once() -> None:
     assert use.encoding == lanes * memory.encoding(4)
     assert use.logits == lanes * memory.logits(5 * 16)
     assert use.total == use.weights + use.cross_kv + use.self_attention + use.encoding + use.logits
+    sampled = memory_of(BASE, "float16", beam_size=3, best_of=4).use(16)
+    assert sampled.cross_kv == use.cross_kv
+    slots = 2 * memory.self_attention_row(3) + memory.self_attention_row(4)
+    assert sampled.self_attention == lanes * rows * slots
+    assert sampled.logits == lanes * memory.logits(4 * 16)
     greedy = memory_of(BASE, "float16").use(16)
     assert greedy.cross_kv == lanes * (rows * (long + short) + new * long)
     assert greedy.self_attention == lanes * rows * 2 * memory.self_attention_row(1)

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from model import beam_search, sampling
+from model import beam_search, best_of, sampling
 from model.cache_sizes import MAX_PREFIX, n_slots
 from model.checkpoint import Checkpoint
 from model.compiled import compile_wait_s
@@ -42,13 +42,14 @@ def decoder(tiny_checkpoint: Checkpoint) -> Decoder:
 
 
 @pytest.fixture(scope="module")
-def rules(tiny_checkpoint: Checkpoint) -> DecodingRules:
+def rules(tiny_checkpoint: Checkpoint, method: Method) -> DecodingRules:
     special = WhisperTokenizer(tiny_checkpoint.tokenizer).special
-    options = ModelOptions(beam_size=3, max_new_tokens=MAX_NEW_TOKENS)
+    n_samples = 2 if method is best_of else 1
+    options = ModelOptions(beam_size=3, best_of=n_samples, max_new_tokens=MAX_NEW_TOKENS)
     return make_rules(special, tiny_checkpoint.decoding, options, multilingual=True)
 
 
-@pytest.fixture(scope="module", params=[sampling, beam_search], ids=["sampling", "beams"])
+@pytest.fixture(scope="module", params=[sampling, beam_search, best_of], ids=lambda method: method.__name__)
 def method(request: pytest.FixtureRequest) -> Method:
     found: Method = request.param
     return found
@@ -70,11 +71,12 @@ def given(rules: DecodingRules, number: int, n_before: int = 0) -> RowInput:
     """The input of a window, of whose text the last token is limited in time by its number."""
     special = rules.special
     prefix = [special.start_of_transcript, special.languages["de"], special.transcribe, special.no_timestamps]
+    uniforms = np.random.default_rng(number).random((rules.best_of, rules.max_new_tokens))
     return empty_input(n_before, rules)._replace(
         prefix=jnp.asarray(prefix, jnp.int32),
         n_prefix=jnp.int32(MAX_PREFIX),
         temperature=jnp.float32(0.7 * (number % 2)),
-        uniforms=jnp.asarray(np.random.default_rng(number).random(rules.max_new_tokens), jnp.float32),
+        uniforms=jnp.asarray(uniforms, jnp.float32),
         n_positions=jnp.int32(N_POSITIONS - number),
     )
 

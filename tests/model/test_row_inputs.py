@@ -10,7 +10,8 @@ import pytest
 
 from model.checkpoint import Checkpoint
 from model.interface import SAMPLE_RATE, WINDOW_SAMPLES, ModelOptions, Request, Segment
-from model.row_inputs import RowInputs
+from model.method_programs import BEAM_SEARCH, BEST_OF, SAMPLING
+from model.row_inputs import RowInputs, hypothesis_seed
 from model.rows import DETECT_LANGUAGE, UNKNOWN_TOKEN, RowInput
 from model.rules import DecodingRules, make_rules
 from model.tokens import SpecialTokens, WhisperTokenizer
@@ -170,7 +171,8 @@ def test_no_segment_of_a_short_window_begins_or_ends_behind_its_audio(
 
 def test_random_numbers_depend_on_the_seed_alone(inputs: RowInputs) -> None:
     def uniforms(**options: Any) -> list[float]:  # noqa: ANN401
-        return np.asarray(row(inputs, window(**options)).uniforms).tolist()
+        (found,) = np.asarray(row(inputs, window(**options)).uniforms).tolist()
+        return found
 
     first = uniforms(temperature=0.5, seed=2**64 - 1)
     assert first == uniforms(temperature=1.0, seed=2**64 - 1, language="de", full_window=True)
@@ -179,12 +181,35 @@ def test_random_numbers_depend_on_the_seed_alone(inputs: RowInputs) -> None:
     assert all(0 <= one < 1 for one in first)
 
 
-def test_searching_is_for_temperature_0_with_beams(
+def test_each_hypothesis_has_random_numbers_of_a_seed_of_its_own(
     inputs: RowInputs, tokenizer: WhisperTokenizer, rules: DecodingRules
 ) -> None:
-    greedy = RowInputs(tokenizer, replace(rules, beam_size=1), "tiny", full_windows=False)
-    found = [made.kind(window(temperature=t)).searches for made in (inputs, greedy) for t in (0.0, 0.2)]
-    assert found == [True, False, False, False]
+    several = RowInputs(tokenizer, replace(rules, best_of=3), "tiny", full_windows=False)
+    request = window(temperature=0.5, seed=7)
+    found = np.asarray(row(several, request).uniforms)
+    assert hypothesis_seed(7, 0) == 7
+    for number, own in enumerate(found):
+        alone = row(inputs, replace(request, seed=hypothesis_seed(7, number))).uniforms
+        assert own.tolist() == np.asarray(alone)[0].tolist()
+    seeds = [hypothesis_seed(seed, number) for seed in (0, 7, 2**64 - 1) for number in range(100)]
+    assert len(set(seeds)) == len(seeds)
+    assert len(np.unique(found)) == found.size
+    for greedy in (row(several, window()), row(inputs, window())):
+        assert np.asarray(greedy.uniforms).shape == (1, rules.max_new_tokens)
+
+
+def test_searching_is_for_temperature_0_and_best_of_for_others(
+    tokenizer: WhisperTokenizer, rules: DecodingRules
+) -> None:
+    def methods(beam_size: int, n_samples: int) -> list[str]:
+        changed = replace(rules, beam_size=beam_size, best_of=n_samples)
+        made = RowInputs(tokenizer, changed, "tiny", full_windows=False)
+        return [made.kind(window(temperature=t)).method for t in (0.0, 0.2)]
+
+    assert methods(1, 1) == [SAMPLING, SAMPLING]
+    assert methods(5, 1) == [BEAM_SEARCH, SAMPLING]
+    assert methods(1, 5) == [SAMPLING, BEST_OF]
+    assert methods(5, 5) == [BEAM_SEARCH, BEST_OF]
 
 
 @pytest.mark.parametrize(

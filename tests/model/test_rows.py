@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from model import beam_search, sampling
+from model import beam_search, best_of, sampling
 from model.compiled import compile_wait_s
 from model.config import DecodingConfig, WhisperConfig
 from model.decoder import CrossKV
@@ -178,8 +178,9 @@ def test_no_speech_is_read_at_the_start_of_the_transcript(rules: DecodingRules, 
 
 # Windows of each kind on a random network, which end at different times.
 
-METHODS = [sampling, beam_search]
-TINY = make_rules(SPECIAL, DecodingConfig(), ModelOptions(beam_size=3, max_new_tokens=40), multilingual=True)
+METHODS = [sampling, beam_search, best_of]
+OPTIONS = ModelOptions(beam_size=3, best_of=3, max_new_tokens=40)
+TINY = make_rules(SPECIAL, DecodingConfig(), OPTIONS, multilingual=True)
 PROMPT = [PREVIOUS, 1, 2, 3, 4]
 
 
@@ -194,7 +195,15 @@ def numbers(seed: int) -> NDArray[np.float64]:
     return np.random.default_rng(seed).random(TINY.max_new_tokens)
 
 
-def windows() -> list[RowInput]:
+def sampled(method: ModuleType, seed: int) -> dict[str, Any]:
+    """What a window needs besides for `best_of`, which always samples."""
+    if method is not best_of:
+        return {}
+    uniforms = [numbers(seed + 100 * hypothesis) for hypothesis in range(TINY.best_of)]
+    return {"uniforms": np.stack(uniforms), "temperature": 0.6 + seed / 20}
+
+
+def windows(method: ModuleType) -> list[RowInput]:
     """What ten windows ask for: languages given and detected, tasks, times or none, prompts, temperatures."""
     options: list[dict[str, Any]] = [
         {"language": DETECT_LANGUAGE},
@@ -208,7 +217,8 @@ def windows() -> list[RowInput]:
         {"temperature": 1.0, "uniforms": numbers(4)},
         {"language": DETECT_LANGUAGE, "prompt": PROMPT, "task": TRANSLATE},
     ]
-    return [row_input(TINY, n_before=N_BEFORE, **one) for one in options]
+    seeded = enumerate(options)
+    return [row_input(TINY, n_before=N_BEFORE, **{**one, **sampled(method, seed)}) for seed, one in seeded]
 
 
 @cache
@@ -217,7 +227,7 @@ def alone(method: ModuleType) -> list[RowResult]:
     programs, cross_kv = model(method)
     return [
         decode_alone(programs, cross_kv, window, given, n_before=N_BEFORE)
-        for window, given in enumerate(windows())
+        for window, given in enumerate(windows(method))
     ]
 
 
@@ -239,7 +249,7 @@ def test_rows_that_begin_at_different_times_have_the_results_that_they_have_alon
     """Each of four rows takes the next window as soon as it is free, and one begins every few steps."""
     programs, cross_kv = model(method)
     batch = RowBatch(programs, cross_kv, n_before=N_BEFORE)
-    waiting = list(enumerate(windows()))
+    waiting = list(enumerate(windows(method)))
     rows: list[int | None] = [None] * 4
     found: dict[int, RowResult] = {}
     ages = set()
@@ -264,7 +274,7 @@ def test_a_result_does_not_depend_on_the_row(method: ModuleType) -> None:
     programs, cross_kv = model(method)
     batch = RowBatch(programs, cross_kv, n_before=N_BEFORE)
     for row, window in enumerate((9, 2, 1, 4)):
-        batch.insert(row, window, windows()[window])
+        batch.insert(row, window, windows(method)[window])
     written = batch.advance()
     found = [result_of(written, row) for row in range(4)]
     assert found == [alone(method)[window] for window in (9, 2, 1, 4)]
@@ -276,14 +286,15 @@ def test_a_row_that_is_used_again_has_no_trace_of_its_former_window(method: Modu
     programs, cross_kv = model(method)
     broken = jax.tree.map(lambda x: x.at[0].set(jnp.nan), cross_kv) if former == "not finite" else cross_kv
     batch = RowBatch(programs, broken, n_before=N_BEFORE)
-    batch.insert(1, 3, windows()[3])  # another row, at the same time
-    longest = row_input(TINY, prompt=[PREVIOUS, *range(7)], n_before=N_BEFORE, timestamps=False)
+    batch.insert(1, 3, windows(method)[3])  # another row, at the same time
+    prompt = [PREVIOUS, *range(7)]
+    longest = row_input(TINY, prompt=prompt, n_before=N_BEFORE, timestamps=False, **sampled(method, 6))
     batch.insert(2, 0, longest)
     written = batch.advance(max_steps=16 if former == "interrupted" else 10_000)
     assert np.isfinite(written.sum_logprob[2]) == (former != "not finite")
     assert written.is_active[2] == (former == "interrupted")
     for window in (4, 5):
-        batch.insert(2, window, windows()[window])
+        batch.insert(2, window, windows(method)[window])
         written = batch.advance()
         assert result_of(written, 2) == alone(method)[window]
     assert result_of(written, 1) == alone(method)[3]
@@ -295,7 +306,7 @@ def test_scores_that_are_not_finite_stay_in_their_row(method: ModuleType) -> Non
     broken = jax.tree.map(lambda x: x.at[0].set(jnp.nan), cross_kv)
     batch = RowBatch(programs, broken, n_before=N_BEFORE)
     for row, window in enumerate((1, 0, 7, 8)):
-        batch.insert(row, window, windows()[window])
+        batch.insert(row, window, windows(method)[window])
     written = batch.advance()
     assert not np.isfinite(written.sum_logprob[1])
     others = [result_of(written, row) for row in (0, 2, 3)]
@@ -307,7 +318,7 @@ def test_a_row_that_has_finished_changes_no_more(method: ModuleType) -> None:
     programs, cross_kv = model(method)
     batch = RowBatch(programs, cross_kv, n_before=N_BEFORE)
     for row, window in enumerate((0, 1, 6, 9)):
-        batch.insert(row, window, windows()[window])
+        batch.insert(row, window, windows(method)[window])
     first = batch.advance(max_active=3)
     finished = np.flatnonzero(~first.is_active)
     assert 1 <= len(finished) < 4, "all finish at the same time"
@@ -324,7 +335,7 @@ def test_rows_without_a_window_are_not_active_and_write_nothing(method: ModuleTy
     programs, cross_kv = model(method)
     batch = RowBatch(programs, cross_kv, n_before=N_BEFORE)
     assert not batch.advance().is_active.any()
-    batch.insert(2, 0, windows()[0])
+    batch.insert(2, 0, windows(method)[0])
     written: Written = batch.advance(max_steps=6)
     assert written.is_active.tolist() == [False, False, True, False]
     written = batch.advance()
@@ -337,12 +348,12 @@ def test_no_program_is_compiled_for_another_row_or_window(method: ModuleType) ->
     programs, cross_kv = model(method)
     batch = RowBatch(programs, cross_kv, n_rows=5, n_before=N_BEFORE)
     before = compile_wait_s()
-    batch.insert(0, 0, windows()[0])
+    batch.insert(0, 0, windows(method)[0])
     batch.advance(max_steps=3)
     waited = compile_wait_s()
     assert waited > before
     for row in range(1, 5):
-        batch.insert(row, row, windows()[row])
+        batch.insert(row, row, windows(method)[row])
         batch.advance(max_active=row, max_steps=row)
     assert compile_wait_s() == waited
 
@@ -352,7 +363,7 @@ def test_room_for_a_prompt_changes_nothing_and_a_prompt_does(method: ModuleType)
     programs, cross_kv = model(method)
 
     def decoded(n_before: int, prompt: Sequence[int]) -> RowResult:
-        given = row_input(TINY, n_before=n_before, prompt=prompt)
+        given = row_input(TINY, n_before=n_before, prompt=prompt, **sampled(method, 1))
         return decode_alone(programs, cross_kv, 3, given, n_before=n_before)
 
     without, with_room = decoded(0, []), decoded(N_BEFORE, [])
@@ -367,7 +378,7 @@ def test_room_for_a_prompt_changes_nothing_and_a_prompt_does(method: ModuleType)
 @pytest.mark.parametrize("method", METHODS)
 def test_positions_behind_the_encoded_audio_change_nothing(method: ModuleType) -> None:
     programs, cross_kv = model(method)
-    given = windows()[5]
+    given = windows(method)[5]
     assert int(given.n_positions) == 60
     for first, is_same in ((60, True), (59, False)):
         changed = jax.tree.map(lambda x, first=first: x.at[:, :, first:].set(3.0), cross_kv)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,11 @@ STAGGER = 4  # steps
 @pytest.fixture(scope="module")
 def model(tiny_folder: Path) -> WhisperTranscriber:
     return load(tiny_folder, batch_size=N_ROWS, beam_size=2, max_new_tokens=MAX_NEW_TOKENS)
+
+
+@pytest.fixture(scope="module")
+def best_of_three(tiny_folder: Path) -> WhisperTranscriber:
+    return load(tiny_folder, batch_size=N_ROWS, best_of=3, max_new_tokens=MAX_NEW_TOKENS)
 
 
 def sampled(seed: int, seconds: float = 2, **options: Any) -> Request:  # noqa: ANN401
@@ -101,6 +107,17 @@ def test_it_stops_after_a_number_of_steps(model: WhisperTranscriber) -> None:
 def test_a_window_has_the_same_result_in_any_row_first_or_refilled(
     model: WhisperTranscriber, options: dict[str, Any]
 ) -> None:
+    check_in_any_row(model, options)
+
+
+@pytest.mark.parametrize("options", [{}, {"seconds": 30, "word_timestamps": True}], ids=["short", "full"])
+def test_a_window_with_several_samples_has_the_same_result_in_any_row(
+    best_of_three: WhisperTranscriber, options: dict[str, Any]
+) -> None:
+    check_in_any_row(best_of_three, {"temperature": 0.8, **options})
+
+
+def check_in_any_row(model: WhisperTranscriber, options: dict[str, Any]) -> None:
     def window(seed: int) -> Request:
         return Request(noise(options.get("seconds", 2), seed), "en", seed=seed, **decoding)
 
@@ -127,6 +144,36 @@ def test_prompts_of_any_length_do_not_change_their_neighbours(model: WhisperTran
     assert decoded_in_turns(batch, requests[::-1], n_steps=2) == alone[::-1]
     without = decoded_alone(new_batch(model), sampled(30))
     assert alone[1].avg_logprob != without.avg_logprob, "the prompt has no effect"
+
+
+def test_results_do_not_depend_on_prompts_and_temperatures_beside_several_samples(
+    best_of_three: WhisperTranscriber,
+) -> None:
+    options: list[dict[str, Any]] = [
+        {"prompt": "ab"},
+        {"temperature": 0.3, "hotwords": "cd"},
+        {"task": "translate", "prompt": "efg"},
+        {"timestamps": False, "full_window": True, "prompt": "h"},
+        {"language": None, "temperature": 1.4, "prompt": "ij"},
+    ]
+    requests = [replace(sampled(seed), **{"full_window": True, **one}) for seed, one in enumerate(options)]
+    batch = new_batch(best_of_three, requests[0])
+    alone = [decoded_alone(batch, request) for request in requests]
+    assert len({result.avg_logprob for result in alone}) == len(alone)
+    assert decoded_in_turns(batch, requests, n_steps=2) == alone
+    assert decoded_in_turns(batch, requests[::-1], n_steps=5) == alone[::-1]
+
+
+def test_a_window_with_several_samples_that_is_not_finite_has_an_exception(
+    best_of_three: WhisperTranscriber,
+) -> None:
+    good, bad = sampled(1), bad_window()
+    batch = new_batch(best_of_three)
+    expected = decoded_alone(batch, good)
+    batch.add([bad, good])
+    answers = {id(request): answer for request, answer in batch.advance()}
+    assert answers[id(good)] == expected
+    assert isinstance(answers[id(bad)], ValueError)
 
 
 def test_a_row_that_is_not_finite_has_an_exception_and_the_others_their_results(

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from model import beam_search, sampling
+from model import beam_search, best_of, sampling
 from model.attention import KeyValue
 from model.checkpoint import Checkpoint
 from model.config import DecodingConfig
@@ -91,7 +91,8 @@ _RULES: dict[str, DecodingRules] = {}
 def programs(key: str) -> MethodPrograms:
     """The programs for the rules of this representation, which are compiled once for all tests."""
     rules = _RULES[key]
-    return programs_of(beam_search if rules.beam_size > 1 else sampling, Script(), rules)
+    method = beam_search if rules.beam_size > 1 else best_of if rules.best_of > 1 else sampling
+    return programs_of(method, Script(), rules)
 
 
 def batch_of(

@@ -91,7 +91,10 @@ requests = [
     Request(s, "en", temperature=0.5 * (i == 7), seed=i, word_timestamps=True)
     for i, s in enumerate(samples)
 ]
-options = ModelOptions(model=sys.argv[1], batch_size=4, beam_size=int(sys.argv[2]), max_new_tokens=30)
+beam_size, best_of = map(int, sys.argv[2:])
+options = ModelOptions(
+    model=sys.argv[1], batch_size=4, beam_size=beam_size, best_of=best_of, max_new_tokens=30
+)
 one = load_transcriber(options, make_mesh()).transcribe(requests)
 on_mesh = load_transcriber(replace(options, parallel_batches=3), make_mesh(data=2, model=2))
 assert on_mesh.max_concurrent_calls == 1  # devices must start programs in the same order
@@ -116,10 +119,12 @@ for n_rows in (1, 2):
 """
 
 
-@pytest.mark.parametrize("beam_size", ["1", "3"])
-def test_a_mesh_of_four_devices_returns_the_same_segments(tiny_folder: object, beam_size: str) -> None:
+@pytest.mark.parametrize("widths", [("1", "1"), ("3", "2")], ids=["one", "several"])
+def test_a_mesh_of_four_devices_returns_the_same_segments(
+    tiny_folder: object, widths: tuple[str, str]
+) -> None:
     environment = {**os.environ, "XLA_FLAGS": "--xla_force_host_platform_device_count=4"}
-    command = [sys.executable, "-c", SHARDED, str(tiny_folder), beam_size]
+    command = [sys.executable, "-c", SHARDED, str(tiny_folder), *widths]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
 

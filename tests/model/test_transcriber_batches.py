@@ -1,6 +1,7 @@
 """`WhisperTranscriber`: windows that share a batch."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ import soundfile as sf
 
 from model.checkpoint import Checkpoint
 from model.interface import SAMPLE_RATE, Request
+from model.row_inputs import hypothesis_seed
 from model.transcriber import WhisperTranscriber
 from tests.support.running_batches import decoded_alone, decoded_in_turns
 from tests.support.transcribers import load, noise, requests_of
@@ -55,6 +57,41 @@ def test_sampling_is_that_of_a_greedy_model(tiny_beams: WhisperTranscriber, tiny
     hot = Request(noise(5), "en", temperature=0.8, seed=7)
     greedy = load(tiny_folder, batch_size=4, beam_size=1, max_new_tokens=20)
     assert greedy.transcribe([hot]) == tiny_beams.transcribe([hot])
+
+
+def test_of_several_samples_the_best_of_as_many_lone_ones_is_kept(tiny_folder: Path) -> None:
+    """The lone ones are those of the seeds of the hypotheses, from a model that draws one sample.
+
+    All texts reach the limit of tokens, so that the likeliest has the highest average log probability.
+    """
+    n_samples, given = 4, {"batch_size": 4, "max_new_tokens": 20}
+    one, several = load(tiny_folder, **given), load(tiny_folder, **given, best_of=n_samples)
+    options: tuple[dict[str, Any], ...] = (
+        {"temperature": 0.4},
+        {"temperature": 1.0, "timestamps": False},
+        {"temperature": 0.8, "language": None, "full_window": True, "word_timestamps": True},
+        {"temperature": 1.0, "prompt": "Dear sir", "task": "translate"},
+    )
+    kept = []
+    for seed, changed in enumerate(options):
+        request = Request(noise(5, seed), **{"language": "en", "seed": seed, **changed})
+        seeds = (hypothesis_seed(seed, number) for number in range(n_samples))
+        alone = one.transcribe([replace(request, seed=own) for own in seeds])
+        assert len({result.segments for result in alone}) == n_samples
+        kept.append(max(range(n_samples), key=lambda number, alone=alone: alone[number].avg_logprob))
+        expected, (found,) = alone[kept[-1]], several.transcribe([request])
+        # The programs differ, and round differently; texts and times do not.
+        rounded = {name: pytest.approx(getattr(expected, name), rel=1e-4) for name in ROUNDED}
+        words = [[word.text for word in segment.words] for segment in expected.segments]
+        assert [[word.text for word in segment.words] for segment in found.segments] == words
+        without_words = tuple(replace(segment, words=()) for segment in expected.segments)
+        assert replace(
+            found, segments=tuple(replace(segment, words=()) for segment in found.segments)
+        ) == replace(expected, segments=without_words, **rounded)
+    assert len(set(kept)) > 1, "the same hypothesis is always the best"
+
+
+ROUNDED = ("avg_logprob", "no_speech_prob", "language_probs")
 
 
 MIXED: dict[str, tuple[dict[str, Any], ...]] = {

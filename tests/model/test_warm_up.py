@@ -10,6 +10,7 @@ import pytest
 from model import transcriber as transcriber_module
 from model import window_length
 from model.interface import SAMPLE_RATE, Request
+from model.method_programs import BEAM_SEARCH, BEST_OF, METHODS, SAMPLING
 from tests.support.transcribers import load, noise
 
 PROMPTS = ("a", "a" * 30, "a" * 1000)  # of each number of slots, as a byte is a token
@@ -64,6 +65,28 @@ def test_after_a_warm_up_nothing_is_compiled(tiny_folder: Path, monkeypatch: pyt
     transcriber.transcribe([Request(noise(2), prompt=PROMPTS[0])])
     assert transcriber.compile_s > waited_s
     assert transcriber.transcribe(words) == results
+
+
+@pytest.mark.usefixtures("empty_cache")
+@pytest.mark.parametrize(
+    ("beam_size", "n_samples", "unused"),
+    [(1, 1, (BEAM_SEARCH, BEST_OF)), (2, 1, (BEST_OF,)), (1, 2, (BEAM_SEARCH,)), (2, 2, (SAMPLING,))],
+)
+def test_only_the_programs_of_methods_that_are_used_are_compiled(
+    tiny_folder: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    beam_size: int,
+    n_samples: int,
+    unused: tuple[str, ...],
+) -> None:
+    set_lengths(monkeypatch, 30)
+    transcriber = load(tiny_folder, batch_size=4, max_new_tokens=8, beam_size=beam_size, best_of=n_samples)
+    transcriber.warm_up(prompts=False)
+    transcriber.transcribe(requests_of(2, 30, full_window=True))
+    transcriber.transcribe(requests_of(2, 30, full_window=True, temperature=0.5, seed=3))
+    assert transcriber.compile_s == 0
+    methods = transcriber._programs._methods
+    assert tuple(name for name in METHODS if not methods[name]._advance._programs) == unused
 
 
 @pytest.mark.usefixtures("empty_cache")

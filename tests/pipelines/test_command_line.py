@@ -55,6 +55,7 @@ GIVEN: dict[str, Any] = {
     "hotwords": "Guttenberg, Caxton",
     "beam_size": 3,
     "patience": 2.0,
+    "best_of": 4,
     "length_penalty": 0.6,
     "suppress_tokens": (-1, 220),
     "max_new_tokens": 100,

@@ -145,6 +145,7 @@ def test_options_of_the_model_and_of_requests_reach_the_graph() -> None:
     changed: dict[str, Any] = {
         "beam_size": 2,
         "patience": 2.0,
+        "best_of": 3,
         "length_penalty": 0.6,
         "suppress_tokens": (1, 2),
         "max_new_tokens": 100,

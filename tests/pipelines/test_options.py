@@ -137,6 +137,8 @@ def test_what_the_checkpoint_is_configured_for_applies_where_nothing_is_given() 
         ({"temperature": (0.0, 2.5)}, "--temperature 2.5: must be between 0 and 2"),
         ({"temperature": (-0.1,)}, "--temperature -0.1: must be between"),
         ({"beam_size": 0}, "--beam_size 0: must be between 1 and 100"),
+        ({"best_of": 0}, "--best_of 0: must be between 1 and 100"),
+        ({"best_of": 101}, "--best_of 101: must be between 1 and 100"),
         ({"patience": 0.0}, "--patience 0: must be between"),
         ({"length_penalty": -1.0}, "--length_penalty -1: must be"),
         ({"max_new_tokens": 444}, "--max_new_tokens 444: must be between 1 and 443"),
@@ -322,9 +324,10 @@ def test_parts_have_the_values_of_the_run() -> None:
 
 
 def test_rows_depend_on_some_options_alone() -> None:
-    values = {"model": "m", "task": "translate", "batch_size": 3, "fetch_timeout_s": 9.0, "other": 1}
-    assert shaping_options(values) == {"model": "m", "task": "translate"}
-    assert shaping_options(values, without=("task",)) == {"model": "m"}
+    shaping = {"model": "m", "task": "translate", "best_of": 5}
+    values = {**shaping, "batch_size": 3, "fetch_timeout_s": 9.0, "other": 1}
+    assert shaping_options(values) == shaping
+    assert shaping_options(values, without=("task",)) == {"model": "m", "best_of": 5}
 
 
 def test_windows_are_merged_with_the_codes_of_the_languages() -> None:

@@ -147,7 +147,10 @@ def row_input(
     n_before: int = 0,
     n_positions: int = 100,
 ) -> RowInput:
-    """What a window asks of the decoder; `last_times` in steps of 20 ms, `n_before` the room for a prompt."""
+    """What a window asks of the decoder; `last_times` in steps of 20 ms, `n_before` the room for a prompt.
+
+    `uniforms` are those of one hypothesis, or of several, one row each.
+    """
     special = rules.special
     prefix = prefix_of(rules, language, task, timestamps=timestamps)
     n_missing = max(n_before - len(prompt), 0)
@@ -158,7 +161,7 @@ def row_input(
         np.bool_(timestamps),
         *(np.int32(special.timestamp_begin + time) for time in last_times),
         np.float32(temperature),
-        np.asarray(np.zeros(rules.max_new_tokens) if uniforms is None else uniforms, np.float32),
+        np.atleast_2d(np.zeros(rules.max_new_tokens) if uniforms is None else uniforms).astype(np.float32),
         np.pad(np.asarray(prompt, np.int32), (0, n_missing)),
         np.int32(len(prompt)),
         np.int32(n_positions),
