@@ -1,8 +1,9 @@
 """OpenAI's rules for the next token: timestamps, blanks and suppressed ids.
 
 The same as the logit filters of `whisper/decoding.py` of openai/whisper (`ApplyTimestampRules`,
-`SuppressBlank`, `SuppressTokens`), including the rule that times never decrease. N is sequences, V the size
-of the vocabulary.
+`SuppressBlank`, `SuppressTokens`), including the rule that times never decrease, with one difference: where
+no timestamps are to be written, none is allowed, so log probabilities are a little higher there
+(docs/measurements.md). N is sequences, V the size of the vocabulary.
 """
 
 from __future__ import annotations

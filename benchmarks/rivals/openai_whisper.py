@@ -8,11 +8,13 @@ from __future__ import annotations
 import json
 import re
 import subprocess
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from safetensors.numpy import save_file
 
 from benchmarks.rivals.huggingface import torch_weight
@@ -22,6 +24,7 @@ from model.checkpoint import Checkpoint, find_checkpoint
 from model.config import MAX_TEXT_POSITIONS, N_POSITIONS
 
 _PROGRAM = Path(__file__).with_name("openai_whisper_program.py")
+_DECODE_PROGRAM = Path(__file__).with_name("openai_decode_program.py")
 _NAMES = (  # replacements that turn names of `model.network` into those of `whisper/model.py`, in order
     (r"\.(kernel|scale)$", ".weight"),
     (r"\.layers\.", ".blocks."),
@@ -51,6 +54,33 @@ def run_openai_whisper(python: Path, model: str, paths: Iterable[Path]) -> Trans
         command = [*isolated_command(python, _PROGRAM), str(weights), *map(str, paths)]
         done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
     return Transcripts(**json.loads(done.stdout))
+
+
+def decode_with_openai_whisper(
+    python: Path, model: str, clips: Sequence[NDArray[np.float32]], settings: Sequence[Mapping[str, Any]]
+) -> list[list[dict[str, Any]]]:
+    """Decodes windows with `whisper.decode` of openai/whisper, in float32.
+
+    Args:
+        python: Python of an environment with openai/whisper.
+        model: name of one of OpenAI's checkpoints.
+        clips: float32[n] at 16 kHz, at most 30 s each.
+        settings: for each, fields of `whisper.DecodingOptions`, and `words`, whether words are timed.
+
+    Returns:
+        For each setting a result for each clip, with `ids`, `language`, `avg_logprob`, `no_speech_prob` and
+        `words` (`word`, `probability`, `start` and `end` in seconds).
+    """
+    with TemporaryDirectory() as name:
+        folder = Path(name)
+        weights, audio, options = (folder / file for file in ("a.safetensors", "clips.npz", "settings.json"))
+        save_openai(find_checkpoint(model), weights)
+        np.savez(audio, *clips)
+        options.write_text(json.dumps(settings))
+        arguments = [weights, model.removeprefix("openai/whisper-"), audio, options]
+        command = [*isolated_command(python, _DECODE_PROGRAM), *map(str, arguments)]
+        done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
+    return [json.loads(line) for line in done.stdout.splitlines()]
 
 
 def save_openai(checkpoint: Checkpoint, path: Path) -> None:
