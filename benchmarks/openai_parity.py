@@ -102,9 +102,14 @@ def main() -> None:
     parser.add_argument("--audio", nargs="+", type=Path, required=True, help="folders of clips")
     parser.add_argument("--models", nargs="+", default=MODELS)
     parser.add_argument("--clips", type=int, default=40, help="number of clips, of all folders alike")
+    names = [setting.name for setting in SETTINGS]
+    parser.add_argument("--settings", nargs="+", choices=names, default=names)
     args = parser.parse_args()
+    settings = [setting for setting in SETTINGS if setting.name in args.settings]
     clips = {str(path): read_clip(path)[:WINDOW_SAMPLES] for path in chosen_clips(args.audio, args.clips)}
-    comparisons = [one for model in args.models for one in compare(args.openai_python, model, clips)]
+    comparisons = [
+        one for model in args.models for one in compare(args.openai_python, model, clips, settings)
+    ]
     print("| model, setting | clips | identical ids | avg_logprob | no_speech_prob | same language |")
     print("|---" * 6 + "|")
     for comparison in comparisons:
@@ -134,18 +139,20 @@ def chosen_clips(folders: Sequence[Path], n: int) -> list[Path]:
     return sorted(chosen)
 
 
-def compare(python: Path, model: str, clips: Mapping[str, Samples]) -> Iterator[Comparison]:
-    """Yields the results of both systems for each setting that the model knows."""
+def compare(
+    python: Path, model: str, clips: Mapping[str, Samples], settings: Sequence[Setting]
+) -> Iterator[Comparison]:
+    """Yields the results of both systems for each of these settings that the model knows."""
     transcribers = {
         size: load_transcriber(
             ModelOptions(model=model, dtype="float32", quantization="none", beam_size=size)
         )
-        for size in sorted({setting.beam_size for setting in SETTINGS})
+        for size in sorted({setting.beam_size for setting in settings})
     }
-    tokenizer = transcribers[1].tokenizer
+    tokenizer = next(iter(transcribers.values())).tokenizer
     multilingual = tokenizer.special.is_multilingual
     language = None if multilingual else "en"
-    settings = [setting for setting in SETTINGS if multilingual or setting.task != TRANSLATE]
+    settings = [setting for setting in settings if multilingual or setting.task != TRANSLATE]
     fields = [setting.for_openai(language) for setting in settings]
     theirs = decode_with_openai_whisper(python, model, list(clips.values()), fields)
     for setting, results in zip(settings, theirs, strict=True):

@@ -141,15 +141,18 @@ class ModelOptions:
         metavar="NAME",
     )
     dtype: str = option(
-        AUTO, "precision; auto is float32 on a CPU, float16 on a GPU and bfloat16 on a TPU", choices=DTYPES
+        AUTO,
+        "precision; auto is float32 on a CPU, where 16 bits are slower, float16 on a GPU and bfloat16 on a "
+        "TPU",
+        choices=DTYPES,
     )
     quantization: str = option(
         AUTO,
         "arithmetic of matrix products: a8 is 8-bit weights and activations; bf16 is bfloat16 with float32 "
         "sums; bf16-a8 is bf16 in the encoder and a8 in the decoder; w8 is 8-bit weights only, which saves "
-        "memory; none follows --dtype; auto is, on a CPU with --dtype auto, the fastest for its "
-        "instruction set (AMX: a8, else AVX512-BF16: bf16-a8, else VNNI: a8), and none otherwise and on "
-        "ARM",
+        "memory with large models; none follows --dtype; auto is, on a CPU with --dtype auto, the fastest "
+        "for its instruction set (AMX: a8, else AVX512-BF16: bf16-a8, else VNNI: a8), and none otherwise and "
+        "on ARM",
         choices=QUANTIZATIONS,
     )
     mesh: str = option(
