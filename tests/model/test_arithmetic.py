@@ -61,7 +61,6 @@ def test_an_unknown_quantization_raises() -> None:
         ("none", "auto", "cpu", {"amx_int8"}, "encoder and decoder float32 (none, as it was asked for)"),
         ("bf16", "auto", "cpu", set(), "encoder and decoder bfloat16 products (bf16, as it was asked for)"),
     ],
-    ids=str,
 )
 def test_the_arithmetic_in_words(
     quantization: str,

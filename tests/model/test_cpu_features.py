@@ -60,7 +60,6 @@ def test_macos_names_them_by_sysctl(tmp_path: Path, monkeypatch: pytest.MonkeyPa
         ("riscv64", {"v"}, "riscv64"),
         ("", set(), "an unknown processor"),
     ],
-    ids=str,
 )
 def test_a_processor_in_words(
     machine: str, features: set[str], expected: str, monkeypatch: pytest.MonkeyPatch
