@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from model.interface import SAMPLE_RATE, ModelOptions, Samples, WindowResult
+from model.interface import SAMPLE_RATE, ModelOptions, Request, WindowResult
 from pipelines.transcribe import main
 from tests.support.tone_backend import (
     ENGLISH,
@@ -61,8 +61,8 @@ def test_english_model_has_no_language_vote(tmp_path: Path, out: Path) -> None:
 class StoppingToneTranscriber(ToneTranscriber):
     """Transcribes half of each window, so that the tail is decoded in further passes."""
 
-    def _recognise(self, samples: Samples, language: str | None) -> WindowResult:
-        whole = super()._recognise(samples, language)
+    def _recognise(self, request: Request) -> WindowResult:
+        whole = super()._recognise(request)
         return replace(whole, segments=whole.segments[: max(1, len(whole.segments) // 2)])
 
 

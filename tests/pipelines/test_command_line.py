@@ -53,13 +53,14 @@ GIVEN: dict[str, Any] = {
     "word_timestamps": True,
     "initial_prompt": "Dear sir,",
     "hotwords": "Guttenberg, Caxton",
+    "condition_on_previous_text": True,
     "beam_size": 3,
     "patience": 2.0,
     "best_of": 4,
     "length_penalty": 0.6,
     "suppress_tokens": (-1, 220),
     "max_new_tokens": 100,
-    "max_span_s": 600.0,
+    "max_span_s": 3600.0,
     "vad": False,
     "temperature": (0.0, 0.5),
     "compression_ratio_threshold": 2.8,
@@ -84,7 +85,8 @@ def test_every_option_can_be_given_on_the_command_line() -> None:
     assert set(GIVEN) == {option.name for option in fields(TranscribeOptions)}
     argv = ["--input", "a.wav", "b c.wav", "--input=d.wav", "--overwrite", "--retry_failed"]
     argv += ["--format=parquet,srt", "--word_timestamps", "--no-vad", "--temperature=0,0.5"]
-    argv += ["--allow_private_hosts", "--trust_manifests", "--max_span_s=600", "--dry_run"]
+    argv += ["--allow_private_hosts", "--trust_manifests", "--max_span_s=3600", "--dry_run"]
+    argv += ["--condition_on_previous_text"]
     argv += ["--suppress_tokens=-1,220", "--hallucination_filters=rate", "--no-return_timestamps"]
     argv += ["--clip_timestamps=0,12.5,60", "--languages=en,de", "--remove_unlisted", "--full_windows"]
     for name, value in GIVEN.items():
