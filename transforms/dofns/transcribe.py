@@ -53,7 +53,8 @@ class TranscribeSpans(beam.PTransform[PCollection[AudioSpan], dict[str, PCollect
         fallback: decides when a window is decoded again.
         filters: names of the hallucination filters that are on.
         policy: which URIs may be fetched.
-        span_s: maximum seconds of a recording that are committed at a time; a multiple of 30.
+        span_s: maximum seconds of a recording that are committed at a time; a multiple of 30, or of a section
+            with previous text.
         resume: where spans are committed, and looked up; None for no commit log.
         index: handle of the index of the log; the same for every use, so that a process reads it once.
     """
@@ -69,11 +70,6 @@ class TranscribeSpans(beam.PTransform[PCollection[AudioSpan], dict[str, PCollect
     span_s: int = SPAN_S
     resume: ResumeSettings | None = None
     index: Shared = field(default_factory=Shared)
-
-    def __post_init__(self) -> None:
-        section_s = self.plan.sections.length_s
-        if self.decoding.condition_on_previous_text and self.span_s % section_s:
-            raise ValueError(f"span_s {self.span_s}: with previous text, give a multiple of {section_s} s")
 
     def expand(self, spans: PCollection[AudioSpan]) -> dict[str, PCollection[Any]]:
         """Skips, reads, transcribes and commits; Beam fuses these steps, as no grouping separates them."""

@@ -57,7 +57,8 @@ class FinishedWindow:
     Attributes:
         key: the key that it was submitted with.
         transcript: its transcript; if no decoding succeeded (`failures`), without text and language.
-        passes: its decodings with the segments that were not removed and that no later window has, too.
+        passes: its decodings, where windows follow its text, with the segments that were not removed and that
+            no later window has, too.
         failures: failures of its decodings.
         counts: additions to the counters of the run, by name.
     """
@@ -182,7 +183,9 @@ def finish(key: str, decode: WindowDecode, filters: tuple[str, ...]) -> Finished
     counts["windows_without_text"] += not filtered.segments
     for name, n_segments in n_removed.items():
         counts[f"filtered_{name}"] += n_segments
-    passes = tuple(_kept_passes(decode, transcript.segments, filtered.segments))
+    passes: tuple[DecodePass, ...] = ()
+    if decode.previous is not None:
+        passes = tuple(_kept_passes(decode, transcript.segments, filtered.segments))
     return FinishedWindow(key, within_speech(filtered), passes, decode.failures, counts)
 
 
